@@ -1,0 +1,46 @@
+"""Pairlens: deep metric learning for image retrieval, with the pairwise loss as its subject.
+
+>>> import torch
+>>> import pairlens as pl
+>>> labels = torch.tensor([0, 0, 1, 1])
+>>> embeddings = torch.eye(4, requires_grad=True)
+>>> pl.Criterion(pl.losses.Triplet())(embeddings, labels)
+tensor(0.1000, grad_fn=<DivBackward0>)
+"""
+
+from pairlens import losses
+from pairlens.core.neighbors import Neighbors, nearest
+from pairlens.core.pairs import Pairs
+from pairlens.data.catalog import Catalog
+from pairlens.data.prepare import Preparation, prepare
+from pairlens.evaluation.embed import Embeddings, embed
+from pairlens.evaluation.report import Metric, Report, evaluate
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.run import Run, run
+from pairlens.model.embedder import Embedder
+from pairlens.retrieval.gallery import Gallery
+from pairlens.training.criterion import Criterion
+from pairlens.training.references import Batch, Proxies
+
+__all__ = [
+    "Batch",
+    "Catalog",
+    "Criterion",
+    "Embedder",
+    "Embeddings",
+    "Experiment",
+    "Gallery",
+    "Metric",
+    "Neighbors",
+    "Pairs",
+    "Preparation",
+    "Proxies",
+    "Report",
+    "Run",
+    "embed",
+    "evaluate",
+    "losses",
+    "nearest",
+    "prepare",
+    "run",
+]

@@ -1,0 +1,249 @@
+"""The commands: `pairlens prepare | train | evaluate | query | profile | demo`, derived from dataclasses by tyro."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+from rich.console import Console
+
+from pairlens.data.prepare import Preparation
+from pairlens.data.prepare import prepare as prepare_data
+from pairlens.demo import show_demo
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import architecture, choose_device, evaluate_run, resume, split
+from pairlens.experiments.run import train as train_run
+from pairlens.experiments.sources import open_catalog
+from pairlens.losses import Circle, SoftTriple, Triplet
+from pairlens.model.backbone import Stride
+from pairlens.model.embedder import Architecture
+from pairlens.model.profile import profile as profile_model
+from pairlens.retrieval.gallery import Gallery
+from pairlens.retrieval.pictures import write_pictures
+from pairlens.showing import Display, report_table
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+LossChoice = (
+    Annotated[Triplet, tyro.conf.subcommand("triplet", description="Batch-hard triplet loss (Hermans et al., 2017).")]
+    | Annotated[Circle, tyro.conf.subcommand("circle", description="Circle loss (Sun et al., 2020).")]
+    | Annotated[SoftTriple, tyro.conf.subcommand("softtriple", description="SoftTriple loss (Qian et al., 2019).")]
+)
+
+
+def settings_record(name: str, changed: dict[str, tuple[Any, Any]]) -> type:
+    """Return a record with the fields of `Experiment`, some replaced by (type, default), for tyro to read options from."""
+    hints = get_type_hints(Experiment) | {key: kind for key, (kind, _) in changed.items()}
+    defaults = {f.name: f.default for f in fields(Experiment)} | {key: default for key, (_, default) in changed.items()}
+    kept = [(key, hints[key], field(default=default)) for key, default in defaults.items() if default is not MISSING]
+    record = make_dataclass(name, kept, frozen=True)
+    record.__doc__ = Experiment.__doc__
+    return record
+
+
+Settings: Any = settings_record("Settings", {"loss": (LossChoice, Triplet())})
+
+
+def prepare(options: Preparation) -> None:
+    """Read a raw data set once and write it as one file of small photos, ready for training."""
+    catalog = prepare_data(options, show=say)
+    say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
+
+
+def train(
+    settings: Settings,
+    name: str | None = None,
+    runs: Path = Path("runs"),
+    resume: Path | None = None,
+) -> None:
+    """Train an embedding model under a pairwise loss, and evaluate it after every epoch.
+
+    Args:
+        settings: what to train, on what, and how.
+        name: folder of the run under `runs`; by default made of the settings.
+        runs: folder of all runs.
+        resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
+    """
+    if resume is not None:
+        go_on(RunFolder(resume))
+        return
+    experiment = Experiment(**{f.name: getattr(settings, f.name) for f in fields(Experiment)})
+    start(experiment, RunFolder(runs / (name or experiment.default_name)))
+
+
+def start(experiment: Experiment, place: RunFolder) -> None:
+    """Train an experiment in a new folder, showing what happens."""
+    _announce(experiment)
+    _consume(lambda display: train_run(experiment, place, display.watch), experiment, place)
+
+
+def go_on(place: RunFolder) -> None:
+    """Train the rest of an interrupted run, showing what happens."""
+    experiment = place.experiment()
+    _announce(experiment)
+    _consume(lambda display: resume(place, display.watch), experiment, place)
+
+
+def _announce(experiment: Experiment) -> None:
+    parts = split(open_catalog(experiment), experiment)
+    costs = profile_model(architecture(experiment, parts.train.classes))
+    gallery = "" if parts.gallery is None else f", gallery of {len(parts.gallery)}"
+    held_out = "" if parts.validation is None else f", {parts.validation.classes} classes held out for validation"
+    say(f"model   {experiment.backbone_type} {experiment.gd_config} {experiment.feature_dim}-d: {costs}")
+    say(f"data    {parts.train.file}: training on {len(parts.train)} photos of {parts.train.classes} classes{held_out}")
+    say(f"        testing on {len(parts.test)} photos of {parts.test.classes} unseen classes{gallery}")
+    say(f"loss    {experiment.loss} on {'proxies' if experiment.uses_proxies else 'the batch'}")
+    if experiment.weights == "none" and experiment.freeze_bn != "none":
+        say(
+            f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps the statistics it was born "
+            "with; from scratch --freeze_bn none learns better"
+        )
+
+
+def _consume(events: Callable[[Display], Any], experiment: Experiment, place: RunFolder) -> None:
+    try:
+        with Display(Console(), experiment.num_epochs) as display:
+            for event in events(display):
+                display.show(event)
+    except KeyboardInterrupt:
+        say(f"interrupted; finished epochs are kept in {place.path}. Go on with: pairlens train --resume {place.path}")
+        sys.exit(INTERRUPTED)
+    outcome = place.read_outcome()
+    rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
+    Console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
+    say(f"look up a photo with: pairlens query {place.path} --query_img_name FILE")
+
+
+def evaluate(run: tyro.conf.Positional[Path], recalls: tuple[int, ...] | None = None) -> None:
+    """Embed the test photos of a run with its kept model again, and report.
+
+    Args:
+        run: the folder of a run.
+        recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
+    """
+    outcome = RunFolder(run).read_outcome()
+    with Display(Console(), 0) as display:
+        report = evaluate_run(run, recalls, display.watch)
+    Console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
+    for metric in report.metrics:
+        say(str(metric))
+
+
+def query(
+    run: tyro.conf.Positional[Path],
+    query_img_name: str | None = None,
+    retrieval_num: int = 8,
+    query_class: str | None = None,
+    out: Path = Path("results"),
+) -> None:
+    """Look up the photos of a run's gallery that are nearest to a photo, and write them as pictures.
+
+    Args:
+        run: the folder of a run.
+        query_img_name: any picture file, or the key of a photo in the data set; by default the first test photo.
+        retrieval_num: how many photos to retrieve.
+        query_class: the class of the query, if it is known and the file is not a photo of the data set.
+        out: where to write the pictures, in a folder named after the query.
+    """
+    gallery = Gallery.open(run)
+    photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
+    matches = gallery.search(photo, retrieval_num)
+    files = write_pictures(photo, matches, out / photo.name)
+    say(f"query  {photo.name}  ({photo.class_name or 'class unknown'})")
+    for match in matches:
+        verdict = {True: "right", False: "wrong", None: "class of the query unknown"}[match.right]
+        say(f"{match.rank:5}  {match.distance:.4f}  {verdict}  {match.class_name}  {match.path}")
+    say(f"pictures: {files[-1]} and {len(files) - 1} others beside it")
+
+
+def profile(
+    backbone_type: str = "resnet50",
+    gd_config: str = "SG",
+    feature_dim: int = 1536,
+    classes: int = 98,
+    stride: Stride = "port",
+    image_size: int = 224,
+) -> None:
+    """Print the parameters and multiply-adds of a model.
+
+    Args:
+        backbone_type: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        gd_config: global descriptors, one to three of S, M, G.
+        feature_dim: dimension of the embedding.
+        classes: training classes, which the auxiliary head has outputs for.
+        stride: the down-sampling taken out.
+        image_size: height and width of the photos.
+    """
+    shape = Architecture(backbone_type, gd_config, feature_dim, classes, stride, image_size)
+    say(f"{backbone_type} {gd_config} {feature_dim}-d, {classes} classes, stride {stride}: {profile_model(shape)}")
+
+
+def demo(out: Path = Path("demo"), seed: int = 0) -> None:
+    """Train on the embedded data set with circle and with triplet loss, compare, and draw what is retrieved.
+
+    Args:
+        out: where the runs and the picture sheet go, in a new folder.
+        seed: of everything random.
+    """
+    show_demo(out, seed, Console())
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "query": query,
+    "profile": profile,
+    "demo": demo,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; wrong input ends with one sentence on stderr and exit status 2."""
+    command = lambda: tyro.extras.subcommand_cli_from_dict(  # noqa: E731 (guard wants a call without arguments)
+        COMMANDS, args=arguments, prog="pairlens", config=CONFIG, registry=ranks_registry(), use_underscores=True
+    )
+    guard(command)
+
+
+CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+
+
+def guard(command: Callable[[], object]) -> None:
+    """Run a command and turn what is wrong with its input into one sentence and exit status 2."""
+    try:
+        command()
+    except (ValueError, OSError, FloatingPointError) as error:
+        sentence = " ".join(str(error).split())
+        print(f"pairlens: {sentence}", file=sys.stderr)  # noqa: T201
+        sys.exit(WRONG_INPUT)
+    except KeyboardInterrupt:
+        print("pairlens: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+
+
+def ranks_registry() -> tyro.constructors.ConstructorRegistry:
+    """Return tyro's rules and one more: a tuple of integers is written 1,2,4,8, as history does."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def ranks(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type != tuple[int, ...]:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="K,K,...",
+            instance_from_str=lambda words: tuple(int(k) for k in words[0].split(",")),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(map(str, value))],
+        )
+
+    return registry
+
+
+def say(line: str) -> None:
+    """Print one line at once, also into a pipe."""
+    print(line, flush=True)  # noqa: T201

@@ -1,0 +1,84 @@
+"""Which reference is a positive and which a negative of each anchor."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Two boolean masks over a similarity matrix; a pair that is in neither mask does not exist for the loss.
+
+    Attributes:
+        positive: (anchor, reference), True where both are of one class.
+        negative: (anchor, reference), True where they are of different classes.
+    """
+
+    positive: Tensor
+    negative: Tensor
+
+    def __post_init__(self) -> None:
+        for name, mask in (("positive", self.positive), ("negative", self.negative)):
+            if mask.dtype != torch.bool or mask.ndim != 2:
+                raise ValueError(
+                    f"the {name} mask of Pairs must be a boolean (anchor, reference) matrix, "
+                    f"not {mask.dtype} of shape {tuple(mask.shape)}; compare labels to make one"
+                )
+        if self.positive.shape != self.negative.shape:
+            raise ValueError(
+                f"the masks of Pairs must have one shape, not {tuple(self.positive.shape)} and "
+                f"{tuple(self.negative.shape)}; make both from the same labels"
+            )
+
+    @classmethod
+    def within(cls, labels: Tensor) -> Self:
+        """Pair a batch with itself; a photo is never its own positive (excluded by index, not by value).
+
+        Args:
+            labels: (anchor,) integers.
+
+        >>> Pairs.within(torch.tensor([0, 0, 1])).positive.int()
+        tensor([[0, 1, 0],
+                [1, 0, 0],
+                [0, 0, 0]], dtype=torch.int32)
+        """
+        same = _same(labels, labels)
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        return cls(positive=same & ~itself, negative=~same)
+
+    @classmethod
+    def between(cls, anchor_labels: Tensor, reference_labels: Tensor) -> Self:
+        """Pair anchors with references that are other things: proxies, a memory, another rank's batch.
+
+        Args:
+            anchor_labels: (anchor,) integers.
+            reference_labels: (reference,) integers.
+
+        >>> Pairs.between(torch.tensor([0, 1]), torch.tensor([0, 1, 2])).positive.int()
+        tensor([[1, 0, 0],
+                [0, 1, 0]], dtype=torch.int32)
+        """
+        same = _same(anchor_labels, reference_labels)
+        return cls(positive=same, negative=~same)
+
+    @property
+    def complete(self) -> Tensor:
+        """(anchor,) True where an anchor has at least one positive and one negative; others contribute nothing."""
+        return self.positive.any(dim=1) & self.negative.any(dim=1)
+
+    @property
+    def transposed(self) -> "Pairs":
+        """The same pairs with references as anchors: how a proxy acts as anchor."""
+        return Pairs(self.positive.T, self.negative.T)
+
+
+def _same(anchor_labels: Tensor, reference_labels: Tensor) -> Tensor:
+    for labels in (anchor_labels, reference_labels):
+        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+            raise ValueError(
+                f"labels must be a vector of integers, not {labels.dtype} of shape {tuple(labels.shape)}; "
+                "float labels collide above 2**24, so convert with .long()"
+            )
+    return anchor_labels[:, None] == reference_labels[None, :]

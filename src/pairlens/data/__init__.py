@@ -1,0 +1,1 @@
+"""Layer 1: photos as files to batches of pixels."""

@@ -1,0 +1,329 @@
+"""The prepared data set: one Arrow file of small JPEGs with labels and splits, opened in place."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import shlex
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pairlens.core.serial import from_plain, to_plain
+from pairlens.data.listing import SPLITS, Photo, Split
+
+Crop = Literal["uncropped", "cropped"]
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.int64()),
+        ("class_name", pa.string()),
+        ("split", pa.string()),
+        ("jpeg", pa.binary()),
+    ]
+)
+
+_STANDARD = ("car", "cub", "sop", "isc")
+_BATCH = 256
+# A live writer touches its file many times a minute, so an hour of silence means that it was killed.
+_STALE_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a prepared data set came from: reader, name of the raw folder, hash of its listing, JPEG quality."""
+
+    reader: str = ""
+    folder: str = ""
+    listing: str = ""
+    quality: int = 95
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many classes and images a split has."""
+
+    split: Split
+    classes: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the JSON beside a prepared data set says; `size` in pixels, `bytes` the length of the Arrow file."""
+
+    name: str
+    crop: Crop
+    size: int
+    splits: tuple[Count, ...]
+    failures: int
+    digest: str
+    bytes: int
+    origin: Origin
+    version: str
+
+    @classmethod
+    def read(cls, file: Path) -> "Description":
+        """Read the description of the prepared data set `file`.
+
+        Raises:
+            FileNotFoundError: if the data set is not prepared; the sentence names the command that prepares it.
+            ValueError: if the JSON is not one that Pairlens wrote.
+        """
+        beside = file.with_suffix(".json")
+        missing = [path for path in (file, beside) if not path.is_file()]
+        if missing:
+            raise FileNotFoundError(f"{missing[0]} does not exist; prepare it with: {_command(file)}")
+        try:
+            return from_plain(cls, json.loads(beside.read_text(encoding="utf-8")), str(beside))
+        except ValueError as error:
+            raise ValueError(f"{beside} does not describe a prepared data set ({error}); {_again(file)}") from error
+
+
+def _command(file: Path) -> str:
+    name, data_path = file.parent.name, shlex.quote(str(file.parent.parent))
+    known = f"--data_name {name}" if name in _STANDARD else f"--data_name folder --name {shlex.quote(name)}"
+    source = "" if name in _STANDARD else " --source FOLDER_OF_PHOTOS"
+    crop = " --crop_type cropped" if file.stem == "cropped" else ""
+    return f"pairlens prepare {known} --data_path {data_path}{source}{crop}"
+
+
+def _again(file: Path) -> str:
+    return f"prepare it again with: {_command(file)} --force"
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """A prepared data set, or a view of some of its rows.
+
+    Labels are numbered from 0 with the train classes first; query and gallery share theirs. The bytes stay in the
+    file: a catalog pickles as its path and row numbers, and a worker that receives one opens the file itself.
+
+    Shapes:
+        labels, rows: int64 [photo]; `rows` are positions in the file.
+    """
+
+    file: Path
+    name: str
+    crop: Crop
+    size: int
+    digest: str
+    class_names: tuple[str, ...] = field(repr=False)
+    labels: Tensor = field(repr=False)
+    rows: Tensor = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Catalog":
+        """Open a prepared data set, such as `data/cub/uncropped.arrow`, without reading its pictures.
+
+        Raises:
+            FileNotFoundError: if it is not prepared; the sentence names the command that prepares it.
+            ValueError: if the file is cut short or is not a prepared data set.
+        """
+        file = Path(path).absolute()
+        told = Description.read(file)
+        table = _open_table(file, told)
+        labels = table["label"].to_numpy().copy()
+        first = np.unique(labels, return_index=True)[1]
+        names = tuple(table["class_name"].take(pa.array(first)).to_pylist())
+        everything = torch.arange(len(labels))
+        return cls(file, told.name, told.crop, told.size, told.digest, names, torch.from_numpy(labels), everything)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        told = Description.read(self.file)
+        if told.digest != self.digest:
+            raise ValueError(f"{self.file} was prepared anew while it was in use; start again")
+        return _open_table(self.file, told)
+
+    @cached_property
+    def _jpegs(self) -> pa.ChunkedArray:
+        return self._table["jpeg"]
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each photo, relative to the raw root: its key."""
+        return tuple(self._table["path"].take(pa.array(self.rows.numpy())).to_pylist())
+
+    @cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """The split of each photo."""
+        return tuple(self._table["split"].take(pa.array(self.rows.numpy())).to_pylist())
+
+    @cached_property
+    def classes(self) -> int:
+        """The number of distinct labels in this view."""
+        return len(torch.unique(self.labels))
+
+    def jpeg(self, i: int) -> memoryview:
+        """Return the JPEG file of the photo at position `i` of this view, in place and read-only."""
+        return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).toreadonly()
+
+    def select(self, *splits: Split) -> "Catalog":
+        """Return the rows of these splits, with their labels as they are.
+
+        Raises:
+            ValueError: if a split is none of train, test, query, gallery.
+        """
+        unknown = [split for split in splits if split not in SPLITS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no split; choose from {', '.join(SPLITS)}")
+        return self._view(torch.tensor([split in splits for split in self.splits], dtype=torch.bool))
+
+    def keep_classes(self, labels: Iterable[int]) -> "Catalog":
+        """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.
+
+        Raises:
+            ValueError: if no photo here has one of the labels.
+        """
+        kept = torch.tensor(sorted({int(label) for label in labels}), dtype=torch.int64)
+        absent = kept[~torch.isin(kept, self.labels)]
+        if len(absent):
+            raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; keep only labels that occur")
+        view = self._view(torch.isin(self.labels, kept))
+        names = tuple(self.class_names[label] for label in kept.tolist())
+        return dataclasses.replace(view, labels=torch.searchsorted(kept, view.labels), class_names=names)
+
+    def _view(self, mask: Tensor) -> "Catalog":
+        return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
+
+
+def _open_table(file: Path, told: Description) -> pa.Table:
+    length = file.stat().st_size
+    if length != told.bytes:
+        raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} is not an Arrow file ({error}); {_again(file)}") from error
+    if not table.schema.equals(SCHEMA):
+        raise ValueError(f"{file} has the columns {', '.join(table.column_names)}, not Pairlens's; {_again(file)}")
+    return table
+
+
+def write_catalog(
+    file: Path,
+    name: str,
+    rows: Iterable[tuple[Photo, bytes]],
+    size: int,
+    crop: Crop = "uncropped",
+    origin: Origin | None = None,
+    failures: Sized = (),
+) -> Catalog:
+    """Write encoded photos as a prepared data set, a few hundred at a time, and open it.
+
+    Labels are numbered by first appearance. The file gets its name only when it is complete, so a write that is
+    interrupted, or whose rows raise, leaves what was there before.
+
+    Args:
+        file: `<data_path>/<name>/<crop>.arrow`; its folder is made if need be.
+        name: what reports call the data set.
+        rows: photos with their JPEG files, all train photos before the others.
+        size: side of the stored pictures in pixels.
+        crop: whether the pictures were cropped to their boxes.
+        origin: where the photos came from.
+        failures: the photos left out; counted when the rows have run out.
+
+    Raises:
+        ValueError: if there are no rows, or a class is trained and tested on, or train photos come late.
+    """
+    file = Path(file).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(file) as part, _unfinished(file.with_suffix(".json")) as beside:
+        ledger = _write_rows(part, rows)
+        told = Description(
+            name=name,
+            crop=crop,
+            size=size,
+            splits=ledger.counts(),
+            failures=len(failures),
+            digest=ledger.hash.hexdigest(),
+            bytes=part.stat().st_size,
+            origin=origin or Origin(reader=name),
+            version=importlib.metadata.version("pairlens"),
+        )
+        beside.write_text(json.dumps(to_plain(told), indent=1) + "\n", encoding="utf-8")
+        # The JSON goes first: without its Arrow file it means nothing, and its byte count exposes an older one.
+        beside.replace(file.with_suffix(".json"))
+        part.replace(file)
+    return Catalog.open(file)
+
+
+@contextmanager
+def _unfinished(file: Path) -> Iterator[Path]:
+    for left in file.parent.glob(f".{file.name}.*.part"):
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_rows(part: Path, rows: Iterable[tuple[Photo, bytes]]) -> "_Ledger":
+    ledger = _Ledger()
+    pending = iter(rows)
+    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        while batch := list(islice(pending, _BATCH)):
+            writer.write_batch(_record_batch(batch, [ledger.enter(photo, jpeg) for photo, jpeg in batch]))
+    if not ledger.labels:
+        raise ValueError(f"no photo was left to write to {part.parent}; check the raw data set")
+    return ledger
+
+
+def _record_batch(batch: Collection[tuple[Photo, bytes]], labels: list[int]) -> pa.RecordBatch:
+    photos = [photo for photo, _ in batch]
+    columns = (
+        [photo.path for photo in photos],
+        labels,
+        [photo.class_name for photo in photos],
+        [photo.split for photo in photos],
+        [jpeg for _, jpeg in batch],
+    )
+    return pa.record_batch([pa.array(c, kind.type) for c, kind in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+class _Ledger:
+    """Numbers the classes, counts the photos and hashes the contents while rows pass by."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, int] = {}
+        self.hash = hashlib.sha256()
+        self.images: Counter[Split] = Counter()
+        self.seen: defaultdict[Split, set[str]] = defaultdict(set)
+
+    def enter(self, photo: Photo, jpeg: bytes) -> int:
+        if photo.split == "train" and any(split != "train" for split in self.images):
+            raise ValueError(f"the train photo {photo.path!r} comes after test photos; order the rows train first")
+        if photo.split != "train" and photo.class_name in self.seen["train"]:
+            raise ValueError(f"the class {photo.class_name!r} is in train and in {photo.split}; keep it on one side")
+        self.images[photo.split] += 1
+        self.seen[photo.split].add(photo.class_name)
+        for part in (photo.path.encode(), photo.class_name.encode(), photo.split.encode(), jpeg):
+            self.hash.update(len(part).to_bytes(8, "big"))
+            self.hash.update(part)
+        return self.labels.setdefault(photo.class_name, len(self.labels))
+
+    def counts(self) -> tuple[Count, ...]:
+        return tuple(Count(s, len(self.seen[s]), self.images[s]) for s in SPLITS if self.images[s])

@@ -1,0 +1,75 @@
+"""Wheels and wheel arches of a car model."""
+
+from functools import cache
+
+import numpy as np
+
+from pairlens.data.drawing.frame import Frame
+from pairlens.data.drawing.models import CarModel
+from pairlens.data.drawing.shapes import Shape, circle, path
+
+
+def arches(f: Frame) -> list[Shape]:
+    """Wheel wells, and the cladding round them."""
+    m, shapes = f.model, []
+    for axle in f.axles:
+        if m.cladding > 0:
+            shapes += [Shape("trim", circle(axle, m.tyre, m.tyre + 0.07 + m.cladding, steps=40))]
+        shapes += [Shape("well", circle(axle, m.tyre, m.tyre + 0.06, steps=40))]
+    return shapes
+
+
+def wheels(model: CarModel, angles: tuple[float, float]) -> list[Shape]:
+    """Stand the two wheels on the road, each turned by its angle in radians."""
+    axles = model.front, model.front + model.wheelbase
+    places = [(turned(angle), (axle, model.tyre)) for angle, axle in zip(angles, axles, strict=True)]
+    return [Shape(part.ink, part.points @ turn + hub, "front") for turn, hub in places for part in _wheel(model)]
+
+
+def turned(angle: float) -> np.ndarray:
+    """Give the matrix that turns row vectors by an angle in radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, sin], [-sin, cos]])
+
+
+@cache
+def _wheel(model: CarModel) -> tuple[Shape, ...]:
+    """A wheel about the origin, back to front."""
+    tyre = [Shape("tyre", circle(0, 0, 1, steps=36)), Shape("wall", circle(0, 0, model.rim_size + 0.1))]
+    parts = [*tyre, Shape("rim", circle(0, 0, model.rim_size)), *_rim(model)]
+    return tuple(Shape(part.ink, part.points * model.tyre) for part in parts)
+
+
+def _rim(m: CarModel) -> list[Shape]:
+    """What lies inside the rim's edge, on a tyre of radius one."""
+    inner = m.rim_size - 0.055
+    turns = [turned(angle) for angle in np.arange(m.spokes) * 2 * np.pi / m.spokes]
+    match m.rim:
+        case "disc":
+            hole = circle(0.68 * inner, 0, 0.1 + 0.06 * m.spoke_width, steps=12)
+            return [Shape("hollow", hole @ turn) for turn in turns] + [Shape("hollow", circle(0, 0, 0.13, steps=14))]
+        case "cap":
+            cap = 0.3 + 0.25 * m.spoke_width
+            rings: list[Shape] = [Shape("hollow", circle(0, 0, cap + 0.07)), Shape("rim", circle(0, 0, cap))]
+            return [*rings, Shape("glare", circle(0, 0, 0.6 * cap))]
+        case _:
+            hub = [Shape("rim", circle(0, 0, 0.2, steps=16)), Shape("hollow", circle(0, 0, 0.1, steps=10))]
+            blade = _blade(m, inner + 0.03, m.spoke_width * inner * 0.85 / m.spokes + 0.02)
+            return [Shape("hollow", circle(0, 0, inner)), *(Shape("rim", blade @ turn) for turn in turns), *hub]
+
+
+def _blade(m: CarModel, reach: float, w: float) -> np.ndarray:
+    """One spoke along x, of half width w."""
+    match m.rim:
+        case "split":
+            outer = (0.25, 0.0), (reach, 0.7 * w), (reach, 1.5 * w)
+            return path((0.05, 0), (reach, -1.5 * w), (reach, -0.7 * w), *outer)
+        case "turbine":
+            outer = (reach - 0.01, 3 * w), (0.5 * reach, 1.6 * w), (0, w)
+            return path((0, -w), (0.6 * reach, 0.2 * w), (reach, 1.6 * w), *outer)
+        case "star":
+            waist, half = 0.34 + 0.2 * m.spoke_width, np.pi / m.spokes
+            side = waist * np.cos(half), waist * np.sin(half)
+            return path((0, 0), (side[0], -side[1]), (reach + 0.02, 0), side)
+        case _:
+            return path((0, -w), (reach, -0.8 * w), (reach, 0.8 * w), (0, w))

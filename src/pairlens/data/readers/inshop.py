@@ -1,0 +1,28 @@
+"""In-Shop Clothes: `Eval/list_eval_partition.txt` with the pictures under `Img/img/`; query and gallery share items."""
+
+from pathlib import Path
+
+from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.readers.lines import Line, read_lines
+
+PUBLISHED: dict[Split, tuple[int, int]] = {"train": (3997, 25882), "query": (3985, 14218), "gallery": (3985, 12612)}
+
+
+def read(root: Path) -> Listing:
+    """List the photos of In-Shop Clothes; a class is one item, and the whole path tells two photos apart.
+
+    Raises:
+        FileNotFoundError: if the list is missing.
+        ValueError: if a line is malformed or has another status than train, query or gallery.
+    """
+    lines = read_lines(root / "Eval" / "list_eval_partition.txt", fields=3, skip=2)
+    photos = (Photo(f"Img/{line.fields[0]}", line.fields[1], _split(line)) for line in lines)
+    return Listing("isc", root, tuple(sorted(photos, key=lambda photo: photo.class_name)))
+
+
+def _split(line: Line) -> Split:
+    match line.fields[2]:
+        case "train" | "query" | "gallery" as split:
+            return split
+        case other:
+            raise line.fault(f"the status {other!r} is none of train, query, gallery")

@@ -1,0 +1,26 @@
+"""Stanford Online Products: `Ebay_train.txt` and `Ebay_test.txt` beside twelve folders of pictures."""
+
+from pathlib import Path
+
+from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.readers.lines import Line, read_lines
+
+PUBLISHED: dict[Split, tuple[int, int]] = {"train": (11318, 59551), "test": (11316, 60502)}
+
+
+def read(root: Path) -> Listing:
+    """List the photos of Stanford Online Products; a class is one product, named by its number.
+
+    Raises:
+        FileNotFoundError: if one of the two lists is missing.
+        ValueError: if a line is malformed.
+    """
+    photos = [
+        *(_photo(line, "train") for line in read_lines(root / "Ebay_train.txt", fields=4, skip=1)),
+        *(_photo(line, "test") for line in read_lines(root / "Ebay_test.txt", fields=4, skip=1)),
+    ]
+    return Listing("sop", root, tuple(sorted(photos, key=lambda photo: int(photo.class_name))))
+
+
+def _photo(line: Line, split: Split) -> Photo:
+    return Photo(line.fields[3], str(line.integer(1)), split)

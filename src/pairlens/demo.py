@@ -1,0 +1,70 @@
+"""The demonstration: two losses on the embedded data set, one table, one sheet of pictures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import Run, train
+from pairlens.losses import Circle, Triplet
+from pairlens.retrieval.gallery import Gallery, Match, Query
+from pairlens.retrieval.pictures import contact_sheet
+from pairlens.showing import Display, report_table
+
+LOSSES = {"circle": Circle(), "triplet": Triplet()}
+QUERIES = 5
+RETRIEVED = 7
+
+SMALL = Experiment(
+    data_name="minicars",
+    backbone_type="efficientnet_lite0",
+    gd_config="SM",
+    feature_dim=128,
+    batch_size=64,
+    num_epochs=4,
+    learning_rate=5e-4,
+    stride="none",
+    freeze_bn="none",
+    image_size=96,
+)
+
+
+def show_demo(out: Path, seed: int, console: Console) -> None:
+    """Train with each loss, then print one table and write `sheet.png`; everything in a new folder under `out`."""
+    folder = _new_folder(out)
+    runs = {}
+    for name, loss in LOSSES.items():
+        experiment = replace(SMALL, loss=loss, seed=seed, data_path=out / "data")
+        runs[name] = _train(experiment, RunFolder(folder / name), console)
+    untrained = next(iter(runs.values())).outcome.untrained
+    reports = [("untrained (ImageNet)", untrained), *((f"{name} loss", run.report) for name, run in runs.items())]
+    console.print(report_table(reports, "minicars: retrieval of car models never seen in training"))
+    sheet = folder / "sheet.png"
+    _draw_sheet(runs["circle"].folder).save(sheet)
+    console.print(f"queries with their neighbours: {sheet}", highlight=False)
+    console.print(f"look up another photo: pairlens query {folder / 'circle'} --query_img_name FILE", highlight=False)
+
+
+def _new_folder(out: Path) -> Path:
+    number = 1
+    while (out / f"run-{number}").exists():
+        number += 1
+    return out / f"run-{number}"
+
+
+def _train(experiment: Experiment, place: RunFolder, console: Console) -> Run:
+    with Display(console, experiment.num_epochs, title=place.path.name) as display:
+        for event in train(experiment, place, display.watch):
+            display.show(event)
+    return Run(place.path, experiment, place.read_outcome())
+
+
+def _draw_sheet(run: Path) -> Image.Image:
+    gallery = Gallery.open(run)
+    paths = gallery.catalog.paths[:: max(1, len(gallery.catalog.paths) // QUERIES)][:QUERIES]
+    rows: Sequence[tuple[Query, list[Match]]] = [(q, gallery.search(q, RETRIEVED)) for q in map(gallery.query, paths)]
+    return contact_sheet(rows, "minicars: queries (left) and the nearest photos of unseen models, circle loss")

@@ -1,0 +1,83 @@
+"""The embeddings of a catalog, in memory and on disk."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pairlens.data.catalog import Catalog
+from pairlens.data.loading import TestBatches
+from pairlens.model.embedder import Embedder
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The embedded photos of a part of a data set.
+
+    Attributes:
+        vectors: (photo, dim) float32 unit vectors.
+        labels: (photo,) int64.
+        paths: the photos' keys in their catalog.
+        class_names: name of each label, as far as known.
+    """
+
+    vectors: Tensor
+    labels: Tensor
+    paths: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.vectors) == len(self.labels) == len(self.paths):
+            raise ValueError(
+                f"{len(self.vectors)} vectors, {len(self.labels)} labels and {len(self.paths)} paths do not belong together"
+            )
+
+    def save(self, file: Path) -> None:
+        """Write vectors, labels and paths into one safetensors file, whole or not at all."""
+        names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names)}
+        part = file.with_name(file.name + ".part")
+        save_file({"vectors": self.vectors.contiguous(), "labels": self.labels.contiguous()}, part, metadata=names)
+        part.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Embeddings":
+        """Open what `save` wrote; raises ValueError if it is missing or damaged."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(file, framework="pt") as stored:
+                names = stored.metadata()
+            tensors = load_file(file)
+            paths, class_names = tuple(json.loads(names["paths"])), tuple(json.loads(names["class_names"]))
+            return cls(tensors["vectors"], tensors["labels"], paths, class_names)
+        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{file} is not a readable file of embeddings ({error}); evaluate the run again") from error
+
+
+def embed(
+    model: Embedder,
+    catalog: Catalog,
+    *,
+    batch_size: int = 128,
+    workers: int = 2,
+    watch: Callable[[Iterable, int], Iterable] | None = None,
+) -> Embeddings:
+    """Return the embeddings of all photos of a catalog, in its order.
+
+    Args:
+        model: on any device.
+        catalog: the photos.
+        batch_size: photos at once.
+        workers: processes that decode.
+        watch: wraps the batches to show progress; called with the batches and their number.
+    """
+    device = next(model.parameters()).device
+    batches = TestBatches(catalog, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
+    watched = batches if watch is None else watch(batches, len(batches))
+    vectors = [model.embed(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
+    return Embeddings(torch.cat(vectors), catalog.labels, catalog.paths, catalog.class_names)

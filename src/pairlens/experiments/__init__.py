@@ -1,0 +1,1 @@
+"""Layer 3: everything that defines a run, and running it."""

@@ -1,0 +1,55 @@
+"""The learning curves of a run as a picture."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pairlens.experiments.folder import Outcome
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+
+def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
+    """Draw loss, retrieval and similarities over the epochs; epoch 0 is the untrained model."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    loss, retrieval, similarity = figure.subplots(1, 3)
+    _draw_loss(loss, outcome)
+    _draw_retrieval(retrieval, outcome)
+    _draw_similarity(similarity, outcome)
+    for axes in (loss, retrieval, similarity):
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, linewidth=0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=10)
+    part = file.with_name(file.name + ".part")
+    figure.savefig(part, dpi=120, format="png")
+    part.replace(file)
+
+
+def _draw_loss(axes: Axes, outcome: Outcome) -> None:
+    rows = outcome.rows[1:]
+    axes.plot([r.epoch for r in rows], [r.train_loss for r in rows], color=BLUE, marker="o", markersize=3)
+    axes.set_ylabel("mean training loss a photo")
+
+
+def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
+    epochs = [r.epoch for r in outcome.rows]
+    names = [outcome.rows[0].report.metrics[0].name, "MAP@R"]
+    for name, color in zip(names, (BLUE, ORANGE), strict=True):
+        found = [next(m for m in r.report.metrics if m.name == name) for r in outcome.rows]
+        axes.plot(epochs, [100 * m.value for m in found], color=color, marker="o", markersize=3, label=f"test {name}")
+        axes.fill_between(epochs, [100 * m.low for m in found], [100 * m.high for m in found], color=color, alpha=0.15)
+    axes.axvline(outcome.epoch, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("share of queries, % (band: 95 % over classes)")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
+    epochs = [r.epoch for r in outcome.rows]
+    axes.plot(epochs, [r.mean_s_p for r in outcome.rows], color=GREEN, marker="o", markersize=3, label="positive pairs")
+    axes.plot(epochs, [r.mean_s_n for r in outcome.rows], color=ORANGE, marker="o", markersize=3, label="negative pairs")
+    axes.set_ylabel("mean cosine of test pairs")
+    axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,111 @@
+"""The record that defines a run."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pairlens.data.loading import Augment
+from pairlens.losses import Loss, SoftTriple, Triplet
+from pairlens.model.backbone import Stride
+from pairlens.model.descriptors import letters
+from pairlens.model.embedder import FreezeBN
+
+CropType: TypeAlias = Literal["uncropped", "cropped"]
+ReferenceSource: TypeAlias = Literal["batch", "proxies"]
+Select: TypeAlias = Literal["last", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that defines a run: the same record on the same machine gives the same result.
+
+    Attributes:
+        loss: the pairwise loss, with its hyper-parameters.
+        data_path: folder of the prepared data sets.
+        data_name: car, cub, sop, isc, minicars, folder, csv, or the name given to `pairlens prepare --name`.
+        crop_type: whole photos, or cut to their bounding box (car and cub).
+        backbone_type: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        gd_config: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
+        feature_dim: dimension of the embedding.
+        smoothing: label smoothing of the auxiliary classification loss.
+        temperature: temperature of its softmax.
+        auxiliary: weight of the auxiliary classification loss; 0 trains with the pairwise loss alone.
+        references: what photos are compared with: the batch, or learned proxies. SoftTriple always has proxies.
+        recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
+        batch_size: photos a training batch.
+        per_class: photos of one class in a batch.
+        num_epochs: training epochs.
+        learning_rate: of Adam for the network; x 0.1 at 60 % and 80 % of the epochs.
+        proxy_learning_rate: of Adam for proxies and centres.
+        weight_decay: L2 term of the network.
+        weights: imagenet, none, or a file of backbone weights.
+        stride: the down-sampling taken out: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
+        freeze_bn: what of the backbone's BatchNorm stands still: its statistics, all of it, or none.
+        learn_power: whether the p of G is learned, or fixed at 3.
+        image_size: height and width of the photos as the network sees them.
+        augment: standard (squash, crop, flip) or random_resized_crop.
+        select: which epoch is kept: the last, the best on held-out training classes, or the best on the test set.
+        seed: of everything random.
+        device: auto takes a GPU if there is one.
+        precision: auto is bfloat16 on a GPU and float32 on a CPU.
+        workers: processes that decode photos.
+    """
+
+    loss: Loss = Triplet()
+    data_path: Path = Path("data")
+    data_name: str = "car"
+    crop_type: CropType = "uncropped"
+    backbone_type: str = "resnet50"
+    gd_config: str = "SG"
+    feature_dim: int = 1536
+    smoothing: float = 0.1
+    temperature: float = 0.5
+    auxiliary: float = 1.0
+    references: ReferenceSource = "batch"
+    recalls: tuple[int, ...] = (1, 2, 4, 8)
+    batch_size: int = 128
+    per_class: int = 4
+    num_epochs: int = 20
+    learning_rate: float = 1e-4
+    proxy_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    weights: str = "imagenet"
+    stride: Stride = "port"
+    freeze_bn: FreezeBN = "statistics"
+    learn_power: bool = False
+    image_size: int = 224
+    augment: Augment = "standard"
+    select: Select = "last"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        letters(self.gd_config)
+        for name in ("batch_size", "per_class", "image_size", "feature_dim"):
+            _require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
+        for name in ("num_epochs", "workers", "seed", "auxiliary", "weight_decay", "learning_rate", "proxy_learning_rate"):
+            _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
+        _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
+        _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")
+        _require(bool(self.recalls) and min(self.recalls) >= 1, f"--recalls {self.recalls} must be ranks of at least 1")
+
+    @property
+    def uses_proxies(self) -> bool:
+        """Whether photos are compared with learned vectors."""
+        return self.references == "proxies" or isinstance(self.loss, SoftTriple)
+
+    @property
+    def default_name(self) -> str:
+        """A folder name that tells the runs of one project apart."""
+        loss = type(self.loss).__name__.lower()
+        proxies = "_proxies" if self.references == "proxies" else ""
+        settings = "_".join(f"{getattr(self.loss, f.name):g}" for f in fields(self.loss))
+        parts = [self.data_name, self.crop_type, self.backbone_type.replace("/", "-"), self.gd_config, self.feature_dim]
+        return "_".join(map(str, [*parts, loss + proxies, settings, f"seed{self.seed}"]))
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)

@@ -1,0 +1,183 @@
+"""The folder of a run: what lies in it and under which name."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairlens.core.serial import from_plain, to_plain
+from pairlens.evaluation.report import Report
+from pairlens.experiments.experiment import Experiment, Select
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch in numbers: a row of `statistics.csv`, where shares are in percent, as history has them.
+
+    Attributes:
+        epoch: from 1; 0 is the model before training.
+        train_loss: mean total loss a photo; None before training.
+        train_accuracy: of the auxiliary head, 0 to 1; None without one.
+        report: retrieval on the test photos.
+        mean_s_p: mean cosine of the positive pairs of the test photos.
+        mean_s_n: mean cosine of their negative pairs.
+        seconds: training and evaluation together.
+        validation: retrieval on the held-out training classes, if there are any.
+    """
+
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None
+    report: Report
+    mean_s_p: float
+    mean_s_n: float
+    seconds: float
+    validation: Report | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        select: how the kept epoch was chosen.
+        epoch: the epoch whose model and gallery are kept.
+        rows: the untrained model (epoch 0) and every finished epoch.
+    """
+
+    select: Select
+    epoch: int
+    rows: tuple[EpochRow, ...]
+
+    @property
+    def untrained(self) -> Report:
+        """The test report of the model before training."""
+        return self.rows[0].report
+
+    @property
+    def report(self) -> Report:
+        """The test report of the kept epoch."""
+        return next(row.report for row in self.rows if row.epoch == self.epoch)
+
+    @property
+    def selection(self) -> str:
+        """How the kept epoch was chosen, in words to print wherever its figures are shown."""
+        match self.select:
+            case "last":
+                return f"last epoch ({self.epoch})"
+            case "validation":
+                return f"epoch {self.epoch}, selected on held-out training classes"
+            case "test":
+                return f"epoch {self.epoch}, selected on test: optimistic"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names and opens the files of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The experiment."""
+        return self.path / "config.json"
+
+    @property
+    def outcome(self) -> Path:
+        """Every report with its intervals."""
+        return self.path / "outcome.json"
+
+    @property
+    def statistics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "statistics.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def gallery(self) -> Path:
+        """The embedded photos that can be searched."""
+        return self.path / "gallery.safetensors"
+
+    @property
+    def queries(self) -> Path:
+        """The embedded query photos, for data sets whose queries are not in the gallery."""
+        return self.path / "queries.safetensors"
+
+    def create(self, experiment: Experiment) -> None:
+        """Make the folder and write the experiment; raises ValueError rather than touch one that exists."""
+        if self.path.exists():
+            raise ValueError(
+                f"{self.path} exists already and is never overwritten; give another --name, go on with "
+                f"--resume {self.path}, or remove it"
+            )
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
+        self.config.write_text(json.dumps(to_plain(experiment), indent=2) + "\n")
+
+    def experiment(self) -> Experiment:
+        """Read the experiment back; raises ValueError if this is no run folder or holds unknown settings."""
+        if not self.config.is_file():
+            raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
+        return from_plain(Experiment, _read_json(self.config), str(self.config))
+
+    def read_outcome(self) -> Outcome:
+        """Read the outcome back; raises ValueError if no epoch is finished."""
+        if not self.outcome.is_file():
+            raise ValueError(f"{self.path} has no finished epoch; go on with pairlens train --resume {self.path}")
+        return from_plain(Outcome, _read_json(self.outcome), str(self.outcome))
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Write the reports and the table of epochs, each whole or not at all."""
+        _replace(self.outcome, json.dumps(to_plain(outcome), indent=1) + "\n")
+        lines = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
+        part = self.statistics.with_name(self.statistics.name + ".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(_csv_row(outcome.rows[0])))
+            writer.writeheader()
+            writer.writerows(lines)
+        part.replace(self.statistics)
+
+
+def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
+    accuracy = None if row.train_accuracy is None else 100 * row.train_accuracy
+    return {
+        "epoch": row.epoch,
+        "train_loss": row.train_loss,
+        "train_accuracy": accuracy,
+        **_columns("test", row.report),
+        **_columns("validation", row.validation),
+        "mean_s_p": row.mean_s_p,
+        "mean_s_n": row.mean_s_n,
+        "seconds": row.seconds,
+    }
+
+
+def _columns(prefix: str, report: Report | None) -> dict[str, float]:
+    if report is None:
+        return {}
+    names = {"R": "recall", "P": "precision"}
+    columns = {}
+    for metric in report.metrics:
+        letter, at, k = metric.name.partition("@")
+        name = f"{names[letter]}@{k}" if at and letter in names else metric.name
+        columns[f"{prefix}_{name}"] = 100 * metric.value
+    return columns
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); restore it or train anew") from error
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_text(text)
+    part.replace(file)

@@ -1,0 +1,303 @@
+"""Running an experiment: train, evaluate every epoch, keep everything in one folder."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from pairlens.data.catalog import Catalog
+from pairlens.data.loading import TrainingBatches
+from pairlens.data.sampling import ClassBatches
+from pairlens.evaluation.embed import Embeddings, embed
+from pairlens.evaluation.metrics import mean_similarities
+from pairlens.evaluation.report import Report, evaluate
+from pairlens.experiments.curves import draw_curves
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.sources import open_catalog
+from pairlens.losses import SoftTriple
+from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.criterion import Criterion
+from pairlens.training.fit import Epoch, Learner, Objective, Precision, Step, fit
+from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.references import Batch, Proxies
+
+VALIDATION_SHARE = 0.2
+
+Event: TypeAlias = Step | EpochRow
+Watch: TypeAlias = Callable[[Iterable, int], Iterable]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it lies and what it came to."""
+
+    folder: Path
+    experiment: Experiment
+    outcome: Outcome
+
+    @property
+    def report(self) -> Report:
+        """The test report of the kept epoch."""
+        return self.outcome.report
+
+    def model(self, device: str = "cpu") -> Embedder:
+        """Open the kept model."""
+        return Embedder.load(self.folder, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The photos of a data set by what they are for."""
+
+    train: Catalog
+    validation: Catalog | None
+    test: Catalog
+    gallery: Catalog | None
+
+
+def run(experiment: Experiment, folder: str | Path | None = None, watch: Callable[[Event], None] | None = None) -> Run:
+    """Train and evaluate an experiment; everything it makes lies in `folder` (default runs/<its default name>).
+
+    Args:
+        experiment: what to run.
+        folder: must not exist yet.
+        watch: called with every `Step` and every `EpochRow`.
+
+    Raises:
+        ValueError: if the folder exists, the data set is not prepared, or settings do not fit each other.
+    """
+    place = RunFolder(Path(folder) if folder is not None else Path("runs") / experiment.default_name)
+    for event in train(experiment, place):
+        if watch is not None:
+            watch(event)
+    return Run(place.path, experiment, place.read_outcome())
+
+
+def train(experiment: Experiment, place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
+    """Start an experiment in a new folder; yields a record for every step and every finished epoch."""
+    parts = split(open_catalog(experiment), experiment)
+    learner = make_learner(experiment, parts.train.classes)
+    photos = _training_batches(experiment, parts.train)
+    place.create(experiment)
+    yield from _train(experiment, place, parts, learner, photos, (), progress)
+
+
+def resume(place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
+    """Go on with a run from its last finished epoch; yields as `train` does, nothing if all epochs are finished.
+
+    Raises:
+        ValueError: if the folder is no run, or its checkpoint is damaged.
+    """
+    experiment = place.experiment()
+    parts = split(open_catalog(experiment), experiment)
+    learner = make_learner(experiment, parts.train.classes)
+    rows: tuple[EpochRow, ...] = ()
+    if (place.path / CHECKPOINT_FILE).is_file():
+        load_checkpoint(learner, place.path)
+        rows = tuple(row for row in place.read_outcome().rows if row.epoch <= learner.epoch)
+    yield from _train(experiment, place, parts, learner, _training_batches(experiment, parts.train), rows, progress)
+
+
+def split(catalog: Catalog, experiment: Experiment) -> Parts:
+    """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out."""
+    train_part, validation = catalog.select("train"), None
+    if not len(train_part):
+        raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
+    if experiment.select == "validation":
+        held_out = _held_out(train_part.classes, experiment.seed)
+        validation = train_part.keep_classes(held_out)
+        train_part = train_part.keep_classes(sorted(set(range(train_part.classes)) - set(held_out)))
+    if "query" in catalog.splits:
+        return Parts(train_part, validation, catalog.select("query"), catalog.select("gallery"))
+    test = catalog.select("test")
+    if not len(test):
+        raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
+    return Parts(train_part, validation, test, None)
+
+
+def _held_out(classes: int, seed: int) -> list[int]:
+    count = max(1, round(classes * VALIDATION_SHARE))
+    if classes - count < 2:
+        raise ValueError(f"{classes} training classes are too few to hold some out; use --select last")
+    return sorted(np.random.default_rng((seed, classes)).permutation(classes)[:count].tolist())
+
+
+def make_learner(experiment: Experiment, classes: int) -> Learner:
+    """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
+    torch.manual_seed(experiment.seed)
+    device = choose_device(experiment.device)
+    model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
+    model = model.to(device, memory_format=torch.channels_last)
+    criterion = make_criterion(experiment, classes).to(device)
+    optimizer = make_optimizer(
+        model,
+        criterion,
+        learning_rate=experiment.learning_rate,
+        proxy_learning_rate=experiment.proxy_learning_rate,
+        weight_decay=experiment.weight_decay,
+    )
+    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.num_epochs))
+
+
+def architecture(experiment: Experiment, classes: int) -> Architecture:
+    """Return the model of an experiment on so many training classes."""
+    return Architecture(
+        backbone=experiment.backbone_type,
+        descriptors=experiment.gd_config,
+        dim=experiment.feature_dim,
+        classes=classes if experiment.auxiliary > 0 else 0,
+        stride=experiment.stride,
+        image_size=experiment.image_size,
+        learn_power=experiment.learn_power,
+    )
+
+
+def make_criterion(experiment: Experiment, classes: int) -> Criterion:
+    """Return the loss of an experiment with the references it is to be compared with."""
+    if not experiment.uses_proxies:
+        return Criterion(experiment.loss, Batch())
+    centers = experiment.loss.centers if isinstance(experiment.loss, SoftTriple) else 1
+    return Criterion(experiment.loss, Proxies(classes, experiment.feature_dim, centers))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that auto, cpu or cuda means here; raises ValueError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but PyTorch sees no GPU here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _objective(experiment: Experiment, device: torch.device) -> Objective:
+    automatic: Precision = "bfloat16" if device.type == "cuda" else "float32"
+    return Objective(
+        auxiliary=experiment.auxiliary,
+        smoothing=experiment.smoothing,
+        temperature=experiment.temperature,
+        freeze_bn=experiment.freeze_bn,
+        precision=automatic if experiment.precision == "auto" else experiment.precision,
+    )
+
+
+def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
+    sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
+    pin = choose_device(experiment.device).type == "cuda"
+    return TrainingBatches(catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin)
+
+
+def _train(  # noqa: PLR0913 (the state of a run, which lives only here)
+    experiment: Experiment,
+    place: RunFolder,
+    parts: Parts,
+    learner: Learner,
+    photos: TrainingBatches,
+    rows: tuple[EpochRow, ...],
+    progress: Watch | None,
+) -> Iterator[Event]:
+    keeper = _Keeper(experiment, place, parts, learner, progress)
+    if not rows:
+        rows = (keeper.measure(Epoch(0, math.nan, math.nan, math.nan, 0.0)),)
+        keeper.keep(rows)
+        yield rows[0]
+    objective = _objective(experiment, next(learner.model.parameters()).device)
+    for record in fit(learner, photos, objective, experiment.num_epochs):
+        if isinstance(record, Step):
+            yield record
+        else:
+            rows += (keeper.measure(record),)
+            keeper.keep(rows)
+            yield rows[-1]
+
+
+@dataclass(eq=False)
+class _Keeper:
+    """Evaluates the model after an epoch and writes what the run has come to."""
+
+    experiment: Experiment
+    place: RunFolder
+    parts: Parts
+    learner: Learner
+    progress: Watch | None
+    test: Embeddings | None = None
+    gallery: Embeddings | None = None
+
+    def measure(self, epoch: Epoch) -> EpochRow:
+        start = time.perf_counter()
+        self.test = self._embed(self.parts.test)
+        self.gallery = self._embed(self.parts.gallery) if self.parts.gallery is not None else None
+        validation = self._embed(self.parts.validation) if self.parts.validation is not None else None
+        s_p, s_n = mean_similarities(self.test.vectors, self.test.labels)
+        return EpochRow(
+            epoch=epoch.epoch,
+            train_loss=_known(epoch.loss),
+            train_accuracy=_known(epoch.accuracy),
+            report=evaluate_embeddings(self.test, self.gallery, self.experiment.recalls),
+            mean_s_p=s_p,
+            mean_s_n=s_n,
+            seconds=epoch.seconds + time.perf_counter() - start,
+            validation=evaluate_embeddings(validation, None, self.experiment.recalls) if validation else None,
+        )
+
+    def keep(self, rows: tuple[EpochRow, ...]) -> None:
+        chosen = best_epoch(rows, self.experiment)
+        if chosen == rows[-1].epoch and self.test is not None:
+            self.learner.model.save(self.place.path)
+            (self.gallery or self.test).save(self.place.gallery)
+            if self.gallery is not None:
+                self.test.save(self.place.queries)
+        outcome = Outcome(self.experiment.select, chosen, rows)
+        self.place.write_outcome(outcome)
+        save_checkpoint(self.learner, self.place.path)
+        draw_curves(outcome, self.place.path.name, self.place.curves)
+
+    def _embed(self, catalog: Catalog) -> Embeddings:
+        e = self.experiment
+        return embed(self.learner.model, catalog, batch_size=e.batch_size, workers=e.workers, watch=self.progress)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
+    """Return the epoch to keep; of equal ones the first. The untrained model counts only while nothing is trained."""
+    trained = rows[1:] or rows
+    name = f"R@{experiment.recalls[0]}"
+    match experiment.select:
+        case "last":
+            return trained[-1].epoch
+        case "test":
+            return max(trained, key=lambda row: row.report[name]).epoch
+        case "validation":
+            return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch
+
+
+def evaluate_embeddings(test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...]) -> Report:
+    """Return the report of one set searched in itself, or of queries searched in a gallery."""
+    if gallery is None:
+        return evaluate(test.vectors, test.labels, recalls=recalls)
+    return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls)
+
+
+def evaluate_run(folder: str | Path, recalls: tuple[int, ...] | None = None, progress: Watch | None = None) -> Report:
+    """Embed the test photos of a run with its kept model again, and report.
+
+    Args:
+        folder: a run.
+        recalls: other K than the run's own.
+        progress: wraps the batches to show progress.
+    """
+    place = RunFolder(Path(folder))
+    experiment = place.experiment()
+    experiment = replace(experiment, recalls=recalls or experiment.recalls)
+    parts = split(open_catalog(experiment), experiment)
+    model = Embedder.load(place.path, str(choose_device(experiment.device)))
+    test = embed(model, parts.test, workers=experiment.workers, watch=progress)
+    gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress) if parts.gallery is not None else None
+    return evaluate_embeddings(test, gallery, experiment.recalls)

@@ -1,0 +1,164 @@
+"""The three historical commands, word for word, as doors onto the same code.
+
+Their options and defaults are those of leftthomas/CGD and of its fork for circle loss; every newer option of
+`pairlens train` is accepted as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+import tyro
+
+from pairlens import cli
+from pairlens.data.prepare import Preparation
+from pairlens.data.readers import found
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import RunFolder
+from pairlens.losses import Circle, Loss, SoftTriple, Triplet
+from pairlens.retrieval.gallery import Gallery
+
+DATA_PATH = Path("/home/data")
+QUERY = "/home/data/car/uncropped/008055.jpg"
+DATA_BASE = "car_uncropped_resnet50_SG_1536_0.1_0.5_0.1_128_data_base.pth"
+RUNS = Path("runs")
+
+LossName = Literal["triplet", "circle", "softtriple"]
+
+Settings: Any = cli.settings_record(
+    "Settings", {"loss": (tyro.conf.Suppress[Triplet], Triplet()), "data_path": (Path, DATA_PATH)}
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Train CGD.
+
+    Attributes:
+        settings: everything that `pairlens train` knows.
+        loss_name: the pairwise loss.
+        margin: margin of triplet or circle loss.
+        gamma: scale of circle loss.
+    """
+
+    settings: Settings
+    loss_name: LossName = "triplet"
+    margin: float = 0.1
+    gamma: float = 10
+
+    @property
+    def loss(self) -> Loss:
+        """The loss with the historical options; SoftTriple had none, so it has its paper's."""
+        match self.loss_name:
+            case "triplet":
+                return Triplet(margin=self.margin)
+            case "circle":
+                return Circle(margin=self.margin, gamma=self.gamma)
+            case "softtriple":
+                return SoftTriple()
+            case _:
+                assert_never(self.loss_name)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The run that these options ask for."""
+        settings = {f.name: getattr(self.settings, f.name) for f in fields(Experiment)}
+        return Experiment(**(settings | {"loss": self.loss}))
+
+    @property
+    def run_name(self) -> str:
+        """The historical name; circle has its gamma and SoftTriple its name in it, so that no two losses share one."""
+        e = self.experiment
+        loss = {"triplet": [self.margin], "circle": [self.margin, self.gamma], "softtriple": ["softtriple"]}
+        parts = [e.data_name, e.crop_type, e.backbone_type, e.gd_config, e.feature_dim, e.smoothing, e.temperature]
+        return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size]))
+
+
+def train(arguments: Sequence[str] | None = None) -> None:
+    """`python train.py`: train CGD and keep it in runs/<historical name>."""
+
+    def command() -> None:
+        options = parse_training(arguments)
+        cli.start(options.experiment, RunFolder(RUNS / options.run_name))
+
+    cli.guard(command)
+
+
+def parse_training(arguments: Sequence[str] | None) -> Training:
+    """Return what an argument list asks for."""
+    config = (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(Training, args=arguments, prog="train.py", config=config, registry=cli.ranks_registry(), use_underscores=True)
+
+
+def prepare(arguments: Sequence[str] | None = None) -> None:
+    """`python data_utils.py`: prepare every data set found under data_path; car and cub both whole and cropped."""
+    cli.guard(lambda: tyro.cli(_prepare_found, args=arguments, prog="data_utils.py", use_underscores=True))
+
+
+def _prepare_found(data_path: Path = DATA_PATH) -> None:
+    """Process datasets.
+
+    Args:
+        data_path: datasets path; holds car, cub, sop, isc as they unpack.
+    """
+    names = found(data_path)
+    if not names:
+        raise ValueError(
+            f"no data set was found under {data_path}; unpack one so that it has car/cars_annos.mat, cub/images.txt, "
+            "sop/Ebay_train.txt or isc/Eval/list_eval_partition.txt, or give --data_path"
+        )
+    for name in names:
+        cli.prepare(Preparation(name, data_path=data_path))
+        if name in ("car", "cub"):
+            cli.prepare(Preparation(name, data_path=data_path, crop_type="cropped"))
+
+
+def test(arguments: Sequence[str] | None = None) -> None:
+    """`python test.py`: look up a photo in a trained data base and write what is retrieved as pictures."""
+    cli.guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
+
+
+test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] (not a test of pytest's)
+
+
+def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_num: int = 8) -> None:
+    """Test CGD.
+
+    Args:
+        query_img_name: query image name: any picture file, or the name of a photo of the data set.
+        data_base: queried database: a run folder, or its historical name; if the default is not there, the newest run.
+        retrieval_num: retrieval number.
+    """
+    run = find_run(data_base)
+    name: str | None = query_img_name
+    if query_img_name == QUERY and not _holds(run, QUERY):
+        cli.say(f"{QUERY} is not here; looking up the first test photo instead")
+        name = None
+    cli.query(run, query_img_name=name, retrieval_num=retrieval_num)
+
+
+def find_run(data_base: str) -> Path:
+    """Return the run folder that a data base is called by; for the default name, the newest run if it is not there.
+
+    Raises:
+        ValueError: naming the runs there are.
+    """
+    name = data_base.removesuffix("_data_base.pth")
+    for candidate in (Path(name), RUNS / name):
+        if candidate.is_dir():
+            return candidate
+    runs = sorted(RUNS.glob("*/outcome.json"), key=lambda file: file.stat().st_mtime)
+    if data_base == DATA_BASE and runs:
+        cli.say(f"--data_base {DATA_BASE} is not here; using the newest run, {runs[-1].parent}")
+        return runs[-1].parent
+    names = ", ".join(file.parent.name for file in runs) or "none; train one with train.py"
+    raise ValueError(f"there is no data base {data_base} here; runs in {RUNS}/ are: {names}")
+
+
+def _holds(run: Path, name: str) -> bool:
+    try:
+        Gallery.open(run).query(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""Circle loss."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pairlens.core.pairs import Pairs
+from pairlens.losses.masked import log1p_exp, masked_logsumexp, mean_over
+
+
+@dataclass(frozen=True)
+class Circle:
+    """Circle loss: every similarity is weighted by its own distance from its optimum.
+
+    L = mean over anchors of log( 1 + Σ_n exp(γ α_n (s_n - m)) · Σ_p exp(-γ α_p (s_p - (1 - m))) )
+    with α_p = [1 + m - s_p]₊ and α_n = [s_n + m]₊ held constant in the gradient.
+
+    The decision boundary is the circle s_n² + (1 - s_p)² = 2 m². On `Batch` references this is the pair-level form; on
+    `Proxies` (one positive proxy an anchor) the class-level form, for which the paper uses m = 0.25, γ = 256.
+    Pair weights, with Z = 1 - e^{-L} of the anchor: w_p = Z softmax_p(-γ α_p (s_p - (1 - m))) γ α_p and
+    w_n = Z softmax_n(γ α_n (s_n - m)) γ α_n.
+
+    Source: Sun et al., "Circle Loss", CVPR 2020, arXiv 2002.10857, equations 4 to 6; m = 0.4, γ = 80 are its fine-grained
+    retrieval setting. There is no official code. The sum is over the pairs of one anchor, as the paper defines it for a
+    single sample; some ports pool all pairs of the batch into one logarithm, which is another loss. The mean is over the
+    anchors with a positive and a negative (pytorch-metric-learning leaves out those whose loss is exactly 0 as well).
+
+    Attributes:
+        margin: m, the relaxation, in units of similarity.
+        gamma: γ, the scale.
+
+    >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
+    >>> Circle()(similarity, Pairs.within(torch.tensor([0, 0, 1]))).item() < 1e-5
+    True
+    """
+
+    margin: float = 0.4
+    gamma: float = 80.0
+
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss of (anchor, reference) cosine similarities."""
+        constant = similarity.detach()
+        alpha_p = (1 + self.margin - constant).relu()
+        alpha_n = (constant + self.margin).relu()
+        logit_p = -self.gamma * alpha_p * (similarity - (1 - self.margin))
+        logit_n = self.gamma * alpha_n * (similarity - self.margin)
+        total = masked_logsumexp(logit_p, pairs.positive) + masked_logsumexp(logit_n, pairs.negative)
+        return mean_over(log1p_exp(total), pairs.complete)

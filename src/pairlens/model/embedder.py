@@ -1,0 +1,178 @@
+"""CGD: several global descriptors of one backbone, joined into one embedding."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.similarity import unit
+from pairlens.model.backbone import Backbone, Stride
+from pairlens.model.descriptors import descriptor, letters
+
+FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that defines the shape of an `Embedder`; it is saved beside the weights.
+
+    Attributes:
+        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        descriptors: one to three letters of S, M, G; the first feeds the auxiliary head.
+        dim: dimension of the embedding, divisible by the number of letters.
+        classes: outputs of the auxiliary head; 0 for no head.
+        stride: which down-sampling is taken out, see `Backbone`.
+        image_size: height and width of the photos.
+        learn_power: whether the p of G is learned or fixed at 3.
+    """
+
+    backbone: str = "resnet50"
+    descriptors: str = "SG"
+    dim: int = 1536
+    classes: int = 0
+    stride: Stride = "port"
+    image_size: int = 224
+    learn_power: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(letters(self.descriptors))
+        if self.dim < 1 or self.dim % count:
+            raise ValueError(
+                f"feature_dim {self.dim} must be divisible by the {count} descriptors of gd_config {self.descriptors}; "
+                f"use {max(count, self.dim // count * count)} or {(self.dim // count + 1) * count}"
+            )
+        if self.classes < 0 or self.image_size < 1:
+            raise ValueError(f"classes {self.classes} and image_size {self.image_size} must not be negative or zero")
+
+
+class Embedder(nn.Module):
+    """Combination of multiple global descriptors (CGD).
+
+    Each descriptor pools the backbone's last map, is projected to dim / n by a linear layer without bias and scaled to
+    unit length; the n parts are concatenated and scaled again. The auxiliary head is BatchNorm and a linear layer on the
+    raw first descriptor. Photos are uint8 (normalised here, on the device) or float already normalised.
+
+    Source: Jun, Ko, Kim, Kim, Kim, "Combination of Multiple Global Descriptors for Image Retrieval", 2019, arXiv
+    1903.10663, section 3. `stride="port"` deviates from it as leftthomas/CGD does, whose published costs it reproduces.
+
+    Raises:
+        ValueError: for a dimension that does not divide, unknown letters, an unknown backbone or weights.
+
+    >>> model = Embedder(backbone="resnet10t", descriptors="SM", dim=8, classes=3, weights="none", image_size=64).eval()
+    >>> embeddings, logits = model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    >>> embeddings.shape, logits.shape
+    (torch.Size([2, 8]), torch.Size([2, 3]))
+    """
+
+    def __init__(  # noqa: PLR0913 (the public constructor names every choice)
+        self,
+        *,
+        backbone: str = "resnet50",
+        descriptors: str = "SG",
+        dim: int = 1536,
+        classes: int = 0,
+        weights: str = "imagenet",
+        stride: Stride = "port",
+        image_size: int = 224,
+        learn_power: bool = False,
+    ) -> None:
+        super().__init__()
+        self.architecture = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
+        self.backbone = Backbone(backbone, weights, stride, image_size)
+        parts = letters(descriptors)
+        channels = self.backbone.channels
+        self.descriptors = nn.ModuleList([descriptor(letter, learn_power) for letter in parts])
+        self.projections = nn.ModuleList([nn.Linear(channels, dim // len(parts), bias=False) for _ in parts])
+        self.head = nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, classes)) if classes else None
+        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def untrained(cls, architecture: Architecture, weights: str = "none") -> Self:
+        """Build the model that a record describes, with these backbone weights."""
+        a = architecture
+        return cls(
+            backbone=a.backbone,
+            descriptors=a.descriptors,
+            dim=a.dim,
+            classes=a.classes,
+            weights=weights,
+            stride=a.stride,
+            image_size=a.image_size,
+            learn_power=a.learn_power,
+        )
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return (photo, dim) unit embeddings and (photo, class) logits, None without a head."""
+        # On CPU and GPU alike convolutions are faster with the channels last in memory.
+        features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
+        pooled = [pool(features) for pool in self.descriptors]
+        parts = [unit(project(p)) for project, p in zip(self.projections, pooled, strict=True)]
+        logits = self.head(pooled[0]) if self.head is not None else None
+        return unit(torch.cat(parts, dim=1)), logits
+
+    def embed(self, photos: Tensor) -> Tensor:
+        """Return (photo, dim) unit embeddings as used for retrieval: no graph, evaluation mode, no head."""
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            embeddings, _ = self(photos)
+        self.train(was_training)
+        return embeddings.clone()
+
+    def normalize(self, photos: Tensor) -> Tensor:
+        """Scale uint8 photos to the backbone's mean and deviation; float photos pass as they are."""
+        if photos.dtype != torch.uint8:
+            return photos
+        return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
+
+    def freeze_batchnorm(self, mode: FreezeBN) -> None:
+        """Put the backbone's BatchNorm into evaluation mode ("statistics"), also stop its scale and shift ("all").
+
+        To be called after each `train()`, which would start the statistics again.
+        """
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and mode != "none":
+                module.eval()
+                for parameter in module.parameters(recurse=False):
+                    parameter.requires_grad_(mode != "all")
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors and model.json into a folder."""
+        tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
+        save_file(tensors, folder / (WEIGHTS_FILE + ".part"))
+        (folder / (WEIGHTS_FILE + ".part")).replace(folder / WEIGHTS_FILE)
+        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(self.architecture), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
+        """Open the model that `save` wrote; opening runs no code of the file's author.
+
+        Raises:
+            ValueError: if a file is missing, damaged or does not fit the other.
+        """
+        weights, config = Path(folder) / WEIGHTS_FILE, Path(folder) / CONFIG_FILE
+        for file in (weights, config):
+            if not file.is_file():
+                raise ValueError(f"{file} does not exist; give the folder of a finished run")
+        try:
+            architecture = from_plain(Architecture, json.loads(config.read_text()), str(config))
+            model = cls.untrained(architecture)
+            model.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"the model in {folder} is damaged or of another shape: {reason}; train it anew") from error
+        return model.to(device).eval()
+
+    def without_head(self) -> Architecture:
+        """Return the architecture that retrieval needs: the same without the auxiliary head."""
+        return replace(self.architecture, classes=0)

@@ -1,0 +1,1 @@
+"""Layer 4: looking up what is near a photo."""

@@ -1,0 +1,153 @@
+"""The one training loop, as a generator of records: whoever consumes them decides to show, evaluate, save or stop."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pairlens.model.embedder import Embedder, FreezeBN
+from pairlens.training.criterion import Criterion
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+
+class TrainingPhotos(Protocol):
+    """Batches of (photos, labels, indices), drawn anew for every epoch number."""
+
+    def __len__(self) -> int:
+        """Return the number of batches an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of one epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised beside the ranking loss, and in which arithmetic.
+
+    total = ranking + auxiliary · cross_entropy(logits / temperature, labels, smoothing).
+
+    Attributes:
+        auxiliary: weight of the classification loss; 0 leaves it out.
+        smoothing: label smoothing, 0 to 1.
+        temperature: of the softmax.
+        freeze_bn: what of the backbone's BatchNorm stands still.
+        precision: of the network's forward pass; losses are always in float32.
+    """
+
+    auxiliary: float = 1.0
+    smoothing: float = 0.1
+    temperature: float = 0.5
+    freeze_bn: FreezeBN = "statistics"
+    precision: Precision = "float32"
+
+
+@dataclass
+class Learner:
+    """Everything that changes while training, and so everything a checkpoint holds.
+
+    Attributes:
+        epoch: how many epochs are finished.
+    """
+
+    model: Embedder
+    criterion: Criterion
+    optimizer: Optimizer
+    schedule: LRScheduler
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch has been learned from; loss and accuracy are means over the epoch so far."""
+
+    epoch: int
+    step: int
+    steps: int
+    photos: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch is finished.
+
+    Attributes:
+        epoch: its number, from 1.
+        loss: mean total loss a photo.
+        ranking: mean ranking loss a photo.
+        accuracy: share of photos whose class the auxiliary head names, NaN without a head.
+        seconds: wall time.
+    """
+
+    epoch: int
+    loss: float
+    ranking: float
+    accuracy: float
+    seconds: float
+
+
+def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: int) -> Iterator[Step | Epoch]:
+    """Train up to `epochs` epochs, going on from `learner.epoch`; yields a record a step and a record an epoch.
+
+    Raises:
+        FloatingPointError: at the first loss that is not finite, naming epoch, step and photos.
+    """
+    for number in range(learner.epoch + 1, epochs + 1):
+        yield from _fit_epoch(learner, photos, objective, number)
+
+
+def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, number: int) -> Iterator[Step | Epoch]:
+    start = time.perf_counter()
+    learner.model.train()
+    learner.model.freeze_batchnorm(objective.freeze_bn)
+    device = next(learner.model.parameters()).device
+    sums = torch.zeros(4)  # photos, total loss, ranking loss, right answers
+    for step, (pixels, labels, indices) in enumerate(photos.epoch(number), 1):
+        learned = _learn(learner, objective, pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+        sums += learned.cpu()
+        if not torch.isfinite(sums[1]):
+            raise FloatingPointError(
+                f"the loss became {float(learned[1])} in epoch {number}, step {step} (photos {indices[:8].tolist()} "
+                "and others); lower --learning_rate or look at these photos"
+            )
+        mean = sums / sums[0]
+        yield Step(number, step, len(photos), int(learned[0]), float(mean[1]), float(mean[3]))
+    learner.schedule.step()
+    learner.epoch = number
+    mean = sums / sums[0]
+    yield Epoch(number, float(mean[1]), float(mean[2]), float(mean[3]), time.perf_counter() - start)
+
+
+def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Take one step; returns photos, summed total loss, summed ranking loss, right answers."""
+    with _autocast(pixels.device, objective.precision):
+        embeddings, logits = learner.model(pixels)
+    ranking = learner.criterion(embeddings, labels)
+    total, right = ranking, torch.full_like(ranking, torch.nan)
+    if logits is not None:
+        total = ranking + objective.auxiliary * _classification(logits.float(), labels, objective)
+        right = (logits.argmax(dim=1) == labels).sum()
+    learner.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    learner.optimizer.step()
+    count = torch.tensor(len(labels), device=total.device)
+    return torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()
+
+
+def _classification(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:
+    return F.cross_entropy(logits / objective.temperature, labels, label_smoothing=objective.smoothing)
+
+
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

@@ -1,0 +1,79 @@
+import naive
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairlens.core.neighbors import ExactIndex, nearest
+from pairlens.core.similarity import unit
+
+
+def vectors(count, dim=6, seed=0):
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def test_finds_what_a_full_sort_finds():
+    queries, gallery = vectors(40), vectors(300, seed=1)
+    found = nearest(queries, gallery, k=25)
+    similarity = unit(queries) @ unit(gallery).T
+    assert torch.equal(found.indices, similarity.argsort(dim=1, descending=True, stable=True)[:, :25])
+    assert torch.allclose(found.scores, similarity.gather(1, found.indices), atol=1e-6)
+
+
+def test_itself_is_excluded_by_index_not_by_score():
+    gallery = vectors(5)[[0, 0, 1, 2, 2]]
+    found = nearest(gallery, gallery, k=4, itself=torch.arange(5))
+    for query, row in enumerate(found.indices.tolist()):
+        assert sorted(row) == sorted(set(range(5)) - {query})
+    assert found.indices[0, 0] == 1
+    assert found.indices[4, 0] == 3
+
+
+def test_duplicated_photos_come_in_the_order_of_their_index():
+    gallery = vectors(3)[[2, 0, 1, 0, 0, 2, 1, 0]]
+    found = nearest(gallery[:1], gallery, k=8)
+    assert found.indices[0, :2].tolist() == [0, 5]
+    for group in ([1, 3, 4, 7], [2, 6]):
+        places = [found.indices[0].tolist().index(i) for i in group]
+        assert places == sorted(places)
+
+
+def test_a_collapsed_gallery_is_ranked_by_index():
+    gallery = torch.ones(50, 4)
+    found = nearest(gallery, gallery, k=3, itself=torch.arange(50))
+    assert found.indices[0].tolist() == [1, 2, 3]
+    assert found.indices[30].tolist() == [0, 1, 2]
+    assert found.indices[1].tolist() == [0, 2, 3]
+
+
+# Unit vectors whose products are exact in float32, so that equal scores are equal to the last bit.
+EXACT = [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, -1, 0), (0.5, 0.5, 0.5, 0.5), (0.5, -0.5, 0.5, -0.5), (0, 0, 0, 0)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(EXACT), min_size=3, max_size=12), st.data())
+def test_ties_of_any_kind_are_broken_by_index(points, data):
+    gallery = torch.tensor(points, dtype=torch.float32)
+    k = data.draw(st.integers(1, len(points) - 1))
+    found = nearest(gallery, gallery, k, itself=torch.arange(len(points)))
+    assert found.indices.tolist() == [naive.ranking(point, points, q)[:k] for q, point in enumerate(points)]
+
+
+def test_queries_in_chunks_find_what_they_find_together():
+    gallery = vectors(200)
+    index = ExactIndex(gallery)
+    together = index.search(gallery, 5, itself=torch.arange(200)).indices
+    chunks = [index.search(gallery[r], 5, itself=r).indices for r in torch.arange(200).split(64)]
+    assert torch.equal(together, torch.cat(chunks))
+
+
+def test_bad_input_is_named():
+    gallery = vectors(4)
+    with pytest.raises(ValueError, match="gallery offers 1 to 3"):
+        nearest(gallery, gallery, k=4, itself=torch.arange(4))
+    with pytest.raises(ValueError, match="queries have 3 dimensions and the gallery 6"):
+        nearest(vectors(1, dim=3), gallery, k=1)
+    broken = gallery.clone()
+    broken[2, 0] = torch.nan
+    with pytest.raises(ValueError, match="vector 2 is not finite"):
+        nearest(gallery, broken, k=1)

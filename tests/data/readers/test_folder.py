@@ -1,0 +1,81 @@
+import pytest
+
+from pairlens.data.readers import folder
+
+
+def _touch(root, *paths):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def _found(root):
+    return [(photo.path, photo.class_name, photo.split) for photo in folder.read(root).photos]
+
+
+def test_the_first_half_of_the_classes_trains(tmp_path):
+    _touch(tmp_path, "d/1.jpg", "b/1.jpg", "c/1.jpg", "a/2.jpg", "a/1.jpg", "empty/readme.txt", "loose.jpg")
+    assert _found(tmp_path) == [
+        ("a/1.jpg", "a", "train"),
+        ("a/2.jpg", "a", "train"),
+        ("b/1.jpg", "b", "train"),
+        ("c/1.jpg", "c", "test"),
+        ("d/1.jpg", "d", "test"),
+    ]
+
+
+def test_train_and_test_folders_give_the_split(tmp_path):
+    _touch(tmp_path, "train/z/1.jpg", "test/a/1.jpg", "other/q/1.jpg")
+    assert _found(tmp_path) == [("train/z/1.jpg", "z", "train"), ("test/a/1.jpg", "a", "test")]
+
+
+def test_a_class_in_train_and_test_is_refused(tmp_path):
+    _touch(tmp_path, "train/z/1.jpg", "test/z/2.jpg", "test/a/1.jpg")
+    with pytest.raises(ValueError, match="such as 'z'"):
+        folder.read(tmp_path)
+
+
+def test_suffixes_nesting_and_hidden_files(tmp_path):
+    seen = [
+        "a/1.JPG",
+        "a/2.jpeg",
+        "a/3.PnG",
+        "a/4.webp",
+        "a/5.bmp",
+        "a/6.gif",
+        "a/7.tif",
+        "a/8.TIFF",
+        "a/deep/er/9.jpg",
+    ]
+    hidden = ["a/.x.jpg", "a/.git/x.jpg", ".thumbs/x.jpg", "__MACOSX/x.jpg", "a/x.txt", "a/jpg"]
+    _touch(tmp_path, *seen, *hidden, "b/1.jpg")
+    assert [path for path, name, _ in _found(tmp_path) if name == "a"] == seen
+    assert len(_found(tmp_path)) == len(seen) + 1
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    _touch(root, "a/1.jpg", "b/1.jpg")
+    _touch(outside, "secret.jpg")
+    (root / "a" / "out.jpg").symlink_to(outside / "secret.jpg")
+    (root / "a" / "more").symlink_to(outside)
+    (root / "c").symlink_to(outside)
+    (root / "a" / "in.jpg").symlink_to(root / "b" / "1.jpg")
+    assert [path for path, _, _ in _found(root)] == ["a/1.jpg", "a/in.jpg", "b/1.jpg"]
+
+
+def test_the_same_file_name_in_two_classes_stays_apart(tmp_path):
+    _touch(tmp_path, "a/front.jpg", "b/front.jpg")
+    assert len(_found(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("paths", [[], ["1.jpg"], ["a/1.jpg", "b/none.txt"]])
+def test_fewer_than_two_classes_are_refused(tmp_path, paths):
+    _touch(tmp_path, *paths)
+    with pytest.raises(ValueError, match="fewer than two class folders"):
+        folder.read(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none is not a folder"):
+        folder.read(tmp_path / "none")

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from pairlens.data.listing import Listing, Photo
+from pairlens.data.readers import check_counts, cub, found, read
+
+
+def test_every_name_reaches_its_reader(tmp_path):
+    marks = {"car": "cars_annos.mat", "cub": "classes.txt", "sop": "Ebay_train.txt", "isc": "list_eval_partition.txt"}
+    for name, mark in {**marks, "folder": "is not a folder", "csv": "is not a file"}.items():
+        with pytest.raises(FileNotFoundError, match=mark):
+            read(name, tmp_path / "none")
+
+
+def test_raw_data_sets_are_found_by_their_annotations(tmp_path):
+    assert found(tmp_path) == []
+    for path in ("isc/Eval/list_eval_partition.txt", "cub/CUB_200_2011/images.txt", "sop/Ebay_test.txt"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    assert found(tmp_path) == ["cub", "isc"]
+    (tmp_path / "cub" / "CUB_200_2011" / "images.txt").rename(tmp_path / "cub" / "images.txt")
+    (tmp_path / "sop" / "Ebay_train.txt").touch()
+    assert found(tmp_path) == ["cub", "sop", "isc"]
+
+
+def test_published_counts_pass_without_a_word(annotations):
+    for name, folder in (("car", "cars196"), ("cub", "CUB_200_2011"), ("isc", "in_shop")):
+        assert check_counts(read(name, annotations / folder)) == []
+
+
+def test_other_counts_are_told(annotations):
+    whole = cub.read(annotations)
+    (sentence,) = check_counts(Listing("cub", whole.root, whole.photos[1:]))
+    assert "100 classes and 5,863 photos in train where the published split has 100 and 5,864" in sentence
+    own = Listing("folder", Path("own"), (Photo("a.jpg", "a", "train"),))
+    assert check_counts(own) == []

@@ -1,0 +1,215 @@
+import importlib
+import json
+import os
+import pickle
+import sys
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pairlens.data.catalog import Catalog, Photo, write_catalog
+
+ROWS = [
+    (Photo("z/1.jpg", "z", "train"), b"one"),
+    (Photo("y/2.jpg", "y", "train"), b"two"),
+    (Photo("z/3.jpg", "z", "train"), b"three"),
+    (Photo("x/4.jpg", "x", "query"), b"four"),
+    (Photo("w/5.jpg", "w", "query"), b"five"),
+    (Photo("w/6.jpg", "w", "gallery"), b"six"),
+    (Photo("x/7.jpg", "x", "gallery"), b""),
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "isc" / "uncropped.arrow"
+
+
+@pytest.fixture
+def catalog(file):
+    return write_catalog(file, "isc", ROWS, size=32)
+
+
+# A spawned worker must find the class in a file of its own.
+READING = """
+class Bytes:
+    def __init__(self, catalog):
+        self.catalog = catalog
+
+    def __len__(self):
+        return len(self.catalog)
+
+    def __getitem__(self, i):
+        return bytes(self.catalog.jpeg(i)), int(self.catalog.labels[i])
+"""
+
+
+def test_what_is_written_is_read_back(catalog):
+    assert (catalog.name, catalog.crop, catalog.size, len(catalog), catalog.classes) == ("isc", "uncropped", 32, 7, 4)
+    assert catalog.labels.tolist() == [0, 1, 0, 2, 3, 3, 2]
+    assert catalog.labels.dtype == torch.int64
+    assert catalog.class_names == ("z", "y", "x", "w")
+    assert catalog.paths == tuple(photo.path for photo, _ in ROWS)
+    assert catalog.splits == tuple(photo.split for photo, _ in ROWS)
+    assert [bytes(catalog.jpeg(i)) for i in range(7)] == [jpeg for _, jpeg in ROWS]
+
+
+def test_many_batches_keep_their_order(file):
+    rows = [(Photo(f"{i}.jpg", f"{i // 5:03}", "train"), str(i).encode()) for i in range(1000)]
+    catalog = write_catalog(file, "many", rows, size=8)
+    assert [bytes(catalog.jpeg(i)) for i in (0, 255, 256, 511, 512, 999)] == [
+        b"0",
+        b"255",
+        b"256",
+        b"511",
+        b"512",
+        b"999",
+    ]
+    assert catalog.labels.tolist() == [i // 5 for i in range(1000)]
+
+
+def test_the_json_describes_the_contents(catalog):
+    told = json.loads(catalog.file.with_suffix(".json").read_text())
+    assert [(s["split"], s["classes"], s["images"]) for s in told["splits"]] == [
+        ("train", 2, 3),
+        ("query", 2, 2),
+        ("gallery", 2, 2),
+    ]
+    assert told["digest"] == catalog.digest
+    assert (told["name"], told["size"], told["crop"], told["failures"]) == ("isc", 32, "uncropped", 0)
+    assert str(catalog.file.parent.parent) not in json.dumps(told)
+
+
+def test_the_digest_follows_the_contents_only(tmp_path, catalog):
+    again = write_catalog(tmp_path / "b" / "uncropped.arrow", "other", ROWS, size=32)
+    changed = write_catalog(tmp_path / "c" / "uncropped.arrow", "isc", [*ROWS[:-1], (ROWS[-1][0], b"!")], size=32)
+    assert again.digest == catalog.digest != changed.digest
+
+
+def test_a_selection_keeps_labels_and_bytes(catalog):
+    gallery = catalog.select("gallery")
+    assert gallery.labels.tolist() == [3, 2]
+    assert gallery.paths == ("w/6.jpg", "x/7.jpg")
+    assert bytes(gallery.jpeg(0)) == b"six"
+    assert (gallery.classes, gallery.class_names[3]) == (2, "w")
+    assert catalog.select("query", "gallery").select("query").paths == ("x/4.jpg", "w/5.jpg")
+    assert len(catalog.select("test")) == 0
+    with pytest.raises(ValueError, match="'tset' is no split"):
+        catalog.select("tset")
+
+
+def test_kept_classes_are_renumbered(catalog):
+    kept = catalog.keep_classes([3, 0])
+    assert kept.labels.tolist() == [0, 0, 1, 1]
+    assert kept.class_names == ("z", "w")
+    assert kept.splits == ("train", "train", "query", "gallery")
+    assert kept.keep_classes([1]).class_names == ("w",)
+    assert bytes(kept.jpeg(3)) == b"six"
+    with pytest.raises(ValueError, match="no photo of label 2 "):
+        kept.keep_classes([2])
+
+
+def test_bytes_are_read_in_place(catalog):
+    jpeg = catalog.jpeg(2)
+    assert isinstance(jpeg, memoryview)
+    assert jpeg.readonly
+
+
+def test_a_pickle_holds_no_pictures(file):
+    catalog = write_catalog(file, "big", [(Photo("a.jpg", "a", "train"), bytes(10**6))], size=8)
+    bytes(catalog.jpeg(0)), catalog.paths
+    carried = pickle.dumps(catalog.select("train"))
+    assert len(carried) < 5000
+    assert len(pickle.loads(carried).jpeg(0)) == 10**6
+
+
+def test_a_worker_reads_a_pickled_view(catalog, tmp_path, monkeypatch):
+    (tmp_path / "reading.py").write_text(READING)
+    monkeypatch.syspath_prepend(tmp_path)
+    view = catalog.select("query", "gallery").keep_classes([3])
+    bytes(view.jpeg(0))
+    photos = importlib.import_module("reading").Bytes(view)
+    loader = DataLoader(photos, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert [tuple(item) for item in loader] == [(b"five", 0), (b"six", 0)]
+    monkeypatch.delitem(sys.modules, "reading")
+
+
+def test_a_worker_does_not_read_another_data_set(catalog):
+    carried = pickle.dumps(catalog)
+    write_catalog(catalog.file, "isc", ROWS[:3], size=32)
+    with pytest.raises(ValueError, match="prepared anew"):
+        pickle.loads(carried).jpeg(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("cub/uncropped", "pairlens prepare --data_name cub --data_path {}"),
+        ("car/cropped", "pairlens prepare --data_name car --data_path {} --crop_type cropped"),
+        ("mine/uncropped", "pairlens prepare --data_name folder --name mine --data_path {} --source FOLDER_OF_PHOTOS"),
+    ],
+)
+def test_a_missing_file_names_the_command(tmp_path, name, command):
+    with pytest.raises(FileNotFoundError) as error:
+        Catalog.open(tmp_path / f"{name}.arrow")
+    assert str(error.value).endswith(command.format(tmp_path))
+
+
+def test_a_file_cut_short_is_refused(catalog):
+    os.truncate(catalog.file, catalog.file.stat().st_size - 100)
+    with pytest.raises(ValueError, match=r"bytes where its JSON says .* prepare it again with: pairlens .* --force"):
+        Catalog.open(catalog.file)
+
+
+def test_a_foreign_file_is_refused(catalog):
+    length = catalog.file.stat().st_size
+    catalog.file.write_bytes(bytes(length))
+    with pytest.raises(ValueError, match="is not an Arrow file"):
+        Catalog.open(catalog.file)
+    catalog.file.with_suffix(".json").write_text('{"type": "Report"}')
+    with pytest.raises(ValueError, match="does not describe a prepared data set"):
+        Catalog.open(catalog.file)
+
+
+def _interrupted(error):
+    yield from ROWS[:2]
+    raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("too many failures"), KeyboardInterrupt(), OSError("disk full")])
+def test_an_interrupted_write_leaves_nothing(file, error):
+    with pytest.raises(type(error)):
+        write_catalog(file, "isc", _interrupted(error), size=32)
+    assert list(file.parent.iterdir()) == []
+    assert len(write_catalog(file, "isc", ROWS, size=32)) == 7
+
+
+def test_an_interrupted_write_leaves_what_was_there(catalog):
+    with pytest.raises(KeyboardInterrupt):
+        write_catalog(catalog.file, "isc", _interrupted(KeyboardInterrupt()), size=32)
+    assert len(Catalog.open(catalog.file)) == 7
+
+
+def test_remains_of_a_killed_writer_are_removed_when_old(file):
+    file.parent.mkdir()
+    old, young = (file.with_name(f".{file.name}.{name}.part") for name in ("1-old", "2-young"))
+    old.touch(), young.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    write_catalog(file, "isc", ROWS, size=32)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([], "no photo was left"),
+        ([ROWS[3], ROWS[0]], "comes after test photos"),
+        ([ROWS[0], (Photo("q.jpg", "z", "query"), b"")], "'z' is in train and in query"),
+    ],
+)
+def test_rows_that_make_no_catalog_are_refused(file, rows, reason):
+    with pytest.raises(ValueError, match=reason):
+        write_catalog(file, "isc", rows, size=32)
+    assert list(file.parent.iterdir()) == []

@@ -1,0 +1,182 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairlens.data import images
+from pairlens.data.images import decode, encode, load_image
+
+
+def _file(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _colour(source):
+    image = load_image(source)
+    assert image.mode == "RGB"
+    return np.asarray(image, dtype=int).mean((0, 1))
+
+
+def _palette(transparent):
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 40, 90])
+    return _file(image, "PNG", **({"transparency": 1} if transparent else {}))
+
+
+RED = Image.new("RGB", (8, 8), (200, 40, 90))
+HALF = Image.new("RGBA", (8, 8), (200, 40, 90, 51))
+
+KINDS = {
+    "jpeg": (_file(RED, "JPEG", quality=95), (200, 40, 90)),
+    "progressive jpeg": (_file(RED, "JPEG", quality=95, progressive=True), (200, 40, 90)),
+    "grey jpeg": (_file(RED.convert("L"), "JPEG", quality=95), (94, 94, 94)),
+    "cmyk jpeg": (_file(RED.convert("CMYK"), "JPEG", quality=95), (200, 40, 90)),
+    "cmyk tiff": (_file(RED.convert("CMYK"), "TIFF"), (200, 40, 90)),
+    "png": (_file(RED, "PNG"), (200, 40, 90)),
+    "bmp": (_file(RED, "BMP"), (200, 40, 90)),
+    "gif": (_file(RED, "GIF"), (200, 40, 90)),
+    "tiff": (_file(RED, "TIFF", compression="tiff_lzw"), (200, 40, 90)),
+    "webp": (_file(RED, "WEBP", lossless=True), (200, 40, 90)),
+    "alpha png": (_file(HALF, "PNG"), (244, 212, 222)),
+    "alpha webp": (_file(HALF, "WEBP", lossless=True), (244, 212, 222)),
+    "grey alpha": (_file(Image.new("LA", (8, 8), (100, 0)), "PNG"), (255, 255, 255)),
+    "grey transparent": (_file(Image.new("L", (8, 8), 100), "PNG", transparency=100), (255, 255, 255)),
+    "palette": (_palette(transparent=False), (200, 40, 90)),
+    "palette transparent": (_palette(transparent=True), (255, 255, 255)),
+    "one bit": (_file(Image.new("1", (8, 8), 1), "PNG"), (255, 255, 255)),
+    "16 bit png": (_file(Image.fromarray(np.full((8, 8), 25700, np.uint16)), "PNG"), (100, 100, 100)),
+    "16 bit tiff": (_file(Image.fromarray(np.full((8, 8), 65535, np.uint16)), "TIFF"), (255, 255, 255)),
+    "32 bit tiff": (_file(Image.fromarray(np.full((8, 8), 25700, np.int32)), "TIFF"), (100, 100, 100)),
+    "float tiff": (_file(Image.fromarray(np.full((8, 8), 0.2, np.float32)), "TIFF"), (51, 51, 51)),
+    "first frame": (_file(RED, "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8))]), (200, 40, 90)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_becomes_rgb(kind):
+    source, colour = KINDS[kind]
+    assert np.abs(_colour(source) - colour).max() <= 2
+
+
+def test_16_bit_grey_keeps_its_gradations():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(1, -1)
+    grey = np.asarray(load_image(_file(Image.fromarray(ramp), "PNG")))[0, :, 0]
+    assert grey.tolist() == list(range(256))
+
+
+def test_exif_rotation_is_applied():
+    image = Image.new("RGB", (20, 10))
+    image.paste((255, 255, 255), (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = load_image(_file(image, "JPEG", exif=exif))
+    assert upright.size == (10, 20)
+    assert upright.getpixel((5, 2))[0] > 250 > 5 > upright.getpixel((5, 17))[0]
+
+
+def test_broken_exif_does_not_lose_the_picture():
+    source = _file(RED, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
+    assert load_image(source).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"",
+        b"no picture",
+        _file(RED, "PNG")[:48],
+        _file(Image.effect_noise((99, 99), 90), "JPEG")[:2000],
+        b"GIF89a",
+        b"\xff\xd8\xff",
+    ],
+)
+def test_an_unreadable_picture_is_one_sentence(tmp_path, source):
+    with pytest.raises(ValueError, match=r"the picture cannot be read as a picture .*; replace or remove it"):
+        load_image(source)
+    (tmp_path / "bad.jpg").write_bytes(source)
+    with pytest.raises(ValueError, match=r"bad\.jpg cannot be read"):
+        load_image(tmp_path / "bad.jpg")
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg does not exist"):
+        load_image(tmp_path / "none.jpg")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch):
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 63)
+    with pytest.raises(ValueError, match="64 pixels, more than the limit of 63"):
+        load_image(_file(RED, "PNG"))
+    monkeypatch.undo()
+    small = _file(RED, "BMP")
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("unpacked"))
+    for side in (11_000, 60_000):
+        header = small[:18] + side.to_bytes(4, "little") * 2 + small[26:]
+        with pytest.raises(ValueError, match=r"more than .*100,000,000"):
+            load_image(header)
+
+
+def test_nothing_but_pixels_is_kept():
+    heavy = load_image(_file(RED, "JPEG", comment=b"c" * 5000, icc_profile=b"i" * 5000, exif=b"Exif\0\0" + b"e" * 5000))
+    assert len(encode(heavy, 8)) == len(encode(Image.new("RGB", (8, 8), (200, 40, 90)), 8))
+
+
+def _chequered():
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[10:20, 16:32] = 255
+    return Image.fromarray(pixels)
+
+
+def _stored(jpeg):
+    return np.asarray(Image.open(io.BytesIO(jpeg)), dtype=int)
+
+
+def test_a_box_is_cut_to_the_pixel():
+    image = _chequered()
+    assert _stored(encode(image, 16, (16, 10, 32, 20))).min() > 250
+    for box in ((15, 10, 32, 20), (16, 9, 32, 20), (16, 10, 33, 20), (16, 10, 32, 21)):
+        assert _stored(encode(image, 160, box)).min() < 130
+
+
+def test_a_box_over_the_edge_is_cut_to_the_picture():
+    image = _chequered()
+    assert encode(image, 16, (-5, -9, 400, 300)) == encode(image, 16) == encode(image, 16, (0, 0, 40, 30))
+
+
+@pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 5, 9), (40, 0, 50, 30), (0, -9, 9, 0)])
+def test_an_empty_box_is_named(box):
+    with pytest.raises(ValueError, match=r"the box \(.*\) has no pixel inside the picture of 40 × 30"):
+        encode(_chequered(), 16, box)
+
+
+def test_a_photo_is_squashed_with_antialiasing():
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 128))).convert("RGB")
+    stored = _stored(encode(stripes, 32))
+    assert stored.shape == (32, 32, 3)
+    assert np.abs(stored - 127.5).max() < 12
+
+
+def test_decoding_returns_the_stored_pixels():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    jpegs = [encode(noise, 16), memoryview(encode(_chequered(), 16)), bytearray(encode(RED, 16))]
+    batch = decode(jpegs, 16)
+    assert (batch.shape, batch.dtype) == ((3, 3, 16, 16), torch.uint8)
+    for pixels, jpeg in zip(batch, jpegs, strict=True):
+        assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - _stored(bytes(jpeg))).max() <= 3
+
+
+def test_decoding_resizes_and_turns_grey_into_rgb():
+    batch = decode([_file(Image.new("L", (16, 16), 100), "JPEG"), encode(RED, 8), encode(RED, 16)], 8)
+    assert batch.shape == (3, 3, 8, 8)
+    assert (batch[0].float() - 100).abs().max() <= 2
+    assert (batch[1].float() - batch[2].float()).abs().max() <= 2
+    assert decode([], 8).shape == (0, 3, 8, 8)
+
+
+def test_a_damaged_jpeg_names_its_place():
+    with pytest.raises(ValueError, match="JPEG 1 of the batch is damaged"):
+        decode([encode(RED, 8), b"nothing"], 8)

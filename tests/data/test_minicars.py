@@ -1,0 +1,130 @@
+import io
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pairlens.data import minicars
+
+HALF = minicars.CLASSES // 2
+
+
+def recall_at_1(features, labels):
+    distances = np.linalg.norm(features[:, None] - features[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return float((labels[distances.argmin(1)] == labels).mean())
+
+
+def test_a_picture_is_a_function_of_model_and_shot():
+    assert minicars.draw(5, 3).tobytes() == minicars.draw(5, 3).tobytes()
+    assert minicars.photograph(5, 3) == minicars.photograph(5, 3)
+    pictures = {minicars.draw(model, shot, 48).tobytes() for model in (5, 6) for shot in range(4)}
+    assert len(pictures) == 8
+
+
+@pytest.mark.parametrize("size", [1, 33, 108, 256])
+def test_a_picture_has_the_size_asked_for(size):
+    picture = minicars.draw(17, 2, size)
+    assert (picture.mode, picture.size) == ("RGB", (size, size))
+
+
+def test_size_changes_the_scale_and_not_the_scene():
+    small = minicars.draw(17, 1, 108).resize((27, 27), Image.Resampling.BOX)
+    large = minicars.draw(17, 1, 324).resize((27, 27), Image.Resampling.BOX)
+    assert np.abs(np.asarray(small, float) - np.asarray(large, float)).mean() < 4
+
+
+def test_a_photograph_is_the_drawing_as_jpeg():
+    with Image.open(io.BytesIO(minicars.photograph(40, 7))) as photograph:
+        assert (photograph.format, photograph.mode, photograph.size) == ("JPEG", "RGB", (108, 108))
+        error = np.asarray(photograph, float) - np.asarray(minicars.draw(40, 7), float)
+    assert 0 < np.abs(error).mean() < 8
+
+
+def test_photographs_differ_in_quality():
+    heads = {minicars.photograph(0, shot, 32).partition(b"\xff\xc0")[0] for shot in range(6)}  # quantisation tables
+    assert len(heads) > 2
+
+
+def test_class_names_are_unique_and_plain():
+    names = [minicars.class_name(index) for index in range(minicars.CLASSES)]
+    assert len(set(names)) == minicars.CLASSES
+    assert all(name.isascii() and len(name.split()) == 3 for name in names)
+
+
+def test_no_two_models_are_alike_in_either_half():
+    models = [minicars.model_of(index) for index in range(minicars.CLASSES)]
+    assert len(set(models)) == minicars.CLASSES
+    proportions = np.array([[value for value in vars(model).values() if isinstance(value, float)] for model in models])
+    gaps = np.abs(proportions[:, None] - proportions[None]).max(2) + np.eye(minicars.CLASSES)
+    assert gaps.min() > 0.05
+
+
+def test_both_halves_hold_the_same_bodies():
+    bodies = [minicars.model_of(index).body for index in range(minicars.CLASSES)]
+    assert sorted(bodies[:HALF]) == sorted(bodies[HALF:])
+    assert len(set(bodies)) == 12
+
+
+@pytest.mark.parametrize("index", range(minicars.CLASSES))
+def test_a_model_is_a_car_that_could_stand(index):
+    car = minicars.model_of(index)
+    assert all(left < right for left, right in pairwise((0, car.cowl_x, car.screen_x, car.roof_x, car.deck_x, 1)))
+    assert car.tyre < car.front
+    assert car.front + car.wheelbase + car.tyre < car.length
+    assert car.height - car.roof_drop - car.roof_rail > max(car.cowl_y, car.deck_y) or car.body == "roadster"
+    assert 0 < car.clearance < car.tyre < car.nose
+
+
+def test_each_detail_of_a_model_can_be_seen():
+    plain = minicars.model_of(2)
+    choices = {
+        "spokes": 4, "doors": 2, "rim": "turbine", "lamp": "round", "tail": "hook", "grille": "mouth", "rear": "wing",
+        "bumper": "chrome", "handle": "flap", "pillar": "black",
+    }  # fmt: skip
+    flags = {field.name: not getattr(plain, field.name) for field in fields(plain) if field.type is bool}
+    seen = drawn_as(plain)
+    for name, value in (choices | flags).items():
+        if getattr(plain, name) != value:
+            assert not np.array_equal(drawn_as(replace(plain, **{name: value})), seen), name
+
+
+def drawn_as(car):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minicars, "model_of", lambda _: car)
+        return np.asarray(minicars.draw(2, 1, 96))
+
+
+def test_what_surrounds_the_car_does_not_know_the_model(monkeypatch):
+    before = [np.asarray(minicars.draw(4, shot)) for shot in range(12)]
+    limousine = minicars.model_of(10)
+    monkeypatch.setattr(minicars, "model_of", lambda _: limousine)
+    for shot, picture in enumerate(before):
+        swapped = np.asarray(minicars.draw(4, shot))
+        np.testing.assert_array_equal(swapped[:20], picture[:20])
+        np.testing.assert_array_equal(swapped[-16:], picture[-16:])
+        assert not np.array_equal(swapped, picture)
+
+
+def test_colour_does_not_tell_the_class():
+    classes, shots = range(HALF, HALF + 16), range(12)
+    pictures = np.array([np.asarray(minicars.draw(c, s, 24)) for c in classes for s in shots], float)
+    labels = np.repeat(np.arange(16), 12)
+    chance = 11 / 191
+    assert recall_at_1(pictures.mean((1, 2)), labels) < 2 * chance
+    assert recall_at_1(pictures[:, :4].reshape(len(pictures), -1), labels) < 2 * chance
+
+
+@pytest.mark.parametrize("index", [-1, minicars.CLASSES])
+def test_an_unknown_model_is_refused_in_one_sentence(index):
+    for step in (minicars.model_of, minicars.class_name, lambda number: minicars.draw(number, 0)):
+        with pytest.raises(ValueError, match=f"there is no car model {index}: choose one from 0 to 95"):
+            step(index)
+
+
+@pytest.mark.parametrize(("shot", "size"), [(-1, 108), (0, 0)])
+def test_an_impossible_shot_is_refused(shot, size):
+    with pytest.raises(ValueError, match=f"cannot draw shot {shot} at size {size}"):
+        minicars.draw(0, shot, size)
