@@ -1,6 +1,6 @@
 """Look up a photo in a trained data base: `python test.py --retrieval_num 10`."""
 
-from pairlens import history
+from pairlens.history import look_up
 
 if __name__ == "__main__":
-    history.test()
+    look_up()

@@ -66,7 +66,7 @@ def circle_on_proxies(similarity, labels, margin, gamma):
     return mean(terms)
 
 
-def soft_triple(embeddings, labels, centers, lam, gamma, tau, delta):  # noqa: PLR0913
+def soft_triple(embeddings, labels, centers, lam, gamma, tau, delta):
     """SoftTriple of (photo, dim) unit vectors and (class, centre, dim) unit centres, penalty included."""
     classes, k, _ = centers.shape
     terms = []
@@ -92,7 +92,7 @@ def ranking(query, items, itself):
     return [j for _, j in sorted(scores)]
 
 
-def metrics(queries, labels, items, item_labels, recalls, one_set):  # noqa: PLR0913
+def metrics(queries, labels, items, item_labels, recalls, one_set):
     """Return the mean of every metric over the queries that have a right item, and how many have none."""
     sums, counted, left_out = {}, 0, 0
     for q, (query, label) in enumerate(zip(queries, labels, strict=True)):

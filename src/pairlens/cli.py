@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -14,10 +14,10 @@ from pairlens.data.prepare import prepare as prepare_data
 from pairlens.demo import show_demo
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.run import architecture, choose_device, evaluate_run, resume, split
+from pairlens.experiments.run import architecture, evaluate_run, resume, split
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.sources import open_catalog
-from pairlens.losses import Circle, SoftTriple, Triplet
+from pairlens.losses import Circle, Loss, SoftTriple, Triplet
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
@@ -44,7 +44,18 @@ def settings_record(name: str, changed: dict[str, tuple[Any, Any]]) -> type:
     return record
 
 
-Settings: Any = settings_record("Settings", {"loss": (LossChoice, Triplet())})
+if TYPE_CHECKING:
+    Settings = Experiment
+else:
+    Settings = settings_record("Settings", {"loss": (LossChoice, Triplet())})
+
+
+def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
+    """Return the run that a settings record asks for, under its own loss or this one."""
+    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
+    if loss is not None:
+        values["loss"] = loss
+    return Experiment(**values)
 
 
 def prepare(options: Preparation) -> None:
@@ -70,7 +81,7 @@ def train(
     if resume is not None:
         go_on(RunFolder(resume))
         return
-    experiment = Experiment(**{f.name: getattr(settings, f.name) for f in fields(Experiment)})
+    experiment = as_experiment(settings)
     start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
 

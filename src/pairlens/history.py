@@ -5,9 +5,9 @@ Their options and defaults are those of leftthomas/CGD and of its fork for circl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
 import tyro
 
@@ -26,9 +26,12 @@ RUNS = Path("runs")
 
 LossName = Literal["triplet", "circle", "softtriple"]
 
-Settings: Any = cli.settings_record(
-    "Settings", {"loss": (tyro.conf.Suppress[Triplet], Triplet()), "data_path": (Path, DATA_PATH)}
-)
+if TYPE_CHECKING:
+    Settings = Experiment
+else:
+    Settings = cli.settings_record(
+        "Settings", {"loss": (tyro.conf.Suppress[Triplet], Triplet()), "data_path": (Path, DATA_PATH)}
+    )
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ class Training:
     @property
     def experiment(self) -> Experiment:
         """The run that these options ask for."""
-        settings = {f.name: getattr(self.settings, f.name) for f in fields(Experiment)}
-        return Experiment(**(settings | {"loss": self.loss}))
+        return cli.as_experiment(self.settings, self.loss)
 
     @property
     def run_name(self) -> str:
@@ -88,7 +90,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
 def parse_training(arguments: Sequence[str] | None) -> Training:
     """Return what an argument list asks for."""
     config = (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(Training, args=arguments, prog="train.py", config=config, registry=cli.ranks_registry(), use_underscores=True)
+    return tyro.cli(
+        Training, args=arguments, prog="train.py", config=config, registry=cli.ranks_registry(), use_underscores=True
+    )
 
 
 def prepare(arguments: Sequence[str] | None = None) -> None:
@@ -114,12 +118,9 @@ def _prepare_found(data_path: Path = DATA_PATH) -> None:
             cli.prepare(Preparation(name, data_path=data_path, crop_type="cropped"))
 
 
-def test(arguments: Sequence[str] | None = None) -> None:
+def look_up(arguments: Sequence[str] | None = None) -> None:
     """`python test.py`: look up a photo in a trained data base and write what is retrieved as pictures."""
     cli.guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
-
-
-test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] (not a test of pytest's)
 
 
 def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_num: int = 8) -> None:

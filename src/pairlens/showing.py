@@ -67,7 +67,9 @@ class Display:
         text = f"{self.title} epoch {step.epoch}/{self.epochs}  loss {step.loss:.4f}{accuracy}  {rate:.0f} images/s"
         self._bar.update(self._task, description=text, completed=step.step, total=step.steps)
         if not self.console.is_terminal and self._clock.line_is_due():
-            self.console.print(f"  {text}  step {step.step}/{step.steps}  about {_duration(left)} left", highlight=False)
+            self.console.print(
+                f"  {text}  step {step.step}/{step.steps}  about {_duration(left)} left", highlight=False
+            )
 
 
 class _Clock:

@@ -1,9 +1,9 @@
-import naive
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import naive
 from pairlens.core.neighbors import ExactIndex, nearest
 from pairlens.core.similarity import unit
 

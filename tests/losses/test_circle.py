@@ -1,10 +1,10 @@
-import naive
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.losses import CircleLoss
 from pytorch_metric_learning.reducers import MeanReducer
 
+import naive
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle
 

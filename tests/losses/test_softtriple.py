@@ -1,8 +1,8 @@
-import naive
 import pytest
 import torch
 from pytorch_metric_learning.losses import SoftTripleLoss
 
+import naive
 from pairlens.losses import SoftTriple
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Proxies
@@ -25,9 +25,7 @@ def test_equals_its_plain_loop_penalty_included(loss):
     expected = naive.soft_triple(unit, LABELS.tolist(), centers, loss.lam, loss.gamma, loss.tau, loss.delta)
     assert abs(value - expected) < 1e-10
     learned = [points, criterion.references.vectors]
-    for fast, slow in zip(
-        torch.autograd.grad(value, learned), torch.autograd.grad(expected, learned), strict=True
-    ):
+    for fast, slow in zip(torch.autograd.grad(value, learned), torch.autograd.grad(expected, learned), strict=True):
         assert torch.allclose(fast, slow, atol=1e-8)
 
 

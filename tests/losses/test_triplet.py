@@ -1,4 +1,3 @@
-import naive
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +6,7 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import MeanReducer
 
+import naive
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Triplet
 

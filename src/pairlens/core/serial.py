@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Record = TypeVar("Record")
 
 TAG = "type"
@@ -58,7 +58,7 @@ def _build(kind: Any, data: Any, where: str) -> Any:
     if origin is tuple:
         _expect(isinstance(data, list | tuple), data, "a list", where)
         return tuple(_build(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(data))
-    if dataclasses.is_dataclass(kind):
+    if _is_record(kind):
         return _build_record(kind, data, where)
     return _build_scalar(kind, data, where)
 
@@ -90,17 +90,23 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
 def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if data is None and type(None) in kinds:
         return None
-    records = {k.__name__: k for k in kinds if dataclasses.is_dataclass(k)}
+    records: dict[str, Any] = {k.__name__: k for k in kinds if _is_record(k)}
     if isinstance(data, Mapping) and records:
         tag = data.get(TAG)
-        return _build(records[_expect(tag in records, tag, f"one of the types {', '.join(records)}", where)], data, where)
-    plain = [k for k in kinds if k is not type(None) and not dataclasses.is_dataclass(k)]
+        return _build(
+            records[_expect(tag in records, tag, f"one of the types {', '.join(records)}", where)], data, where
+        )
+    plain = [k for k in kinds if k is not type(None) and not _is_record(k)]
     for kind in plain[:-1]:
         try:
             return _build(kind, data, where)
         except ValueError:
             continue
     return _build(plain[-1], data, where) if plain else _expect(False, data, f"one of {', '.join(records)}", where)
+
+
+def _is_record(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind)
 
 
 def _has_default(field: dataclasses.Field) -> bool:

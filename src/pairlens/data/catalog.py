@@ -177,7 +177,8 @@ class Catalog:
 
     def jpeg(self, i: int) -> memoryview:
         """Return the JPEG file of the photo at position `i` of this view, in place and read-only."""
-        return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).toreadonly()
+        # Arrow's buffers count bytes from -128 to 127, and so would never equal a bytes object.
+        return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).cast("B").toreadonly()
 
     def select(self, *splits: Split) -> "Catalog":
         """Return the rows of these splits, with their labels as they are.

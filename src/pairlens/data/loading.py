@@ -129,7 +129,9 @@ class _InOrder(Dataset[Batch]):
 def _crop(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:
     count, room = len(photos), photos.shape[2] - size + 1
     tops, lefts = draw.integers(room, size=(2, count)).tolist()
-    return torch.stack([photos[i, :, t : t + size, le : le + size] for i, (t, le) in enumerate(zip(tops, lefts, strict=True))])
+    return torch.stack(
+        [photos[i, :, t : t + size, le : le + size] for i, (t, le) in enumerate(zip(tops, lefts, strict=True))]
+    )
 
 
 def _crop_resized(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:

@@ -56,7 +56,9 @@ class Embeddings:
             paths, class_names = tuple(json.loads(names["paths"])), tuple(json.loads(names["class_names"]))
             return cls(tensors["vectors"], tensors["labels"], paths, class_names)
         except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{file} is not a readable file of embeddings ({error}); evaluate the run again") from error
+            raise ValueError(
+                f"{file} is not a readable file of embeddings ({error}); evaluate the run again"
+            ) from error
 
 
 def embed(

@@ -142,7 +142,7 @@ def _with_intervals(values: dict[str, Tensor], labels: Tensor) -> tuple[Metric, 
     return tuple(metrics)
 
 
-def _check(  # noqa: PLR0913 (the arguments of evaluate)
+def _check(
     queries: Tensor,
     labels: Tensor,
     items: Tensor,

@@ -29,8 +29,8 @@ def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:
-    rows = outcome.rows[1:]
-    axes.plot([r.epoch for r in rows], [r.train_loss for r in rows], color=BLUE, marker="o", markersize=3)
+    rows = [(r.epoch, r.train_loss) for r in outcome.rows if r.train_loss is not None]
+    axes.plot([epoch for epoch, _ in rows], [loss for _, loss in rows], color=BLUE, marker="o", markersize=3)
     axes.set_ylabel("mean training loss a photo")
 
 
@@ -50,6 +50,8 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
 def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
     epochs = [r.epoch for r in outcome.rows]
     axes.plot(epochs, [r.mean_s_p for r in outcome.rows], color=GREEN, marker="o", markersize=3, label="positive pairs")
-    axes.plot(epochs, [r.mean_s_n for r in outcome.rows], color=ORANGE, marker="o", markersize=3, label="negative pairs")
+    axes.plot(
+        epochs, [r.mean_s_n for r in outcome.rows], color=ORANGE, marker="o", markersize=3, label="negative pairs"
+    )
     axes.set_ylabel("mean cosine of test pairs")
     axes.legend(frameon=False, fontsize=8)

@@ -51,7 +51,7 @@ class Experiment:
         workers: processes that decode photos.
     """
 
-    loss: Loss = Triplet()
+    loss: Loss = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
     data_path: Path = Path("data")
     data_name: str = "car"
     crop_type: CropType = "uncropped"
@@ -85,7 +85,15 @@ class Experiment:
         letters(self.gd_config)
         for name in ("batch_size", "per_class", "image_size", "feature_dim"):
             _require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
-        for name in ("num_epochs", "workers", "seed", "auxiliary", "weight_decay", "learning_rate", "proxy_learning_rate"):
+        for name in (
+            "num_epochs",
+            "workers",
+            "seed",
+            "auxiliary",
+            "weight_decay",
+            "learning_rate",
+            "proxy_learning_rate",
+        ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
         _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")

@@ -134,7 +134,7 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     torch.manual_seed(experiment.seed)
     device = choose_device(experiment.device)
     model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(
         model,
@@ -191,7 +191,7 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
     return TrainingBatches(catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin)
 
 
-def _train(  # noqa: PLR0913 (the state of a run, which lives only here)
+def _train(
     experiment: Experiment,
     place: RunFolder,
     parts: Parts,
@@ -299,5 +299,7 @@ def evaluate_run(folder: str | Path, recalls: tuple[int, ...] | None = None, pro
     parts = split(open_catalog(experiment), experiment)
     model = Embedder.load(place.path, str(choose_device(experiment.device)))
     test = embed(model, parts.test, workers=experiment.workers, watch=progress)
-    gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress) if parts.gallery is not None else None
+    gallery = (
+        embed(model, parts.gallery, workers=experiment.workers, watch=progress) if parts.gallery is not None else None
+    )
     return evaluate_embeddings(test, gallery, experiment.recalls)

@@ -1,6 +1,5 @@
 """Reductions over the pairs of a mask, with finite values and gradients where a row has none."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

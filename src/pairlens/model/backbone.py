@@ -4,7 +4,7 @@ import warnings
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import timm
 import torch
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, weights: str, stride: Stride, image_size: int) -> None:
         super().__init__()
         timm_name = TIMM_NAMES.get(name, name)
-        self.network = _create(timm_name, weights)
+        self.network: Any = _create(timm_name, weights)
         if hasattr(self.network, "set_input_size"):
             self.network.set_input_size(img_size=(image_size, image_size))
         self.widened = widen(self.network, stride)
@@ -75,7 +75,7 @@ def widen(network: nn.Module, stride: Stride) -> tuple[str, ...]:
     return tuple(steps[-place])
 
 
-def _downsamplings(network: nn.Module) -> list[list[str]]:
+def _downsamplings(network: Any) -> list[list[str]]:
     """Return the names of the layers with stride 2, grouped by the height of their input, tallest first."""
     heights: dict[str, int] = {}
     hooks = [
@@ -89,14 +89,16 @@ def _downsamplings(network: nn.Module) -> list[list[str]]:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        network.forward_features(torch.zeros(1, 3, 128, 128, device=parameter.device))  # pyright: ignore[reportCallIssue]
+        network.forward_features(torch.zeros(1, 3, 128, 128, device=parameter.device))
     network.train(was_training)
     for hook in hooks:
         hook.remove()
     return [[n for n in heights if heights[n] == h] for h in sorted(set(heights.values()), reverse=True)]
 
 
-def _note_height(heights: dict[str, int], name: str, _module: nn.Module, inputs: tuple[Tensor], _output: Tensor) -> None:
+def _note_height(
+    heights: dict[str, int], name: str, _module: nn.Module, inputs: tuple[Tensor], _output: Tensor
+) -> None:
     heights.setdefault(name, inputs[0].shape[2])
 
 
@@ -110,8 +112,10 @@ def _remove_stride(network: nn.Module, name: str) -> None:
         # Averaging 2 x 2 at stride 1 would shorten the map by one and no longer fit the main branch.
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, nn.Identity())
-    else:
-        layer.stride = (1, 1) if isinstance(layer, nn.Conv2d) else 1
+    elif isinstance(layer, nn.Conv2d):
+        layer.stride = (1, 1)
+    elif isinstance(layer, nn.MaxPool2d):
+        layer.stride = 1
 
 
 def _create(timm_name: str, weights: str) -> nn.Module:
@@ -173,5 +177,7 @@ def _load_file(network: nn.Module, file: Path) -> None:
     found = {name.removeprefix("backbone.network.").removeprefix("module."): value for name, value in stored.items()}
     wrong = [n for n in wanted if n not in found or found[n].shape != wanted[n].shape]
     if wrong:
-        raise ValueError(f"{file} does not fit this backbone: {wrong[0]} is missing or of another shape ({len(wrong)} are)")
+        raise ValueError(
+            f"{file} does not fit this backbone: {wrong[0]} is missing or of another shape ({len(wrong)} are)"
+        )
     network.load_state_dict({name: found[name] for name in wanted})

@@ -73,7 +73,7 @@ class Embedder(nn.Module):
     (torch.Size([2, 8]), torch.Size([2, 3]))
     """
 
-    def __init__(  # noqa: PLR0913 (the public constructor names every choice)
+    def __init__(
         self,
         *,
         backbone: str = "resnet50",
@@ -170,7 +170,9 @@ class Embedder(nn.Module):
             model.load_state_dict(load_file(weights))
         except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"the model in {folder} is damaged or of another shape: {reason}; train it anew") from error
+            raise ValueError(
+                f"the model in {folder} is damaged or of another shape: {reason}; train it anew"
+            ) from error
         return model.to(device).eval()
 
     def without_head(self) -> Architecture:

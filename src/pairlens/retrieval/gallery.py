@@ -13,8 +13,8 @@ from pairlens.data.images import decode, encode, load_image
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.sources import open_catalog
-from pairlens.model.embedder import Embedder
 from pairlens.losses.triplet import distance
+from pairlens.model.embedder import Embedder
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Query:
 class Gallery:
     """The gallery of a run, open for searching: `Gallery.open(run).search(photo, k)`."""
 
-    def __init__(self, model: Embedder, embeddings: Embeddings, catalog: Catalog, queries: Catalog | None = None) -> None:
+    def __init__(
+        self, model: Embedder, embeddings: Embeddings, catalog: Catalog, queries: Catalog | None = None
+    ) -> None:
         """Put together a model, its embeddings of a catalog, and that catalog (in one order)."""
         if embeddings.paths != catalog.paths:
             raise ValueError(
@@ -109,7 +111,9 @@ class Gallery:
         """
         names = set(self.catalog.class_names)
         if class_name is not None and class_name not in names:
-            raise ValueError(f"no class is called {class_name!r}; the catalog has {', '.join(sorted(names)[:5])} and others")
+            raise ValueError(
+                f"no class is called {class_name!r}; the catalog has {', '.join(sorted(names)[:5])} and others"
+            )
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)

@@ -34,7 +34,9 @@ def write_pictures(query: Query, matches: Sequence[Match], folder: Path) -> list
         files.append(folder / SHEET_FILE)
         contact_sheet([(query, matches)]).save(files[-1])
     except OSError as error:
-        raise ValueError(f"the pictures cannot be written to {folder} ({error.strerror}); give another --out") from error
+        raise ValueError(
+            f"the pictures cannot be written to {folder} ({error.strerror}); give another --out"
+        ) from error
     return files
 
 
@@ -61,7 +63,9 @@ def contact_sheet(rows: Sequence[tuple[Query, Sequence[Match]]], title: str = ""
         for match in matches:
             left = GAP + GAP + match.rank * (SIDE + GAP)
             sheet.paste(framed(match), (left, top))
-            _caption(draw, left, top, f"{match.rank}   distance {match.distance:.3f}  {_verdict(match)}", match.class_name)
+            _caption(
+                draw, left, top, f"{match.rank}   distance {match.distance:.3f}  {_verdict(match)}", match.class_name
+            )
     return sheet
 
 

@@ -68,7 +68,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch has been learned from; loss and accuracy are means over the epoch so far."""
+    """One batch of `photos` photos has been learned from; loss and accuracy are means over the epoch so far."""
 
     epoch: int
     step: int

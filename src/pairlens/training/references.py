@@ -59,7 +59,9 @@ class Proxies(nn.Module):
 
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:
         if embeddings.shape[1] != self.dim:
-            raise ValueError(f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both one dim")
+            raise ValueError(
+                f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both one dim"
+            )
         # On a GPU reading the labels would stall the device; there the sampler's labels are checked before they are sent.
         if not labels.is_cuda and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             raise ValueError(

@@ -35,9 +35,9 @@ def read(name: DataName, root: Path) -> Listing:
             return table.read(root)
 
 
-def found(data_path: Path) -> list[str]:
+def found(data_path: Path) -> list[DataName]:
     """Name which of car, cub, sop, isc lie under `data_path`."""
-    marks = {
+    marks: dict[DataName, tuple[str, ...]] = {
         "car": ("cars_annos.mat",),
         "cub": ("images.txt", "CUB_200_2011/images.txt"),
         "sop": ("Ebay_train.txt",),

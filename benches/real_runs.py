@@ -1,0 +1,126 @@
+"""Train on the real files and tabulate: `python benches/real_files.py && python benches/real_runs.py`.
+
+Every run lies in --runs and is never run again once it is finished, so this can be interrupted at any time. The figures go
+to benches/results/real_runs.json with commit, versions and device, and as a table to the terminal.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import tyro
+
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run import resume, train
+from pairlens.losses import Circle, SoftTriple, Triplet
+
+LOSSES = {"triplet": Triplet(), "circle": Circle(), "softtriple": SoftTriple()}
+RESULTS = Path(__file__).parent / "results" / "real_runs.json"
+
+SCRATCH = Experiment(
+    data_name="omniglot",
+    backbone_type="resnet18",
+    gd_config="S",
+    feature_dim=128,
+    auxiliary=0.0,
+    batch_size=32,
+    num_epochs=12,
+    learning_rate=2e-3,
+    weights="none",
+    stride="none",
+    freeze_bn="none",
+    image_size=64,
+    precision="bfloat16",
+)
+LITE0 = replace(
+    SCRATCH,
+    data_name="tiny",
+    backbone_type="efficientnet_lite0",
+    weights="imagenet",
+    freeze_bn="statistics",
+    learning_rate=5e-4,
+    num_epochs=4,
+    precision="float32",
+)
+STUDIES = {
+    "omniglot": (SCRATCH, 3),
+    "tiny-scratch": (replace(SCRATCH, data_name="tiny"), 1),
+    "tiny-lite0": (LITE0, 1),
+    "birds-lite0": (replace(LITE0, data_name="birds", image_size=224, batch_size=20, num_epochs=5), 3),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the prepared data and the runs are, and which studies to make."""
+
+    data_path: Path = Path("data")
+    runs: Path = Path("runs/real")
+    studies: tuple[str, ...] = tuple(STUDIES)
+
+
+def finish(experiment: Experiment, place: RunFolder) -> Outcome:
+    """Run what is not yet run of an experiment."""
+    events = resume(place) if place.path.is_dir() else train(experiment, place)
+    for event in events:
+        if isinstance(event, EpochRow):
+            r = event.report
+            print(f"{place.path.name} epoch {event.epoch}: R@1 {r['R@1']:.3f} in {event.seconds:.0f} s", flush=True)
+    return place.read_outcome()
+
+
+def summary(outcomes: list[Outcome], epoch: int) -> dict[str, list[float]]:
+    """Return R@1, P@8, MAP@R, s_p, s_n of every seed after an epoch."""
+    rows = [next(row for row in outcome.rows if row.epoch == epoch) for outcome in outcomes]
+    reports = {name: [row.report[name] for row in rows] for name in ("R@1", "P@8", "MAP@R")}
+    return reports | {"s_p": [row.mean_s_p for row in rows], "s_n": [row.mean_s_n for row in rows]}
+
+
+def line(name: str, values: dict[str, list[float]]) -> str:
+    """Write one row of the table: mean ± standard deviation over seeds."""
+    cells = []
+    for found in values.values():
+        spread = f" ± {statistics.stdev(found):.3f}" if len(found) > 1 else ""
+        cells.append(f"{statistics.mean(found):.3f}{spread}")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main(options: Options) -> None:
+    """Run all studies and write what they came to."""
+    found: dict[str, dict] = {}
+    for study in options.studies:
+        base, seeds = STUDIES[study]
+        print(f"\n## {study}\n")
+        tables = []
+        for name, loss in LOSSES.items():
+            outcomes = []
+            for seed in range(seeds):
+                experiment = replace(base, loss=loss, seed=seed, data_path=options.data_path)
+                outcomes.append(finish(experiment, RunFolder(options.runs / f"{study}-{name}-{seed}")))
+            per_epoch = [summary(outcomes, row.epoch) for row in outcomes[0].rows]
+            seconds = [sum(row.seconds for row in o.rows) for o in outcomes]
+            found[f"{study}-{name}"] = {"epochs": per_epoch, "seconds": seconds}
+            tables.append((name, per_epoch))
+        print("\n| | R@1 | P@8 | MAP@R | mean s_p | mean s_n |\n|---|---|---|---|---|---|")
+        print(line("untrained", tables[0][1][0]))
+        for name, per_epoch in tables:
+            print(line(name, per_epoch[-1]))
+    RESULTS.parent.mkdir(exist_ok=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    about = {
+        "commit": commit,
+        "torch": version("torch"),
+        "timm": version("timm"),
+        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+    }
+    RESULTS.write_text(json.dumps({"about": about, "results": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

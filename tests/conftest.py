@@ -1,0 +1,84 @@
+"""A tiny prepared data set, drawn once, on which every room above data is tried."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pairlens.data.catalog import Catalog, write_catalog
+from pairlens.data.listing import Photo
+from pairlens.experiments.experiment import Experiment
+from pairlens.losses import Circle
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real files; tests that need it are skipped where it is not."""
+    if not SHARED.is_dir():
+        pytest.skip("the real files of ../shared/data are not here")
+    return SHARED
+
+
+def drawn(label: int, shot: int, size: int) -> bytes:
+    """A picture of a class: a bar of its own angle on a background of any colour."""
+    draw = np.random.default_rng((label, shot))
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    angle = label * np.pi / 8
+    bar = np.abs(x * np.cos(angle) + y * np.sin(angle) + draw.uniform(-0.1, 0.1)) < 0.12
+    pixels = np.where(bar[..., None], draw.integers(160, 255, 3), draw.integers(0, 120, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def write_bars(file: Path, splits=("train", "test"), shots: int = 6, size: int = 36) -> Catalog:
+    """Write four training classes and four others as a prepared data set."""
+    rows = [
+        (Photo(f"{'train' if label < 4 else 'test'}/bar{label}/{split}{shot}.jpg", f"bar {label}", split), label, shot)
+        for split in splits
+        for label in (range(4) if split == "train" else range(4, 8))
+        for shot in range(shots)
+    ]
+    return write_catalog(file, file.parent.name, [(photo, drawn(lb, s, size)) for photo, lb, s in rows], size)
+
+
+@pytest.fixture(scope="session")
+def data_path(tmp_path_factory) -> Path:
+    """A data folder with `bars` (train and test) and `shop` (train, query and gallery)."""
+    folder = tmp_path_factory.mktemp("data")
+    write_bars(folder / "bars" / "uncropped.arrow")
+    write_bars(folder / "shop" / "uncropped.arrow", ("train", "query", "gallery"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(data_path) -> Experiment:
+    """An experiment that takes a second or two."""
+    return Experiment(
+        loss=Circle(),
+        data_path=data_path,
+        data_name="bars",
+        backbone_type="resnet10t",
+        gd_config="SM",
+        feature_dim=16,
+        batch_size=12,
+        per_class=3,
+        num_epochs=2,
+        learning_rate=1e-3,
+        weights="none",
+        stride="none",
+        freeze_bn="none",
+        image_size=32,
+        device="cpu",
+        workers=0,
+    )

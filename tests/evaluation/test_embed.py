@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from pairlens.data.catalog import Catalog
+from pairlens.data.images import decode
+from pairlens.evaluation.embed import Embeddings, embed
+from pairlens.model.embedder import Embedder
+
+
+def test_every_photo_is_embedded_in_its_order(data_path):
+    catalog = Catalog.open(data_path / "bars" / "uncropped.arrow").select("test")
+    model = Embedder(backbone="resnet10t", descriptors="S", dim=8, weights="none", stride="none", image_size=32).eval()
+    found = embed(model, catalog, batch_size=5, workers=0)
+    assert found.paths == catalog.paths
+    assert torch.equal(found.labels, catalog.labels)
+    one = model.embed(decode([catalog.jpeg(7)], 32))[0]
+    assert torch.allclose(found.vectors[7], one, atol=1e-5)
+
+
+def test_embeddings_survive_the_disk(tmp_path):
+    stored = Embeddings(torch.randn(2, 3), torch.tensor([4, 2**40]), ("a/ü.jpg", "b.jpg"), ("x", "y"))
+    stored.save(tmp_path / "gallery.safetensors")
+    opened = Embeddings.load(tmp_path / "gallery.safetensors")
+    assert torch.equal(opened.vectors, stored.vectors)
+    assert torch.equal(opened.labels, stored.labels)
+    assert (opened.paths, opened.class_names) == (stored.paths, stored.class_names)
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"\0" * 20)
+    for name in ("bad.safetensors", "none.safetensors"):
+        with pytest.raises(ValueError, match="not a readable file of embeddings"):
+            Embeddings.load(tmp_path / name)
+
+
+def test_parts_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="do not belong together"):
+        Embeddings(torch.zeros(2, 3), torch.zeros(2), ("a",))

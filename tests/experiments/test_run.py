@@ -1,0 +1,182 @@
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pairlens.data.catalog import Catalog
+from pairlens.experiments import run as running
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run import best_epoch, evaluate_run, make_learner, run, split
+from pairlens.losses import Circle, SoftTriple, Triplet
+from pairlens.model.embedder import Embedder
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    return run(tiny, tmp_path_factory.mktemp("runs") / "bars")
+
+
+def test_the_run_folder_holds_everything(finished):
+    names = {file.name for file in finished.folder.iterdir()}
+    assert names == {
+        "config.json",
+        "outcome.json",
+        "statistics.csv",
+        "model.safetensors",
+        "model.json",
+        "gallery.safetensors",
+        "checkpoint.safetensors",
+        "curves.png",
+    }
+
+
+def test_statistics_has_one_row_an_epoch_with_the_promised_columns(finished):
+    with RunFolder(finished.folder).statistics.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    promised = ["train_loss", "train_accuracy", "test_MAP@R", "mean_s_p", "mean_s_n", "seconds"]
+    promised += [f"test_{metric}@{k}" for metric in ("recall", "precision") for k in (1, 2, 4, 8)]
+    assert set(promised) <= set(rows[0])
+    assert float(rows[-1]["test_recall@1"]) == pytest.approx(100 * finished.report["R@1"])
+    assert 0 <= float(rows[0]["train_accuracy"]) <= 100
+
+
+def test_the_kept_model_is_the_one_that_was_measured(finished):
+    assert evaluate_run(finished.folder) == finished.report
+    assert isinstance(finished.model(), Embedder)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny, tmp_path):
+    again, other = run(tiny, tmp_path / "again"), run(replace(tiny, seed=1), tmp_path / "other")
+    state, repeated, different = (r.model().state_dict() for r in (finished, again, other))
+    assert all(torch.equal(state[name], repeated[name]) for name in state)
+    assert again.outcome.report == finished.outcome.report
+    assert not all(torch.equal(state[name], different[name]) for name in state)
+
+
+def test_going_on_after_an_interruption_equals_never_having_stopped(finished, tiny, tmp_path):
+    place = RunFolder(tmp_path / "stopped")
+    events = running.train(tiny, place)
+    for event in events:
+        if isinstance(event, EpochRow) and event.epoch == 1:
+            break
+    events.close()
+    assert len(place.read_outcome().rows) == 2
+    list(running.resume(place))
+    kept, whole = Embedder.load(place.path).state_dict(), finished.model().state_dict()
+    assert all(torch.equal(kept[name], whole[name]) for name in whole)
+    assert place.read_outcome().report == finished.report
+    assert list(running.resume(place)) == []
+
+
+def test_a_run_stopped_before_its_first_epoch_can_go_on(tiny, tmp_path):
+    place = RunFolder(tmp_path / "early")
+    place.create(tiny)
+    with pytest.raises(ValueError, match="no finished epoch; go on with"):
+        place.read_outcome()
+    assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [0, 1, 2]
+
+
+def test_an_existing_folder_is_never_overwritten(finished, tiny):
+    before = (finished.folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=r"never overwritten.*--resume"):
+        run(tiny, finished.folder)
+    assert (finished.folder / "model.safetensors").read_bytes() == before
+
+
+def test_softtriple_trains_its_centres_and_keeps_them_in_the_checkpoint(tiny, tmp_path):
+    experiment = replace(tiny, loss=SoftTriple(centers=2), num_epochs=1)
+    started = make_learner(experiment, classes=4).criterion.references.vectors.detach().clone()
+    run(experiment, tmp_path / "soft")
+    learner = make_learner(experiment, classes=4)
+    running.load_checkpoint(learner, tmp_path / "soft")
+    assert not torch.equal(started, learner.criterion.references.vectors)
+
+
+@pytest.mark.parametrize("loss", [Triplet(), Circle(margin=0.25, gamma=256)])
+def test_every_loss_runs_on_proxies(tiny, tmp_path, loss):
+    experiment = replace(tiny, loss=loss, references="proxies", num_epochs=1)
+    assert run(experiment, tmp_path / "proxies").outcome.epoch == 1
+
+
+def test_query_and_gallery_are_kept_apart(tiny, tmp_path):
+    finished = run(replace(tiny, data_name="shop", num_epochs=1), tmp_path / "shop")
+    assert (finished.folder / "queries.safetensors").is_file()
+    assert (finished.report.queries, finished.report.gallery, finished.report.left_out) == (24, 24, 0)
+    assert evaluate_run(finished.folder) == finished.report
+
+
+def test_no_epoch_measures_the_model_as_it_comes(tiny, tmp_path):
+    finished = run(replace(tiny, num_epochs=0), tmp_path / "zero")
+    assert finished.outcome.epoch == 0
+    assert finished.report == finished.outcome.untrained
+
+
+def test_validation_classes_are_training_classes_that_are_not_trained_on(tiny):
+    catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow")
+    parts = split(catalog, replace(tiny, select="validation"))
+    train, held_out = set(parts.train.paths), set(parts.validation.paths)
+    assert not train & held_out
+    assert train | held_out == set(catalog.select("train").paths)
+    assert sorted(parts.train.labels.unique().tolist()) == list(range(parts.train.classes))
+    assert parts.validation.classes == 1
+
+
+def test_selection_on_validation_works_and_is_reported(tiny, tmp_path):
+    experiment = replace(tiny, select="validation", batch_size=9)
+    finished = run(experiment, tmp_path / "validation")
+    assert "held-out" in finished.outcome.selection
+    header = (finished.folder / "statistics.csv").read_text().splitlines()[0]
+    assert "validation_recall@1" in header
+
+
+def rows_with(values):
+    base = run_row()
+    return tuple(
+        replace(base, epoch=i, report=replace(base.report, metrics=(replace(base.report.metrics[0], value=v),)))
+        for i, v in enumerate(values)
+    )
+
+
+def run_row():
+    from pairlens.evaluation.report import evaluate
+
+    report = evaluate(torch.eye(2)[[0, 0]], torch.tensor([0, 0]), recalls=(1,))
+    return EpochRow(0, None, None, report, 0.0, 0.0, 0.0)
+
+
+def test_which_epoch_is_kept():
+    rows = rows_with([0.9, 0.2, 0.5, 0.5, 0.3])
+    settings = Experiment(recalls=(1,))
+    assert best_epoch(rows, settings) == 4
+    assert best_epoch(rows, replace(settings, select="test")) == 2
+    assert best_epoch(rows[:1], settings) == 0
+
+
+def test_what_was_selected_on_test_says_so():
+    rows = rows_with([0.1, 0.5])
+    assert "selected on test" in Outcome("test", 1, rows).selection
+    assert "selected on test" not in Outcome("last", 1, rows).selection
+
+
+def test_a_foreign_or_damaged_folder_is_one_sentence(finished, tmp_path):
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        RunFolder(tmp_path).experiment()
+    config = RunFolder(finished.folder).config.read_text()
+    (tmp_path / "config.json").write_text(config[:40])
+    with pytest.raises(ValueError, match="damaged"):
+        RunFolder(tmp_path).experiment()
+    (tmp_path / "config.json").write_text(json.dumps({**json.loads(config), "epochs": 3}))
+    with pytest.raises(ValueError, match="unknown key 'epochs'"):
+        RunFolder(tmp_path).experiment()
+
+
+def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match="pairlens prepare --data_name cub"):
+        run(replace(tiny, data_name="cub", data_path=tmp_path), tmp_path / "x")
+    with pytest.raises(ValueError, match="needs bounding boxes, which sop"):
+        run(replace(tiny, data_name="sop", crop_type="cropped", data_path=tmp_path), tmp_path / "x")
+    assert not (tmp_path / "x").exists()

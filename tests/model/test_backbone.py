@@ -1,0 +1,88 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pairlens.model import backbone
+from pairlens.model.backbone import Backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "side", "changed"),
+    [
+        ("resnet50", "none", 2, ""),
+        ("resnet50", "paper", 4, "layer4"),
+        ("resnet50", "port", 4, "layer3"),
+        ("efficientnet_lite0", "paper", 4, "blocks.5"),
+        ("resnet50d", "port", 4, "layer3"),
+    ],
+)
+def test_the_named_downsampling_is_taken_out(name, stride, side, changed):
+    with torch.device("meta"):
+        network = Backbone(name, "none", stride, 64)
+        assert network(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
+    assert all(layer.startswith(changed) for layer in network.widened)
+    assert bool(network.widened) == bool(changed)
+
+
+def test_widening_keeps_the_training_mode():
+    assert Backbone("resnet10t", "none", "port", 64).network.training
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("vit_tiny_patch16_224", 16), ("swin_tiny_patch4_window7_224", 4)])
+def test_transformers_give_their_patches_as_a_map(name, tokens):
+    with torch.device("meta"):
+        features = Backbone(name, "none", "port", 64)(torch.zeros(2, 3, 64, 64))
+    assert features.shape[:2] == (2, 192 if name.startswith("vit") else 768)
+    assert features[0, 0].numel() == tokens
+
+
+def test_an_unknown_backbone_names_similar_ones():
+    with pytest.raises(ValueError, match=r"resnet51.*similar names are .*resnet"):
+        Backbone("resnet51", "none", "none", 64)
+
+
+def test_imagenet_without_network_names_the_alternatives(monkeypatch):
+    def no_network(*_args, **_settings):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(backbone.timm, "create_model", no_network)
+    with pytest.raises(ValueError, match=r"--weights FILE, or --weights none.*efficientnet_lite0"):
+        Backbone("resnet50", "imagenet", "port", 224)
+
+
+def test_lite0_has_the_imagenet_weights_of_the_wheel():
+    network = Backbone("efficientnet_lite0", "imagenet", "none", 64).network
+    sums = {name: float(network.state_dict()[name].double().abs().sum()) for name in CHECKSUMS}
+    assert sums == pytest.approx(CHECKSUMS, rel=1e-6)
+
+
+CHECKSUMS = {
+    "conv_stem.weight": 387.120022,
+    "bn1.running_var": 214.570800,
+    "blocks.0.0.conv_dw.weight": 96.546643,
+    "blocks.3.1.conv_pw.weight": 2536.144232,
+    "blocks.6.0.conv_pwl.weight": 19663.280240,
+    "conv_head.weight": 20132.005247,
+    "bn2.weight": 4551.930091,
+}
+
+
+def test_weights_from_a_file(tmp_path):
+    source = Backbone("resnet10t", "none", "none", 64)
+    save_file(source.network.state_dict(), tmp_path / "w.safetensors")
+    torch.save({f"module.{k}": v for k, v in source.network.state_dict().items()}, tmp_path / "w.pth")
+    for file in ("w.safetensors", "w.pth"):
+        loaded = Backbone("resnet10t", str(tmp_path / file), "none", 64)
+        assert torch.equal(loaded.network.conv1[0].weight, source.network.conv1[0].weight)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "noise.pth").write_bytes(b"not weights")
+    for name, message in (
+        ("other.safetensors", "does not fit"),
+        ("noise.pth", "could not be read"),
+        ("no", "nor a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Backbone("resnet10t", str(tmp_path / name), "none", 64)

@@ -1,0 +1,26 @@
+import pytest
+
+from pairlens.model.embedder import Architecture
+from pairlens.model.profile import profile
+
+PUBLISHED = [
+    ("resnet50", 98, 26.86, 10.60),
+    ("resnet50", 11318, 49.85, 10.63),
+    ("resnet50", 3997, 34.85, 10.61),
+    ("resnext50", 98, 26.33, 10.79),
+    ("resnext50", 11318, 49.32, 10.81),
+    ("resnext50", 3997, 34.32, 10.80),
+]
+
+
+@pytest.mark.parametrize(("backbone", "classes", "parameters", "multiply_adds"), PUBLISHED)
+def test_the_published_costs_of_cgd_come_out(backbone, classes, parameters, multiply_adds):
+    found = profile(Architecture(backbone, "SG", 1536, classes, "port"))
+    assert round(found.parameters / 1e6, 2) == parameters
+    assert round(found.multiply_adds / 1e9, 2) == multiply_adds
+    assert found.map_size == (14, 14)
+
+
+def test_strides_cost_what_they_should():
+    costs = [profile(Architecture(classes=98, stride=s)).multiply_adds / 1e9 for s in ("none", "paper", "port")]
+    assert costs == pytest.approx([4.09, 6.21, 10.60], abs=0.005)

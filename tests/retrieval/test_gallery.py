@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from pairlens.data.catalog import Catalog
+from pairlens.data.images import load_image
+from pairlens.experiments.run import run
+from pairlens.retrieval.gallery import Gallery
+
+
+@pytest.fixture(scope="module")
+def gallery(tiny, tmp_path_factory):
+    return Gallery.open(run(replace(tiny, num_epochs=1), tmp_path_factory.mktemp("runs") / "g").folder)
+
+
+@pytest.fixture(scope="module")
+def shop(tiny, tmp_path_factory):
+    experiment = replace(tiny, num_epochs=0, data_name="shop")
+    return Gallery.open(run(experiment, tmp_path_factory.mktemp("runs") / "s").folder)
+
+
+def test_a_photo_of_the_gallery_is_known_and_does_not_find_itself(gallery):
+    query = gallery.query("test/bar5/test2.jpg")
+    matches = gallery.search(query, 23)
+    assert query.class_name == "bar 5"
+    assert query.name == "test2"
+    assert "test/bar5/test2.jpg" not in [m.path for m in matches]
+    assert sum(bool(m.right) for m in matches) == 5
+    assert [m.rank for m in matches] == list(range(1, 24))
+    assert [m.distance for m in matches] == sorted(m.distance for m in matches)
+
+
+def test_any_picture_file_can_be_looked_up(gallery, tmp_path):
+    Image.new("RGBA", (50, 20), (200, 30, 30, 128)).save(tmp_path / "red.png")
+    query = gallery.query(tmp_path / "red.png")
+    matches = gallery.search(query, 3)
+    assert query.class_name is None
+    assert [m.right for m in matches] == [None] * 3
+    assert gallery.search(tmp_path / "red.png", 3)[0].path == matches[0].path
+
+
+def test_a_class_can_be_given(gallery, tmp_path):
+    Image.new("L", (50, 20)).save(tmp_path / "x.png")
+    matches = gallery.search(gallery.query(tmp_path / "x.png", class_name="bar 6"), 8)
+    assert [m.right for m in matches] == [m.class_name == "bar 6" for m in matches]
+    with pytest.raises(ValueError, match="no class is called 'bus'"):
+        gallery.query(tmp_path / "x.png", class_name="bus")
+
+
+def test_the_very_same_picture_is_recognised_by_its_pixels(tiny, tmp_path_factory):
+    """Prepared from lossless files, so that the file and the stored photo go through one and the same encoding."""
+    import numpy as np
+
+    from pairlens.data.prepare import Preparation, prepare
+
+    source, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("prepared")
+    draw = np.random.default_rng(0)
+    for name in "abcdefgh":
+        (source / name).mkdir()
+        for shot in range(4):
+            pixels = draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(source / name / f"{shot}.png")
+    prepare(Preparation("folder", out, source=source, name="noise", size=36), show=lambda _line: None)
+    experiment = replace(tiny, data_path=out, data_name="noise", num_epochs=0)
+    gallery = Gallery.open(run(experiment, out / "run").folder)
+    query = gallery.query(source / "f" / "2.png")
+    assert (query.class_name, gallery.catalog.paths[query.position]) == ("f", "f/2.png")
+    assert "f/2.png" not in [m.path for m in gallery.search(query, 15)]
+
+
+def test_a_unique_file_name_is_enough_and_an_unknown_one_is_named(shop):
+    with pytest.raises(ValueError, match="neither a picture file nor a photo"):
+        shop.query("/home/data/car/uncropped/008055.jpg")
+    assert shop.query("test/bar5/gallery2.jpg").position is not None
+
+
+def test_queries_are_looked_up_in_the_gallery(shop):
+    query = shop.first_query()
+    assert query.class_name == "bar 4"
+    assert query.position is None
+    assert {m.path.rsplit("/")[-1][:7] for m in shop.search(query, 24)} == {"gallery"}
+
+
+def test_more_than_there_are_is_refused(gallery):
+    with pytest.raises(ValueError, match="gallery offers 1 to 23"):
+        gallery.search("test/bar5/test2.jpg", 24)
+
+
+def test_a_catalog_prepared_anew_is_noticed(gallery):
+    with pytest.raises(ValueError, match="prepared anew"):
+        Gallery(gallery.model, gallery.embeddings, Catalog.open(gallery.catalog.file).select("train"))
+
+
+def test_the_stored_picture_comes_back(gallery):
+    match = gallery.search("test/bar5/test2.jpg", 1)[0]
+    position = gallery.catalog.paths.index(match.path)
+    assert match.picture.tobytes() == load_image(bytes(gallery.catalog.jpeg(position))).tobytes()

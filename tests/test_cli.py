@@ -1,0 +1,183 @@
+"""The commands from the argument list down."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pairlens import cli
+from pairlens.experiments.folder import RunFolder
+from pairlens.losses import Circle, SoftTriple, Triplet
+
+QUICK = (
+    "--data_name bars --backbone_type resnet10t --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
+    "--num_epochs 1 --weights none --stride none --freeze_bn none --image_size 32 --device cpu --workers 0"
+).split()
+
+
+def run(*words):
+    """Run a command; returns its exit status."""
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def trained(data_path, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    assert run("train", "circle", "--gamma", 10, "--data_path", data_path, "--runs", runs, "--name", "c", *QUICK) == 0
+    return runs / "c"
+
+
+def test_train_takes_the_loss_with_its_options_anywhere(trained):
+    experiment = RunFolder(trained).experiment()
+    assert experiment.loss == Circle(margin=0.4, gamma=10)
+    assert experiment.gd_config == "SM"
+    assert (trained / "statistics.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "loss"),
+    [
+        ([], Triplet()),
+        (["triplet", "--margin", "0.3"], Triplet(0.3)),
+        (["softtriple", "--tau", "0"], SoftTriple(tau=0)),
+    ],
+)
+def test_every_loss_can_be_chosen(data_path, tmp_path, words, loss):
+    place = RunFolder(tmp_path / "r")
+    quick = [*QUICK, "--num_epochs", 0]
+    assert run("train", *words, "--data_path", data_path, "--runs", tmp_path, "--name", "r", *quick) == 0
+    assert place.experiment().loss == loss
+
+
+def test_train_prints_costs_data_and_loss_first(data_path, tmp_path, capsys):
+    run("train", "--data_path", data_path, "--runs", tmp_path, *QUICK, "--freeze_bn", "statistics")
+    text = capsys.readouterr().out
+    assert "M parameters" in text
+    assert "GMACs" in text
+    assert "training on 24 photos of 4 classes" in text
+    assert "Triplet(margin=0.1) on the batch" in text
+    assert "from scratch --freeze_bn none learns better" in text
+    assert "R@1" in text
+
+
+def test_recalls_are_written_as_history_does(data_path, tmp_path):
+    words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", "--recalls", "1,10", *QUICK]
+    assert run("train", *words) == 0
+    assert RunFolder(tmp_path / "r").experiment().recalls == (1, 10)
+
+
+def test_a_second_run_into_the_same_folder_is_refused(trained, data_path, capsys):
+    before = (trained / "outcome.json").read_bytes()
+    assert run("train", "--data_path", data_path, "--runs", trained.parent, "--name", "c", *QUICK) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    assert (trained / "outcome.json").read_bytes() == before
+
+
+def test_resume_of_a_finished_run_changes_nothing(trained, capsys):
+    before = (trained / "model.safetensors").read_bytes()
+    assert run("train", "--resume", trained) == 0
+    assert "R@1" in capsys.readouterr().out
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_evaluate_says_what_training_said(trained, capsys):
+    assert run("evaluate", trained, "--recalls", "1,3") == 0
+    text = capsys.readouterr().out
+    value = RunFolder(trained).read_outcome().report["R@1"]
+    assert f"R@1 {100 * value:.2f} %" in text
+    assert "P@3" in text
+    assert "last epoch (1)" in text
+
+
+def test_query_with_any_picture_writes_pictures(trained, tmp_path, capsys):
+    Image.new("RGB", (300, 200), (90, 120, 40)).save(tmp_path / "mine.webp")
+    words = ["--query_img_name", tmp_path / "mine.webp", "--retrieval_num", 3, "--out", tmp_path / "out"]
+    assert run("query", trained, *words) == 0
+    files = sorted(f.name for f in (tmp_path / "out" / "mine").iterdir())
+    assert len(files) == 5
+    assert "class unknown" in capsys.readouterr().out
+
+
+def test_query_without_a_picture_takes_a_test_photo(trained, tmp_path, capsys):
+    assert run("query", trained, "--out", tmp_path) == 0
+    assert "(bar 4)" in capsys.readouterr().out
+
+
+def test_profile_prints_the_published_costs(capsys):
+    assert run("profile") == 0
+    assert "26.86M parameters, 10.60 GMACs" in capsys.readouterr().out
+
+
+def test_prepare_and_train_on_own_photos(tmp_path, capsys):
+    for name in "abcd":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for shot in range(3):
+            Image.new("RGB", (20, 20), (60 * shot, ord(name), 0)).save(tmp_path / "photos" / name / f"{shot}.png")
+    source, out = tmp_path / "photos", tmp_path / "data"
+    assert run("prepare", "--data_name", "folder", "--source", source, "--data_path", out, "--size", 36) == 0
+    words = [
+        "train",
+        "--data_path",
+        out,
+        "--runs",
+        tmp_path / "runs",
+        *QUICK,
+        "--data_name",
+        "folder",
+        "--batch_size",
+        6,
+    ]
+    assert run(*words) == 0
+    assert "training on 6 photos of 2 classes" in capsys.readouterr().out
+
+
+WRONG = [
+    (["train", "--data_name", "cub", "--data_path", "nowhere"], "pairlens prepare --data_name cub --data_path"),
+    (["train", "--data_name", "cub", "--feature_dim", "7", "--data_path", "nowhere"], "pairlens prepare"),
+    (["train", "--gd_config", "XX"], "gd_config 'XX'"),
+    (["train", "--recalls", "1,zwei"], "recalls"),
+    (["train", "--resume", "nowhere"], "not the folder of a run"),
+    (["evaluate", "nowhere"], "has no finished epoch"),
+    (["query", "nowhere"], "not the folder of a run"),
+    (["profile", "--feature_dim", "511"], "divisible by the 2 descriptors"),
+    (["profile", "--backbone_type", "resnet51"], "not a timm model"),
+    (["prepare", "--data_name", "car", "--data_path", "nowhere"], "cars_annos.mat"),
+    (["train", "--learning_rat", "1"], "learning"),
+    (["fly"], "fly"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else value[0])
+def test_wrong_input_is_a_sentence_and_status_2(words, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 2
+    printed = capsys.readouterr()
+    assert message in " ".join((printed.err + printed.out).split())
+    assert "Traceback" not in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
+    from pairlens.training import fit
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "_learn", interrupted)
+    assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 130
+    assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert run("train", "--resume", tmp_path / "r") == 0
+    assert len(RunFolder(tmp_path / "r").read_outcome().rows) == 2
+
+
+def test_the_installed_command_starts():
+    command = Path(sys.executable).parent / "pairlens"
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in cli.COMMANDS)

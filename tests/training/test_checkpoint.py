@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from pairlens.losses import SoftTriple
+from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.fit import Objective, fit
+from training.test_fit import Photos, learner
+
+OBJECTIVE = Objective(freeze_bn="none")
+
+
+def state(made):
+    return {**made.model.state_dict(), **made.criterion.state_dict()}
+
+
+def test_going_on_equals_never_having_stopped(tmp_path):
+    straight = learner(SoftTriple(centers=2))
+    list(fit(straight, Photos(), OBJECTIVE, 4))
+    stopped = learner(SoftTriple(centers=2))
+    list(fit(stopped, Photos(), OBJECTIVE, 2))
+    save_checkpoint(stopped, tmp_path)
+    resumed = learner(SoftTriple(centers=2))
+    load_checkpoint(resumed, tmp_path)
+    assert resumed.epoch == 2
+    list(fit(resumed, Photos(), OBJECTIVE, 4))
+    for name, tensor in state(straight).items():
+        assert torch.equal(tensor, state(resumed)[name]), name
+    assert resumed.optimizer.param_groups[1]["lr"] == straight.optimizer.param_groups[1]["lr"]
+
+
+def test_no_half_written_file_takes_the_name(tmp_path):
+    save_checkpoint(learner(), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+
+
+def test_a_missing_damaged_or_foreign_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="no finished epoch"):
+        load_checkpoint(learner(), tmp_path)
+    save_checkpoint(learner(), tmp_path)
+    with pytest.raises(ValueError, match="another experiment"):
+        load_checkpoint(learner(SoftTriple(centers=2)), tmp_path)
+    file = tmp_path / CHECKPOINT_FILE
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(learner(), tmp_path)

@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from pairlens.losses import Circle, SoftTriple
+from pairlens.model.embedder import Embedder
+from pairlens.training.criterion import Criterion
+from pairlens.training.fit import Epoch, Learner, Objective, Step, fit
+from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.references import Batch, Proxies
+
+
+class Photos:
+    """Three batches of noise an epoch."""
+
+    def __init__(self, broken=False):
+        self.broken = broken
+
+    def __len__(self):
+        return 3
+
+    def epoch(self, number):
+        draw = torch.Generator().manual_seed(number)
+        for _ in range(3):
+            pixels = torch.rand(8, 3, 32, 32, generator=draw)
+            yield pixels * torch.nan if self.broken else pixels, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8)
+
+
+def learner(loss=None, classes=4, epochs=5):
+    torch.manual_seed(0)
+    model = Embedder(
+        backbone="resnet10t", descriptors="S", dim=8, classes=classes, weights="none", stride="none", image_size=32
+    )
+    references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else Batch()
+    criterion = Criterion(loss or Circle(), references)
+    optimizer = make_optimizer(model, criterion, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    return Learner(model, criterion, optimizer, make_schedule(optimizer, epochs))
+
+
+def test_it_yields_a_record_a_step_and_an_epoch():
+    records = list(fit(learner(), Photos(), Objective(freeze_bn="none"), epochs=2))
+    assert [type(r) for r in records] == [Step, Step, Step, Epoch] * 2
+    assert [(r.epoch, r.step, r.steps, r.photos) for r in records[:3]] == [(1, 1, 3, 8), (1, 2, 3, 8), (1, 3, 3, 8)]
+    assert records[-1].epoch == 2
+    assert 0 <= records[-1].accuracy <= 1
+
+
+def test_it_learns():
+    records = [r for r in fit(learner(epochs=30), Photos(), Objective(freeze_bn="none"), 6) if isinstance(r, Epoch)]
+    assert records[-1].loss < records[0].loss
+
+
+def test_total_is_ranking_plus_weighted_classification():
+    first = next(fit(learner(), Photos(), Objective(auxiliary=0.0, freeze_bn="none"), 1)).loss
+    second = next(fit(learner(), Photos(), Objective(auxiliary=1.0, freeze_bn="none"), 1)).loss
+    third = next(fit(learner(), Photos(), Objective(auxiliary=3.0, freeze_bn="none"), 1)).loss
+    assert third - first == pytest.approx(3 * (second - first), rel=1e-4)
+
+
+def test_without_a_head_the_accuracy_is_unknown():
+    assert all(torch.isnan(torch.tensor(r.accuracy)) for r in fit(learner(classes=0), Photos(), Objective(), 1))
+
+
+def test_centres_learn_at_their_own_rate_and_rates_fall():
+    made = learner(SoftTriple(centers=2), epochs=5)
+    before = made.criterion.references.vectors.detach().clone()
+    rates = []
+    for record in fit(made, Photos(), Objective(freeze_bn="none"), 5):
+        if isinstance(record, Epoch):
+            rates.append([group["lr"] for group in made.optimizer.param_groups])
+    assert not torch.equal(before, made.criterion.references.vectors)
+    expected = [[1e-3, 1e-2], [1e-3, 1e-2], [1e-4, 1e-3], [1e-5, 1e-4], [1e-5, 1e-4]]
+    assert torch.allclose(torch.tensor(rates), torch.tensor(expected))
+
+
+def test_every_parameter_is_in_the_optimizer():
+    made = learner(SoftTriple(centers=2))
+    held = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for module in (made.model, made.criterion) for p in module.parameters()}
+
+
+def test_backbone_batchnorm_stands_still_while_training():
+    made = learner()
+    norm = next(m for m in made.model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    list(fit(made, Photos(), Objective(freeze_bn="statistics"), 1))
+    assert torch.equal(before, norm.running_mean)
+
+
+def test_bfloat16_trains():
+    records = list(fit(learner(), Photos(), Objective(precision="bfloat16", freeze_bn="none"), 1))
+    assert torch.isfinite(torch.tensor(records[-1].loss))
+
+
+def test_photos_that_are_not_finite_stop_the_run_with_a_sentence():
+    with pytest.raises(ValueError, match="not finite"):
+        list(fit(learner(), Photos(broken=True), Objective(), 1))
+
+
+def test_a_loss_that_is_not_finite_names_epoch_step_and_photos():
+    made = learner()
+    made.criterion.loss = lambda similarity, pairs: similarity.sum() * torch.inf
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step 1 \(photos \[0, 1"):
+        list(fit(made, Photos(), Objective(), 1))
