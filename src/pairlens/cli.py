@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
-from rich.console import Console
 
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -23,7 +22,7 @@ from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
-from pairlens.showing import Display, report_table
+from pairlens.showing import Display, open_console, report_table
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 
@@ -116,7 +115,7 @@ def _announce(experiment: Experiment) -> None:
 
 def _consume(events: Callable[[Display], Any], experiment: Experiment, place: RunFolder) -> None:
     try:
-        with Display(Console(), experiment.num_epochs) as display:
+        with Display(open_console(), experiment.num_epochs) as display:
             for event in events(display):
                 display.show(event)
     except KeyboardInterrupt:
@@ -124,7 +123,7 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
         sys.exit(INTERRUPTED)
     outcome = place.read_outcome()
     rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
-    Console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
+    open_console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
     say(f"look up a photo with: pairlens query {place.path} --query_img_name FILE")
 
 
@@ -136,9 +135,9 @@ def evaluate(run: tyro.conf.Positional[Path], recalls: tuple[int, ...] | None = 
         recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
     """
     outcome = RunFolder(run).read_outcome()
-    with Display(Console(), 0) as display:
+    with Display(open_console(), 0) as display:
         report = evaluate_run(run, recalls, display.watch)
-    Console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
+    open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
     for metric in report.metrics:
         say(str(metric))
 
@@ -199,7 +198,7 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
         out: where the runs and the picture sheet go, in a new folder.
         seed: of everything random.
     """
-    show_demo(out, seed, Console())
+    show_demo(out, seed, open_console())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

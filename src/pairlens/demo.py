@@ -25,11 +25,10 @@ SMALL = Experiment(
     gd_config="SM",
     feature_dim=128,
     batch_size=64,
-    num_epochs=4,
-    learning_rate=5e-4,
+    num_epochs=5,
+    learning_rate=1e-3,
     stride="none",
-    freeze_bn="none",
-    image_size=96,
+    image_size=64,
 )
 
 
@@ -45,7 +44,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     console.print(report_table(reports, "minicars: retrieval of car models never seen in training"))
     sheet = folder / "sheet.png"
     _draw_sheet(runs["circle"].folder).save(sheet)
-    console.print(f"queries with their neighbours: {sheet}", highlight=False)
+    console.print(f"queries with their neighbours: {sheet}", highlight=False, soft_wrap=True)
     console.print(f"look up another photo: pairlens query {folder / 'circle'} --query_img_name FILE", highlight=False)
 
 

@@ -16,6 +16,15 @@ from pairlens.training.fit import Step
 SECONDS_BETWEEN_LINES = 30.0
 
 
+WIDTH_IN_FILES = 160
+
+
+def open_console() -> Console:
+    """Return the terminal, or a wide page where the output is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_IN_FILES)
+
+
 @dataclass(eq=False)
 class Display:
     """Shows the events of a run; use it as a context.
@@ -49,7 +58,7 @@ class Display:
     def show(self, event: Event) -> None:
         """Show one event of the run."""
         if isinstance(event, EpochRow):
-            self.console.print(_epoch_line(event, self.epochs, self.title), highlight=False)
+            self.console.print(_epoch_line(event, self.epochs, self.title), highlight=False, soft_wrap=True)
             self._clock.restart()
         else:
             self._show_step(event)
@@ -118,7 +127,7 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
 
 
 def report_table(reports: Sequence[tuple[str, Report]], title: str) -> Table:
-    """Return one table of reports: a row each, a column a metric, in percent with the half-width of its interval."""
+    """Return one table of reports in percent: a row each, a column a metric, the first metric's interval below."""
     table = Table(title=title, title_justify="left", caption=_caption(reports), caption_justify="left")
     table.add_column("model")
     for metric in reports[0][1].metrics:

@@ -1,7 +1,11 @@
+import tarfile
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from pairlens.data.images import decode, encode, load_image
+from pairlens.evaluation.report import evaluate
 from pairlens.model import backbone
 from pairlens.model.backbone import Backbone
 
@@ -65,6 +69,29 @@ CHECKSUMS = {
     "conv_head.weight": 20132.005247,
     "bn2.weight": 4551.930091,
 }
+
+
+@pytest.fixture(scope="module")
+def birds(shared):
+    """Every third of the real bird photos at 96 px, with the number of its species."""
+    jpegs, labels = [], []
+    with tarfile.open(shared / "cub200_2010_ten.tar") as archive:
+        for member in [m for m in archive.getmembers() if m.name.endswith(".jpg")][::3]:
+            jpegs.append(encode(load_image(archive.extractfile(member).read()), 96))
+            labels.append(int(member.name.split("/")[-2].split(".")[0]))
+    return decode(jpegs, 96), torch.tensor(labels)
+
+
+def test_lite0_features_retrieve_real_birds_far_better_than_random_ones(birds):
+    photos, labels = birds
+    found = {}
+    for weights in ("imagenet", "none"):
+        network = Backbone("efficientnet_lite0", weights, "none", 96).eval()
+        with torch.inference_mode():
+            features = network(photos.float() / 127.5 - 1).mean(dim=(2, 3))
+        found[weights] = evaluate(features, labels, recalls=(1,))["R@1"]
+    assert found["imagenet"] > 0.5
+    assert found["imagenet"] > 2 * found["none"]
 
 
 def test_weights_from_a_file(tmp_path):
