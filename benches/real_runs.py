@@ -45,24 +45,25 @@ LITE0 = replace(
     weights="imagenet",
     freeze_bn="statistics",
     learning_rate=5e-4,
-    num_epochs=4,
+    num_epochs=3,
     precision="float32",
 )
 STUDIES = {
     "omniglot": (SCRATCH, 3),
-    "tiny-scratch": (replace(SCRATCH, data_name="tiny"), 1),
+    "tiny-scratch": (replace(SCRATCH, data_name="tiny", num_epochs=8), 1),
     "tiny-lite0": (LITE0, 1),
-    "birds-lite0": (replace(LITE0, data_name="birds", image_size=224, batch_size=20, num_epochs=5), 3),
+    "birds-lite0": (replace(LITE0, data_name="birds", image_size=160, batch_size=20, num_epochs=4), 3),
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data and the runs are, and which studies to make."""
+    """Where the prepared data and the runs are, and which studies and losses to run."""
 
     data_path: Path = Path("data")
     runs: Path = Path("runs/real")
     studies: tuple[str, ...] = tuple(STUDIES)
+    losses: tuple[str, ...] = tuple(LOSSES)
 
 
 def finish(experiment: Experiment, place: RunFolder) -> Outcome:
@@ -98,8 +99,8 @@ def main(options: Options) -> None:
         base, seeds = STUDIES[study]
         print(f"\n## {study}\n")
         tables = []
-        for name, loss in LOSSES.items():
-            outcomes = []
+        for name in options.losses:
+            loss, outcomes = LOSSES[name], []
             for seed in range(seeds):
                 experiment = replace(base, loss=loss, seed=seed, data_path=options.data_path)
                 outcomes.append(finish(experiment, RunFolder(options.runs / f"{study}-{name}-{seed}")))
@@ -111,6 +112,8 @@ def main(options: Options) -> None:
         print(line("untrained", tables[0][1][0]))
         for name, per_epoch in tables:
             print(line(name, per_epoch[-1]))
+    if set(options.studies) != set(STUDIES) or set(options.losses) != set(LOSSES):
+        return
     RESULTS.parent.mkdir(exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     about = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from pairlens.evaluation.report import Report
@@ -43,7 +43,7 @@ class Display:
     _clock: "_Clock" = field(init=False)
 
     def __post_init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("starting", total=None)
         self._clock = _Clock()
@@ -74,11 +74,10 @@ class Display:
         rate, left = self._clock.estimate(step, self.epochs)
         accuracy = "" if step.accuracy != step.accuracy else f"  accuracy {100 * step.accuracy:.1f} %"
         text = f"{self.title} epoch {step.epoch}/{self.epochs}  loss {step.loss:.4f}{accuracy}  {rate:.0f} images/s"
+        text = f"{text}  about {_duration(left)} left".strip()
         self._bar.update(self._task, description=text, completed=step.step, total=step.steps)
         if not self.console.is_terminal and self._clock.line_is_due():
-            self.console.print(
-                f"  {text}  step {step.step}/{step.steps}  about {_duration(left)} left", highlight=False
-            )
+            self.console.print(f"  {text}  step {step.step}/{step.steps}", highlight=False, soft_wrap=True)
 
 
 class _Clock:

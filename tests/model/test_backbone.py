@@ -49,6 +49,7 @@ def test_imagenet_without_network_names_the_alternatives(monkeypatch):
     def no_network(*_args, **_settings):
         raise OSError("no route to host")
 
+    monkeypatch.setattr(backbone.hub, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(backbone.timm, "create_model", no_network)
     with pytest.raises(ValueError, match=r"--weights FILE, or --weights none.*efficientnet_lite0"):
         Backbone("resnet50", "imagenet", "port", 224)

