@@ -25,8 +25,8 @@ SMALL = Experiment(
     gd_config="SM",
     feature_dim=128,
     batch_size=64,
-    num_epochs=5,
-    learning_rate=1e-3,
+    num_epochs=6,
+    learning_rate=3e-4,
     stride="none",
     image_size=64,
 )

@@ -42,9 +42,9 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
         axes.plot(epochs, [100 * m.value for m in found], color=color, marker="o", markersize=3, label=f"test {name}")
         axes.fill_between(epochs, [100 * m.low for m in found], [100 * m.high for m in found], color=color, alpha=0.15)
     axes.axvline(outcome.epoch, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("share of queries, % (band: 95 % over classes)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(0, min(100, 1.15 * axes.get_ylim()[1]))
+    axes.set_ylabel("% of test queries")
+    axes.legend(frameon=False, fontsize=8, title="band: 95 % over classes", title_fontsize=7, loc="upper left")
 
 
 def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
