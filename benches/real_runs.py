@@ -48,11 +48,15 @@ LITE0 = replace(
     num_epochs=3,
     precision="float32",
 )
+BIRDS = replace(LITE0, data_name="birds", image_size=160, batch_size=20, num_epochs=4)
+GENTLE = 5e-5
 STUDIES = {
     "omniglot": (SCRATCH, 3),
     "tiny-scratch": (replace(SCRATCH, data_name="tiny", num_epochs=8), 1),
     "tiny-lite0": (LITE0, 1),
-    "birds-lite0": (replace(LITE0, data_name="birds", image_size=160, batch_size=20, num_epochs=4), 3),
+    "tiny-lite0-gentle": (replace(LITE0, learning_rate=GENTLE), 1),
+    "birds-lite0": (BIRDS, 3),
+    "birds-lite0-gentle": (replace(BIRDS, learning_rate=GENTLE), 3),
 }
 
 

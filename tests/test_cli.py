@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from pairlens import cli
+from pairlens.data.catalog import write_catalog
+from pairlens.data.listing import Photo
 from pairlens.experiments.folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
@@ -70,6 +72,22 @@ def test_recalls_are_written_as_history_does(data_path, tmp_path):
     words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", "--recalls", "1,10", *QUICK]
     assert run("train", *words) == 0
     assert RunFolder(tmp_path / "r").experiment().recalls == (1, 10)
+
+
+def test_photos_that_would_be_enlarged_are_noted(data_path, tmp_path, capsys):
+    words = ["--data_path", data_path, "--runs", tmp_path, *QUICK, "--num_epochs", 0, "--image_size", 64]
+    assert run("train", *words) == 0
+    assert "prepare them with --size 72" in capsys.readouterr().out
+
+
+def test_a_damaged_photo_met_by_a_loading_process_is_one_sentence(tmp_path, capsys):
+    rows = [(Photo(f"{k}{i}", k, "train" if k in "ab" else "test"), b"no JPEG") for k in "abcd" for i in range(3)]
+    write_catalog(tmp_path / "bad" / "uncropped.arrow", "bad", rows, 36)
+    words = ["--data_path", tmp_path, "--runs", tmp_path / "r", *QUICK, "--data_name", "bad", "--workers", 2]
+    assert run("train", *words, "--batch_size", 6) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pairlens: JPEG 0 of the batch is damaged")
+    assert "Traceback" not in error
 
 
 def test_a_second_run_into_the_same_folder_is_refused(trained, data_path, capsys):
@@ -143,6 +161,11 @@ WRONG = [
     (["train", "--gd_config", "XX"], "gd_config 'XX'"),
     (["train", "--recalls", "1,zwei"], "recalls"),
     (["train", "--resume", "nowhere"], "not the folder of a run"),
+    (["train", "--resume", "nowhere", "--num_epochs", "5"], "give no others beside it"),
+    (["train", "--recalls", "8,1"], "rising ranks"),
+    (["train", "softtriple", "--centers", "0"], "centers 0"),
+    (["train", "circle", "--gamma", "nan"], "gamma nan"),
+    (["train", "triplet", "--margin", "-3"], "margin -3"),
     (["evaluate", "nowhere"], "has no finished epoch"),
     (["query", "nowhere"], "not the folder of a run"),
     (["profile", "--feature_dim", "511"], "divisible by the 2 descriptors"),

@@ -65,6 +65,7 @@ def test_the_run_is_called_as_history_called_it():
     assert f"{parse('').run_name}_data_base.pth" == history.DATA_BASE
     names = {parse(f"--loss_name {name}").run_name for name in ("triplet", "circle", "softtriple")}
     assert len(names) == 3
+    assert parse("--seed 1").run_name != parse("").run_name
 
 
 def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch, capsys):
@@ -84,7 +85,7 @@ def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch
     assert "looking up the first test photo" in told
     assert len(list((tmp_path / "results").glob("*/retrieval_img_*"))) == 10
     history.look_up(["--data_base", f"{run.name}_data_base.pth", "--query_img_name", "test/bar6/test3.jpg"])
-    assert len(list((tmp_path / "results" / "test3").glob("retrieval_img_*"))) == 8
+    assert len(list((tmp_path / "results" / "test_bar6_test3").glob("retrieval_img_*"))) == 8
 
 
 def test_a_data_base_that_is_not_there_names_those_that_are(tmp_path, monkeypatch, capsys):

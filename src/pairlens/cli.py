@@ -1,13 +1,15 @@
 """The commands: `pairlens prepare | train | evaluate | query | profile | demo`, derived from dataclasses by tyro."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
 from pairlens.demo import show_demo
@@ -78,6 +80,8 @@ def train(
         resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
     """
     if resume is not None:
+        if name is not None or as_experiment(settings) != Experiment():
+            raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
         go_on(RunFolder(resume))
         return
     experiment = as_experiment(settings)
@@ -106,6 +110,11 @@ def _announce(experiment: Experiment) -> None:
     say(f"data    {parts.train.file}: training on {len(parts.train)} photos of {parts.train.classes} classes{held_out}")
     say(f"        testing on {len(parts.test)} photos of {parts.test.classes} unseen classes{gallery}")
     say(f"loss    {experiment.loss} on {'proxies' if experiment.uses_proxies else 'the batch'}")
+    if working_size(experiment.image_size) > parts.train.size:
+        say(
+            f"note    --image_size {experiment.image_size} enlarges photos stored at {parts.train.size} px; prepare them "
+            f"with --size {working_size(experiment.image_size)}"
+        )
     if experiment.weights == "none" and experiment.freeze_bn != "none":
         say(
             f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps the statistics it was born "
@@ -127,16 +136,23 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
     say(f"look up a photo with: pairlens query {place.path} --query_img_name FILE")
 
 
-def evaluate(run: tyro.conf.Positional[Path], recalls: tuple[int, ...] | None = None) -> None:
-    """Embed the test photos of a run with its kept model again, and report.
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    recalls: tuple[int, ...] | None = None,
+    data_path: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Embed the test photos of a run with its kept model again, write its gallery anew, and report.
 
     Args:
         run: the folder of a run.
         recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
+        data_path: folder of the prepared data sets, if they have moved since.
+        device: where to embed; auto takes a GPU if there is one.
     """
     outcome = RunFolder(run).read_outcome()
     with Display(open_console(), 0) as display:
-        report = evaluate_run(run, recalls, display.watch)
+        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch)
     open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
     for metric in report.metrics:
         say(str(metric))
@@ -147,6 +163,7 @@ def query(
     query_img_name: str | None = None,
     retrieval_num: int = 8,
     query_class: str | None = None,
+    data_path: Path | None = None,
     out: Path = Path("results"),
 ) -> None:
     """Look up the photos of a run's gallery that are nearest to a photo, and write them as pictures.
@@ -156,9 +173,10 @@ def query(
         query_img_name: any picture file, or the key of a photo in the data set; by default the first test photo.
         retrieval_num: how many photos to retrieve.
         query_class: the class of the query, if it is known and the file is not a photo of the data set.
+        data_path: folder of the prepared data sets, if they have moved since.
         out: where to write the pictures, in a folder named after the query.
     """
-    gallery = Gallery.open(run)
+    gallery = Gallery.open(run, data_path)
     photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
     matches = gallery.search(photo, retrieval_num)
     files = write_pictures(photo, matches, out / photo.name)
@@ -226,13 +244,23 @@ def guard(command: Callable[[], object]) -> None:
     """Run a command and turn what is wrong with its input into one sentence and exit status 2."""
     try:
         command()
+    except BrokenPipeError:
+        # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, FloatingPointError) as error:
-        sentence = " ".join(str(error).split())
-        print(f"pairlens: {sentence}", file=sys.stderr)  # noqa: T201
+        print(f"pairlens: {_sentence(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(WRONG_INPUT)
     except KeyboardInterrupt:
         print("pairlens: interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says, without the traceback that a loading process puts before it."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def ranks_registry() -> tyro.constructors.ConstructorRegistry:

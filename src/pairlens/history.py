@@ -74,7 +74,8 @@ class Training:
         e = self.experiment
         loss = {"triplet": [self.margin], "circle": [self.margin, self.gamma], "softtriple": ["softtriple"]}
         parts = [e.data_name, e.crop_type, e.backbone_type, e.gd_config, e.feature_dim, e.smoothing, e.temperature]
-        return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size]))
+        seed = [f"seed{e.seed}"] if e.seed else []
+        return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size, *seed]))
 
 
 def train(arguments: Sequence[str] | None = None) -> None:

@@ -120,7 +120,8 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
     learned = "untrained" if row.train_loss is None else f"loss {row.train_loss:.4f}"
     if row.train_accuracy is not None:
         learned += f"  accuracy {100 * row.train_accuracy:.1f} %"
-    similarities = f"s_p {row.mean_s_p:.3f}  s_n {row.mean_s_n:.3f}"
+    means = (("s_p", row.mean_s_p), ("s_n", row.mean_s_n))
+    similarities = "  ".join(f"{name} {mean:.3f}" for name, mean in means if mean is not None)
     head = f"{title} epoch {row.epoch}/{epochs}".strip()
     return f"{head}  {learned}  |  {found}  |  {similarities}  |  {_duration(row.seconds)}"
 

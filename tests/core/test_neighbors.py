@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
+from pairlens.core import neighbors
 from pairlens.core.neighbors import ExactIndex, nearest
 from pairlens.core.similarity import unit
 
@@ -77,3 +78,14 @@ def test_bad_input_is_named():
     broken[2, 0] = torch.nan
     with pytest.raises(ValueError, match="vector 2 is not finite"):
         nearest(gallery, broken, k=1)
+
+
+def test_the_chunked_product_of_a_gpu_finds_the_same(monkeypatch):
+    gallery = vectors(60)[torch.arange(80) % 60]
+    whole = nearest(gallery, gallery, 7, itself=torch.arange(80))
+    index = ExactIndex(gallery)
+    index._faiss = None
+    monkeypatch.setattr(neighbors, "GPU_CHUNK", 16)
+    chunked = index.search(gallery, 7, itself=torch.arange(80))
+    assert torch.equal(chunked.indices, whole.indices)
+    assert torch.allclose(chunked.scores, whole.scores, atol=1e-6)

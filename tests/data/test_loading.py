@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pairlens.data import loading
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode
 from pairlens.data.loading import TestBatches, TrainingBatches
@@ -60,3 +61,19 @@ def test_test_batches_hold_every_photo_once_in_order(photos):
     batches = list(TestBatches(photos.catalog, image_size=36, batch_size=7, workers=0))
     assert torch.equal(torch.cat([b.indices for b in batches]), torch.arange(len(photos.catalog)))
     assert torch.equal(batches[0].photos[0], decode([photos.catalog.jpeg(0)], 36)[0])
+
+
+def test_crops_of_one_photo_fall_in_many_places():
+    ramp = (
+        torch.arange(36 * 36, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 36, 36).expand(40, 3, 36, 36)
+    )
+    corners = {int(photo[0, 0, 0]) for photo in loading._crop(ramp, 32, np.random.default_rng(0))}
+    assert len(corners) > 12
+
+
+def test_random_resized_crops_show_more_or_less_of_a_photo():
+    ramp = torch.arange(200, dtype=torch.uint8).expand(60, 3, 200, 200)
+    crops = loading._crop_resized(ramp, 16, np.random.default_rng(0))
+    shown = (crops[:, 0, 0, -1].float() - crops[:, 0, 0, 0].float()) / 200
+    assert shown.min() < 0.5
+    assert shown.max() > 0.85

@@ -248,3 +248,16 @@ def test_options_out_of_range_are_refused(options, reason):
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="photos is not a folder"):
         _prepare(tmp_path)
+
+
+def test_a_mended_or_changed_photo_is_noticed(class_folders, tmp_path):
+    (class_folders / "a" / "bad.png").write_bytes(b"not a picture")
+    for name in "abcde":
+        for copy in range(2, 30):
+            shutil.copy(class_folders / name / "0.png", class_folders / name / f"{copy}.png")
+    assert len(_prepare(tmp_path, data_name="folder", source=class_folders)[0]) == 150
+    shutil.copy(class_folders / "a" / "0.png", class_folders / "a" / "bad.png")
+    mended = _prepare(tmp_path, data_name="folder", source=class_folders)[0]
+    assert len(mended) == 151
+    Image.new("RGB", (40, 30), "white").save(class_folders / "e" / "1.png")
+    assert _prepare(tmp_path, data_name="folder", source=class_folders)[0].digest != mended.digest

@@ -55,6 +55,7 @@ GOLDEN = [10, 11, 1, 2]
         (10, 4, "must be a multiple"),
         (4, 4, "at least two"),
         (32, 4, "use --batch_size 20"),
+        (46, 4, "use --batch_size 20"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_a_remedy(batch_size, per_class, message):

@@ -20,6 +20,17 @@ def test_precision_can_fall_with_k_unlike_the_original_projects():
     assert [precision_at_k(hits, k).item() for k in (1, 2, 4)] == [1.0, 0.5, 0.25]
 
 
+def test_mean_similarities_of_queries_with_a_gallery_equal_a_loop():
+    points = torch.nn.functional.normalize(torch.randn(9, 5), dim=1)
+    labels = torch.tensor([4, 4, 8, 2, 4, 8, 8, 8, 3])
+    pairs = [(i, j) for i in range(4) for j in range(4, 9)]
+    same = [float(points[i] @ points[j]) for i, j in pairs if labels[i] == labels[j]]
+    different = [float(points[i] @ points[j]) for i, j in pairs if labels[i] != labels[j]]
+    s_p, s_n = mean_similarities(points[:4], labels[:4], points[4:], labels[4:])
+    assert abs(s_p - sum(same) / len(same)) < 1e-6
+    assert abs(s_n - sum(different) / len(different)) < 1e-6
+
+
 def test_mean_similarities_equal_a_loop_over_pairs():
     vectors = torch.nn.functional.normalize(torch.randn(12, 5), dim=1)
     labels = torch.tensor([7, 7, 7, 2, 2, 9, 9, 9, 9, 1, 1, 30])

@@ -103,6 +103,8 @@ def test_a_class_is_resampled_as_a_whole():
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         evaluate(*arguments)
+    with pytest.raises(ValueError, match="different ranks"):
+        evaluate(torch.eye(3), torch.zeros(3, dtype=torch.long), recalls=(1, 1))
     with pytest.raises(ValueError, match="ranks of at least 1"):
         evaluate(torch.eye(3), torch.zeros(3, dtype=torch.long), recalls=(0,))
 

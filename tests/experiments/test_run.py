@@ -1,17 +1,24 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from conftest import write_bars
 from pairlens.data.catalog import Catalog
+from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.metrics import mean_similarities
+from pairlens.evaluation.report import evaluate
 from pairlens.experiments import run as running
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.run import best_epoch, evaluate_run, make_learner, run, split
 from pairlens.losses import Circle, SoftTriple, Triplet
-from pairlens.model.embedder import Embedder
+from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.fit import Objective
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,63 @@ def test_going_on_after_an_interruption_equals_never_having_stopped(finished, ti
     assert all(torch.equal(kept[name], whole[name]) for name in whole)
     assert place.read_outcome().report == finished.report
     assert list(running.resume(place)) == []
+
+
+def test_a_finished_run_without_its_checkpoint_is_left_as_it_is(finished, tmp_path):
+    copy = RunFolder(shutil.copytree(finished.folder, tmp_path / "copy"))
+    (copy.path / "checkpoint.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not exist"):
+        list(running.resume(copy))
+    assert copy.read_outcome() == finished.outcome
+
+
+def test_the_weights_it_started_from_need_not_be_there_any_more(tiny, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    save_file(Embedder(backbone="resnet10t", weights="none", stride="none").backbone.network.state_dict(), weights)
+    place = RunFolder(tmp_path / "run")
+    events = running.train(replace(tiny, weights=str(weights)), place)
+    next(events)
+    events.close()
+    weights.unlink()
+    assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [1, 2]
+
+
+def test_model_and_gallery_are_those_of_the_kept_epoch(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
+    finished = run(replace(tiny, num_epochs=3), tmp_path / "kept")
+    reports = [row.report for row in finished.outcome.rows]
+    gallery = Embeddings.load(RunFolder(finished.folder).gallery)
+    assert finished.outcome.epoch == 1
+    assert reports[1] != reports[3]
+    assert evaluate_run(finished.folder) == reports[1] == evaluate(gallery.vectors, gallery.labels)
+
+
+def test_s_p_and_s_n_are_those_of_the_test_photos(finished):
+    gallery = Embeddings.load(RunFolder(finished.folder).gallery)
+    row = finished.outcome.rows[-1]
+    expected = mean_similarities(gallery.vectors, gallery.labels)
+    assert (row.mean_s_p, row.mean_s_n) == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_setting_arrives_where_it_works(tiny):
+    asked = replace(
+        tiny, stride="paper", learn_power=True, gd_config="G", smoothing=0.2, temperature=0.7, auxiliary=2.0
+    )
+    asked = replace(asked, freeze_bn="all", precision="bfloat16", weight_decay=0.5, augment="random_resized_crop")
+    learner = make_learner(asked, classes=4)
+    assert learner.model.architecture == Architecture("resnet10t", "G", 16, 4, "paper", 32, learn_power=True)
+    assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert running._objective(asked, torch.device("cpu")) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
+    catalog = Catalog.open(asked.data_path / "bars" / "uncropped.arrow").select("train")
+    batches = running._training_batches(asked, catalog)
+    assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)
+    assert (batches.sampler.batch_size, batches.sampler.per_class, batches.sampler.seed) == (12, 3, 0)
+
+
+def test_queries_without_a_gallery_are_refused(tiny, tmp_path):
+    write_bars(tmp_path / "half" / "uncropped.arrow", ("train", "query"))
+    with pytest.raises(ValueError, match="query photos or gallery photos, but not both"):
+        run(replace(tiny, data_path=tmp_path, data_name="half"), tmp_path / "run")
 
 
 def test_a_run_stopped_before_its_first_epoch_can_go_on(tiny, tmp_path):
@@ -142,8 +206,6 @@ def rows_with(values):
 
 
 def run_row():
-    from pairlens.evaluation.report import evaluate
-
     report = evaluate(torch.eye(2)[[0, 0]], torch.tensor([0, 0]), recalls=(1,))
     return EpochRow(0, None, None, report, 0.0, 0.0, 0.0)
 
@@ -154,6 +216,9 @@ def test_which_epoch_is_kept():
     assert best_epoch(rows, settings) == 4
     assert best_epoch(rows, replace(settings, select="test")) == 2
     assert best_epoch(rows[:1], settings) == 0
+    held_out = rows_with([0.0, 0.1, 0.2, 0.9, 0.3])
+    both = tuple(replace(row, validation=other.report) for row, other in zip(rows, held_out, strict=True))
+    assert best_epoch(both, replace(settings, select="validation")) == 3
 
 
 def test_what_was_selected_on_test_says_so():

@@ -114,3 +114,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Backbone("resnet10t", str(tmp_path / name), "none", 64)
+
+
+def test_a_network_that_knows_one_size_only_is_widened_at_that_size():
+    with torch.device("meta"):
+        assert Backbone("maxvit_rmlp_pico_rw_256", "none", "port", 256).widened
+
+
+def test_a_stride_that_cannot_be_taken_out_says_so():
+    with pytest.raises(ValueError, match=r"no down-sampling of hrnet_w18_small can be taken out.*--stride none"):
+        Backbone("hrnet_w18_small", "none", "port", 64)

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pairlens.data.catalog import Catalog
+from conftest import write_bars
 from pairlens.data.images import load_image
-from pairlens.experiments.run import run
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import evaluate_run, resume, run
 from pairlens.retrieval.gallery import Gallery
 
 
@@ -24,7 +25,7 @@ def test_a_photo_of_the_gallery_is_known_and_does_not_find_itself(gallery):
     query = gallery.query("test/bar5/test2.jpg")
     matches = gallery.search(query, 23)
     assert query.class_name == "bar 5"
-    assert query.name == "test2"
+    assert query.name == "test_bar5_test2"
     assert "test/bar5/test2.jpg" not in [m.path for m in matches]
     assert sum(bool(m.right) for m in matches) == 5
     assert [m.rank for m in matches] == list(range(1, 24))
@@ -61,7 +62,8 @@ def test_the_very_same_picture_is_recognised_by_its_pixels(tiny, tmp_path_factor
         for shot in range(4):
             pixels = draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(source / name / f"{shot}.png")
-    prepare(Preparation("folder", out, source=source, name="noise", size=36), show=lambda _line: None)
+    options = Preparation("folder", out, source=source, name="noise", size=36, quality=88)
+    prepare(options, show=lambda _line: None)
     experiment = replace(tiny, data_path=out, data_name="noise", num_epochs=0)
     gallery = Gallery.open(run(experiment, out / "run").folder)
     query = gallery.query(source / "f" / "2.png")
@@ -82,14 +84,40 @@ def test_queries_are_looked_up_in_the_gallery(shop):
     assert {m.path.rsplit("/")[-1][:7] for m in shop.search(query, 24)} == {"gallery"}
 
 
+def test_a_training_photo_is_known_too(gallery):
+    query = gallery.query("train/bar1/train2.jpg")
+    assert (query.class_name, query.position) == ("bar 1", None)
+    assert [m.right for m in gallery.search(query, 3)] == [False] * 3
+
+
+def test_the_distance_is_euclidean(gallery):
+    match = gallery.search("test/bar5/test2.jpg", 1)[0]
+    vectors = [gallery.embeddings.vectors[gallery.catalog.paths.index(p)] for p in ("test/bar5/test2.jpg", match.path)]
+    assert match.distance == pytest.approx(float((vectors[0] - vectors[1]).norm()), abs=1e-4)
+
+
 def test_more_than_there_are_is_refused(gallery):
     with pytest.raises(ValueError, match="gallery offers 1 to 23"):
         gallery.search("test/bar5/test2.jpg", 24)
 
 
-def test_a_catalog_prepared_anew_is_noticed(gallery):
-    with pytest.raises(ValueError, match="prepared anew"):
-        Gallery(gallery.model, gallery.embeddings, Catalog.open(gallery.catalog.file).select("train"))
+def test_a_data_set_prepared_anew_is_noticed_and_evaluation_mends_it(tiny, tmp_path):
+    write_bars(tmp_path / "bars" / "uncropped.arrow")
+    folder = run(replace(tiny, data_path=tmp_path, num_epochs=0), tmp_path / "run").folder
+    write_bars(tmp_path / "bars" / "uncropped.arrow", size=40)
+    for look in (lambda: Gallery.open(folder), lambda: list(resume(RunFolder(folder)))):
+        with pytest.raises(ValueError, match="prepared anew"):
+            look()
+    evaluate_run(folder)
+    assert Gallery.open(folder).search("test/bar5/test2.jpg", 1)
+
+
+def test_the_data_set_may_have_moved(tiny, tmp_path):
+    write_bars(tmp_path / "old" / "bars" / "uncropped.arrow")
+    folder = run(replace(tiny, data_path=tmp_path / "old", num_epochs=0), tmp_path / "run").folder
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert Gallery.open(folder, tmp_path / "new").search("test/bar5/test2.jpg", 1)
+    assert evaluate_run(folder, data_path=tmp_path / "new").queries == 24
 
 
 def test_the_stored_picture_comes_back(gallery):

@@ -19,8 +19,10 @@ def test_going_on_equals_never_having_stopped(tmp_path):
     stopped = learner(SoftTriple(centers=2))
     list(fit(stopped, Photos(), OBJECTIVE, 2))
     save_checkpoint(stopped, tmp_path)
+    drawn = torch.rand(3)
     resumed = learner(SoftTriple(centers=2))
     load_checkpoint(resumed, tmp_path)
+    assert torch.equal(torch.rand(3), drawn)
     assert resumed.epoch == 2
     list(fit(resumed, Photos(), OBJECTIVE, 4))
     for name, tensor in state(straight).items():

@@ -4,7 +4,7 @@ import torch
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, Objective, Step, fit
+from pairlens.training.fit import Epoch, Learner, Objective, Step, _classification, fit
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Proxies
 
@@ -101,3 +101,31 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_photos():
     made.criterion.loss = lambda similarity, pairs: similarity.sum() * torch.inf
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 1 \(photos \[0, 1"):
         list(fit(made, Photos(), Objective(), 1))
+
+
+def test_classification_is_smoothed_cross_entropy_at_a_temperature():
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    log_p = (logits / 0.5).log_softmax(dim=1)
+    expected = -(0.9 * log_p.gather(1, labels[:, None]).squeeze(1) + 0.1 * log_p.mean(dim=1)).mean()
+    found = _classification(logits, labels, Objective(smoothing=0.1, temperature=0.5))
+    assert torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_the_network_computes_in_the_precision_asked_for(precision, dtype):
+    made, seen = learner(), []
+    made.model.projections[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    next(fit(made, Photos(), Objective(precision=precision, freeze_bn="none"), 1))
+    assert seen == [dtype]
+
+
+def test_weight_decay_is_the_networks_alone():
+    made = learner(SoftTriple(centers=2))
+    optimizer = make_optimizer(made.model, made.criterion, learning_rate=1, proxy_learning_rate=1, weight_decay=0.3)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(1, [1]), (2, [1]), (3, [1, 2]), (10, [6, 8]), (20, [12, 16])])
+def test_no_rate_falls_before_the_first_epoch_nor_twice_at_once(epochs, expected):
+    schedule = learner(epochs=epochs).schedule
+    assert sorted(schedule.milestones.elements()) == expected

@@ -96,8 +96,9 @@ class Description:
 
 def _command(file: Path) -> str:
     name, data_path = file.parent.name, shlex.quote(str(file.parent.parent))
-    known = f"--data_name {name}" if name in _STANDARD else f"--data_name folder --name {shlex.quote(name)}"
-    source = "" if name in _STANDARD else " --source FOLDER_OF_PHOTOS"
+    own = "--data_name csv" if name == "csv" else f"--data_name folder --name {shlex.quote(name)}"
+    known = f"--data_name {name}" if name in _STANDARD else own
+    source = "" if name in _STANDARD else f" --source {'TABLE' if name == 'csv' else 'FOLDER_OF_PHOTOS'}"
     crop = " --crop_type cropped" if file.stem == "cropped" else ""
     return f"pairlens prepare {known} --data_path {data_path}{source}{crop}"
 
@@ -121,6 +122,7 @@ class Catalog:
     name: str
     crop: Crop
     size: int
+    quality: int
     digest: str
     class_names: tuple[str, ...] = field(repr=False)
     labels: Tensor = field(repr=False)
@@ -141,7 +143,17 @@ class Catalog:
         first = np.unique(labels, return_index=True)[1]
         names = tuple(table["class_name"].take(pa.array(first)).to_pylist())
         everything = torch.arange(len(labels))
-        return cls(file, told.name, told.crop, told.size, told.digest, names, torch.from_numpy(labels), everything)
+        return cls(
+            file,
+            told.name,
+            told.crop,
+            told.size,
+            told.origin.quality,
+            told.digest,
+            names,
+            torch.from_numpy(labels),
+            everything,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)

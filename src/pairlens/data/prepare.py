@@ -1,6 +1,7 @@
 """From a raw data set to a prepared one: every photo read once, cropped, squashed, and written to one Arrow file."""
 
 import csv
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -106,7 +107,7 @@ def prepare(options: Preparation, show: Callable[[str], None]) -> Catalog:
     _refuse_missing_boxes(options, listing)
     for sentence in check_counts(listing):
         show(f"Note: {sentence}")
-    origin = Origin(listing.name, source.absolute().name, listing.digest, options.quality)
+    origin = Origin(listing.name, source.absolute().name, _fingerprint(listing), options.quality)
     finished = None if options.force else _finished(options, origin)
     if finished is not None:
         show(f"{options.file} is prepared already, from the same photos; --force prepares it again.")
@@ -131,7 +132,19 @@ def _finished(options: Preparation, origin: Origin) -> Catalog | None:
     except (FileNotFoundError, ValueError):
         return None
     same = told.origin == origin and told.size == options.size and told.crop == options.crop_type
-    return catalog if same and not (options.strict and told.failures) else None
+    return catalog if same and not told.failures else None
+
+
+def _fingerprint(listing: Listing) -> str:
+    """Hash the listing with the size and date of every photo, so that a changed or mended photo is noticed."""
+    found = hashlib.sha256(listing.digest.encode())
+    for photo in listing.photos:
+        try:
+            seen = (listing.root / photo.path).stat()
+            found.update(f"{seen.st_size} {seen.st_mtime_ns};".encode())
+        except OSError:
+            found.update(b"missing;")
+    return found.hexdigest()
 
 
 @contextmanager

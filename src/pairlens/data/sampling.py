@@ -39,16 +39,16 @@ class ClassBatches:
         classes = len(self.labels.unique())
         if self.per_class < 2:
             raise ValueError(f"per_class {self.per_class} leaves anchors without a positive; use at least 2")
-        if self.batch_size % self.per_class or self.batch_size < 2 * self.per_class:
-            raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of per_class {self.per_class} with at least two "
-                f"classes; use {max(self.batch_size // self.per_class, 2) * self.per_class}"
-            )
         if self.batch_size // self.per_class > classes:
             raise ValueError(
                 f"batch_size {self.batch_size} with {self.per_class} photos a class needs "
                 f"{self.batch_size // self.per_class} training classes, but there are {classes}; "
                 f"use --batch_size {classes * self.per_class} or less, or a larger --per_class"
+            )
+        if self.batch_size % self.per_class or self.batch_size < 2 * self.per_class:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of per_class {self.per_class} with at least two "
+                f"classes; use {max(self.batch_size // self.per_class, 2) * self.per_class}"
             )
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,12 +24,14 @@ class Embeddings:
         labels: (photo,) int64.
         paths: the photos' keys in their catalog.
         class_names: name of each label, as far as known.
+        catalog: digest of the prepared data set they come from, empty if unknown.
     """
 
     vectors: Tensor
     labels: Tensor
     paths: tuple[str, ...]
     class_names: tuple[str, ...] = ()
+    catalog: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.vectors) == len(self.labels) == len(self.paths):
@@ -39,7 +41,7 @@ class Embeddings:
 
     def save(self, file: Path) -> None:
         """Write vectors, labels and paths into one safetensors file, whole or not at all."""
-        names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names)}
+        names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names), "catalog": self.catalog}
         part = file.with_name(file.name + ".part")
         save_file({"vectors": self.vectors.contiguous(), "labels": self.labels.contiguous()}, part, metadata=names)
         part.replace(file)
@@ -47,17 +49,15 @@ class Embeddings:
     @classmethod
     def load(cls, file: Path) -> "Embeddings":
         """Open what `save` wrote; raises ValueError if it is missing or damaged."""
-        from safetensors import safe_open
-
         try:
             with safe_open(file, framework="pt") as stored:
                 names = stored.metadata()
             tensors = load_file(file)
             paths, class_names = tuple(json.loads(names["paths"])), tuple(json.loads(names["class_names"]))
-            return cls(tensors["vectors"], tensors["labels"], paths, class_names)
+            return cls(tensors["vectors"], tensors["labels"], paths, class_names, names.get("catalog", ""))
         except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"{file} is not a readable file of embeddings ({error}); evaluate the run again"
+                f"{file} is not a readable file of embeddings ({error}); write it again with pairlens evaluate"
             ) from error
 
 
@@ -82,4 +82,4 @@ def embed(
     batches = TestBatches(catalog, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))
     vectors = [model.embed(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
-    return Embeddings(torch.cat(vectors), catalog.labels, catalog.paths, catalog.class_names)
+    return Embeddings(torch.cat(vectors), catalog.labels, catalog.paths, catalog.class_names, catalog.digest)

@@ -56,28 +56,41 @@ def map_at_r(hits: Tensor, relevant: Tensor) -> Tensor:
     return (precision * counted).sum(dim=1) / relevant
 
 
-def mean_similarities(vectors: Tensor, labels: Tensor) -> tuple[float, float]:
+def mean_similarities(
+    vectors: Tensor, labels: Tensor, gallery: Tensor | None = None, gallery_labels: Tensor | None = None
+) -> tuple[float, float]:
     """Return the mean cosine of all positive and of all negative pairs of unit vectors; NaN where there are none.
 
-    No matrix of pairs is made: the sum over all pairs of a set is the squared length of the sum of its vectors.
+    No matrix of pairs is made: the sum over the pairs of two sets is the product of their sums of vectors.
 
     Args:
         vectors: (photo, dim) unit vectors.
         labels: (photo,) integers.
+        gallery: (item, dim) unit vectors; without them, the vectors are paired with each other and not with themselves.
+        gallery_labels: (item,) integers, given with `gallery`.
 
     >>> vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
     >>> [round(mean, 2) for mean in mean_similarities(vectors, torch.tensor([0, 0, 1]))]
     [0.6, 0.4]
     """
-    vectors = vectors.double()
-    _, number, counts = labels.unique(return_inverse=True, return_counts=True)
-    sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, number, vectors)
-    themselves = vectors.square().sum()
-    same = sums.square().sum() - themselves
-    different = sums.sum(dim=0).square().sum() - same - themselves
-    same_pairs = (counts * (counts - 1)).sum()
-    different_pairs = len(vectors) * (len(vectors) - 1) - same_pairs
+    one_set = gallery is None or gallery_labels is None
+    items, item_labels = (vectors, labels) if gallery is None or gallery_labels is None else (gallery, gallery_labels)
+    known = torch.cat([labels, item_labels]).unique()
+    sums, counts = _sum_by_class(vectors, labels, known)
+    item_sums, item_counts = _sum_by_class(items, item_labels, known)
+    themselves = vectors.double().square().sum() if one_set else 0.0
+    same = (sums * item_sums).sum() - themselves
+    different = sums.sum(dim=0) @ item_sums.sum(dim=0) - same - themselves
+    alone = len(vectors) if one_set else 0
+    same_pairs = (counts * item_counts).sum() - alone
+    different_pairs = len(vectors) * len(items) - same_pairs - alone
     return float(same / same_pairs), float(different / different_pairs)
+
+
+def _sum_by_class(vectors: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    number = torch.searchsorted(known, labels)
+    sums = vectors.new_zeros(len(known), vectors.shape[1], dtype=torch.float64)
+    return sums.index_add(0, number, vectors.double()), torch.bincount(number, minlength=len(known))
 
 
 def _up_to(hits: Tensor, relevant: Tensor) -> Tensor:

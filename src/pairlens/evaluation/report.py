@@ -159,5 +159,5 @@ def _check(
             )
         if ids.is_floating_point():
             raise ValueError(f"{name} labels are {ids.dtype}; floats collide above 2**24, so give int64")
-    if not recalls or min(recalls) < 1:
-        raise ValueError(f"recalls {tuple(recalls)} must be one or more ranks of at least 1")
+    if not recalls or min(recalls) < 1 or len(set(recalls)) < len(recalls):
+        raise ValueError(f"recalls {tuple(recalls)} must be one or more different ranks of at least 1")

@@ -48,10 +48,9 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
 
 
 def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
-    epochs = [r.epoch for r in outcome.rows]
-    axes.plot(epochs, [r.mean_s_p for r in outcome.rows], color=GREEN, marker="o", markersize=3, label="positive pairs")
-    axes.plot(
-        epochs, [r.mean_s_n for r in outcome.rows], color=ORANGE, marker="o", markersize=3, label="negative pairs"
-    )
+    positive = [(r.epoch, r.mean_s_p) for r in outcome.rows if r.mean_s_p is not None]
+    negative = [(r.epoch, r.mean_s_n) for r in outcome.rows if r.mean_s_n is not None]
+    for points, color, label in ((positive, GREEN, "positive pairs"), (negative, ORANGE, "negative pairs")):
+        axes.plot([e for e, _ in points], [s for _, s in points], color=color, marker="o", markersize=3, label=label)
     axes.set_ylabel("mean cosine of test pairs")
     axes.legend(frameon=False, fontsize=8)

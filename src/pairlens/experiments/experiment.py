@@ -97,7 +97,10 @@ class Experiment:
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
         _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")
-        _require(bool(self.recalls) and min(self.recalls) >= 1, f"--recalls {self.recalls} must be ranks of at least 1")
+        rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
+        _require(
+            bool(self.recalls) and rising, f"--recalls {self.recalls} must be rising ranks of at least 1, as 1,2,4,8"
+        )
 
     @property
     def uses_proxies(self) -> bool:

@@ -19,7 +19,8 @@ class EpochRow:
         train_loss: mean total loss a photo; None before training.
         train_accuracy: of the auxiliary head, 0 to 1; None without one.
         report: retrieval on the test photos.
-        mean_s_p: mean cosine of the positive pairs of the test photos.
+        mean_s_p: mean cosine of the positive pairs of the test photos (query with gallery, where these are apart); None
+            if there are none.
         mean_s_n: mean cosine of their negative pairs.
         seconds: training and evaluation together.
         validation: retrieval on the held-out training classes, if there are any.
@@ -29,8 +30,8 @@ class EpochRow:
     train_loss: float | None
     train_accuracy: float | None
     report: Report
-    mean_s_p: float
-    mean_s_n: float
+    mean_s_p: float | None
+    mean_s_n: float | None
     seconds: float
     validation: Report | None = None
 
@@ -111,8 +112,8 @@ class RunFolder:
         """Make the folder and write the experiment; raises ValueError rather than touch one that exists."""
         if self.path.exists():
             raise ValueError(
-                f"{self.path} exists already and is never overwritten; give another --name, go on with "
-                f"--resume {self.path}, or remove it"
+                f"{self.path} exists already and is never overwritten; go on with pairlens train --resume {self.path}, "
+                "give pairlens train another --name, or remove the folder"
             )
         try:
             self.path.mkdir(parents=True)

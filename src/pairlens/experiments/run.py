@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.sources import open_catalog
 from pairlens.losses import SoftTriple
 from pairlens.model.embedder import Architecture, Embedder
-from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Learner, Objective, Precision, Step, fit
 from pairlens.training.optimizers import make_optimizer, make_schedule
@@ -96,13 +96,26 @@ def resume(place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
         ValueError: if the folder is no run, or its checkpoint is damaged.
     """
     experiment = place.experiment()
-    parts = split(open_catalog(experiment), experiment)
-    learner = make_learner(experiment, parts.train.classes)
+    catalog = open_catalog(experiment)
+    started = place.outcome.is_file()
+    if started:
+        _same_data(catalog, place)
+    parts = split(catalog, experiment)
+    # The weights it started from are in the checkpoint, and need not be there any more.
+    learner = make_learner(replace(experiment, weights="none") if started else experiment, parts.train.classes)
     rows: tuple[EpochRow, ...] = ()
-    if (place.path / CHECKPOINT_FILE).is_file():
+    if started:
         load_checkpoint(learner, place.path)
         rows = tuple(row for row in place.read_outcome().rows if row.epoch <= learner.epoch)
     yield from _train(experiment, place, parts, learner, _training_batches(experiment, parts.train), rows, progress)
+
+
+def _same_data(catalog: Catalog, place: RunFolder) -> None:
+    known = Embeddings.load(place.gallery).catalog
+    if known and known != catalog.digest:
+        raise ValueError(
+            f"{catalog.file} was prepared anew since {place.path} was trained; prepare it as it was, or train a new run"
+        )
 
 
 def split(catalog: Catalog, experiment: Experiment) -> Parts:
@@ -114,7 +127,9 @@ def split(catalog: Catalog, experiment: Experiment) -> Parts:
         held_out = _held_out(train_part.classes, experiment.seed)
         validation = train_part.keep_classes(held_out)
         train_part = train_part.keep_classes(sorted(set(range(train_part.classes)) - set(held_out)))
-    if "query" in catalog.splits:
+    if "query" in catalog.splits or "gallery" in catalog.splits:
+        if not {"query", "gallery"} <= set(catalog.splits):
+            raise ValueError(f"{catalog.file} has query photos or gallery photos, but not both; prepare it with both")
         return Parts(train_part, validation, catalog.select("query"), catalog.select("gallery"))
     test = catalog.select("test")
     if not len(test):
@@ -232,14 +247,15 @@ class _Keeper:
         self.test = self._embed(self.parts.test)
         self.gallery = self._embed(self.parts.gallery) if self.parts.gallery is not None else None
         validation = self._embed(self.parts.validation) if self.parts.validation is not None else None
-        s_p, s_n = mean_similarities(self.test.vectors, self.test.labels)
+        pool = () if self.gallery is None else (self.gallery.vectors, self.gallery.labels)
+        s_p, s_n = mean_similarities(self.test.vectors, self.test.labels, *pool)
         return EpochRow(
             epoch=epoch.epoch,
             train_loss=_known(epoch.loss),
             train_accuracy=_known(epoch.accuracy),
             report=evaluate_embeddings(self.test, self.gallery, self.experiment.recalls),
-            mean_s_p=s_p,
-            mean_s_n=s_n,
+            mean_s_p=_known(s_p),
+            mean_s_n=_known(s_n),
             seconds=epoch.seconds + time.perf_counter() - start,
             validation=evaluate_embeddings(validation, None, self.experiment.recalls) if validation else None,
         )
@@ -248,9 +264,7 @@ class _Keeper:
         chosen = best_epoch(rows, self.experiment)
         if chosen == rows[-1].epoch and self.test is not None:
             self.learner.model.save(self.place.path)
-            (self.gallery or self.test).save(self.place.gallery)
-            if self.gallery is not None:
-                self.test.save(self.place.queries)
+            _save_embeddings(self.place, self.test, self.gallery)
         outcome = Outcome(self.experiment.select, chosen, rows)
         self.place.write_outcome(outcome)
         save_checkpoint(self.learner, self.place.path)
@@ -259,6 +273,12 @@ class _Keeper:
     def _embed(self, catalog: Catalog) -> Embeddings:
         e = self.experiment
         return embed(self.learner.model, catalog, batch_size=e.batch_size, workers=e.workers, watch=self.progress)
+
+
+def _save_embeddings(place: RunFolder, test: Embeddings, gallery: Embeddings | None) -> None:
+    (gallery or test).save(place.gallery)
+    if gallery is not None:
+        test.save(place.queries)
 
 
 def _known(value: float) -> float | None:
@@ -285,21 +305,31 @@ def evaluate_embeddings(test: Embeddings, gallery: Embeddings | None, recalls: t
     return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls)
 
 
-def evaluate_run(folder: str | Path, recalls: tuple[int, ...] | None = None, progress: Watch | None = None) -> Report:
-    """Embed the test photos of a run with its kept model again, and report.
+def evaluate_run(
+    folder: str | Path,
+    recalls: tuple[int, ...] | None = None,
+    *,
+    data_path: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    progress: Watch | None = None,
+) -> Report:
+    """Embed the test photos of a run with its kept model again, write the gallery anew, and report.
 
     Args:
         folder: a run.
         recalls: other K than the run's own.
+        data_path: where the data set lies now, if it has moved.
+        device: where to embed.
         progress: wraps the batches to show progress.
     """
     place = RunFolder(Path(folder))
-    experiment = place.experiment()
-    experiment = replace(experiment, recalls=recalls or experiment.recalls)
+    trained = place.experiment()
+    experiment = replace(trained, recalls=recalls or trained.recalls, data_path=data_path or trained.data_path)
     parts = split(open_catalog(experiment), experiment)
-    model = Embedder.load(place.path, str(choose_device(experiment.device)))
+    model = Embedder.load(place.path, str(choose_device(device)))
     test = embed(model, parts.test, workers=experiment.workers, watch=progress)
-    gallery = (
-        embed(model, parts.gallery, workers=experiment.workers, watch=progress) if parts.gallery is not None else None
-    )
+    gallery = None
+    if parts.gallery is not None:
+        gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
+    _save_embeddings(place, test, gallery)
     return evaluate_embeddings(test, gallery, experiment.recalls)

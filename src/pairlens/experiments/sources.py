@@ -12,7 +12,7 @@ MINICARS_SIZE = 108
 
 
 def open_catalog(experiment: Experiment) -> Catalog:
-    """Open the prepared data set of an experiment, drawing minicars if it is not there yet.
+    """Open the prepared data set of an experiment; minicars is drawn if it is not there or damaged.
 
     Raises:
         FileNotFoundError: naming the command that prepares it.
@@ -24,9 +24,12 @@ def open_catalog(experiment: Experiment) -> Catalog:
             f"--crop_type cropped needs bounding boxes, which {experiment.data_name} does not have (car, cub and tables "
             "with x_1 to y_2 do); use --crop_type uncropped"
         )
-    if experiment.data_name == "minicars" and not file.is_file():
+    try:
+        return Catalog.open(file)
+    except (FileNotFoundError, ValueError):
+        if experiment.data_name != "minicars":
+            raise
         return draw_minicars(file)
-    return Catalog.open(file)
 
 
 def draw_minicars(file: Path) -> Catalog:

@@ -1,11 +1,12 @@
 """Circle loss."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.masked import log1p_exp, masked_logsumexp, mean_over
+from pairlens.losses.masked import log1p_exp, masked_logsumexp, mean_over, require
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Circle:
 
     margin: float = 0.4
     gamma: float = 80.0
+
+    def __post_init__(self) -> None:
+        require(-1 <= self.margin <= 1, f"the margin {self.margin} of circle loss is a similarity; give -1 to 1")
+        require(0 < self.gamma < math.inf, f"the gamma {self.gamma} of circle loss is a scale; give it above 0")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""

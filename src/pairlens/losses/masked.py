@@ -8,6 +8,12 @@ from torch.nn import functional as F
 ABSENT = -1e30
 
 
+def require(holds: bool, sentence: str) -> None:
+    """Raise ValueError with a sentence unless a hyper-parameter is as it must be (NaN never is)."""
+    if not holds:
+        raise ValueError(sentence)
+
+
 def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
     """Return log Σ exp over the masked entries of each row; about ABSENT for a row without any.
 

@@ -1,5 +1,6 @@
 """SoftTriple loss."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.masked import mean_over
+from pairlens.losses.masked import mean_over, require
 from pairlens.losses.triplet import distance
 
 
@@ -45,6 +46,15 @@ class SoftTriple:
     gamma: float = 0.1
     tau: float = 0.2
     delta: float = 0.01
+
+    def __post_init__(self) -> None:
+        require(self.centers >= 1, f"centers {self.centers} of SoftTriple must be at least 1")
+        for name in ("lam", "gamma"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"{name} {value} of SoftTriple is a scale; give it above 0")
+        for name in ("tau", "delta"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"{name} {value} of SoftTriple must not be negative")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, without its penalty, of (anchor, class · centre) cosine similarities, class by class."""

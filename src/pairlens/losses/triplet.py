@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.masked import ABSENT, mean_over
+from pairlens.losses.masked import ABSENT, mean_over, require
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Triplet:
     """
 
     margin: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(0 <= self.margin <= 2, f"the margin {self.margin} of triplet loss is a distance; give 0 to 2")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""

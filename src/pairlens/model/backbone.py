@@ -45,7 +45,13 @@ class Backbone(nn.Module):
         self.network: Any = _create(timm_name, weights)
         if hasattr(self.network, "set_input_size"):
             self.network.set_input_size(img_size=(image_size, image_size))
-        self.widened = widen(self.network, stride)
+        try:
+            self.widened = widen(self.network, stride, image_size)
+        except Exception as error:
+            raise ValueError(
+                f"no down-sampling of {name} can be taken out at {image_size} px ({str(error).splitlines()[0]}); "
+                "give --stride none"
+            ) from error
         settings = self.network.pretrained_cfg
         self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
         self.channels: int = self.network.num_features
@@ -58,7 +64,7 @@ class Backbone(nn.Module):
         return features.movedim(3, 1) if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else features
 
 
-def widen(network: nn.Module, stride: Stride) -> tuple[str, ...]:
+def widen(network: nn.Module, stride: Stride, image_size: int) -> tuple[str, ...]:
     """Set the stride of the last ("paper") or last but one ("port") down-sampling of a network to 1.
 
     Which layers share a down-sampling is seen by running the network once: they are those of stride 2 whose input has the
@@ -69,16 +75,18 @@ def widen(network: nn.Module, stride: Stride) -> tuple[str, ...]:
     """
     if stride == "none":
         return ()
-    steps = _downsamplings(network)
+    steps = _downsamplings(network, image_size)
     place = {"paper": 1, "port": 2}[stride]
     if len(steps) < place:
         return ()
     for name in steps[-place]:
         _remove_stride(network, name)
+    # Once more, to see that the branches of the network still fit each other.
+    _downsamplings(network, image_size)
     return tuple(steps[-place])
 
 
-def _downsamplings(network: Any) -> list[list[str]]:
+def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
     """Return the names of the layers with stride 2, grouped by the height of their input, tallest first."""
     heights: dict[str, int] = {}
     hooks = [
@@ -86,16 +94,16 @@ def _downsamplings(network: Any) -> list[list[str]]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and _pair(module.stride) == (2, 2)
     ]
-    if not hooks:
-        return []
     parameter = next(network.parameters())
     was_training = network.training
     network.eval()
-    with torch.no_grad():
-        network.forward_features(torch.zeros(1, 3, 128, 128, device=parameter.device))
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.no_grad():
+            network.forward_features(torch.zeros(1, 3, image_size, image_size, device=parameter.device))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
     return [[n for n in heights if heights[n] == h] for h in sorted(set(heights.values()), reverse=True)]
 
 

@@ -1,6 +1,6 @@
 """A trained model with the photos it can find."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -60,27 +60,30 @@ class Query:
 class Gallery:
     """The gallery of a run, open for searching: `Gallery.open(run).search(photo, k)`."""
 
-    def __init__(
-        self, model: Embedder, embeddings: Embeddings, catalog: Catalog, queries: Catalog | None = None
-    ) -> None:
-        """Put together a model, its embeddings of a catalog, and that catalog (in one order)."""
-        if embeddings.paths != catalog.paths:
+    def __init__(self, model: Embedder, embeddings: Embeddings, whole: Catalog) -> None:
+        """Put together a model, its embeddings of the test or gallery photos, and the whole data set."""
+        catalog = whole.select("gallery" if "query" in whole.splits else "test")
+        if embeddings.paths != catalog.paths or embeddings.catalog not in ("", whole.digest):
             raise ValueError(
-                f"the gallery's photos are not those of {catalog.file}: it was prepared anew since; evaluate the run again"
+                f"{whole.file} was prepared anew since its photos were embedded; embed them again with "
+                "pairlens evaluate RUN"
             )
-        self.model, self.embeddings, self.catalog, self.queries = model, embeddings, catalog, queries
+        self.model, self.embeddings, self.catalog, self.whole = model, embeddings, catalog, whole
         self._index = ExactIndex(embeddings.vectors)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Gallery":
-        """Open the gallery of a run folder; raises ValueError or FileNotFoundError naming what is missing."""
+    def open(cls, folder: str | Path, data_path: Path | None = None) -> "Gallery":
+        """Open the gallery of a run folder; `data_path` says where the data set lies now, if it has moved.
+
+        Raises:
+            ValueError: naming what is missing, damaged, or no longer what was embedded.
+            FileNotFoundError: if the data set is not there.
+        """
         place = RunFolder(Path(folder))
         experiment = place.experiment()
         place.read_outcome()
-        catalog = open_catalog(experiment)
-        split = "gallery" if "query" in catalog.splits else "test"
-        queries = catalog.select("query") if split == "gallery" else None
-        return cls(Embedder.load(place.path), Embeddings.load(place.gallery), catalog.select(split), queries)
+        whole = open_catalog(replace(experiment, data_path=data_path or experiment.data_path))
+        return cls(Embedder.load(place.path), Embeddings.load(place.gallery), whole)
 
     def search(self, photo: Query | Path | str, k: int = 8) -> list[Match]:
         """Return the k nearest gallery photos, nearest first.
@@ -109,7 +112,7 @@ class Gallery:
         Raises:
             ValueError: if there is neither such a file nor such a photo, or no class of that name.
         """
-        names = set(self.catalog.class_names)
+        names = set(self.whole.class_names)
         if class_name is not None and class_name not in names:
             raise ValueError(
                 f"no class is called {class_name!r}; the catalog has {', '.join(sorted(names)[:5])} and others"
@@ -117,33 +120,35 @@ class Gallery:
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
-        jpeg = encode(load_image(file), self.catalog.size)
-        known, position = self._same_picture(jpeg)
-        return Query(file.stem, class_name or known, load_image(jpeg), jpeg, position)
+        jpeg = encode(load_image(file), self.whole.size, quality=self.whole.quality)
+        known = self._known_file(file, jpeg)
+        if known is None:
+            return Query(file.stem, class_name, load_image(jpeg), jpeg)
+        return replace(self._stored_query(self.whole.paths[known], class_name), name=file.stem)
 
     def first_query(self) -> Query:
         """Return the first photo that can be looked up, for trying a gallery out."""
-        return self._stored_query((self.queries or self.catalog).paths[0], None)
+        tests = self.whole.select("query") if "query" in self.whole.splits else self.catalog
+        return self._stored_query(tests.paths[0], None)
 
     def _stored_query(self, name: str, class_name: str | None) -> Query:
-        for catalog, in_gallery in ((self.catalog, True), (self.queries, False)):
-            position = None if catalog is None else _find(catalog.paths, name)
-            if catalog is not None and position is not None:
-                jpeg = bytes(catalog.jpeg(position))
-                shown = class_name or catalog.class_names[int(catalog.labels[position])]
-                return Query(Path(name).stem, shown, load_image(jpeg), jpeg, position if in_gallery else None)
-        raise ValueError(
-            f"{name} is neither a picture file nor a photo of {self.catalog.file}; give a file, "
-            f"or a key such as {self.catalog.paths[0]}"
-        )
+        row = _find(self.whole.paths, name)
+        if row is None:
+            raise ValueError(
+                f"{name} is neither a picture file nor a photo of {self.whole.file}; give a file, "
+                f"or a key such as {self.catalog.paths[0]}"
+            )
+        key, jpeg = self.whole.paths[row], bytes(self.whole.jpeg(row))
+        shown = class_name or self.whole.class_names[int(self.whole.labels[row])]
+        position = self.catalog.paths.index(key) if key in self.catalog.paths else None
+        return Query(_short_name(key, self.whole.paths), shown, load_image(jpeg), jpeg, position)
 
-    def _same_picture(self, jpeg: bytes) -> tuple[str | None, int | None]:
-        """Return class and gallery position of the very same picture, known by its bytes, if it is in the catalog."""
-        for catalog, in_gallery in ((self.catalog, True), (self.queries, False)):
-            for i in range(len(catalog) if catalog is not None else 0):
-                if catalog is not None and catalog.jpeg(i) == jpeg:
-                    return catalog.class_names[int(catalog.labels[i])], i if in_gallery else None
-        return None, None
+    def _known_file(self, file: Path, jpeg: bytes) -> int | None:
+        """Return the row of the very same picture: by its bytes, or by the end of its path where photos were cropped."""
+        if self.whole.crop == "cropped":
+            full = file.resolve().as_posix()
+            return next((i for i, key in enumerate(self.whole.paths) if "/" in key and full.endswith("/" + key)), None)
+        return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
 
     def _embed(self, jpeg: bytes) -> Tensor:
         return self.model.embed(decode([jpeg], self.model.architecture.image_size)).float()
@@ -152,6 +157,13 @@ class Gallery:
         name = self.catalog.class_names[int(self.catalog.labels[index])]
         right = None if query.class_name is None else name == query.class_name
         return Match(rank, self.catalog.paths[index], name, gap, right, load_image(bytes(self.catalog.jpeg(index))))
+
+
+def _short_name(key: str, paths: tuple[str, ...]) -> str:
+    """Return the file name without its ending if no other photo has it, else the key in one word."""
+    stem = Path(key).stem
+    alone = sum(Path(path).stem == stem for path in paths) == 1
+    return stem if alone else Path(key).with_suffix("").as_posix().replace("/", "_")
 
 
 def _find(paths: tuple[str, ...], name: str) -> int | None:

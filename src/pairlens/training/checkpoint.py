@@ -49,7 +49,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train anew") from error
     learner.schedule.load_state_dict(_live_schedule(state["schedule"]))

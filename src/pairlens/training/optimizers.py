@@ -33,9 +33,11 @@ def make_optimizer(
 def make_schedule(optimizer: Adam, epochs: int) -> MultiStepLR:
     """Return the schedule of history: every rate × 0.1 at 60 % and again at 80 % of the epochs.
 
+    No rate falls before the first epoch and none twice at once, as history's do when there are fewer than three epochs.
+
     >>> import torch
     >>> schedule = make_schedule(Adam([torch.zeros(1, requires_grad=True)], lr=1.0), epochs=20)
     >>> sorted(schedule.milestones)
     [12, 16]
     """
-    return MultiStepLR(optimizer, [int(share * epochs) for share in MILESTONES], DECAY)
+    return MultiStepLR(optimizer, sorted({max(1, int(share * epochs)) for share in MILESTONES}), DECAY)

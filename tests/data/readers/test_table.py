@@ -29,11 +29,11 @@ def test_validation_means_test(tmp_path):
 
 def test_flags_make_query_and_gallery(tmp_path):
     heading = "label,path,split,is_query,is_gallery\n"
-    rows = "a,1.jpg,train,,\nb,2.jpg,test,True,False\nb,3.jpg,test,0,1\nb,4.jpg,test,true,1.0\n"
+    rows = "a,1.jpg,train,,\nb,2.jpg,test,True,False\nb,3.jpg,test,0,1\nb,4.jpg,test,true,no\n"
     rows += "c,5.jpg,query,,\nc,6.jpg,gallery,,\n"
     assert [split for _, _, split in _found(_read(tmp_path, heading + rows))] == [
         "train",
-        "test",
+        "query",
         "query",
         "query",
         "gallery",
@@ -41,6 +41,13 @@ def test_flags_make_query_and_gallery(tmp_path):
     ]
     both = "a,1.jpg,train,,\nb,2.jpg,test,True,True\nb,3.jpg,test,True,True\n"
     assert [split for _, _, split in _found(_read(tmp_path, heading + both))] == ["train", "test", "test"]
+    with pytest.raises(ValueError, match="at once beside others"):
+        _read(tmp_path, heading + both + "b,4.jpg,test,True,False\n")
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    with pytest.raises(ValueError, match="the column 'path' twice"):
+        _read(tmp_path, "label,path,split,path\na,1.jpg,train,2.jpg\n")
 
 
 def test_boxes_are_read_where_given(tmp_path):

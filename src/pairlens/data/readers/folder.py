@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pairlens.data.listing import Listing, Photo, Split
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".avif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 def read(root: Path) -> Listing:

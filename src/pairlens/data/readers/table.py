@@ -37,6 +37,12 @@ def read(file: Path) -> Listing:
         raise ValueError(f"{file} has both test and validation rows; call the validation rows train or leave them out")
     rows = [_Row(file, number, cells) for number, cells in enumerate(_rows(columns), start=1)]
     photos = sorted((row.photo() for row in rows), key=lambda photo: photo.class_name)
+    splits = {photo.split for photo in photos}
+    if "test" in splits and splits & {"query", "gallery"}:
+        raise ValueError(
+            f"{file} has test photos that are query and gallery at once beside others that are one of both; "
+            "make every test photo one, or every one both"
+        )
     return Listing("csv", file.parent, tuple(photos))
 
 
@@ -56,6 +62,9 @@ def _columns(file: Path) -> dict[str, list[str]]:
                 raise ValueError(f"the suffix {other!r} is neither .csv nor .parquet")
     except (pa.ArrowException, ValueError) as error:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
+    twice = [name for name in _KNOWN if table.column_names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{file} has the column {twice[0]!r} twice; keep one")
     return {name: [_text(cell) for cell in table[name].to_pylist()] for name in table.column_names if name in _KNOWN}
 
 
