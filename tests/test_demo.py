@@ -1,0 +1,45 @@
+import io
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pairlens import demo
+from pairlens.experiments import sources
+from pairlens.experiments.folder import RunFolder
+
+
+@pytest.fixture
+def small(tiny, monkeypatch):
+    monkeypatch.setattr(sources, "CLASSES", 8)
+    monkeypatch.setattr(sources, "SHOTS", 4)
+    monkeypatch.setattr(demo, "SMALL", replace(tiny, data_name="minicars", num_epochs=1))
+
+
+def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small, tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    demo.show_demo(tmp_path, seed=0, console=console)
+    table = console.file.getvalue()
+    for name in ("untrained", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
+        assert name in table
+    runs = [RunFolder(tmp_path / "run-1" / name) for name in ("circle", "triplet")]
+    assert [type(run.experiment().loss).__name__ for run in runs] == ["Circle", "Triplet"]
+    assert runs[0].read_outcome().untrained == runs[1].read_outcome().untrained
+    with Image.open(tmp_path / "run-1" / "sheet.png") as sheet:
+        assert sheet.width > sheet.height
+
+
+def test_a_second_demo_leaves_the_first_alone(small, tmp_path):
+    (tmp_path / "run-1").mkdir()
+    demo.show_demo(tmp_path, seed=1, console=Console(file=io.StringIO()))
+    assert list((tmp_path / "run-1").iterdir()) == []
+    assert (tmp_path / "run-2" / "sheet.png").is_file()
+
+
+def test_a_damaged_minicars_is_drawn_again(small, tmp_path):
+    experiment = replace(demo.SMALL, data_path=tmp_path)
+    drawn = sources.open_catalog(experiment)
+    assert (len(drawn), drawn.select("train").classes, drawn.size) == (32, 4, sources.MINICARS_SIZE)
+    drawn.file.write_bytes(drawn.file.read_bytes()[:1000])
+    assert sources.open_catalog(experiment).digest == drawn.digest
