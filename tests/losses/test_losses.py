@@ -101,7 +101,7 @@ DEGENERATE = {
 
 @each_case
 @pytest.mark.parametrize("case", DEGENERATE)
-@pytest.mark.filterwarnings("default::pairlens.training.criterion.NoPairsWarning")
+@pytest.mark.filterwarnings("ignore::pairlens.training.criterion.NoPairsWarning")
 def test_degenerate_batches_give_finite_values_and_gradients(loss, references, case):
     points, labels = DEGENERATE[case]()
     value, gradient = value_and_gradient(criterion(loss, references), points.requires_grad_(), labels)

@@ -30,6 +30,7 @@ class Circle:
         margin: m, the relaxation, in units of similarity.
         gamma: γ, the scale.
 
+    >>> import torch
     >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
     >>> Circle()(similarity, Pairs.within(torch.tensor([0, 0, 1]))).item() < 1e-5
     True

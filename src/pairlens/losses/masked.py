@@ -21,6 +21,7 @@ def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
         logits: (anchor, reference).
         mask: (anchor, reference) boolean.
 
+    >>> import torch
     >>> masked_logsumexp(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([[True, True, False]]))
     tensor([0.6931])
     """
@@ -30,6 +31,7 @@ def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of the masked values; a zero that still carries a graph if there are none.
 
+    >>> import torch
     >>> mean_over(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor(2.)
     """
@@ -39,6 +41,7 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
 def log1p_exp(x: Tensor) -> Tensor:
     """Return log(1 + e^x), exact to the last digits of float64 (PyTorch's default cuts off at x = 20, too early).
 
+    >>> import torch
     >>> log1p_exp(torch.tensor(0.0))
     tensor(0.6931)
     """

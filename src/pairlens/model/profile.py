@@ -34,7 +34,7 @@ def profile(architecture: Architecture) -> Profile:
     """Count parameters and multiply-adds of a model without allocating it (on torch's meta device).
 
     >>> profile(Architecture(backbone="resnet50", descriptors="SG", dim=1536, classes=98)).parameters
-    26859682
+    26858658
     """
     size = architecture.image_size
     with torch.device("meta"):
