@@ -34,7 +34,12 @@ def test_agrees_with_pytorch_metric_learning_without_the_penalty():
     criterion, points = made(loss)
     peer = SoftTripleLoss(4, 6, centers_per_class=3, la=loss.lam, gamma=loss.gamma, margin=loss.delta).double()
     peer.fc.data = criterion.references.vectors.data.T.clone()
-    assert abs(criterion(points, LABELS) - peer(points, LABELS)) < 1e-8
+    ours, theirs = criterion(points, LABELS), peer(points, LABELS)
+    assert abs(ours - theirs) < 1e-8
+    (our_points, our_centers) = torch.autograd.grad(ours, [points, criterion.references.vectors])
+    (their_points, their_centers) = torch.autograd.grad(theirs, [points, peer.fc])
+    assert torch.allclose(our_points, their_points, atol=1e-8)
+    assert torch.allclose(our_centers, their_centers.T, atol=1e-8)
 
 
 def test_gradient_of_the_pooled_similarity():
