@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.masked import log1p_exp, masked_logsumexp, mean_over, require
+from pairlens.losses.frame import Side, Weighed, over_anchors
+from pairlens.losses.masked import log1p_exp, require
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Circle:
 
     Source: Sun et al., "Circle Loss", CVPR 2020, arXiv 2002.10857, equations 4 to 6; m = 0.4, γ = 80 are its fine-grained
     retrieval setting. There is no official code. The sum is over the pairs of one anchor, as the paper defines it for a
-    single sample; some ports pool all pairs of the batch into one logarithm, which is another loss. The mean is over the
-    anchors with a positive and a negative (pytorch-metric-learning leaves out those whose loss is exactly 0 as well).
+    single sample; some ports pool all pairs of the batch into one logarithm, which is another loss: `PooledCircle`. The
+    mean is over the anchors with a positive and a negative (pytorch-metric-learning leaves out those whose loss is
+    exactly 0 as well).
 
     Attributes:
         margin: m, the relaxation, in units of similarity.
@@ -45,10 +47,13 @@ class Circle:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
-        constant = similarity.detach()
-        alpha_p = (1 + self.margin - constant).relu()
-        alpha_n = (constant + self.margin).relu()
-        logit_p = -self.gamma * alpha_p * (similarity - (1 - self.margin))
-        logit_n = self.gamma * alpha_n * (similarity - self.margin)
-        total = masked_logsumexp(logit_p, pairs.positive) + masked_logsumexp(logit_n, pairs.negative)
-        return mean_over(log1p_exp(total), pairs.complete)
+        return over_anchors(self.weigh, similarity, pairs)
+
+    def weigh(self, positive: Side, negative: Side) -> Weighed:
+        """Return the loss and the pair weights of each anchor."""
+        alpha_p = (1 + self.margin - positive.similarity.detach()).relu()
+        alpha_n = (negative.similarity.detach() + self.margin).relu()
+        sum_p, share_p = positive.logsumexp(-self.gamma * alpha_p * (positive.similarity - (1 - self.margin)))
+        sum_n, share_n = negative.logsumexp(self.gamma * alpha_n * (negative.similarity - self.margin))
+        z = (sum_p + sum_n).sigmoid() * self.gamma
+        return Weighed(log1p_exp(sum_p + sum_n), z * share_p * alpha_p, z * share_n * alpha_n)
