@@ -5,7 +5,7 @@
 >>> labels = torch.tensor([0, 0, 1, 1])
 >>> embeddings = torch.eye(4, requires_grad=True)
 >>> pl.Criterion(pl.losses.Triplet())(embeddings, labels)
-tensor(0.1000, grad_fn=<DivBackward0>)
+tensor(0.1000, grad_fn=<...>)
 """
 
 from pairlens import losses
@@ -19,8 +19,8 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, run
 from pairlens.model.embedder import Embedder
 from pairlens.retrieval.gallery import Gallery
-from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.criterion import Criterion, wrap
+from pairlens.training.references import Batch, Memory, Proxies
 
 __all__ = [
     "Batch",
@@ -30,6 +30,7 @@ __all__ = [
     "Embeddings",
     "Experiment",
     "Gallery",
+    "Memory",
     "Metric",
     "Neighbors",
     "Pairs",
@@ -43,4 +44,5 @@ __all__ = [
     "nearest",
     "prepare",
     "run",
+    "wrap",
 ]

@@ -66,7 +66,12 @@ class Pairs:
     @property
     def complete(self) -> Tensor:
         """(anchor,) True where an anchor has at least one positive and one negative; others contribute nothing."""
-        return _any_in_row(self.positive) & _any_in_row(self.negative)
+        return self.some_positive & _any_in_row(self.negative)
+
+    @property
+    def some_positive(self) -> Tensor:
+        """(anchor,) True where an anchor has at least one positive."""
+        return _any_in_row(self.positive)
 
     @property
     def transposed(self) -> "Pairs":

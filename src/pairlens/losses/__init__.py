@@ -5,10 +5,96 @@ This list of names is the only registry there is.
 
 from typing import TypeAlias
 
-from pairlens.losses.circle import Circle
+from pairlens.losses import miners
+from pairlens.losses.angular import Angular
+from pairlens.losses.binomial import BinomialDeviance
+from pairlens.losses.circle import Circle, PooledCircle
+from pairlens.losses.contrastive import Contrastive, SimilarityContrastive
+from pairlens.losses.fastap import FastAP
+from pairlens.losses.histogram import Histogram
+from pairlens.losses.lifted import GeneralizedLifted, LiftedStructure
+from pairlens.losses.margin import Margin
+from pairlens.losses.multi_similarity import MultiSimilarity
+from pairlens.losses.npair import NPair
+from pairlens.losses.ntxent import NTXent, SupCon, TupletMargin
+from pairlens.losses.proxy_anchor import ProxyAnchor
+from pairlens.losses.proxy_nca import ProxyNCA, ProxyNCAPlus
+from pairlens.losses.quadruplet import Quadruplet
+from pairlens.losses.ranked_list import RankedList
+from pairlens.losses.recall_at_k import RecallAtK
+from pairlens.losses.smooth_ap import SmoothAP, SupAP
+from pairlens.losses.snr import SNRContrastive
+from pairlens.losses.softmax import ArcFace, CosFace, NormSoftmax, SphereFace
 from pairlens.losses.softtriple import SoftTriple
-from pairlens.losses.triplet import Triplet
+from pairlens.losses.sub_center import SubCenterArcFace
+from pairlens.losses.triplet import AllTriplets, Triplet
 
-Loss: TypeAlias = Triplet | Circle | SoftTriple
+PairwiseLoss: TypeAlias = (
+    Contrastive
+    | SimilarityContrastive
+    | Triplet
+    | AllTriplets
+    | Circle
+    | PooledCircle
+    | MultiSimilarity
+    | BinomialDeviance
+    | LiftedStructure
+    | GeneralizedLifted
+    | NTXent
+    | SupCon
+    | TupletMargin
+    | Angular
+    | RankedList
+    | Quadruplet
+    | Histogram
+)
+RankingLoss: TypeAlias = FastAP | SmoothAP | SupAP | RecallAtK
+ProxyLoss: TypeAlias = ProxyNCA | ProxyNCAPlus | ProxyAnchor | NormSoftmax | CosFace | ArcFace | SphereFace
+LossOfCenters: TypeAlias = SubCenterArcFace | SoftTriple
+LossThatLearns: TypeAlias = Margin
+LossOfEmbeddings: TypeAlias = NPair | SNRContrastive
+Loss: TypeAlias = PairwiseLoss | RankingLoss | ProxyLoss | LossOfCenters | LossThatLearns | LossOfEmbeddings
 
-__all__ = ["Circle", "Loss", "SoftTriple", "Triplet"]
+__all__ = [
+    "AllTriplets",
+    "Angular",
+    "ArcFace",
+    "BinomialDeviance",
+    "Circle",
+    "Contrastive",
+    "CosFace",
+    "FastAP",
+    "GeneralizedLifted",
+    "Histogram",
+    "LiftedStructure",
+    "Loss",
+    "LossOfCenters",
+    "LossOfEmbeddings",
+    "LossThatLearns",
+    "Margin",
+    "MultiSimilarity",
+    "NPair",
+    "NTXent",
+    "NormSoftmax",
+    "PairwiseLoss",
+    "PooledCircle",
+    "ProxyAnchor",
+    "ProxyLoss",
+    "ProxyNCA",
+    "ProxyNCAPlus",
+    "Quadruplet",
+    "RankedList",
+    "RankingLoss",
+    "RecallAtK",
+    "SNRContrastive",
+    "SimilarityContrastive",
+    "SmoothAP",
+    "SoftTriple",
+    "SphereFace",
+    "SubCenterArcFace",
+    "SupAP",
+    "SupCon",
+    "Triplet",
+    "TupletMargin",
+    "miners",
+]

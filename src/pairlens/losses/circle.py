@@ -1,13 +1,14 @@
-"""Circle loss."""
+"""Circle loss, per anchor as in the paper, and pooled over the batch."""
 
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import log1p_exp, require
+from pairlens.losses.frame import Side, Weighed, each_anchor, over_anchors
+from pairlens.losses.masked import ABSENT, log1p_exp, require
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,16 @@ class Circle:
     Pair weights, with Z = 1 - e^{-L} of the anchor: w_p = Z softmax_p(-γ α_p (s_p - (1 - m))) γ α_p and
     w_n = Z softmax_n(γ α_n (s_n - m)) γ α_n.
 
-    Source: Sun et al., "Circle Loss", CVPR 2020, arXiv 2002.10857, equations 4 to 6; m = 0.4, γ = 80 are its fine-grained
-    retrieval setting. There is no official code. The sum is over the pairs of one anchor, as the paper defines it for a
-    single sample; some ports pool all pairs of the batch into one logarithm, which is another loss: `PooledCircle`. The
-    mean is over the anchors with a positive and a negative (pytorch-metric-learning leaves out those whose loss is
-    exactly 0 as well).
+    Source: Sun et al., "Circle Loss", CVPR 2020, arXiv 2002.10857, equations 4 to 6; m = 0.4, γ = 80 are its
+    fine-grained retrieval setting. There is no official code. The sum is over the pairs of one anchor, as the paper
+    defines it for a single sample; some ports pool all pairs of the batch into one logarithm, which is another loss:
+    `PooledCircle`. The mean is over the anchors with a positive and a negative (pytorch-metric-learning leaves out
+    those whose loss is exactly 0 as well).
 
     Attributes:
         margin: m, the relaxation, in units of similarity.
         gamma: γ, the scale.
 
-    >>> import torch
     >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
     >>> Circle()(similarity, Pairs.within(torch.tensor([0, 0, 1]))).item() < 1e-5
     True
@@ -51,9 +51,63 @@ class Circle:
 
     def weigh(self, positive: Side, negative: Side) -> Weighed:
         """Return the loss and the pair weights of each anchor."""
-        alpha_p = (1 + self.margin - positive.similarity.detach()).relu()
-        alpha_n = (negative.similarity.detach() + self.margin).relu()
-        sum_p, share_p = positive.logsumexp(-self.gamma * alpha_p * (positive.similarity - (1 - self.margin)))
-        sum_n, share_n = negative.logsumexp(self.gamma * alpha_n * (negative.similarity - self.margin))
-        z = (sum_p + sum_n).sigmoid() * self.gamma
-        return Weighed(log1p_exp(sum_p + sum_n), z * share_p * alpha_p, z * share_n * alpha_n)
+        (sum_p, pull), (sum_n, push) = self.pull(positive), self.push(negative)
+        z = (sum_p + sum_n).sigmoid()
+        return Weighed(log1p_exp(sum_p + sum_n), z * pull, z * push)
+
+    def pull(self, positive: Side) -> tuple[Tensor, Tensor]:
+        """Return log Σ_p exp(-γ α_p (s_p - (1 - m))) of each anchor, and minus its derivative."""
+        alpha = (1 + self.margin - positive.similarity.detach()).relu()
+        log_sum, share = positive.logsumexp(-self.gamma * alpha * (positive.similarity - (1 - self.margin)))
+        return log_sum, share * alpha * self.gamma
+
+    def push(self, negative: Side) -> tuple[Tensor, Tensor]:
+        """Return log Σ_n exp(γ α_n (s_n - m)) of each anchor, and its derivative."""
+        alpha = (negative.similarity.detach() + self.margin).relu()
+        log_sum, share = negative.logsumexp(self.gamma * alpha * (negative.similarity - self.margin))
+        return log_sum, share * alpha * self.gamma
+
+
+@dataclass(frozen=True)
+class PooledCircle:
+    """Circle loss with all pairs of the batch in one logarithm: one positive anywhere is held against one negative
+    anywhere.
+
+    L = log( 1 + Σ_a Σ_n exp(γ α_n (s_an - m)) · Σ_a Σ_p exp(-γ α_p (s_ap - (1 - m))) ), α as in `Circle`.
+
+    Pair weights: as those of `Circle`, with the softmax over all pairs of the batch and Z = 1 - e^{-L}. A few pairs of
+    the batch take nearly all the weight: the gradient is another than that of `Circle`.
+
+    Source: how widely used ports of circle loss (TinyZeaMays/CircleLoss) read Sun et al., CVPR 2020, arXiv 2002.10857;
+    they take each pair of photos once, here it counts for both its anchors. Only anchors with both sides count.
+
+    Attributes:
+        margin: m, the relaxation, in units of similarity.
+        gamma: γ, the scale.
+
+    >>> similarity = torch.tensor([[0.6, 0.4]])  # both at their margins
+    >>> PooledCircle()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
+    tensor(0.6931)
+    """
+
+    margin: float = 0.4
+    gamma: float = 80.0
+
+    def __post_init__(self) -> None:
+        Circle(self.margin, self.gamma)
+
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss of (anchor, reference) cosine similarities."""
+        pooled = [
+            each_anchor(weigh, similarity, pairs).masked_fill(~pairs.complete, ABSENT).logsumexp(dim=0)
+            for weigh in (self._weigh_positives, self._weigh_negatives)
+        ]
+        return log1p_exp(pooled[0] + pooled[1])
+
+    def _weigh_positives(self, positive: Side, negative: Side) -> Weighed:
+        log_sum, pull = Circle(self.margin, self.gamma).pull(positive)
+        return Weighed(log_sum, pull, torch.zeros_like(negative.similarity))
+
+    def _weigh_negatives(self, positive: Side, negative: Side) -> Weighed:
+        log_sum, push = Circle(self.margin, self.gamma).push(negative)
+        return Weighed(log_sum, torch.zeros_like(positive.similarity), push)

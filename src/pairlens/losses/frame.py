@@ -1,12 +1,13 @@
-"""The frame of the losses: what they see of an anchor, and how a value with closed-form pair weights becomes a gradient.
+"""The frame of the losses: what they see of an anchor, and how a value with closed-form pair weights becomes a
+gradient.
 
-A loss is written once, as a function `weigh(positive, negative) -> Weighed` of the two `Side`s of its anchors: it returns
-the value and the pair weights of General Pair Weighting (Wang et al., CVPR 2019, arXiv 1904.06627),
+A loss is written once, as a function `weigh(positive, negative) -> Weighed` of the two `Side`s of its anchors: it
+returns the value and the pair weights of General Pair Weighting (Wang et al., CVPR 2019, arXiv 1904.06627),
 
     w_p = -dL_a/ds_p   and   w_n = dL_a/ds_n   of the anchor a.
 
-`each_anchor` runs it in one of two ways. In eager mode on the CPU, the similarities are walked through once in blocks of
-rows; the few positives of an anchor are gathered into a narrow matrix; the weights are the gradient, and no graph is
+`each_anchor` runs it in one of two ways. In eager mode on the CPU, the similarities are walked through once in blocks
+of rows; the few positives of an anchor are gathered into a narrow matrix; the weights are the gradient, and no graph is
 recorded. What is traced by `torch.compile` has no data-dependent shapes: both sides are the whole matrix under a mask,
 and autograd differentiates the value. On a GPU the sides are whole as well, and the weights are the gradient.
 """
@@ -61,6 +62,11 @@ class Side:
     def lowest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) lowest value among the pairs; -ABSENT where there is none."""
         return torch.where(self.present, values, -ABSENT).amin(dim=1, keepdim=True)
+
+    def shared(self, extreme: Tensor) -> Tensor:
+        """Return 1 over the pairs that have the extreme similarity of their anchor, divided among them, and 0 elsewhere."""
+        hit = (self.present & (self.similarity == extreme)).to(self.similarity.dtype)
+        return hit / hit.sum(dim=1, keepdim=True).clamp(min=1)
 
     def logsumexp(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return (anchor, 1) log Σ exp over the pairs and (anchor, place) its derivative, the softmax.
@@ -119,6 +125,11 @@ def each_anchor(weigh: Weigh, similarity: Tensor, pairs: Pairs) -> Tensor:
     return _EachAnchor.apply(similarity, pairs, weigh)  # pyright: ignore[reportReturnType]
 
 
+def runs_eagerly(similarity: Tensor) -> bool:
+    """Return whether values may be read back and shapes may depend on data: on the CPU, and not while being traced."""
+    return not torch.compiler.is_compiling() and not similarity.is_cuda
+
+
 def check_finite(similarity: Tensor) -> None:
     """Raise ValueError if a similarity is NaN or infinite, naming where."""
     if torch.isfinite(similarity.detach().sum()):
@@ -147,7 +158,7 @@ class _EachAnchor(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0][:, None], None, None
 
@@ -155,14 +166,14 @@ class _EachAnchor(torch.autograd.Function):
 class Places(NamedTuple):
     """Where the positives of each anchor are: (anchor, place) columns, and which of the places are taken."""
 
-    index: Tensor
+    column: Tensor
     taken: Tensor
 
 
 def positive_places(pairs: Pairs) -> Places | None:
     """Return the columns of each anchor's positives, or None where they are not few.
 
-    >>> positive_places(Pairs.within(torch.arange(12) % 6)).index.T
+    >>> positive_places(Pairs.within(torch.arange(12) % 6)).column.T
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
     anchors, columns = pairs.positive.nonzero(as_tuple=True)
@@ -185,7 +196,7 @@ def _weigh_block(
         value, w_p, w_n = weigh(Side(similarity, pairs.positive[block]), negative)
         torch.sub(w_n, w_p, out=gradient)
     else:
-        index, taken = places.index[block], places.taken[block]
+        index, taken = places.column[block], places.taken[block]
         value, w_p, w_n = weigh(Side(similarity.gather(1, index), taken), negative)
         gradient.copy_(w_n).scatter_add_(1, index, -w_p)
     return value.squeeze(1)

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
+from pairlens.losses.frame import Source
 from pairlens.losses.masked import mean_over, require
 from pairlens.losses.triplet import distance
 
@@ -20,13 +22,13 @@ class SoftTriple:
     L = mean over anchors of -log softmax_y( λ (S_c - δ 1[c = y]) )  +  τ R,
     R = Σ_c Σ_{t<k} √(2 - 2 w_ct · w_ck) / (C K (K - 1)), which draws the centres of a class together.
 
-    It works on `Proxies` references with `centers` centres a class; R is a function of the centres alone (`penalty`) and
-    is added by the criterion. Weights: dL/dS_c = λ (p_c - 1[c = y]); dS/ds_k = q_k (1 + (s_k - S) / γ).
+    It works on `Proxies` references with `centers` centres a class; R is a function of the centres alone (`penalty`)
+    and is added by the criterion. Weights: dL/dS_c = λ (p_c - 1[c = y]); dS/ds_k = q_k (1 + (s_k - S) / γ).
 
-    Source: Qian et al., "SoftTriple Loss", ICCV 2019, arXiv 1909.05235, equations 6 to 9; defaults of its official code,
-    where the centres have the learning rate 1e-2 beside 1e-4 for the network. That code names the arguments la, gamma,
-    tau, margin and uses gamma as the inverse of its argument; here γ is the paper's. R is computed class by class:
-    no (C K)² matrix exists.
+    Source: Qian et al., "SoftTriple Loss", ICCV 2019, arXiv 1909.05235, equations 6 to 9; defaults of its official
+    code, where the centres have the learning rate 1e-2 beside 1e-4 for the network. That code names the arguments la,
+    gamma, tau, margin and uses gamma as the inverse of its argument; here γ is the paper's. R is computed class by
+    class: no (C K)² matrix exists.
 
     Attributes:
         centers: K, centres a class.
@@ -41,6 +43,7 @@ class SoftTriple:
     tensor(0.3133)
     """
 
+    references: ClassVar[tuple[Source, ...]] = ("proxies",)
     centers: int = 10
     lam: float = 20.0
     gamma: float = 0.1

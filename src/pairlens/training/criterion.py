@@ -2,19 +2,30 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
+from pairlens.losses.frame import Source
 from pairlens.training.references import Batch, Proxies, References
 
 
 @runtime_checkable
+class PairLoss(Protocol):
+    """A loss of similarities and pairs: without parameters of its own."""
+
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss of (anchor, reference) similarities."""
+        ...
+
+
+@runtime_checkable
 class CenterLoss(Protocol):
-    """A loss that pools over several centres of a class and has a penalty on the centres."""
+    """A loss that pools over several centres of a class; the centres are the parameters of `Proxies`."""
 
     centers: int
 
@@ -22,12 +33,65 @@ class CenterLoss(Protocol):
         """Return the loss of (anchor, class · centre) similarities."""
         ...
 
+
+@runtime_checkable
+class PenalizedCenterLoss(CenterLoss, Protocol):
+    """A loss that has in addition a penalty on the centres."""
+
     def penalty(self, centers: Tensor) -> Tensor:
         """Return the penalty of (class, centre, dim) unit vectors."""
         ...
 
 
-PairLoss = Callable[[Tensor, Pairs], Tensor]
+@runtime_checkable
+class LearnedLoss(Protocol):
+    """A loss with a parameter a class, which the criterion owns."""
+
+    def initial(self, classes: int) -> Tensor:
+        """Return the (class,) values to start from."""
+        ...
+
+    def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
+        """Return the loss of (anchor, reference) similarities and the (anchor,) parameters of their classes."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingLoss(Protocol):
+    """A loss that needs more than similarities: a function of embeddings, of any length, and labels."""
+
+    def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of (photo, dim) embeddings and (photo,) labels."""
+        ...
+
+
+Miner = Callable[[Tensor, Pairs], Pairs]
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """Any function of (embeddings, labels) as a loss; made by `wrap`."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    references: ClassVar[tuple[Source, ...]] = ("batch",)
+
+    def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of (photo, dim) embeddings and (photo,) labels."""
+        return self.function(embeddings, labels)
+
+
+def wrap(function: Callable[[Tensor, Tensor], Tensor]) -> Wrapped:
+    """Take any function of (embeddings, labels), such as a loss of pytorch-metric-learning, as a loss of ours.
+
+    It goes into a `Criterion`, and so into training, audit and plots. If it is a module, its parameters are parameters
+    of the criterion.
+
+    >>> criterion = Criterion(wrap(lambda embeddings, labels: embeddings.pow(2).sum()))
+    >>> criterion(torch.eye(3), torch.tensor([0, 0, 1]))
+    tensor(3.)
+    """
+    return Wrapped(function)
 
 
 class NoPairsWarning(UserWarning):
@@ -37,16 +101,20 @@ class NoPairsWarning(UserWarning):
 class Criterion(nn.Module):
     """A loss made ready for a training loop: `criterion(embeddings, labels).backward()`.
 
-    Embeddings of any length are scaled to unit length here. The parameters of the references (proxies, centres) are
-    `criterion.parameters()`; they belong in the optimizer and, by `state_dict()`, in the checkpoint.
+    Embeddings of any length are scaled to unit length here, except for a loss of embeddings. What learns (proxies,
+    centres, the parameter of a `LearnedLoss`, the module that was wrapped) is `criterion.parameters()`; it belongs in
+    the optimizer and, with the memory, by `state_dict()` in the checkpoint.
 
     Args:
-        loss: any function of (similarity, pairs): a loss of `pairlens.losses` or your own.
-        references: `Batch()` (default) or `Proxies(...)`.
+        loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
+        embeddings. references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
+        miner: chooses among the pairs, before the loss sees them.
+        classes: how many classes there are, for a loss with a parameter a class.
 
     Raises:
-        ValueError: if the loss needs centres and the references have none, or the other way round; in forward, if an
-            embedding is not finite (checked on the CPU, where it costs no synchronisation).
+        ValueError: if loss, references and miner do not fit each other; in forward, if an embedding is not finite
+        (checked on
+            the CPU, where it costs no synchronisation).
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -56,51 +124,102 @@ class Criterion(nn.Module):
     torch.Size([4, 4])
     """
 
-    def __init__(self, loss: PairLoss, references: References | None = None) -> None:
+    def __init__(
+        self,
+        loss: PairLoss | CenterLoss | LearnedLoss | EmbeddingLoss,
+        references: References | None = None,
+        miner: Miner | None = None,
+        classes: int | None = None,
+    ) -> None:
         super().__init__()
-        self.loss = loss
+        self.loss, self.miner = loss, miner
         self.references = references if references is not None else Batch()
-        _check_centers(loss, self.references)
+        _check_fit(loss, self.references, miner)
+        if isinstance(loss, LearnedLoss):
+            self.learned = nn.Parameter(_initial(loss, classes))
+        if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
+            self.wrapped = loss.function
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels."""
-        if embeddings.ndim != 2 or embeddings.shape[:1] != labels.shape:
-            raise ValueError(
-                f"a criterion takes (photo, dim) embeddings and (photo,) labels, not {tuple(embeddings.shape)} and "
-                f"{tuple(labels.shape)}"
-            )
+        _check_shapes(embeddings, labels)
+        if isinstance(self.loss, EmbeddingLoss):
+            _check_batch(embeddings, Pairs.within(labels))
+            return self.loss.of_embeddings(embeddings, labels)
         similarity, pairs = self.references(unit(embeddings), labels)
         _check_batch(embeddings, pairs)
-        loss = self.loss(similarity, pairs)
-        if isinstance(self.loss, CenterLoss) and isinstance(self.references, Proxies):
+        if self.miner is not None:
+            pairs = self.miner(similarity.detach(), pairs)
+        if isinstance(self.loss, LearnedLoss):
+            return self.loss(similarity, pairs, self._learned(labels))
+        loss: Tensor = self.loss(similarity, pairs)
+        if isinstance(self.loss, PenalizedCenterLoss) and isinstance(self.references, Proxies):
             loss = loss + self.loss.penalty(self.references.unit_centers)
         return loss
 
+    def _learned(self, labels: Tensor) -> Tensor:
+        classes = len(self.learned)
+        readable = not torch.compiler.is_compiling() and not labels.is_cuda
+        if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise ValueError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} learns for 0 to {classes - 1}; "
+                "make the criterion with classes= one for each label"
+            )
+        return self.learned[labels]
+
     def extra_repr(self) -> str:
-        """Name the loss, which is not a module."""
-        return f"loss={self.loss}"
+        """Name the loss and the miner, which are not modules."""
+        return f"loss={self.loss}" + (f", miner={self.miner}" if self.miner is not None else "")
 
 
-def _check_centers(loss: PairLoss, references: References) -> None:
+def possible_sources(loss: Any) -> tuple[Source, ...]:
+    """Return what a loss can be compared with; a loss that does not say can be compared with anything.
+
+    >>> from pairlens.losses import ProxyAnchor
+    >>> possible_sources(ProxyAnchor())
+    ('proxies',)
+    """
+    return getattr(loss, "references", SOURCES)
+
+
+def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
+    name = type(loss).__name__
+    if references.source not in possible_sources(loss):
+        made = {"batch": "pl.Batch()", "memory": "pl.Memory(size, dim)", "proxies": "pl.Proxies(classes, dim, centers)"}
+        instead = " or ".join(made[source] for source in possible_sources(loss))
+        raise ValueError(f"{name} cannot be compared with {type(references).__name__}; give it references={instead}")
     wanted = loss.centers if isinstance(loss, CenterLoss) else 1
-    if isinstance(loss, CenterLoss) and not isinstance(references, Proxies):
-        raise ValueError(
-            f"{type(loss).__name__} compares photos with learned centres; give it "
-            f"references=pl.Proxies(classes=..., dim=..., centers={wanted})"
-        )
     if isinstance(references, Proxies) and references.centers != wanted:
         raise ValueError(
-            f"{type(loss).__name__} needs {wanted} centre(s) a class, but the proxies have {references.centers}; "
+            f"{name} needs {wanted} centre(s) a class, but the proxies have {references.centers}; "
             f"make them with pl.Proxies(..., centers={wanted})"
+        )
+    if miner is not None and (isinstance(loss, EmbeddingLoss | CenterLoss) or references.source == "proxies"):
+        raise ValueError(
+            f"a miner chooses among pairs of photos, which {name} on {references.source} does not see; leave it out"
+        )
+
+
+def _initial(loss: LearnedLoss, classes: int | None) -> Tensor:
+    if classes is None or classes < 1:
+        raise ValueError(f"{type(loss).__name__} learns a value for each class; make the criterion with classes=...")
+    return loss.initial(classes)
+
+
+def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
+    if embeddings.ndim != 2 or embeddings.shape[:1] != labels.shape:
+        raise ValueError(
+            f"a criterion takes (photo, dim) embeddings and (photo,) labels, not {tuple(embeddings.shape)} and "
+            f"{tuple(labels.shape)}"
         )
 
 
 def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
     # Both checks read values back, which on a GPU would stall the queue of kernels at every step.
-    if embeddings.is_cuda:
+    if embeddings.is_cuda or torch.compiler.is_compiling():
         return
-    bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
-    if len(bad):
+    if not torch.isfinite(embeddings.detach().abs().amax(dim=1).sum()):
+        bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
         raise ValueError(
             f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
             "lower the learning rate or look at what the network was fed"

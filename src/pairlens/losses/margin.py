@@ -1,0 +1,70 @@
+"""Margin loss."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pairlens.core.pairs import Pairs
+from pairlens.core.similarity import working_precision
+from pairlens.losses.frame import Source, check_finite, runs_eagerly
+from pairlens.losses.masked import require
+from pairlens.losses.triplet import distance
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Margin loss: positives nearer and negatives farther than a boundary that each class learns.
+
+    L = Σ_p [α + d_p - β_c]₊ + Σ_n [α - d_n + β_c]₊ over all anchors, divided by the number of terms above 0, plus ν
+    mean β_c; d = √(2 - 2 s), c the class of the anchor.
+
+    Pair weights, over the number of active terms: w_p = 1/d where d > β - α, w_n = 1/d where d < β + α; dL/dβ_c =
+    active negatives minus active positives, plus ν.
+
+    It learns: β is a parameter of the criterion, one a class. The paper draws one negative a positive by
+    distance-weighted sampling; that is `miners.DistanceWeighted`.
+
+    Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, arXiv 1706.07567, equations 5 to 7; α
+    = 0.2, β = 1.2 at the start, ν = 0, β at the rate 0.1 in the official code. pytorch-metric-learning's value is the
+    same under its miner.
+
+    Attributes:
+        alpha: α, the half width of the boundary, in units of distance.
+        beta: β at the start, in units of distance.
+        nu: ν, the price of a wide boundary.
+
+    >>> similarity = torch.tensor([[0.5, 0.5]])  # both at distance 1
+    >>> pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1]))
+    >>> Margin()(similarity, pairs, torch.tensor([1.0]))  # (0.2 + 0.2) / 2
+    tensor(0.2000)
+    """
+
+    references: ClassVar[tuple[Source, ...]] = ("batch", "memory")
+    alpha: float = 0.2
+    beta: float = 1.2
+    nu: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.alpha <= 2, f"alpha {self.alpha} of margin loss is a distance; give 0 to 2")
+        require(0 <= self.beta <= 2, f"beta {self.beta} of margin loss is a distance; give 0 to 2")
+        require(0 <= self.nu < math.inf, f"nu {self.nu} of margin loss must not be negative")
+
+    def initial(self, classes: int) -> Tensor:
+        """Return the (class,) boundaries to start from."""
+        return torch.full((classes,), self.beta)
+
+    def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
+        """Return the loss of (anchor, reference) cosine similarities and the (anchor,) boundaries of their classes."""
+        similarity = working_precision(similarity)
+        if runs_eagerly(similarity):
+            check_finite(similarity)
+        complete = pairs.complete[:, None]
+        beyond = distance(similarity) - learned[:, None].to(similarity.dtype)
+        far = torch.where(pairs.positive & complete, (self.alpha + beyond).relu(), 0.0)
+        near = torch.where(pairs.negative & complete, (self.alpha - beyond).relu(), 0.0)
+        violations = far + near
+        active = (violations.detach() > 0).to(similarity.dtype).sum().clamp(min=1)
+        return violations.sum() / active + self.nu * learned.mean()

@@ -1,0 +1,68 @@
+"""Quadruplet loss."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pairlens.core.pairs import Pairs
+from pairlens.core.similarity import working_precision
+from pairlens.losses.frame import Source, check_finite, runs_eagerly
+from pairlens.losses.masked import ABSENT, mean_over, require
+
+
+@dataclass(frozen=True)
+class Quadruplet:
+    """Quadruplet loss, hardest of each anchor: two negatives, too, must be farther apart than a positive pair.
+    positive pair.
+
+    L = mean over anchors of [ d²(a, p) - d²(a, n) + m₁ ]₊ + [ d²(a, p) - d²(n, k) + m₂ ]₊,
+    p the farthest positive, n the nearest negative, k the photo nearest to n that is of neither class; d² = 2 - 2 s.
+    An anchor of a batch with only two classes has no k, and no second term.
+
+    Pair weights: 2 for each active term, on s_ap, s_an and s_nk.
+
+    Source: Chen et al., "Beyond Triplet Loss: A Deep Quadruplet Network for Person Re-identification", CVPR 2017, arXiv
+    1704.01719, equation 7, with margins 1 and 0.5 on its learned metric; here on squared distances of unit vectors. The
+    paper takes all quadruplets, or mines them with margins of its own making; here the hardest as in batch-hard
+    triplets. pytorch-metric-learning does not have this loss.
+
+    Attributes:
+        margin: m₁, in units of squared distance.
+        second_margin: m₂, in units of squared distance.
+
+    >>> similarity = torch.full((4, 4), 0.5)
+    >>> Quadruplet()(similarity, Pairs.within(torch.tensor([0, 0, 1, 2])))
+    tensor(1.5000)
+    """
+
+    references: ClassVar[tuple[Source, ...]] = ("batch",)
+    margin: float = 1.0
+    second_margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("margin", "second_margin"):
+            value = getattr(self, name)
+            require(0 <= value <= 4, f"{name} {value} of quadruplet loss is a squared distance; give 0 to 4")
+
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss of (photo, photo) cosine similarities of one batch."""
+        similarity = working_precision(similarity)
+        if runs_eagerly(similarity):
+            check_finite(similarity)
+        p, n, k, third = _hardest(similarity.detach(), pairs)
+        anchor = torch.arange(len(similarity), device=similarity.device)
+        s_ap, s_an, s_nk = similarity[anchor, p], similarity[anchor, n], similarity[n, k]
+        first = (2 * (s_an - s_ap) + self.margin).relu()
+        second = (2 * (s_nk - s_ap) + self.second_margin).relu() * third
+        return mean_over(first + second, pairs.complete)
+
+
+def _hardest(similarity: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the farthest positive p, the nearest negative n, the third k nearest to n, and whether there is a k."""
+    p = torch.where(pairs.positive, similarity, -ABSENT).argmin(dim=1)
+    n = torch.where(pairs.negative, similarity, ABSENT).argmax(dim=1)
+    near_n = torch.where(pairs.negative[n] & pairs.negative, similarity[n], ABSENT)
+    best, k = near_n.max(dim=1)
+    return p, n, k, (best > ABSENT).to(similarity.dtype)

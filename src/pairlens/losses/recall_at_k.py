@@ -1,0 +1,67 @@
+"""Recall@k surrogate."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pairlens.core.pairs import Pairs
+from pairlens.losses.frame import Side, Weighed, over_anchors
+from pairlens.losses.masked import require
+from pairlens.losses.ranks import Ranks, count_above, sigmoid_step, spread
+
+
+@dataclass(frozen=True)
+class RecallAtK:
+    """Recall@k surrogate: one minus the share of positives within the first k, both comparisons made smooth.
+
+    L = mean over anchors of 1 - mean_k (1/min(k, |P|)) Σ_p σ((k - r_p)/t₁), r_p = 1 + Σ_{j ≠ p} σ((s_j - s_p)/t₂).
+
+    Pair weights: products of the slopes of the two sigmoids, so they are largest for positives near rank k and for
+    references nearly as similar as they.
+
+    Source: Patel, Tolias, Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, arXiv
+    2108.11179, equations 4 to 7: k = 1, 2, 4, 8, 16, t₁ = 1, t₂ = 0.01. The official code counts the query itself in
+    every rank, one too many; that is `count_query`, and exact is the default. pytorch-metric-learning does not have
+    this loss.
+
+    Attributes:
+        k: the ranks.
+        rank_temperature: t₁, in ranks.
+        similarity_temperature: t₂, in units of similarity.
+        count_query: whether the query counts as a reference above all others, as in the official code.
+
+    >>> similarity = torch.tensor([[0.5, 0.4]])  # the positive has rank 1
+    >>> RecallAtK(k=(1,))(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))
+    tensor(0.5000)
+    """
+
+    k: tuple[int, ...] = (1, 2, 4, 8, 16)
+    rank_temperature: float = 1.0
+    similarity_temperature: float = 0.01
+    count_query: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.k) and min(self.k) >= 1, f"k {self.k} of the Recall@k surrogate must be ranks of at least 1")
+        for name in ("rank_temperature", "similarity_temperature"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"{name} {value} of the Recall@k surrogate must be above 0")
+
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the loss of (anchor, reference) cosine similarities."""
+        return over_anchors(self.weigh, similarity, pairs)
+
+    def weigh(self, positive: Side, negative: Side) -> Weighed:
+        """Return the loss and the pair weights of each anchor."""
+        step = sigmoid_step(self.similarity_temperature)
+        above = count_above(positive, negative, step, step)
+        rank = 1 + self.count_query + above.positives + above.negatives
+        recall, slope = torch.zeros_like(rank), torch.zeros_like(rank)
+        for k in self.k:
+            within = ((k - rank) / self.rank_temperature).sigmoid()
+            share = 1 / positive.count.clamp(max=k) / len(self.k)
+            recall = recall + within * share
+            slope = slope + within * (1 - within) * share / self.rank_temperature
+        by_rank = positive.keep(slope)
+        return Weighed(1 - positive.total(recall), *spread(positive, negative, step, step, Ranks(by_rank, by_rank)))

@@ -1,0 +1,51 @@
+"""Every loss is traced as one graph, without a break and without anything that would stall a GPU."""
+
+import pytest
+import torch
+from cases import CLASSES, DIM, criterion, each_case
+
+SYNCHRONISING = (
+    "item",
+    "_local_scalar_dense",
+    "nonzero",
+    "unique",
+    "bincount",
+    "masked_select",
+    "is_nonzero",
+    "tolist",
+)
+
+
+@each_case
+def test_one_graph_without_data_dependent_shapes_gives_the_eager_value_and_gradient(loss, source):
+    torch._dynamo.reset()
+    points = torch.randn(24, DIM, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.arange(24) % CLASSES
+    graphs = []
+
+    def collect(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    found = torch.compile(criterion(loss, source), fullgraph=True, backend=collect, dynamic=False)(points, labels)
+    expected = criterion(loss, source)(points, labels)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for a, b in zip(*(torch.autograd.grad(v, points) for v in (found, expected)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert len(graphs) == 1
+    names = {str(node.target) for graph in graphs for node in graph.graph.nodes}
+    assert not [name for name in names if any(part in name.split(".") for part in SYNCHRONISING)]
+
+
+@pytest.mark.parametrize("name", ["circle"])
+def test_the_compiler_itself_agrees(name):
+    """One loss through code generation as well; it takes half a minute, so only one."""
+    torch._dynamo.reset()
+    from pairlens.losses import Circle
+
+    points = torch.randn(24, DIM).requires_grad_()
+    labels = torch.arange(24) % CLASSES
+    compiled = torch.compile(criterion(Circle(), "batch"), fullgraph=True, backend="aot_eager")
+    found, expected = compiled(points, labels), criterion(Circle(), "batch")(points, labels)
+    assert torch.allclose(found, expected, rtol=1e-5)
+    assert torch.allclose(*(torch.autograd.grad(v, points)[0] for v in (found, expected)), atol=1e-5)
