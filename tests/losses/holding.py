@@ -17,7 +17,7 @@ def hold_to_twin(loss, twin, labels, dim=4, seed=0):
     for measure in (lambda s: loss(s, Pairs.within(torch.tensor(labels))), twin):
         points = unit_points(len(labels), dim, seed).requires_grad_()
         value = measure(points @ points.T)
-        values.append(float(value))
+        values.append(float(torch.as_tensor(value).detach()))
         gradients.append(gradient_of(value, points))
     assert abs(values[0] - values[1]) < 1e-10 * max(1, abs(values[1]))
     assert torch.allclose(*gradients, atol=1e-8, rtol=1e-8)
@@ -30,7 +30,7 @@ def hold_between(loss, twin, labels, classes, dim=4, seed=0):
         points = unit_points(len(labels), dim, seed).requires_grad_()
         proxies = unit_points(classes, dim, seed + 1).requires_grad_()
         value = measure(points @ proxies.T)
-        values.append(float(value))
+        values.append(float(torch.as_tensor(value).detach()))
         gradients.append(torch.cat([gradient_of(value, points), gradient_of(value, proxies)]))
     assert abs(values[0] - values[1]) < 1e-10 * max(1, abs(values[1]))
     assert torch.allclose(*gradients, atol=1e-8, rtol=1e-8)

@@ -56,8 +56,8 @@ class FastAP:
 
     def _histogram(self, side: Side) -> tuple[Tensor, Tensor]:
         """Return the node below each pair and the (anchor, node) soft histogram."""
-        position = ((1 - side.similarity) * (self.bins / 2)).clamp(0, self.bins)
-        low = position.detach().floor().clamp(max=self.bins - 1)
+        position = (1 - side.similarity) * (self.bins / 2)
+        low = position.detach().floor().clamp(0, self.bins - 1)
         upper = side.keep(position - low)
         lower = side.keep(1.0 + low - position)
         counts = upper.new_zeros(len(upper), self.bins + 1)

@@ -64,8 +64,8 @@ def _histogram(similarity: Tensor, mask: Tensor, nodes: int) -> Tensor:
 
 def _place(similarity: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """Return the node below each similarity and how far towards the next it lies, 0 to 1."""
-    position = ((similarity + 1) * ((nodes - 1) / 2)).clamp(0, nodes - 1)
-    low = position.detach().floor().clamp(max=nodes - 2)
+    position = (similarity + 1) * ((nodes - 1) / 2)
+    low = position.detach().floor().clamp(0, nodes - 2)
     return low.long(), position - low
 
 

@@ -1,0 +1,198 @@
+"""Every loss against its plain-loop twin in float64, and every closed-form pair weight against autograd."""
+
+import pytest
+import torch
+from holding import gradient_of, hold_between, hold_to_twin, hold_weights, unit_points
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import naive
+from naive import pairwise, proxies, ranks
+from pairlens.core.pairs import Pairs
+from pairlens.losses import (
+    AllTriplets,
+    Angular,
+    ArcFace,
+    BinomialDeviance,
+    Circle,
+    Contrastive,
+    CosFace,
+    FastAP,
+    GeneralizedLifted,
+    Histogram,
+    LiftedStructure,
+    Margin,
+    MultiSimilarity,
+    NormSoftmax,
+    NPair,
+    NTXent,
+    PooledCircle,
+    ProxyAnchor,
+    ProxyNCA,
+    ProxyNCAPlus,
+    Quadruplet,
+    RankedList,
+    RecallAtK,
+    SimilarityContrastive,
+    SmoothAP,
+    SNRContrastive,
+    SphereFace,
+    SubCenterArcFace,
+    SupAP,
+    SupCon,
+    Triplet,
+    TupletMargin,
+)
+
+TWINS = [
+    (Contrastive(), lambda s, y: pairwise.contrastive(s, y, 1.0)),
+    (Contrastive(margin=1.7), lambda s, y: pairwise.contrastive(s, y, 1.7)),
+    (SimilarityContrastive(0.2), lambda s, y: pairwise.similarity_contrastive(s, y, 0.2)),
+    (Triplet(), lambda s, y: pairwise.triplet(s, y, 0.1, "distance", False)),
+    (Triplet(0.5, "squared"), lambda s, y: pairwise.triplet(s, y, 0.5, "squared", False)),
+    (Triplet(0.3, "cosine"), lambda s, y: pairwise.triplet(s, y, 0.3, "cosine", False)),
+    (Triplet(0.0, soft=True), lambda s, y: pairwise.triplet(s, y, 0.0, "distance", True)),
+    (AllTriplets(), lambda s, y: pairwise.all_triplets(s, y, 0.1, "distance", False)),
+    (AllTriplets(0.2, "squared"), lambda s, y: pairwise.all_triplets(s, y, 0.2, "squared", False)),
+    (AllTriplets(0.3, "cosine", True), lambda s, y: pairwise.all_triplets(s, y, 0.3, "cosine", True)),
+    (Circle(), lambda s, y: naive.circle(s, y, 0.4, 80)),
+    (Circle(0.25, 256), lambda s, y: naive.circle(s, y, 0.25, 256)),
+    (PooledCircle(), lambda s, y: pairwise.pooled_circle(s, y, 0.4, 80)),
+    (MultiSimilarity(), lambda s, y: pairwise.multi_similarity(s, y, 2, 40, 0.5, 0.1, True)),
+    (MultiSimilarity(3, 10, 0.1, mining=False), lambda s, y: pairwise.multi_similarity(s, y, 3, 10, 0.1, 0, False)),
+    (BinomialDeviance(), lambda s, y: pairwise.binomial(s, y, 2, 40, 0.5)),
+    (LiftedStructure(), lambda s, y: pairwise.lifted(s, y, 1.0)),
+    (GeneralizedLifted(), lambda s, y: pairwise.generalized_lifted(s, y, 1.0)),
+    (NTXent(), lambda s, y: pairwise.nt_xent(s, y, 0.07)),
+    (NTXent(0.01), lambda s, y: pairwise.nt_xent(s, y, 0.01)),
+    (SupCon(), lambda s, y: pairwise.sup_con(s, y, 0.1)),
+    (TupletMargin(), lambda s, y: pairwise.tuplet_margin(s, y, 5.73, 64)),
+    (Angular(), lambda s, y: pairwise.angular(s, y, 45)),
+    (Angular(60), lambda s, y: pairwise.angular(s, y, 60)),
+    (RankedList(), lambda s, y: pairwise.ranked_list(s, y, 1.2, 0.4, 0, 10, 0.5)),
+    (RankedList(1.5, 0.2, 3, 5, 0.3), lambda s, y: pairwise.ranked_list(s, y, 1.5, 0.2, 3, 5, 0.3)),
+    (Quadruplet(), lambda s, y: pairwise.quadruplet(s, y, 1.0, 0.5)),
+    (Histogram(), lambda s, y: pairwise.histogram(s, y, 151)),
+    (Histogram(11), lambda s, y: pairwise.histogram(s, y, 11)),
+    (FastAP(), lambda s, y: ranks.fast_ap(s, y, 10)),
+    (FastAP(3), lambda s, y: ranks.fast_ap(s, y, 3)),
+    (SmoothAP(), lambda s, y: ranks.smooth_ap(s, y, 0.01)),
+    (SmoothAP(0.1, count_query=True), lambda s, y: ranks.smooth_ap(s, y, 0.1, True)),
+    (SupAP(), lambda s, y: ranks.sup_ap(s, y, 0.01, 100, 1.44, 0.05)),
+    (RecallAtK(), lambda s, y: ranks.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
+    (RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: ranks.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
+]
+PROXY_TWINS = [
+    (ProxyNCA(), lambda s, y: proxies.proxy_nca(s, y, 3.0)),
+    (ProxyNCAPlus(), lambda s, y: proxies.proxy_nca_plus(s, y, 1 / 9)),
+    (ProxyAnchor(), lambda s, y: proxies.proxy_anchor(s, y, 32, 0.1)),
+    (NormSoftmax(), lambda s, y: proxies.norm_softmax(s, y, 0.05)),
+    (CosFace(), lambda s, y: proxies.cos_face(s, y, 64, 0.35)),
+    (ArcFace(), lambda s, y: proxies.arc_face(s, y, 64, 0.5)),
+    (ArcFace(8, 2.5), lambda s, y: proxies.arc_face(s, y, 8, 2.5)),
+    (SphereFace(), lambda s, y: proxies.sphere_face(s, y, 64, 4)),
+    (SphereFace(10, 3), lambda s, y: proxies.sphere_face(s, y, 10, 3)),
+    (Circle(0.25, 256), lambda s, y: naive.circle_on_proxies(s, y, 0.25, 256)),
+]
+layouts = st.lists(st.integers(0, 3), min_size=1, max_size=9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "twin"), TWINS, ids=lambda x: str(x) if not callable(x) or hasattr(x, "__dict__") else ""
+)
+@settings(max_examples=15, deadline=None)
+@given(labels=layouts, dim=st.sampled_from([2, 5]), seed=st.integers(0, 99))
+def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
+    hold_to_twin(loss, lambda s: twin(s, labels), labels, dim, seed)
+
+
+@pytest.mark.parametrize(
+    ("loss", "twin"), TWINS, ids=lambda x: str(x) if not callable(x) or hasattr(x, "__dict__") else ""
+)
+def test_equals_its_plain_loop_where_positives_are_few(loss, twin):
+    """Ten classes of two: here the positives are gathered, above they are mostly a masked matrix."""
+    labels = [*range(10), *range(10), 10]
+    hold_to_twin(loss, lambda s: twin(s, labels), labels, dim=3)
+
+
+@pytest.mark.parametrize(("loss", "twin"), PROXY_TWINS, ids=lambda x: str(x) if hasattr(x, "__dict__") else "")
+@settings(max_examples=15, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=7), classes=st.sampled_from([5, 9]), seed=st.integers(0, 99)
+)
+def test_equals_its_plain_loop_on_proxies(loss, twin, labels, classes, seed):
+    hold_between(loss, lambda s: twin(s, labels), labels, classes, seed=seed)
+
+
+@settings(max_examples=25, deadline=None)
+@given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=7), centers=st.sampled_from([1, 2, 3]))
+def test_sub_centre_arcface_equals_its_plain_loop(labels, centers):
+    points, centres = unit_points(len(labels)), unit_points(4 * centers, seed=1)
+    pairs = Pairs.between(torch.tensor(labels), torch.arange(4).repeat_interleave(centers))
+    fast, slow = ((points @ centres.T).requires_grad_() for _ in range(2))
+    value = SubCenterArcFace(centers)(fast, pairs)
+    expected = proxies.sub_center_arc_face(slow, labels, centers, 64, 0.5)
+    assert abs(value - expected) < 1e-10
+    assert torch.allclose(gradient_of(value, fast), gradient_of(expected, slow), atol=1e-8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(labels=layouts, seed=st.integers(0, 99))
+def test_margin_equals_its_plain_loop_and_learns_its_boundary(labels, seed):
+    points = unit_points(len(labels), seed=seed)
+    similarity = (points @ points.T).requires_grad_()
+    boundary = torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
+    value = Margin(nu=0.1)(similarity, Pairs.within(torch.tensor(labels)), boundary.expand(len(labels)))
+    slow, learned = similarity.detach().clone().requires_grad_(), boundary.detach().clone().requires_grad_()
+    expected = pairwise.margin(slow, labels, 0.2, learned, 0.1)
+    assert abs(value - expected) < 1e-10
+    assert torch.allclose(gradient_of(value, similarity), gradient_of(expected, slow), atol=1e-8)
+    assert torch.allclose(gradient_of(value, boundary), gradient_of(expected, learned), atol=1e-8)
+
+
+OF_EMBEDDINGS = [
+    (NPair(), lambda x, y: pairwise.n_pair(x, y, 0.005)),
+    (SNRContrastive(), lambda x, y: pairwise.snr(x, y, 0.0, 1.0, 0.1)),
+    (SNRContrastive(0.1, 0.6, 0.0), lambda x, y: pairwise.snr(x, y, 0.1, 0.6, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("loss", "twin"), OF_EMBEDDINGS, ids=lambda x: str(x) if hasattr(x, "__dict__") else "")
+@settings(max_examples=20, deadline=None)
+@given(labels=layouts, seed=st.integers(0, 99))
+def test_losses_of_embeddings_equal_their_plain_loops(loss, twin, labels, seed):
+    points = 1.7 * unit_points(len(labels), seed=seed)
+    fast, slow = points.clone().requires_grad_(), points.clone().requires_grad_()
+    value, expected = loss.of_embeddings(fast, torch.tensor(labels)), twin(slow, labels)
+    assert abs(value - expected) < 1e-10
+    assert torch.allclose(gradient_of(value, fast), gradient_of(expected, slow), atol=1e-8)
+
+
+def few_positives(count=24, dim=6):
+    labels = torch.arange(count) % (count // 2)
+    points = unit_points(count, dim)
+    return points @ points.T, Pairs.within(labels)
+
+
+def many_positives(count=24, dim=6):
+    points = unit_points(count, dim)
+    return points @ points.T, Pairs.within(torch.arange(count) % 3)
+
+
+def one_proxy():
+    return unit_points(12, 6) @ unit_points(16, 6, seed=1).T, Pairs.between(torch.arange(12), torch.arange(16))
+
+
+def crossed():
+    """Exact opposites and equals, where arc cosines and square roots break."""
+    similarity = torch.tensor([[1.0, -1.0, 0.3, 1.0], [-1.0, 1.0, -1.0, 0.0]], dtype=torch.float64)
+    return similarity, Pairs.between(torch.tensor([0, 1]), torch.arange(4))
+
+
+WEIGHED = [loss for loss, _ in TWINS + PROXY_TWINS + OF_EMBEDDINGS if hasattr(loss, "weigh")]
+
+
+@pytest.mark.parametrize("loss", WEIGHED, ids=str)
+@pytest.mark.parametrize("scene", [few_positives, many_positives, one_proxy, crossed])
+def test_closed_form_pair_weight_is_the_gradient(loss, scene):
+    hold_weights(loss.weigh, *scene())
