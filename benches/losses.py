@@ -137,7 +137,12 @@ def cases() -> list[Case]:
         Case("normalised softmax", proxy, proxy_loss(losses.NormSoftmax()), proxy_peer(pml.NormalizedSoftmaxLoss)),
         Case("CosFace", proxy, proxy_loss(losses.CosFace()), proxy_peer(pml.CosFaceLoss)),
         Case("ArcFace", proxy, proxy_loss(losses.ArcFace()), proxy_peer(pml.ArcFaceLoss)),
-        Case("sub-centre ArcFace", proxy, proxy_loss(losses.SubCenterArcFace()), proxy_peer(lambda c, d: pml.SubCenterArcFaceLoss(num_classes=c, embedding_size=d))),
+        Case(
+            "sub-centre ArcFace",
+            proxy,
+            proxy_loss(losses.SubCenterArcFace()),
+            proxy_peer(lambda c, d: pml.SubCenterArcFaceLoss(num_classes=c, embedding_size=d)),
+        ),
         Case("SphereFace", proxy, proxy_loss(losses.SphereFace()), proxy_peer(pml.SphereFaceLoss)),
         Case(
             "SoftTriple, K = 2",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import CLASSES, DIM, criterion, each_case
 
-SYNCHRONISING = (
+SYNCHRONISING = {
     "item",
     "_local_scalar_dense",
     "nonzero",
@@ -15,7 +15,7 @@ SYNCHRONISING = (
     "masked_select",
     "is_nonzero",
     "tolist",
-)
+}
 
 
 @each_case

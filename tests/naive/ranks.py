@@ -59,7 +59,8 @@ def exact_ap_loss(s, labels):
     def of_one(p, n):
         order = sorted([(-float(x), True) for x in p] + [(-float(x), False) for x in n])
         hits = [right for _, right in order]
-        return torch.tensor(1 - sum(sum(hits[: i + 1]) / (i + 1) for i, h in enumerate(hits) if h) / len(p))
+        precision = sum(sum(hits[: i + 1]) / (i + 1) for i, h in enumerate(hits) if h) / len(p)
+        return torch.tensor(1 - precision, dtype=torch.float64)
 
     return over(s, labels, of_one)
 

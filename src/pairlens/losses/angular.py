@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import Source, check_finite, positive_places, runs_eagerly
+from pairlens.losses.frame import Source, blocks, check_finite, positive_places, runs_eagerly
 from pairlens.losses.masked import log1p_exp, mean_over, require
 
 
@@ -51,12 +51,11 @@ class Angular:
             check_finite(similarity)
         places = positive_places(pairs) if eager else None
         tan2 = math.tan(math.radians(self.degrees)) ** 2
-        # Divided by e^{4 tan²α}, so that a factor is at most 1; what is divided out returns in the logarithm.
-        factors = torch.where(pairs.negative, (4 * tan2 * (similarity - 1)).exp(), 0.0)
         if places is None:
+            factors = _factors(similarity, pairs.negative, 4 * tan2)
             sums, s_p, taken = factors @ factors.T, similarity, pairs.positive
         else:
-            sums: Tensor = _RowProducts.apply(factors, places.column)  # pyright: ignore[reportAssignmentType]
+            sums = _SumsOver.apply(similarity, pairs.negative, places.column, 4 * tan2)
             s_p, taken = similarity.gather(1, places.column), places.taken
         taken = taken & pairs.complete[:, None]
         f = torch.where(taken, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
@@ -64,20 +63,34 @@ class Angular:
         return mean_over(losses.sum(dim=1) / taken.to(f.dtype).sum(dim=1).clamp(min=1), pairs.complete)
 
 
-class _RowProducts(torch.autograd.Function):
-    """products[a, k] = Σ_n x[a, n] x[index[a, k], n]: of all products of two rows, only those that are asked for."""
+def _factors(similarity: Tensor, negative: Tensor, scale: float) -> Tensor:
+    # Divided by e^scale, so that a factor is at most 1; what is divided out returns in the logarithm.
+    return torch.where(negative, (scale * (similarity - 1)).exp(), 0.0)
+
+
+class _SumsOver(torch.autograd.Function):
+    """sums[a, k] = Σ_n x[a, n] x[column[a, k], n], x the factors: of all products of two rows, only those asked for."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, index)
-        return torch.stack([(rows * rows[partner]).sum(dim=1) for partner in index.T], dim=1)
+    def forward(ctx: Any, similarity: Tensor, negative: Tensor, column: Tensor, scale: float) -> Tensor:
+        rows = _factors(similarity, negative, scale)
+        ctx.save_for_backward(rows, column)
+        ctx.scale = scale
+        sums = rows.new_empty(column.shape)
+        for block in blocks(rows):
+            for place, partner in enumerate(column[block].T):
+                sums[block, place] = torch.linalg.vecdot(rows[block], rows[partner])
+        return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rows, index = ctx.saved_tensors
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        rows, column = ctx.saved_tensors
         total = torch.zeros_like(rows)
-        for partner, weight in zip(index.T, gradients[0].T, strict=True):
-            total.addcmul_(rows[partner], weight[:, None])
-            total.index_add_(0, partner, rows * weight[:, None])
-        return total, None
+        for block in blocks(rows):
+            for partner, weight in zip(column[block].T, gradients[0][block].T, strict=True):
+                total[block].addcmul_(rows[partner], weight[:, None])
+                total.index_add_(0, partner, rows[block] * weight[:, None])
+        return total.mul_(rows).mul_(ctx.scale), None, None, None

@@ -15,16 +15,16 @@ class FastAP:
     """FastAP: average precision of the distances of an anchor after they are sorted into a few soft bins.
 
     L = mean over anchors of 1 - (1/|P|) Σ_k h⁺_k H⁺_k / H_k, with h⁺ and h the soft histograms of the squared distances
-    d² = 2 - 2 s of the positives and of all references on L + 1 nodes from 0 to 4, H⁺ and H their running sums.
+    d² = 2 - 2 s of the positives and of all references on b + 1 nodes from 0 to 4, H⁺ and H their running sums.
 
     Weights: linear between nodes. With g_k = dL/dh_k a pair between the nodes k and k + 1 has dL/dd² = (g_{k+1} - g_k)
-    L/4.
+    b/4.
 
-    Source: Cakir et al., "Deep Metric Learning to Rank", CVPR 2019, equations 5 to 9; L = 10 bins is the default of
+    Source: Cakir et al., "Deep Metric Learning to Rank", CVPR 2019, equations 5 to 9; b = 10 bins is the default of
     its official code and of pytorch-metric-learning, which both have this value and this gradient.
 
     Attributes:
-        bins: L, at least 1.
+        bins: b, at least 1.
 
     >>> similarity = torch.tensor([[1.0, 0.0]])
     >>> FastAP()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))

@@ -130,6 +130,12 @@ def runs_eagerly(similarity: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not similarity.is_cuda
 
 
+def blocks(similarity: Tensor) -> list[slice]:
+    """Return the rows in blocks that stay in a CPU's cache; on a GPU all rows in one."""
+    rows = max(1, len(similarity) if similarity.is_cuda else BLOCK // max(1, similarity.shape[1]))
+    return [slice(start, start + rows) for start in range(0, len(similarity), rows)]
+
+
 def check_finite(similarity: Tensor) -> None:
     """Raise ValueError if a similarity is NaN or infinite, naming where."""
     if torch.isfinite(similarity.detach().sum()):
@@ -149,9 +155,7 @@ class _EachAnchor(torch.autograd.Function):
         places = None if similarity.is_cuda else positive_places(pairs)
         gradient = torch.empty_like(similarity)
         values = similarity.new_empty(len(similarity))
-        rows = len(similarity) if similarity.is_cuda else max(1, BLOCK // max(1, similarity.shape[1]))
-        for start in range(0, len(similarity), rows):
-            block = slice(start, start + rows)
+        for block in blocks(similarity):
             values[block] = _weigh_block(weigh, similarity[block], pairs, places, block, gradient[block])
         ctx.save_for_backward(gradient)
         return values

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import BLOCK, check_finite, runs_eagerly
+from pairlens.losses.frame import blocks, check_finite, runs_eagerly
 from pairlens.losses.masked import require
 
 
@@ -77,7 +77,7 @@ class _SoftHistogram(torch.autograd.Function):
         ctx.save_for_backward(similarity, mask)
         # In float64: a count of millions would swallow the fractions.
         counts = similarity.new_zeros(nodes, dtype=torch.float64)
-        for block in _blocks(similarity):
+        for block in blocks(similarity):
             low, fraction = _place(similarity[block], nodes)
             upper = torch.where(mask[block], fraction, 0.0).flatten().double()
             inside = mask[block].flatten().double()
@@ -91,12 +91,7 @@ class _SoftHistogram(torch.autograd.Function):
         nodes = len(gradients[0])
         steps = gradients[0].diff() * ((nodes - 1) / 2)
         total = torch.empty_like(similarity)
-        for block in _blocks(similarity):
+        for block in blocks(similarity):
             low, _ = _place(similarity[block], nodes)
             total[block] = torch.where(mask[block], steps[low], 0.0)
         return total, None, None
-
-
-def _blocks(similarity: Tensor) -> list[slice]:
-    rows = max(1, BLOCK // max(1, similarity.shape[1]))
-    return [slice(start, start + rows) for start in range(0, len(similarity), rows)]

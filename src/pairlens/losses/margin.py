@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import Source, check_finite, runs_eagerly
+from pairlens.losses.frame import Side, Source, Weighed, each_anchor
 from pairlens.losses.masked import require
-from pairlens.losses.triplet import distance
+from pairlens.losses.triplet import distance, reciprocal
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,22 @@ class Margin:
 
     def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities and the (anchor,) boundaries of their classes."""
-        similarity = working_precision(similarity)
-        if runs_eagerly(similarity):
-            check_finite(similarity)
-        complete = pairs.complete[:, None]
-        beyond = distance(similarity) - learned[:, None].to(similarity.dtype)
-        far = torch.where(pairs.positive & complete, (self.alpha + beyond).relu(), 0.0)
-        near = torch.where(pairs.negative & complete, (self.alpha - beyond).relu(), 0.0)
-        violations = far + near
-        active = (violations.detach() > 0).to(similarity.dtype).sum().clamp(min=1)
-        return violations.sum() / active + self.nu * learned.mean()
+        similarity, beta = working_precision(similarity), learned[:, None].to(working_precision(similarity).dtype)
+        # The boundary rides along as one more reference, which is nobody's positive or negative.
+        wider = Pairs(*(torch.nn.functional.pad(mask, (0, 1)) for mask in (pairs.positive, pairs.negative)))
+        sums = each_anchor(self.weigh, torch.cat([similarity, beta], dim=1), wider)
+        far = similarity.detach() < 1 - (beta.detach() - self.alpha).clamp(min=0) ** 2 / 2
+        near = similarity.detach() > 1 - (beta.detach() + self.alpha) ** 2 / 2
+        active = ((pairs.positive & far) | (pairs.negative & near)) & pairs.complete[:, None]
+        count = active.to(sums.dtype).sum().clamp(min=1)
+        return sums.masked_fill(~pairs.complete, 0.0).sum() / count + self.nu * learned.mean()
+
+    def weigh(self, positive: Side, negative: Side) -> Weighed:
+        """Return the sum over the pairs of each anchor and their weights; the last place of a negative is the boundary."""
+        beta = negative.similarity[:, -1:]
+        d_p, d_n = distance(positive.similarity), distance(negative.similarity)
+        far, near = positive.keep((self.alpha + d_p - beta).relu()), negative.keep((self.alpha - d_n + beta).relu())
+        active_p, active_n = ((x > 0).to(x.dtype) for x in (far, near))
+        by_beta = active_n.sum(dim=1, keepdim=True) - active_p.sum(dim=1, keepdim=True)
+        w_n = torch.cat([(active_n * reciprocal(d_n))[:, :-1], by_beta], dim=1)
+        return Weighed(far.sum(dim=1, keepdim=True) + near.sum(dim=1, keepdim=True), active_p * reciprocal(d_p), w_n)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.frame import Side
+from pairlens.losses.frame import Side, blocks
 from pairlens.losses.masked import ABSENT, require
 from pairlens.losses.triplet import distance
 
@@ -100,7 +100,8 @@ class DistanceWeighted:
     On a sphere of n dimensions distances crowd around √2, with density q(d) ∝ d^{n-2} (1 - d²/4)^{(n-3)/2}. Negatives
     are drawn with probability ∝ 1 / q(max(d, cutoff)), and none beyond `limit`, where the loss is zero anyway.
 
-    The draw is without replacement, and PyTorch's own (a checkpoint holds its state).
+    The draw is systematic: every negative is expected as often as its probability says, and is kept once. It is PyTorch's
+    own draw (a checkpoint holds its state).
 
     Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, arXiv 1706.07567, equations 3 and 4:
     cutoff 0.5, limit 1.4.
@@ -125,15 +126,21 @@ class DistanceWeighted:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the pairs to learn from."""
-        d = distance(similarity).clamp(min=self.cutoff)
-        log_q = (self.dim - 2) * d.log() + (self.dim - 3) / 2 * torch.log1p(-(d**2) / 4).clamp(min=-60)
-        within = torch.where(d <= self.limit, -log_q, ABSENT / 2)
-        wanted = pairs.positive.to(similarity.dtype).sum(dim=1, keepdim=True)
-        chance = Side(similarity, pairs.negative).logsumexp(within)[1]
-        # Each negative is in a draw of that many with this chance; the Gumbel rank keeps exactly as many as wanted.
-        noise = -torch.log(-torch.log(torch.rand_like(chance).clamp(1e-20, 1 - 1e-7)))
-        score = torch.where(pairs.negative, chance.clamp(min=1e-38).log() + noise, ABSENT)
-        return Pairs(pairs.positive, pairs.negative & (score >= _kth_highest(score, wanted)))
+        kept = torch.empty_like(pairs.negative)
+        for block in blocks(similarity):
+            kept[block] = self._draw(similarity[block], pairs.positive[block], pairs.negative[block])
+        return Pairs(pairs.positive, kept)
+
+    def _draw(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        squared = (2 - 2 * similarity).clamp(self.cutoff**2, 3.999)
+        log_q = (self.dim - 2) / 2 * squared.log() + (self.dim - 3) / 2 * torch.log1p(-squared / 4)
+        # Farther than the limit is as good as never, and still better than no negative at all.
+        log_chance = torch.where(squared <= self.limit**2, -log_q, ABSENT / 2)
+        share = Side(similarity, negative).logsumexp(log_chance)[1]
+        wanted = positive.to(share.dtype).sum(dim=1, keepdim=True)
+        # Systematic sampling: evenly spaced marks along the running sum, from a random start, need no sort.
+        marks = (share.cumsum(dim=1) * wanted + torch.rand_like(wanted)).floor()
+        return negative & (marks.diff(dim=1, prepend=torch.zeros_like(wanted)) > 0)
 
 
 @dataclass(frozen=True)
@@ -217,10 +224,3 @@ def _any_between(values: Tensor, mask: Tensor, low: Tensor, high: Tensor) -> Ten
     """Return where some masked value of the row lies strictly between low and high."""
     ordered = torch.where(mask, values, -ABSENT).sort(dim=1).values
     return torch.searchsorted(ordered, low, right=True) < torch.searchsorted(ordered, high)
-
-
-def _kth_highest(values: Tensor, k: Tensor) -> Tensor:
-    """Return the (row, 1) k-th highest value; above all where k is 0."""
-    ordered = values.sort(dim=1, descending=True).values
-    place = (k.long() - 1).clamp(0, values.shape[1] - 1)
-    return torch.where(k > 0, ordered.gather(1, place), -ABSENT)

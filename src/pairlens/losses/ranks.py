@@ -1,28 +1,51 @@
 """Smooth ranks: how many references lie above each positive of an anchor, and what moving them changes."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from functools import wraps
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pairlens.losses.frame import Side
+from pairlens.losses.frame import Side, Weighed
 
 # A step of a difference of similarities x: (how far it counts as above, 0 to 1 or more; its derivative).
 Step: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 CHUNK = 8
 
 
-class Ranks(NamedTuple):
-    """What lies above each positive.
+class Cost(NamedTuple):
+    """What the ranks of some positives cost their anchor, and how fast that grows with the ranks.
 
     Attributes:
-        positives: (anchor, place) smooth number of other positives above it.
-        negatives: (anchor, place) smooth number of negatives above it.
+        value: (anchor, place) what each positive adds to the loss.
+        by_positives: (anchor, place) derivative by the smooth number of other positives above it.
+        by_negatives: (anchor, place) derivative by the smooth number of negatives above it.
     """
 
-    positives: Tensor
-    negatives: Tensor
+    value: Tensor
+    by_positives: Tensor
+    by_negatives: Tensor
+
+
+# The cost of (anchor, place) smooth numbers of other positives and of negatives above.
+Price: TypeAlias = Callable[[Tensor, Tensor], Cost]
+
+
+def weights_are_gradient(weigh: Callable[[Any, Side, Side], Weighed]) -> Callable[[Any, Side, Side], Weighed]:
+    """Let the pair weights be the gradient while tracing too: autograd would keep every chunk, together cubic."""
+
+    @wraps(weigh)
+    def traced(self: Any, positive: Side, negative: Side) -> Weighed:
+        if not torch.compiler.is_compiling():
+            return weigh(self, positive, negative)
+        s_p, s_n = positive.similarity.detach(), negative.similarity.detach()
+        value, w_p, w_n = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
+        # Zero, with the gradient w_n - w_p.
+        moved = (w_n * (negative.similarity - s_n)).sum(dim=1) - (w_p * (positive.similarity - s_p)).sum(dim=1)
+        return Weighed(value + moved[:, None], w_p, w_n)
+
+    return traced
 
 
 def sigmoid_step(temperature: float) -> Step:
@@ -35,36 +58,26 @@ def sigmoid_step(temperature: float) -> Step:
     return step
 
 
-def count_above(positive: Side, negative: Side, step_p: Step, step_n: Step) -> Ranks:
-    """Return the smooth ranks of all positives; in chunks of positives, so nothing is (anchor, positive, reference)."""
-    above_p, above_n = [], []
-    for places, others in _chunks(positive):
-        here = positive.similarity[:, places, None]
-        value_p, value_n = (
-            step_p(positive.similarity[:, None] - here)[0],
-            step_n(negative.similarity[:, None] - here)[0],
-        )
-        above_p.append(torch.where(others, value_p, 0.0).sum(dim=2))
-        above_n.append(torch.where(negative.present[:, None], value_n, 0.0).sum(dim=2))
-    return Ranks(torch.cat(above_p, dim=1), torch.cat(above_n, dim=1))
+def over_ranks(positive: Side, negative: Side, step_p: Step, step_n: Step, price: Price) -> Weighed:
+    """Return the summed price of the ranks of an anchor's positives and its pair weights.
 
-
-def spread(positive: Side, negative: Side, step_p: Step, step_n: Step, by_rank: Ranks) -> tuple[Tensor, Tensor]:
-    """Return the pair weights w_p, w_n of a loss with the given derivatives by the ranks."""
-    w_p, w_n = torch.zeros_like(positive.similarity), torch.zeros_like(negative.similarity)
+    Once through the positives, in chunks: what a chunk needs is forgotten with it, so nothing is (anchor, positive,
+    reference).
+    """
+    s_p, s_n = positive.similarity, negative.similarity
+    value, own = s_p.new_zeros(len(s_p), 1), []
+    w_p, w_n = torch.zeros_like(s_p), torch.zeros_like(s_n)
     for places, others in _chunks(positive):
-        here = positive.similarity[:, places, None]
-        slope_p, slope_n = (
-            step_p(positive.similarity[:, None] - here)[1],
-            step_n(negative.similarity[:, None] - here)[1],
-        )
-        slope_p = torch.where(others, slope_p, 0.0) * by_rank.positives[:, places, None]
-        slope_n = torch.where(negative.present[:, None], slope_n, 0.0) * by_rank.negatives[:, places, None]
-        w_n = w_n + slope_n.sum(dim=1)
-        w_p = w_p - slope_p.sum(dim=1)
-        own = slope_p.sum(dim=2) + slope_n.sum(dim=2)
-        w_p = torch.cat([w_p[:, : places.start], w_p[:, places] + own, w_p[:, places.stop :]], dim=1)
-    return w_p, w_n
+        here, present = s_p[:, places, None], positive.present[:, places]
+        (above_p, slope_p), (above_n, slope_n) = step_p(s_p[:, None] - here), step_n(s_n[:, None] - here)
+        above_p, slope_p = (torch.where(others, x, 0.0) for x in (above_p, slope_p))
+        above_n, slope_n = (torch.where(negative.present[:, None], x, 0.0) for x in (above_n, slope_n))
+        cost, by_p, by_n = (torch.where(present, x, 0.0) for x in price(above_p.sum(dim=2), above_n.sum(dim=2)))
+        value = value + cost.sum(dim=1, keepdim=True)
+        slope_p, slope_n = slope_p * by_p[:, :, None], slope_n * by_n[:, :, None]
+        w_p, w_n = w_p - slope_p.sum(dim=1), w_n + slope_n.sum(dim=1)
+        own.append(slope_p.sum(dim=2) + slope_n.sum(dim=2))
+    return Weighed(value, w_p + torch.cat(own, dim=1), w_n)
 
 
 def with_query(positive: Side) -> Side:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.losses.frame import Side, Weighed, over_anchors
 from pairlens.losses.masked import require
-from pairlens.losses.ranks import Ranks, count_above, sigmoid_step, spread
+from pairlens.losses.ranks import Cost, over_ranks, sigmoid_step, weights_are_gradient
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class RecallAtK:
 
     Source: Patel, Tolias, Matas, "Recall@k Surrogate Loss with Large Batches and Similarity Mixup", CVPR 2022, arXiv
     2108.11179, equations 4 to 7: k = 1, 2, 4, 8, 16, t₁ = 1, t₂ = 0.01. The official code counts the query itself in
-    every rank, one too many; that is `count_query`, and exact is the default. pytorch-metric-learning does not have
-    this loss.
+    every rank, one too many; that is `count_query`, and exact is the default. Its command line has t₁ = k for each k
+    unless told otherwise, and it caps Σ_p σ at k, which matters only where t₁ is large and positives are many.
+    pytorch-metric-learning does not have this loss.
+
+    However low the temperatures, a positive at rank k itself counts half, for σ(0) = ½.
 
     Attributes:
         k: the ranks.
@@ -52,16 +55,23 @@ class RecallAtK:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
+    @weights_are_gradient
     def weigh(self, positive: Side, negative: Side) -> Weighed:
         """Return the loss and the pair weights of each anchor."""
-        step = sigmoid_step(self.similarity_temperature)
-        above = count_above(positive, negative, step, step)
-        rank = 1 + self.count_query + above.positives + above.negatives
-        recall, slope = torch.zeros_like(rank), torch.zeros_like(rank)
-        for k in self.k:
-            within = ((k - rank) / self.rank_temperature).sigmoid()
-            share = 1 / positive.count.clamp(max=k) / len(self.k)
-            recall = recall + within * share
-            slope = slope + within * (1 - within) * share / self.rank_temperature
-        by_rank = positive.keep(slope)
-        return Weighed(1 - positive.total(recall), *spread(positive, negative, step, step, Ranks(by_rank, by_rank)))
+        step, shares = sigmoid_step(self.similarity_temperature), self._shares(positive)
+
+        def price(above_p: Tensor, above_n: Tensor) -> Cost:
+            rank = 1 + self.count_query + above_p + above_n
+            recall, slope = torch.zeros_like(rank), torch.zeros_like(rank)
+            for k, share in zip(self.k, shares, strict=True):
+                within = ((k - rank) / self.rank_temperature).sigmoid()
+                recall = recall + within * share
+                slope = slope + within * (1 - within) * share / self.rank_temperature
+            return Cost(-recall, slope, slope)
+
+        cost, w_p, w_n = over_ranks(positive, negative, step, step, price)
+        return Weighed(1 + cost, w_p, w_n)
+
+    def _shares(self, positive: Side) -> list[Tensor]:
+        """Return for each k what one positive within the first k adds to the mean recall."""
+        return [1 / positive.count.clamp(max=k) / len(self.k) for k in self.k]

@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import self_cosine, working_precision
+from pairlens.core.similarity import cosine, working_precision
 from pairlens.losses.frame import Side, Source, Weighed, over_anchors
 from pairlens.losses.masked import require
 
@@ -32,7 +33,6 @@ class SNRContrastive:
         negative_margin: m_n.
         penalty: λ, which draws the sum of the coordinates to 0.
 
-    >>> import torch
     >>> embeddings = torch.tensor([[1.0, -1.0], [1.0, -1.0], [1.0, -1.0]])  # all at distance 0
     >>> SNRContrastive().of_embeddings(embeddings, torch.tensor([0, 0, 1]))
     tensor(1.)
@@ -52,10 +52,13 @@ class SNRContrastive:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels."""
         vectors = working_precision(embeddings)
         centered = vectors - vectors.mean(dim=1, keepdim=True)
-        power = (centered**2).sum(dim=1)
-        signal = power[:, None].clamp(min=1e-12)
-        noise = power[:, None] + power[None, :] - 2 * self_cosine(centered)
-        pairs = over_anchors(self.weigh, -noise.clamp(min=0) / signal, Pairs.within(labels))
+        power = (centered**2).sum(dim=1, keepdim=True)
+        signal = power.clamp(min=1e-12)
+        one = torch.ones_like(power)
+        # -d = (2 f_i·f_j - |f_i|² - |f_j|²) / |f_i|² is an inner product of longer vectors, so it is one matrix product.
+        anchors = torch.cat([2 * centered / signal, -power / signal, -one / signal], dim=1)
+        references = torch.cat([centered, one, power], dim=1)
+        pairs = over_anchors(self.weigh, cosine(anchors, references), Pairs.within(labels))
         return pairs + self.penalty * vectors.sum(dim=1).abs().mean()
 
     def weigh(self, positive: Side, negative: Side) -> Weighed:

@@ -11,6 +11,9 @@ from pairlens.core.pairs import Pairs
 from pairlens.losses.frame import Side, Weighed, over_anchors
 from pairlens.losses.masked import ABSENT, log1p_exp, require
 
+# Up to here, comparing with each of the positives is faster than a binary search among them.
+FEW = 8
+
 Measure: TypeAlias = Literal["distance", "squared", "cosine"]
 
 
@@ -118,15 +121,25 @@ def _active(
 ) -> tuple[Tensor, Tensor]:
     """Return of each positive and of each negative how many active triplets it is in."""
     ordered, order = torch.where(positive.present, d_p, ABSENT).sort(dim=1)
-    first = torch.searchsorted(ordered, d_n - margin, right=True)
-    last = torch.searchsorted(ordered, d_n) if semi_hard else torch.full_like(first, ordered.shape[1])
-    c_n = negative.keep((last - first).clamp(min=0).to(d_n.dtype))
+    first = _rank(ordered, d_n - margin, ties=True)
+    last = _rank(ordered, d_n, ties=False) if semi_hard else torch.full_like(first, ordered.shape[1])
+    c_n = negative.keep((last - first).clamp(min=0))
     # A negative is active with the places first to last of the sorted positives: one up, one down, and a running sum.
     active = (c_n > 0).to(d_n.dtype)
     edges = d_n.new_zeros(len(d_n), ordered.shape[1] + 1)
-    edges = edges.scatter_add(1, first, active).scatter_add(1, last, -active)
+    edges = edges.scatter_add(1, first.long(), active).scatter_add(1, last.long(), -active)
     c_p = torch.zeros_like(ordered).scatter(1, order, edges.cumsum(dim=1)[:, :-1])
     return positive.keep(c_p), c_n
+
+
+def _rank(ordered: Tensor, values: Tensor, ties: bool) -> Tensor:
+    """Return how many of the ordered numbers of its row lie below each value, with `ties` also those equal to it."""
+    if ordered.shape[1] > FEW:
+        return torch.searchsorted(ordered, values, right=ties).to(values.dtype)
+    rank = torch.zeros_like(values)
+    for number in ordered.split(1, dim=1):
+        rank += number <= values if ties else number < values
+    return rank
 
 
 def _hinge(violation: Tensor, soft: bool) -> tuple[Tensor, Tensor]:

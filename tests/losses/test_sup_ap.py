@@ -1,0 +1,45 @@
+import torch
+from holding import unit_points
+
+from naive import ranks
+from pairlens.core.pairs import Pairs
+from pairlens.losses import SmoothAP, SupAP
+
+ONE_EACH = Pairs(torch.tensor([[True, False]]), torch.tensor([[False, True]]))
+
+
+def one(s_n, s_p=0.0):
+    return torch.tensor([[s_p, s_n]], dtype=torch.float64, requires_grad=True)
+
+
+def test_is_never_below_one_minus_average_precision():
+    labels = torch.arange(40) % 10
+    for seed in range(8):
+        points = unit_points(40, 5, seed)
+        exact = ranks.exact_ap_loss(points @ points.T, labels.tolist())
+        assert SupAP()(points @ points.T, Pairs.within(labels)) >= exact
+        # Smooth-AP is not a bound: a negative just above counts less than whole.
+    assert SmoothAP()(one(0.001), ONE_EACH) < 0.5 <= SupAP()(one(0.001), ONE_EACH)
+
+
+def test_value_in_each_of_the_three_pieces():
+    for above, count in ((-0.01, 1 / (1 + 2.718281828459045)), (0.02, 0.5 + 0.8807970779778823), (0.2, 21.44)):
+        assert abs(SupAP()(one(above), ONE_EACH) - (1 - 1 / (1 + count))) < 1e-9
+
+
+def test_pushes_a_negative_far_above_where_smooth_ap_has_given_up():
+    gradients = []
+    for loss in (SupAP(), SmoothAP()):
+        similarity = one(0.9)
+        gradients.append(torch.autograd.grad(loss(similarity, ONE_EACH), similarity)[0][0, 1])
+    # R⁺ / R² · ρ with R = 1 + 100 · 0.9 + 1.44.
+    assert abs(gradients[0] - 100 / 92.44**2) < 1e-12
+    assert gradients[1] < 1e-30
+
+
+def test_order_among_the_positives_alone_has_no_gradient():
+    """Far above every negative, two positives may lie as they like."""
+    similarity = torch.tensor([[0.9, 0.89, -0.9]], dtype=torch.float64, requires_grad=True)
+    pairs = Pairs(torch.tensor([[True, True, False]]), torch.tensor([[False, False, True]]))
+    (sup,) = torch.autograd.grad(SupAP()(similarity, pairs), similarity)
+    assert sup.abs().max() < 1e-30
