@@ -73,4 +73,4 @@ class _SelfProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (vectors,) = ctx.saved_tensors
         # Transposed into a copy first: adding a strided view is twice as slow.
-        return gradients[0].T.contiguous().add_(gradients[0]) @ vectors
+        return gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0]) @ vectors

@@ -107,14 +107,14 @@ class Criterion(nn.Module):
 
     Args:
         loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
-        embeddings. references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
+            embeddings.
+        references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
         miner: chooses among the pairs, before the loss sees them.
         classes: how many classes there are, for a loss with a parameter a class.
 
     Raises:
         ValueError: if loss, references and miner do not fit each other; in forward, if an embedding is not finite
-        (checked on
-            the CPU, where it costs no synchronisation).
+            (checked on the CPU, where it costs no synchronisation).
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -162,8 +162,8 @@ class Criterion(nn.Module):
         readable = not torch.compiler.is_compiling() and not labels.is_cuda
         if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} learns for 0 to {classes - 1}; "
-                "make the criterion with classes= one for each label"
+                f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} learns for 0 to "
+                f"{classes - 1}; make the criterion with classes= one for each label"
             )
         return self.learned[labels]
 
