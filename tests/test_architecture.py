@@ -18,6 +18,7 @@ LAYERS = {
     "retrieval": 4,
     "showing": 5,
     "demo": 6,
+    "options": 6,
     "cli": 7,
     "history": 8,
 }

@@ -16,7 +16,7 @@ from pairlens.data.prepare import Preparation, prepare
 from pairlens.evaluation.embed import Embeddings, embed
 from pairlens.evaluation.report import Metric, Report, evaluate
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run import Run, run
+from pairlens.experiments.run import Run, resume_run, run
 from pairlens.model.embedder import Embedder
 from pairlens.retrieval.gallery import Gallery
 from pairlens.training.criterion import Criterion, wrap
@@ -43,6 +43,7 @@ __all__ = [
     "losses",
     "nearest",
     "prepare",
+    "resume_run",
     "run",
     "wrap",
 ]

@@ -1,11 +1,10 @@
-"""The commands: `pairlens prepare | train | evaluate | query | profile | demo`, derived from dataclasses by tyro."""
+"""The commands: `pairlens prepare | train | evaluate | query | losses | recipes | profile | demo`, derived by tyro."""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import tyro
 
@@ -15,48 +14,20 @@ from pairlens.data.prepare import prepare as prepare_data
 from pairlens.demo import show_demo
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.run import architecture, evaluate_run, resume, split
+from pairlens.experiments.learner import architecture
+from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.experiments.run import evaluate_run, resume, split
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.sources import open_catalog
-from pairlens.losses import Circle, Loss, SoftTriple, Triplet
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
+from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
-from pairlens.showing import Display, open_console, report_table
+from pairlens.showing import Display, losses_table, open_console, recipe_text, report_table
 
 WRONG_INPUT, INTERRUPTED = 2, 130
-
-LossChoice = (
-    Annotated[Triplet, tyro.conf.subcommand("triplet", description="Batch-hard triplet loss (Hermans et al., 2017).")]
-    | Annotated[Circle, tyro.conf.subcommand("circle", description="Circle loss (Sun et al., 2020).")]
-    | Annotated[SoftTriple, tyro.conf.subcommand("softtriple", description="SoftTriple loss (Qian et al., 2019).")]
-)
-
-
-def settings_record(name: str, changed: dict[str, tuple[Any, Any]]) -> type:
-    """Return a record with the fields of `Experiment`, some replaced by (type, default), for tyro to read options from."""
-    hints = get_type_hints(Experiment) | {key: kind for key, (kind, _) in changed.items()}
-    defaults = {f.name: f.default for f in fields(Experiment)} | {key: default for key, (_, default) in changed.items()}
-    kept = [(key, hints[key], field(default=default)) for key, default in defaults.items() if default is not MISSING]
-    record = make_dataclass(name, kept, frozen=True)
-    record.__doc__ = Experiment.__doc__
-    return record
-
-
-if TYPE_CHECKING:
-    Settings = Experiment
-else:
-    Settings = settings_record("Settings", {"loss": (LossChoice, Triplet())})
-
-
-def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
-    """Return the run that a settings record asks for, under its own loss or this one."""
-    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
-    if loss is not None:
-        values["loss"] = loss
-    return Experiment(**values)
 
 
 def prepare(options: Preparation) -> None:
@@ -65,27 +36,48 @@ def prepare(options: Preparation) -> None:
     say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
 
 
-def train(
-    settings: Settings,
-    name: str | None = None,
-    runs: Path = Path("runs"),
-    resume: Path | None = None,
-) -> None:
-    """Train an embedding model under a pairwise loss, and evaluate it after every epoch.
+def train_command(base: Experiment) -> Callable[..., None]:
+    """Return the command `train` whose defaults are those of an experiment."""
 
-    Args:
-        settings: what to train, on what, and how.
-        name: folder of the run under `runs`; by default made of the settings.
-        runs: folder of all runs.
-        resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
+    def train(
+        settings: Experiment,
+        name: str | None = None,
+        runs: Path = Path("runs"),
+        resume: Path | None = None,
+        recipe: str | None = None,
+    ) -> None:
+        """Train an embedding model under a pairwise loss, and evaluate it after every epoch.
+
+        Args:
+            settings: what to train, on what, and how.
+            name: folder of the run under `runs`; by default made of the settings.
+            runs: folder of all runs.
+            resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
+            recipe: the settings of a paper, from which every other option departs; `pairlens recipes` prints them.
+        """
+        experiment = as_experiment(settings)
+        if resume is not None:
+            if name is not None or recipe is not None or experiment != base:
+                raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
+            go_on(RunFolder(resume))
+            return
+        start(experiment, RunFolder(runs / (name or experiment.default_name)))
+
+    # What tyro reads the options from.
+    train.__annotations__["settings"] = settings_record("Settings", base)
+    return train
+
+
+def asked_recipe(arguments: Sequence[str]) -> Experiment:
+    """Return the experiment that `--recipe NAME` among the arguments names, or the defaults.
+
+    The recipe decides what the other options default to, so it is read before them.
     """
-    if resume is not None:
-        if name is not None or as_experiment(settings) != Experiment():
-            raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
-        go_on(RunFolder(resume))
-        return
-    experiment = as_experiment(settings)
-    start(experiment, RunFolder(runs / (name or experiment.default_name)))
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option == "--recipe":
+            return find_recipe(value if equals else following).experiment
+    return Experiment()
 
 
 def start(experiment: Experiment, place: RunFolder) -> None:
@@ -109,7 +101,7 @@ def _announce(experiment: Experiment) -> None:
     say(f"model   {experiment.backbone_type} {experiment.gd_config} {experiment.feature_dim}-d: {costs}")
     say(f"data    {parts.train.file}: training on {len(parts.train)} photos of {parts.train.classes} classes{held_out}")
     say(f"        testing on {len(parts.test)} photos of {parts.test.classes} unseen classes{gallery}")
-    say(f"loss    {experiment.loss} on {'proxies' if experiment.uses_proxies else 'the batch'}")
+    say(f"loss    {experiment.loss} on {_references(experiment)}")
     if working_size(experiment.image_size) > parts.train.size:
         say(
             f"note    --image_size {experiment.image_size} enlarges photos stored at {parts.train.size} px; prepare them "
@@ -120,6 +112,12 @@ def _announce(experiment: Experiment) -> None:
             f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps the statistics it was born "
             "with; from scratch --freeze_bn none learns better"
         )
+
+
+def _references(experiment: Experiment) -> str:
+    names = {"batch": "the batch", "memory": f"a memory of {experiment.memory_size}", "proxies": "proxies"}
+    miner = "" if experiment.miner is None else f", pairs chosen by {experiment.miner}"
+    return names[experiment.source] + miner
 
 
 def _consume(events: Callable[[Display], Any], experiment: Experiment, place: RunFolder) -> None:
@@ -219,21 +217,49 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
     show_demo(out, seed, open_console())
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "prepare": prepare,
-    "train": train,
-    "evaluate": evaluate,
-    "query": query,
-    "profile": profile,
-    "demo": demo,
-}
+def losses() -> None:
+    """Print every loss: its formula, parameters, where it pushes, its cost and when to use it."""
+    open_console().print(losses_table())
+
+
+def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
+    """Print the settings of the papers in full.
+
+    Args:
+        name: one of them; by default all.
+    """
+    for recipe in RECIPES if name is None else (find_recipe(name),):
+        say(recipe_text(recipe))
+
+
+def commands(base: Experiment) -> dict[str, Callable[..., None]]:
+    """Return every command by its name, `train` with the defaults of an experiment."""
+    return {
+        "prepare": prepare,
+        "train": train_command(base),
+        "evaluate": evaluate,
+        "query": query,
+        "losses": losses,
+        "recipes": recipes,
+        "profile": profile,
+        "demo": demo,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; wrong input ends with one sentence on stderr and exit status 2."""
-    command = lambda: tyro.extras.subcommand_cli_from_dict(  # noqa: E731 (guard wants a call without arguments)
-        COMMANDS, args=arguments, prog="pairlens", config=CONFIG, registry=ranks_registry(), use_underscores=True
-    )
+    words = sys.argv[1:] if arguments is None else list(arguments)
+
+    def command() -> None:
+        tyro.extras.subcommand_cli_from_dict(
+            commands(asked_recipe(words)),
+            args=words,
+            prog="pairlens",
+            config=CONFIG,
+            registry=ranks_registry(),
+            use_underscores=True,
+        )
+
     guard(command)
 
 
@@ -261,25 +287,6 @@ def _sentence(error: Exception) -> str:
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
     return " ".join(text.split())
-
-
-def ranks_registry() -> tyro.constructors.ConstructorRegistry:
-    """Return tyro's rules and one more: a tuple of integers is written 1,2,4,8, as history does."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def ranks(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if info.type != tuple[int, ...]:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="K,K,...",
-            instance_from_str=lambda words: tuple(int(k) for k in words[0].split(",")),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(map(str, value))],
-        )
-
-    return registry
 
 
 def say(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 import tyro
 
-from pairlens import cli
+from pairlens import cli, options
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import found
 from pairlens.experiments.experiment import Experiment
@@ -29,8 +29,10 @@ LossName = Literal["triplet", "circle", "softtriple"]
 if TYPE_CHECKING:
     Settings = Experiment
 else:
-    Settings = cli.settings_record(
-        "Settings", {"loss": (tyro.conf.Suppress[Triplet], Triplet()), "data_path": (Path, DATA_PATH)}
+    Settings = options.settings_record(
+        "Settings",
+        Experiment(),
+        {"loss": (tyro.conf.Suppress[Triplet], Triplet()), "data_path": (Path, DATA_PATH)},
     )
 
 
@@ -66,7 +68,7 @@ class Training:
     @property
     def experiment(self) -> Experiment:
         """The run that these options ask for."""
-        return cli.as_experiment(self.settings, self.loss)
+        return options.as_experiment(self.settings, self.loss)
 
     @property
     def run_name(self) -> str:
@@ -92,7 +94,12 @@ def parse_training(arguments: Sequence[str] | None) -> Training:
     """Return what an argument list asks for."""
     config = (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(
-        Training, args=arguments, prog="train.py", config=config, registry=cli.ranks_registry(), use_underscores=True
+        Training,
+        args=arguments,
+        prog="train.py",
+        config=config,
+        registry=options.ranks_registry(),
+        use_underscores=True,
     )
 
 

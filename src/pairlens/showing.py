@@ -1,15 +1,19 @@
 """What a person sees while a run goes on: a progress bar on a terminal, plain lines in a file."""
 
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from pairlens.analysis.catalogue import CATALOGUE
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
+from pairlens.experiments.recipes import Recipe
 from pairlens.experiments.run import Event
 from pairlens.training.fit import Step
 
@@ -148,3 +152,29 @@ def _caption(reports: Sequence[tuple[str, Report]]) -> str:
         f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos{left_out}. "
         f"95 % interval of {first} over classes: {intervals}"
     )
+
+
+def losses_table() -> Table:
+    """Return one table of all losses, a row each."""
+    table = Table(title="s cosine, d distance of unit vectors; costs beside B² D of the similarities", show_lines=True)
+    for name in (
+        "loss",
+        "formula for one anchor",
+        "parameters",
+        "where it pushes",
+        "cost",
+        "when to use it",
+        "references",
+    ):
+        table.add_column(name, overflow="fold")
+    for e in CATALOGUE:
+        table.add_row(e.name.lower(), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references)
+    return table
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Return a recipe in full: where it is from, what differs, and every setting."""
+    experiment = recipe.experiment
+    settings = [f"{f.name}={getattr(experiment, f.name)}" for f in fields(experiment)]
+    body = textwrap.fill("  ".join(settings), 116, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+    return f"{recipe.name}\n  from: {recipe.source}\n  differs: {recipe.differs}\n{body}\n"

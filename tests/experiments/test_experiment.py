@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses import Circle, SoftTriple
+from pairlens.losses import Angular, Circle, SoftTriple
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,19 @@ def test_runs_that_differ_in_loss_or_seed_have_different_names():
     assert len({e.default_name for e in made}) == len(made)
 
 
-def test_softtriple_always_uses_proxies():
-    assert replace(Experiment(), loss=SoftTriple()).uses_proxies
-    assert not Experiment().uses_proxies
+def test_auto_compares_photos_with_what_the_loss_was_made_for():
+    assert replace(Experiment(), loss=SoftTriple()).source == "proxies"
+    assert Experiment().source == "batch"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"loss": SoftTriple(), "references": "batch"}, "--references batch does not go with softtriple.*use.*proxies"),
+        ({"loss": Angular(), "references": "memory"}, "--references memory does not go with angular"),
+        ({"references": "memory", "memory_size": 64}, "--memory_size 64 does not hold a batch of 128"),
+    ],
+)
+def test_references_that_do_not_fit_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**setting)

@@ -15,7 +15,8 @@ from pairlens.evaluation.report import evaluate
 from pairlens.experiments import run as running
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.run import best_epoch, evaluate_run, make_learner, run, split
+from pairlens.experiments.learner import make_learner, make_objective
+from pairlens.experiments.run import best_epoch, evaluate_run, run, split
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.fit import Objective
@@ -123,7 +124,7 @@ def test_every_setting_arrives_where_it_works(tiny):
     learner = make_learner(asked, classes=4)
     assert learner.model.architecture == Architecture("resnet10t", "G", 16, 4, "paper", 32, learn_power=True)
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
-    assert running._objective(asked, torch.device("cpu")) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
+    assert make_objective(asked, torch.device("cpu")) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
     catalog = Catalog.open(asked.data_path / "bars" / "uncropped.arrow").select("train")
     batches = running._training_batches(asked, catalog)
     assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)

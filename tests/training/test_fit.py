@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pairlens.losses import Circle, SoftTriple
+from pairlens.losses import Circle, Margin, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Learner, Objective, Step, _classification, fit
@@ -31,7 +31,7 @@ def learner(loss=None, classes=4, epochs=5):
         backbone="resnet10t", descriptors="S", dim=8, classes=classes, weights="none", stride="none", image_size=32
     )
     references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else Batch()
-    criterion = Criterion(loss or Circle(), references)
+    criterion = Criterion(loss or Circle(), references, classes=4)
     optimizer = make_optimizer(model, criterion, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
     return Learner(model, criterion, optimizer, make_schedule(optimizer, epochs))
 
@@ -122,10 +122,67 @@ def test_the_network_computes_in_the_precision_asked_for(precision, dtype):
 def test_weight_decay_is_the_networks_alone():
     made = learner(SoftTriple(centers=2))
     optimizer = make_optimizer(made.model, made.criterion, learning_rate=1, proxy_learning_rate=1, weight_decay=0.3)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.3, 0.0]
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [1]), (2, [1]), (3, [1, 2]), (10, [6, 8]), (20, [12, 16])])
 def test_no_rate_falls_before_the_first_epoch_nor_twice_at_once(epochs, expected):
     schedule = learner(epochs=epochs).schedule
     assert sorted(schedule.milestones.elements()) == expected
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
+def test_every_optimizer_moves_everything_and_goes_on_from_its_state(kind):
+    made = learner(SoftTriple(centers=2))
+    made.optimizer = make_optimizer(
+        made.model, made.criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0
+    )
+    made.schedule = make_schedule(made.optimizer, 5)
+    before = [p.detach().clone() for p in (made.model.projections[0].weight, made.criterion.references.vectors)]
+    list(fit(made, Photos(), Objective(), 1))
+    after = [made.model.projections[0].weight, made.criterion.references.vectors]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert type(made.optimizer).__name__.lower() == kind
+
+
+def test_what_follows_the_backbone_can_learn_faster():
+    made = learner()
+    optimizer = make_optimizer(
+        made.model, made.criterion, learning_rate=1.0, head_factor=5.0, proxy_learning_rate=1.0, weight_decay=0.0
+    )
+    backbone, head = optimizer.param_groups
+    assert (backbone["lr"], head["lr"]) == (1.0, 5.0)
+    assert any(p is made.model.projections[0].weight for p in head["params"])
+    assert len(backbone["params"]) + len(head["params"]) == len(list(made.model.parameters()))
+
+
+@pytest.mark.parametrize("freeze_bn", ["none", "statistics", "all"])
+def test_while_warming_up_the_backbone_stands_still_and_then_moves(freeze_bn):
+    made = learner()
+    backbone = made.model.backbone
+    start = [p.detach().clone() for p in backbone.parameters()]
+    head = made.model.projections[0].weight.detach().clone()
+    list(fit(made, Photos(), Objective(warm_up=1, freeze_bn=freeze_bn), 1))
+    assert all(torch.equal(a, b) for a, b in zip(start, backbone.parameters(), strict=True))
+    assert not torch.equal(head, made.model.projections[0].weight)
+    list(fit(made, Photos(), Objective(warm_up=1, freeze_bn=freeze_bn), 2))
+    assert any(not torch.equal(a, b) for a, b in zip(start, backbone.parameters(), strict=True))
+    norms = [p for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters(recurse=False)]
+    assert all(p.requires_grad == (freeze_bn != "all") for p in norms)
+
+
+def test_no_element_of_a_gradient_is_let_beyond_the_clip():
+    made = learner(SoftTriple(centers=2))
+    list(fit(made, Photos(), Objective(clip_value=1e-4), 1))
+    gradients = [p.grad for p in [*made.model.parameters(), *made.criterion.parameters()] if p.grad is not None]
+    assert max(float(g.abs().max()) for g in gradients) <= 1e-4
+    assert float(made.criterion.references.vectors.grad.abs().max()) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("made", [learner(SoftTriple(centers=2)), learner(Margin())], ids=["proxies", "boundaries"])
+def test_a_loss_parameter_that_is_not_in_the_optimizer_stops_the_run_before_its_first_step(made):
+    made.optimizer = torch.optim.Adam(made.model.parameters())
+    before = made.model.projections[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"the criterion learns \S+, which is not in the optimizer"):
+        next(fit(made, Photos(), Objective(), 1))
+    assert torch.equal(before, made.model.projections[0].weight)

@@ -20,7 +20,7 @@ def to_plain(value: Any) -> Plain:
     {'type': 'Circle', 'margin': 0.4, 'gamma': 80.0}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_stored(f)}
         return {TAG: type(value).__name__, **fields}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
@@ -76,7 +76,8 @@ def _build_scalar(kind: Any, data: Any, where: str) -> Any:
 def _build_record(kind: Any, data: Any, where: str) -> Any:
     _expect(isinstance(data, Mapping), data, f"a {kind.__name__} record", where)
     _expect(data.get(TAG, kind.__name__) == kind.__name__, data.get(TAG), f"the record type {kind.__name__!r}", where)
-    hints = get_type_hints(kind)
+    stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
     if unknown:
         raise ValueError(f"{where} has an unknown key {unknown[0]!r}; known are {', '.join(sorted(hints))}")
@@ -107,6 +108,10 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
 
 def _is_record(kind: Any) -> bool:
     return dataclasses.is_dataclass(kind)
+
+
+def _is_stored(field: dataclasses.Field) -> bool:
+    return field.metadata.get("plain", True)
 
 
 def _has_default(field: dataclasses.Field) -> bool:

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+SHORTEST = 1e-12
 
 
 def working_precision(vectors: Tensor) -> Tensor:
@@ -17,16 +18,18 @@ def working_precision(vectors: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Scale each vector to length 1; a zero vector stays zero.
+    """Scale each vector to length 1; a zero vector, which has no direction, stays zero and gets no gradient.
+
+    With u = v / |v| the gradient is (g - u (u · g)) / |v|: three passes over the vectors, where autograd takes six.
 
     Args:
-        vectors: (..., dim).
+        vectors: (..., dim); one shorter than 1e-12 counts as zero.
 
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    return F.normalize(working_precision(vectors), dim=-1)
+    return _Unit.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
 
 
 def cosine(anchors: Tensor, references: Tensor) -> Tensor:
@@ -58,6 +61,27 @@ def self_cosine(vectors: Tensor) -> Tensor:
     """
     with torch.autocast(vectors.device.type, enabled=False):
         return _SelfProduct.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(vectors: Tensor) -> Tensor:
+        return vectors / _length(vectors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        vectors, units = ctx.saved_tensors
+        along = (gradients[0] * units).sum(dim=-1, keepdim=True)
+        return torch.addcmul(gradients[0], units, along, value=-1) / _length(vectors)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return length.masked_fill(length < SHORTEST, torch.inf)
 
 
 class _SelfProduct(torch.autograd.Function):

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pairlens.data.loading import Augment
-from pairlens.losses import Loss, SoftTriple, Triplet
+from pairlens.losses import Loss, Triplet
+from pairlens.losses.frame import Source
+from pairlens.losses.miners import Miner
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.embedder import FreezeBN
+from pairlens.training.criterion import Wrapped, possible_sources
+from pairlens.training.optimizers import Optimizing
 
 CropType: TypeAlias = Literal["uncropped", "cropped"]
-ReferenceSource: TypeAlias = Literal["batch", "proxies"]
+ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
 Select: TypeAlias = Literal["last", "validation", "test"]
 
 
@@ -20,7 +24,7 @@ class Experiment:
     """Everything that defines a run: the same record on the same machine gives the same result.
 
     Attributes:
-        loss: the pairwise loss, with its hyper-parameters.
+        loss: the pairwise loss, with its hyper-parameters; in Python also `wrap` of any function of embeddings and labels.
         data_path: folder of the prepared data sets.
         data_name: car, cub, sop, isc, minicars, folder, csv, or the name given to `pairlens prepare --name`.
         crop_type: whole photos, or cut to their bounding box (car and cub).
@@ -30,14 +34,24 @@ class Experiment:
         smoothing: label smoothing of the auxiliary classification loss.
         temperature: temperature of its softmax.
         auxiliary: weight of the auxiliary classification loss; 0 trains with the pairwise loss alone.
-        references: what photos are compared with: the batch, or learned proxies. SoftTriple always has proxies.
+        references: what photos are compared with: the batch, a memory of earlier batches, or learned proxies; auto is what
+            the loss was made for.
+        memory_size: how many embeddings a memory holds.
+        memory_warm_up: how many batches are compared with themselves before the memory is used.
+        miner: which pairs of photos the loss sees; none (all), or hardest, semi_hard, easy_positive, distance_weighted,
+            multi_similarity_pairs, angular_pairs, with settings as in semi_hard:margin=0.1.
         recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
         batch_size: photos a training batch.
         per_class: photos of one class in a batch.
         num_epochs: training epochs.
-        learning_rate: of Adam for the network; x 0.1 at 60 % and 80 % of the epochs.
-        proxy_learning_rate: of Adam for proxies and centres.
-        weight_decay: L2 term of the network.
+        optimizer: adam, adamw, sgd (momentum 0.9) or rmsprop.
+        learning_rate: of the network; x 0.1 at 60 % and 80 % of the epochs.
+        head_factor: the learning rate of what follows the backbone is so many times that of the backbone.
+        proxy_learning_rate: of what the loss learns: proxies, centres, boundaries.
+        weight_decay: L2 term of the network (adamw: its decoupled decay).
+        optimizer_eps: what adam, adamw and rmsprop add to the denominator.
+        clip_value: no element of a gradient is let beyond it; 0 clips nothing.
+        warm_up: for so many epochs the backbone stands still.
         weights: imagenet, none, or a file of backbone weights.
         stride: the down-sampling taken out: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
         freeze_bn: what of the backbone's BatchNorm stands still: its statistics, all of it, or none.
@@ -51,7 +65,7 @@ class Experiment:
         workers: processes that decode photos.
     """
 
-    loss: Loss = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
+    loss: Loss | Wrapped = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
     data_path: Path = Path("data")
     data_name: str = "car"
     crop_type: CropType = "uncropped"
@@ -61,14 +75,22 @@ class Experiment:
     smoothing: float = 0.1
     temperature: float = 0.5
     auxiliary: float = 1.0
-    references: ReferenceSource = "batch"
+    references: ReferenceSource = "auto"
+    memory_size: int = 4096
+    memory_warm_up: int = 0
+    miner: Miner | None = None
     recalls: tuple[int, ...] = (1, 2, 4, 8)
     batch_size: int = 128
     per_class: int = 4
     num_epochs: int = 20
+    optimizer: Optimizing = "adam"
     learning_rate: float = 1e-4
+    head_factor: float = 1.0
     proxy_learning_rate: float = 1e-2
     weight_decay: float = 0.0
+    optimizer_eps: float = 1e-8
+    clip_value: float = 0.0
+    warm_up: int = 0
     weights: str = "imagenet"
     stride: Stride = "port"
     freeze_bn: FreezeBN = "statistics"
@@ -83,7 +105,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         letters(self.gd_config)
-        for name in ("batch_size", "per_class", "image_size", "feature_dim"):
+        for name in ("batch_size", "per_class", "image_size", "feature_dim", "memory_size"):
             _require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
         for name in (
             "num_epochs",
@@ -93,6 +115,10 @@ class Experiment:
             "weight_decay",
             "learning_rate",
             "proxy_learning_rate",
+            "head_factor",
+            "clip_value",
+            "warm_up",
+            "memory_warm_up",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
@@ -102,19 +128,47 @@ class Experiment:
             bool(self.recalls) and rising, f"--recalls {self.recalls} must be rising ranks of at least 1, as 1,2,4,8"
         )
 
+        _require(self.optimizer_eps > 0, f"--optimizer_eps {self.optimizer_eps} must be above 0")
+        self._check_references()
+
+    def _check_references(self) -> None:
+        possible = possible_sources(self.loss)
+        _require(
+            self.source in possible,
+            f"--references {self.references} does not go with {_loss_name(self.loss)}, which compares photos with "
+            f"{' or '.join(possible)}; use --references {possible[0]}",
+        )
+        _require(
+            self.source != "memory" or self.memory_size >= self.batch_size,
+            f"--memory_size {self.memory_size} does not hold a batch of {self.batch_size}; give it several batches",
+        )
+
     @property
-    def uses_proxies(self) -> bool:
-        """Whether photos are compared with learned vectors."""
-        return self.references == "proxies" or isinstance(self.loss, SoftTriple)
+    def source(self) -> Source:
+        """What photos are compared with."""
+        return possible_sources(self.loss)[0] if self.references == "auto" else self.references
 
     @property
     def default_name(self) -> str:
         """A folder name that tells the runs of one project apart."""
-        loss = type(self.loss).__name__.lower()
-        proxies = "_proxies" if self.references == "proxies" else ""
-        settings = "_".join(f"{getattr(self.loss, f.name):g}" for f in fields(self.loss))
+        loss = _loss_name(self.loss)
+        source = [] if self.source == possible_sources(self.loss)[0] else [self.source]
+        miner = [] if self.miner is None else [type(self.miner).__name__.lower()]
+        settings = [_short(getattr(self.loss, f.name)) for f in fields(self.loss) if f.metadata.get("plain", True)]
         parts = [self.data_name, self.crop_type, self.backbone_type.replace("/", "-"), self.gd_config, self.feature_dim]
-        return "_".join(map(str, [*parts, loss + proxies, settings, f"seed{self.seed}"]))
+        return "_".join(map(str, [*parts, loss, *source, *miner, *settings, f"seed{self.seed}"]))
+
+
+def _loss_name(loss: Loss | Wrapped) -> str:
+    return type(loss).__name__.lower()
+
+
+def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "-".join(map(_short, value))
+    return f"{value:g}" if isinstance(value, int | float) else "".join(c for c in str(value) if c.isalnum() or c == "-")
 
 
 def _require(holds: bool, sentence: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-import torch
 
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TrainingBatches
@@ -19,14 +18,13 @@ from pairlens.evaluation.report import Report, evaluate
 from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.learner import choose_device, make_learner, make_objective
 from pairlens.experiments.sources import open_catalog
-from pairlens.losses import SoftTriple
-from pairlens.model.embedder import Architecture, Embedder
+from pairlens.losses import Loss
+from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
-from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, Objective, Precision, Step, fit
-from pairlens.training.optimizers import make_optimizer, make_schedule
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.criterion import Wrapped
+from pairlens.training.fit import Epoch, Learner, Step, fit
 
 VALIDATION_SHARE = 0.2
 
@@ -89,13 +87,19 @@ def train(experiment: Experiment, place: RunFolder, progress: Watch | None = Non
     yield from _train(experiment, place, parts, learner, photos, (), progress)
 
 
-def resume(place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
+def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
     """Go on with a run from its last finished epoch; yields as `train` does, nothing if all epochs are finished.
+
+    Args:
+        place: the folder of the run.
+        progress: wraps the batches to show progress.
+        loss: the loss of a run whose loss was wrapped, which is not stored.
 
     Raises:
         ValueError: if the folder is no run, or its checkpoint is damaged.
     """
     experiment = place.experiment()
+    experiment = experiment if loss is None else replace(experiment, loss=loss)
     catalog = open_catalog(experiment)
     started = place.outcome.is_file()
     if started:
@@ -144,62 +148,6 @@ def _held_out(classes: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng((seed, classes)).permutation(classes)[:count].tolist())
 
 
-def make_learner(experiment: Experiment, classes: int) -> Learner:
-    """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
-    torch.manual_seed(experiment.seed)
-    device = choose_device(experiment.device)
-    model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
-    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    criterion = make_criterion(experiment, classes).to(device)
-    optimizer = make_optimizer(
-        model,
-        criterion,
-        learning_rate=experiment.learning_rate,
-        proxy_learning_rate=experiment.proxy_learning_rate,
-        weight_decay=experiment.weight_decay,
-    )
-    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.num_epochs))
-
-
-def architecture(experiment: Experiment, classes: int) -> Architecture:
-    """Return the model of an experiment on so many training classes."""
-    return Architecture(
-        backbone=experiment.backbone_type,
-        descriptors=experiment.gd_config,
-        dim=experiment.feature_dim,
-        classes=classes if experiment.auxiliary > 0 else 0,
-        stride=experiment.stride,
-        image_size=experiment.image_size,
-        learn_power=experiment.learn_power,
-    )
-
-
-def make_criterion(experiment: Experiment, classes: int) -> Criterion:
-    """Return the loss of an experiment with the references it is to be compared with."""
-    if not experiment.uses_proxies:
-        return Criterion(experiment.loss, Batch())
-    centers = experiment.loss.centers if isinstance(experiment.loss, SoftTriple) else 1
-    return Criterion(experiment.loss, Proxies(classes, experiment.feature_dim, centers))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that auto, cpu or cuda means here; raises ValueError for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda was asked for, but PyTorch sees no GPU here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _objective(experiment: Experiment, device: torch.device) -> Objective:
-    automatic: Precision = "bfloat16" if device.type == "cuda" else "float32"
-    return Objective(
-        auxiliary=experiment.auxiliary,
-        smoothing=experiment.smoothing,
-        temperature=experiment.temperature,
-        freeze_bn=experiment.freeze_bn,
-        precision=automatic if experiment.precision == "auto" else experiment.precision,
-    )
-
-
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
     pin = choose_device(experiment.device).type == "cuda"
@@ -220,7 +168,7 @@ def _train(
         rows = (keeper.measure(Epoch(0, math.nan, math.nan, math.nan, 0.0)),)
         keeper.keep(rows)
         yield rows[0]
-    objective = _objective(experiment, next(learner.model.parameters()).device)
+    objective = make_objective(experiment, next(learner.model.parameters()).device)
     for record in fit(learner, photos, objective, experiment.num_epochs):
         if isinstance(record, Step):
             yield record
@@ -303,6 +251,23 @@ def evaluate_embeddings(test: Embeddings, gallery: Embeddings | None, recalls: t
     if gallery is None:
         return evaluate(test.vectors, test.labels, recalls=recalls)
     return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls)
+
+
+def resume_run(
+    folder: str | Path, loss: Loss | Wrapped | None = None, watch: Callable[[Event], None] | None = None
+) -> Run:
+    """Go on with an interrupted run to its end; what comes of it is what would have come without the interruption.
+
+    Args:
+        folder: the run.
+        loss: its loss, if it was wrapped and so is not stored.
+        watch: called with every `Step` and every `EpochRow`.
+    """
+    place = RunFolder(Path(folder))
+    for event in resume(place, loss=loss):
+        if watch is not None:
+            watch(event)
+    return Run(place.path, place.experiment(), place.read_outcome())
 
 
 def evaluate_run(

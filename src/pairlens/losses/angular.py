@@ -60,7 +60,7 @@ class Angular:
         taken = taken & pairs.complete[:, None]
         f = torch.where(taken, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
         losses = torch.where(taken, log1p_exp(f), 0.0)
-        return mean_over(losses.sum(dim=1) / taken.to(f.dtype).sum(dim=1).clamp(min=1), pairs.complete)
+        return mean_over(losses.sum(dim=1) / taken.sum(dim=1).clamp(min=1), pairs.complete)
 
 
 def _factors(similarity: Tensor, negative: Tensor, scale: float) -> Tensor:

@@ -46,7 +46,7 @@ class Contrastive:
         d_n = distance(negative.similarity)
         inside = negative.keep((self.margin - d_n).relu())
         value = positive.total(1 - positive.similarity) + (inside**2).sum(dim=1, keepdim=True) / 2
-        return Weighed(value, positive.present.to(value.dtype), inside * reciprocal(d_n))
+        return Weighed(value, positive.number, inside * reciprocal(d_n))
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ class SimilarityContrastive:
         """Return the loss and the pair weights of each anchor."""
         above = negative.keep((negative.similarity - self.margin).relu())
         value = positive.total(1 - positive.similarity) + above.sum(dim=1, keepdim=True)
-        return Weighed(value, positive.present.to(value.dtype), (above > 0).to(value.dtype))
+        return Weighed(value, positive.number, above.sign())

@@ -51,7 +51,7 @@ class LiftedStructure:
             partner, d, taken = log_sums[places.column], distance(similarity.gather(1, places.column)), places.taken
         taken = taken & pairs.complete[:, None]
         j = torch.where(taken, torch.logaddexp(log_sums[:, None], partner) + d, 0.0).relu()
-        return (j**2).sum() / (2 * taken.to(j.dtype).sum().clamp(min=1))
+        return (j**2).sum() / (2 * taken.sum().clamp(min=1))
 
     def _weigh_negatives(self, positive: Side, negative: Side) -> Weighed:
         d_n = distance(negative.similarity)
@@ -94,5 +94,5 @@ class GeneralizedLifted:
         sum_p, share_p = positive.logsumexp(d_p)
         sum_n, share_n = negative.logsumexp(self.margin - d_n)
         violation = sum_p + sum_n
-        push = (violation > 0).to(violation.dtype)
+        push = violation.relu().sign()
         return Weighed(violation.relu(), push * share_p * reciprocal(d_p), push * share_n * reciprocal(d_n))

@@ -65,7 +65,7 @@ class Margin:
         far = similarity.detach() < 1 - (beta.detach() - self.alpha).clamp(min=0) ** 2 / 2
         near = similarity.detach() > 1 - (beta.detach() + self.alpha) ** 2 / 2
         active = ((pairs.positive & far) | (pairs.negative & near)) & pairs.complete[:, None]
-        count = active.to(sums.dtype).sum().clamp(min=1)
+        count = active.sum().clamp(min=1)
         return sums.masked_fill(~pairs.complete, 0.0).sum() / count + self.nu * learned.mean()
 
     def weigh(self, positive: Side, negative: Side) -> Weighed:
@@ -73,7 +73,7 @@ class Margin:
         beta = negative.similarity[:, -1:]
         d_p, d_n = distance(positive.similarity), distance(negative.similarity)
         far, near = positive.keep((self.alpha + d_p - beta).relu()), negative.keep((self.alpha - d_n + beta).relu())
-        active_p, active_n = ((x > 0).to(x.dtype) for x in (far, near))
+        active_p, active_n = far.sign(), near.sign()
         by_beta = active_n.sum(dim=1, keepdim=True) - active_p.sum(dim=1, keepdim=True)
         w_n = torch.cat([(active_n * reciprocal(d_n))[:, :-1], by_beta], dim=1)
         return Weighed(far.sum(dim=1, keepdim=True) + near.sum(dim=1, keepdim=True), active_p * reciprocal(d_p), w_n)

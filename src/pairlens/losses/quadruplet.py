@@ -15,7 +15,6 @@ from pairlens.losses.masked import ABSENT, mean_over, require
 @dataclass(frozen=True)
 class Quadruplet:
     """Quadruplet loss, hardest of each anchor: two negatives, too, must be farther apart than a positive pair.
-    positive pair.
 
     L = mean over anchors of [ d²(a, p) - d²(a, n) + m₁ ]₊ + [ d²(a, p) - d²(n, k) + m₂ ]₊,
     p the farthest positive, n the nearest negative, k the photo nearest to n that is of neither class; d² = 2 - 2 s.

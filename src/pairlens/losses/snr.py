@@ -65,6 +65,6 @@ class SNRContrastive:
         """Return the loss and the pair weights of each anchor, the similarity being -d."""
         far = positive.keep((-positive.similarity - self.positive_margin).relu())
         near = negative.keep((self.negative_margin + negative.similarity).relu())
-        w_p, w_n = ((x > 0).to(x.dtype) for x in (far, near))
+        w_p, w_n = far.sign(), near.sign()
         w_p, w_n = (w / w.sum(dim=1, keepdim=True).clamp(min=1) for w in (w_p, w_n))
         return Weighed((far * w_p).sum(dim=1, keepdim=True) + (near * w_n).sum(dim=1, keepdim=True), w_p, w_n)

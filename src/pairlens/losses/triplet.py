@@ -1,11 +1,11 @@
 """Triplet losses: the hardest triplet of each anchor, all of them, or the semi-hard ones."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.frame import Side, Weighed, over_anchors
@@ -13,6 +13,9 @@ from pairlens.losses.masked import ABSENT, log1p_exp, require
 
 # Up to here, comparing with each of the positives is faster than a binary search among them.
 FEW = 8
+
+# Far below the distance that rounding gives two copies of a photo.
+NOWHERE = 1e-18
 
 Measure: TypeAlias = Literal["distance", "squared", "cosine"]
 
@@ -61,9 +64,9 @@ class Triplet:
         s_p, s_n = positive.lowest(positive.similarity), negative.highest(negative.similarity)
         both = (s_p < 2) & (s_n > -2)
         s_p, s_n = torch.where(both, s_p, 1.0), torch.where(both, s_n, -1.0)
-        violation = dissimilarity(s_p, self.measure) - dissimilarity(s_n, self.measure) + self.margin
-        value, push = _hinge(violation, self.soft)
-        push_p, push_n = push * slope(s_p, self.measure), push * slope(s_n, self.measure)
+        d_p, d_n = dissimilarity(s_p, self.measure), dissimilarity(s_n, self.measure)
+        value, push = _hinge(d_p - d_n + self.margin, self.soft)
+        push_p, push_n = push * slope(d_p, self.measure), push * slope(d_n, self.measure)
         return Weighed(value, positive.shared(s_p) * push_p, negative.shared(s_n) * push_n)
 
 
@@ -112,40 +115,51 @@ class AllTriplets:
         triplets = c_n.sum(dim=1, keepdim=True)
         sums = positive.total(c_p * d_p) - negative.total(c_n * d_n) + self.margin * triplets
         share = 1 / triplets.clamp(min=1)
-        slope_p, slope_n = (slope(side.similarity, self.measure) for side in (positive, negative))
-        return Weighed(sums * share, c_p * slope_p * share, c_n * slope_n * share)
+        return Weighed(sums * share, c_p * slope(d_p, self.measure) * share, c_n * slope(d_n, self.measure) * share)
 
 
 def _active(
     positive: Side, negative: Side, d_p: Tensor, d_n: Tensor, margin: float, semi_hard: bool
 ) -> tuple[Tensor, Tensor]:
     """Return of each positive and of each negative how many active triplets it is in."""
+    few = d_p.shape[1] <= FEW
+    return (_count if few else _count_sorted)(positive, negative, d_p, d_n, margin, semi_hard)
+
+
+def _count(
+    positive: Side, negative: Side, d_p: Tensor, d_n: Tensor, margin: float, semi_hard: bool
+) -> tuple[Tensor, Tensor]:
+    """Count by comparing the negatives with one positive after the other, in bytes."""
+    c_n, c_p = torch.zeros_like(d_n, dtype=torch.uint8), []
+    for one, present in zip(d_p.split(1, dim=1), positive.present.split(1, dim=1), strict=True):
+        active = (d_n < torch.where(present, one + margin, ABSENT)) & negative.present
+        if semi_hard:
+            active &= d_n > one
+        c_n += active.view(torch.uint8)
+        c_p.append(active.sum(dim=1))
+    return torch.stack(c_p, dim=1).to(d_n.dtype), c_n.to(d_n.dtype)
+
+
+def _count_sorted(
+    positive: Side, negative: Side, d_p: Tensor, d_n: Tensor, margin: float, semi_hard: bool
+) -> tuple[Tensor, Tensor]:
+    """Count by the places of d_n - m and d_n among the sorted positives."""
     ordered, order = torch.where(positive.present, d_p, ABSENT).sort(dim=1)
-    first = _rank(ordered, d_n - margin, ties=True)
-    last = _rank(ordered, d_n, ties=False) if semi_hard else torch.full_like(first, ordered.shape[1])
-    c_n = negative.keep((last - first).clamp(min=0))
+    first = torch.searchsorted(ordered, d_n - margin, right=True)
+    last = torch.searchsorted(ordered, d_n) if semi_hard else torch.full_like(first, ordered.shape[1])
+    c_n = negative.keep((last - first).clamp(min=0).to(d_n.dtype))
     # A negative is active with the places first to last of the sorted positives: one up, one down, and a running sum.
-    active = (c_n > 0).to(d_n.dtype)
+    active = c_n.sign()
     edges = d_n.new_zeros(len(d_n), ordered.shape[1] + 1)
-    edges = edges.scatter_add(1, first.long(), active).scatter_add(1, last.long(), -active)
+    edges = edges.scatter_add(1, first, active).scatter_add(1, last, -active)
     c_p = torch.zeros_like(ordered).scatter(1, order, edges.cumsum(dim=1)[:, :-1])
     return positive.keep(c_p), c_n
-
-
-def _rank(ordered: Tensor, values: Tensor, ties: bool) -> Tensor:
-    """Return how many of the ordered numbers of its row lie below each value, with `ties` also those equal to it."""
-    if ordered.shape[1] > FEW:
-        return torch.searchsorted(ordered, values, right=ties).to(values.dtype)
-    rank = torch.zeros_like(values)
-    for number in ordered.split(1, dim=1):
-        rank += number <= values if ties else number < values
-    return rank
 
 
 def _hinge(violation: Tensor, soft: bool) -> tuple[Tensor, Tensor]:
     if soft:
         return log1p_exp(violation), violation.sigmoid()
-    return violation.relu(), (violation > 0).to(violation.dtype)
+    return violation.relu(), violation.relu().sign()
 
 
 def dissimilarity(similarity: Tensor, measure: Measure) -> Tensor:
@@ -159,32 +173,33 @@ def dissimilarity(similarity: Tensor, measure: Measure) -> Tensor:
             return 1 - similarity
 
 
-def slope(similarity: Tensor, measure: Measure) -> Tensor:
+def slope(dissimilarity: Tensor, measure: Measure) -> Tensor:
     """Return how fast a dissimilarity falls with the similarity: 1/d (0 where d is 0), 2 or 1."""
     match measure:
         case "distance":
-            return reciprocal(distance(similarity))
+            return reciprocal(dissimilarity)
         case "squared":
-            return torch.full_like(similarity, 2.0)
+            return torch.full_like(dissimilarity, 2.0)
         case "cosine":
-            return torch.ones_like(similarity)
+            return torch.ones_like(dissimilarity)
 
 
 def distance(similarity: Tensor) -> Tensor:
     """Return the Euclidean distance d = √(2 - 2 s) of unit vectors, with gradient 0 where it is 0.
 
-    >>> distance(torch.tensor([1.0, 0.5, -1.0]))
+    There it is the smallest root that is a normal number, 1e-19, so that neither the root nor 1/d needs a mask.
+
+    >>> distance(torch.tensor([1.0, 0.5, -1.0])).round(decimals=4)
     tensor([0., 1., 2.])
     """
-    squared = 2 - 2 * similarity
-    apart = squared > 0
-    return torch.where(apart, squared, 1.0).sqrt() * apart
+    return torch.rsub(similarity, 2, alpha=2).clamp(min=torch.finfo(similarity.dtype).tiny).sqrt()
 
 
 def reciprocal(distances: Tensor) -> Tensor:
     """Return 1/d = -dd/ds, 0 where d is 0.
 
-    >>> reciprocal(torch.tensor([0.0, 0.5]))
-    tensor([0., 2.])
+    >>> reciprocal(distance(torch.tensor([1.0, 0.5])))
+    tensor([0., 1.])
     """
-    return torch.where(distances > 0, 1 / distances.clamp(min=math.sqrt(torch.finfo(distances.dtype).tiny)), 0.0)
+    # A threshold is a pass; to compare and to select is seven times one.
+    return F.threshold(-1 / distances, -1 / NOWHERE, 0.0).abs()

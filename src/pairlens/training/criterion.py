@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
 import torch
@@ -69,29 +69,40 @@ Miner = Callable[[Tensor, Pairs], Pairs]
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
+def _not_stored(embeddings: Tensor, labels: Tensor) -> Tensor:
+    raise ValueError(
+        "a wrapped loss is not stored with its run; go on in Python: pl.resume_run(folder, loss=pl.wrap(...))"
+    )
+
+
 @dataclass(frozen=True)
 class Wrapped:
-    """Any function of (embeddings, labels) as a loss; made by `wrap`."""
+    """Any function of (embeddings, labels) as a loss; made by `wrap`.
 
-    function: Callable[[Tensor, Tensor], Tensor]
+    Attributes:
+        name: what to call it. The function itself is not written into a run.
+    """
+
     references: ClassVar[tuple[Source, ...]] = ("batch",)
+    name: str
+    function: Callable[[Tensor, Tensor], Tensor] = field(default=_not_stored, repr=False, metadata={"plain": False})
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings and (photo,) labels."""
         return self.function(embeddings, labels)
 
 
-def wrap(function: Callable[[Tensor, Tensor], Tensor]) -> Wrapped:
+def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> Wrapped:
     """Take any function of (embeddings, labels), such as a loss of pytorch-metric-learning, as a loss of ours.
 
-    It goes into a `Criterion`, and so into training, audit and plots. If it is a module, its parameters are parameters
-    of the criterion.
+    It goes into a `Criterion` or an `Experiment`, and so into training and analysis. If it is a module, its parameters
+    are parameters of the criterion. Its name is by default that of its function or class.
 
     >>> criterion = Criterion(wrap(lambda embeddings, labels: embeddings.pow(2).sum()))
     >>> criterion(torch.eye(3), torch.tensor([0, 0, 1]))
     tensor(3.)
     """
-    return Wrapped(function)
+    return Wrapped(name or getattr(function, "__name__", type(function).__name__), function)
 
 
 class NoPairsWarning(UserWarning):
@@ -132,9 +143,13 @@ class Criterion(nn.Module):
         classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.loss, self.miner = loss, miner
-        self.references = references if references is not None else Batch()
+        # What a loss can be is asked once, here: to ask a protocol costs as much as a pass over a small batch.
+        self.loss: Any = loss
+        self.miner = miner
+        self.references: Any = references if references is not None else Batch()
         _check_fit(loss, self.references, miner)
+        self._of_embeddings = isinstance(loss, EmbeddingLoss)
+        self._penalized = isinstance(loss, PenalizedCenterLoss) and isinstance(self.references, Proxies)
         if isinstance(loss, LearnedLoss):
             self.learned = nn.Parameter(_initial(loss, classes))
         if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
@@ -143,17 +158,17 @@ class Criterion(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels."""
         _check_shapes(embeddings, labels)
-        if isinstance(self.loss, EmbeddingLoss):
+        if self._of_embeddings:
             _check_batch(embeddings, Pairs.within(labels))
             return self.loss.of_embeddings(embeddings, labels)
         similarity, pairs = self.references(unit(embeddings), labels)
         _check_batch(embeddings, pairs)
         if self.miner is not None:
             pairs = self.miner(similarity.detach(), pairs)
-        if isinstance(self.loss, LearnedLoss):
+        if "learned" in self._parameters:
             return self.loss(similarity, pairs, self._learned(labels))
         loss: Tensor = self.loss(similarity, pairs)
-        if isinstance(self.loss, PenalizedCenterLoss) and isinstance(self.references, Proxies):
+        if self._penalized:
             loss = loss + self.loss.penalty(self.references.unit_centers)
         return loss
 
@@ -182,13 +197,18 @@ def possible_sources(loss: Any) -> tuple[Source, ...]:
     return getattr(loss, "references", SOURCES)
 
 
+def centers_of(loss: Any) -> int:
+    """Return how many proxies a class a loss needs."""
+    return loss.centers if isinstance(loss, CenterLoss) else 1
+
+
 def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
     name = type(loss).__name__
     if references.source not in possible_sources(loss):
         made = {"batch": "pl.Batch()", "memory": "pl.Memory(size, dim)", "proxies": "pl.Proxies(classes, dim, centers)"}
         instead = " or ".join(made[source] for source in possible_sources(loss))
         raise ValueError(f"{name} cannot be compared with {type(references).__name__}; give it references={instead}")
-    wanted = loss.centers if isinstance(loss, CenterLoss) else 1
+    wanted = centers_of(loss)
     if isinstance(references, Proxies) and references.centers != wanted:
         raise ValueError(
             f"{name} needs {wanted} centre(s) a class, but the proxies have {references.centers}; "

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -42,6 +43,8 @@ class Objective:
         temperature: of the softmax.
         freeze_bn: what of the backbone's BatchNorm stands still.
         precision: of the network's forward pass; losses are always in float32.
+        clip_value: no element of a gradient is let beyond it; 0 clips nothing.
+        warm_up: for so many epochs the backbone stands still.
     """
 
     auxiliary: float = 1.0
@@ -49,6 +52,8 @@ class Objective:
     temperature: float = 0.5
     freeze_bn: FreezeBN = "statistics"
     precision: Precision = "float32"
+    clip_value: float = 0.0
+    warm_up: int = 0
 
 
 @dataclass
@@ -101,16 +106,32 @@ def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: 
     """Train up to `epochs` epochs, going on from `learner.epoch`; yields a record a step and a record an epoch.
 
     Raises:
+        ValueError: before the first step, if a parameter of the criterion is not in the optimizer.
         FloatingPointError: at the first loss that is not finite, naming epoch, step and photos.
     """
+    check_learner(learner)
     for number in range(learner.epoch + 1, epochs + 1):
         yield from _fit_epoch(learner, photos, objective, number)
+
+
+def check_learner(learner: Learner) -> None:
+    """Raise ValueError if the loss has a parameter that the optimizer would never move."""
+    known = {id(parameter) for group in learner.optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in learner.criterion.named_parameters():
+        if parameter.requires_grad and id(parameter) not in known:
+            raise ValueError(
+                f"the criterion learns {name}, which is not in the optimizer and would never move; give the optimizer "
+                "criterion.parameters() as well"
+            )
 
 
 def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, number: int) -> Iterator[Step | Epoch]:
     start = time.perf_counter()
     learner.model.train()
+    learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    if number <= objective.warm_up:
+        learner.model.backbone.requires_grad_(False)
     device = next(learner.model.parameters()).device
     sums = torch.zeros(4)  # photos, total loss, ranking loss, right answers
     for step, (pixels, labels, indices) in enumerate(photos.epoch(number), 1):
@@ -140,6 +161,8 @@ def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tenso
         right = (logits.argmax(dim=1) == labels).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
+    if objective.clip_value:
+        clip_grad_value_([*learner.model.parameters(), *learner.criterion.parameters()], objective.clip_value)
     learner.optimizer.step()
     count = torch.tensor(len(labels), device=total.device)
     return torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()

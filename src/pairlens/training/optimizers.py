@@ -1,36 +1,76 @@
-"""Adam over the network and, at its own rate, over what the criterion learns; the rate falls in two steps."""
+"""The optimizer over the network and, at its own rate, over what the criterion learns; the rate falls in two steps."""
 
-from torch import nn
-from torch.optim import Adam
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, assert_never
+
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import MultiStepLR
 
+from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
+
+Optimizing: TypeAlias = Literal["adam", "adamw", "sgd", "rmsprop"]
 
 MILESTONES = (0.6, 0.8)
 DECAY = 0.1
+MOMENTUM = 0.9
 
 
 def make_optimizer(
-    model: nn.Module, criterion: Criterion, *, learning_rate: float, proxy_learning_rate: float, weight_decay: float
-) -> Adam:
-    """Return Adam over every parameter of the model and of the criterion.
+    model: Embedder,
+    criterion: Criterion,
+    *,
+    kind: Optimizing = "adam",
+    learning_rate: float,
+    head_factor: float = 1.0,
+    proxy_learning_rate: float,
+    weight_decay: float,
+    eps: float = 1e-8,
+) -> Optimizer:
+    """Return an optimizer over every parameter of the model and of the criterion.
 
     Args:
-        model: its parameters learn at `learning_rate`.
-        criterion: its parameters (proxies, centres) learn at `proxy_learning_rate`, without weight decay because only
-            their direction counts.
+        model: its backbone learns at `learning_rate`.
+        criterion: its parameters (proxies, centres, boundaries) learn at `proxy_learning_rate`, without weight decay
+            because only the direction of a proxy counts.
+        kind: adam, adamw, sgd with momentum 0.9, or rmsprop.
         learning_rate: of the network.
-        proxy_learning_rate: of proxies and centres.
-        weight_decay: L2 term of the network's gradient, as Adam of PyTorch defines it.
+        head_factor: what follows the backbone learns at so many times `learning_rate`.
+        proxy_learning_rate: of what the criterion learns.
+        weight_decay: L2 term of the network's gradient; with adamw its decoupled decay.
+        eps: what adam, adamw and rmsprop add to the denominator.
     """
-    groups = [{"params": list(model.parameters()), "lr": learning_rate, "weight_decay": weight_decay}]
-    learned = list(criterion.parameters())
-    if learned:
-        groups.append({"params": learned, "lr": proxy_learning_rate, "weight_decay": 0.0})
-    return Adam(groups, lr=learning_rate)
+    backbone = list(model.backbone.parameters())
+    within = {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in within]
+    groups = [
+        _group(backbone, learning_rate, weight_decay),
+        _group(head, learning_rate * head_factor, weight_decay),
+        _group(criterion.parameters(), proxy_learning_rate, 0.0),
+    ]
+    return _optimizer(kind, [group for group in groups if group["params"]], learning_rate, eps)
 
 
-def make_schedule(optimizer: Adam, epochs: int) -> MultiStepLR:
+def _group(parameters: Iterable[Parameter], learning_rate: float, weight_decay: float) -> dict[str, Any]:
+    return {"params": list(parameters), "lr": learning_rate, "weight_decay": weight_decay}
+
+
+def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: float, eps: float) -> Optimizer:
+    match kind:
+        case "adam":
+            return Adam(groups, lr=learning_rate, eps=eps)
+        case "adamw":
+            return AdamW(groups, lr=learning_rate, eps=eps)
+        case "sgd":
+            return SGD(groups, lr=learning_rate, momentum=MOMENTUM)
+        case "rmsprop":
+            return RMSprop(groups, lr=learning_rate, eps=eps)
+        case _:
+            assert_never(kind)
+
+
+def make_schedule(optimizer: Optimizer, epochs: int) -> MultiStepLR:
     """Return the schedule of history: every rate × 0.1 at 60 % and again at 80 % of the epochs.
 
     No rate falls before the first epoch and none twice at once, as history's do when there are fewer than three epochs.

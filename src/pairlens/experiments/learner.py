@@ -1,0 +1,91 @@
+"""What learns in an experiment: model, criterion, optimizer and schedule, built from its record."""
+
+from dataclasses import replace
+from typing import assert_never
+
+import torch
+
+from pairlens.experiments.experiment import Experiment
+from pairlens.losses.miners import DistanceWeighted, Miner
+from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.criterion import Criterion, centers_of
+from pairlens.training.fit import Learner, Objective, Precision
+from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.references import Batch, Memory, Proxies, References
+
+
+def make_learner(experiment: Experiment, classes: int) -> Learner:
+    """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
+    torch.manual_seed(experiment.seed)
+    device = choose_device(experiment.device)
+    model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    criterion = make_criterion(experiment, classes).to(device)
+    optimizer = make_optimizer(
+        model,
+        criterion,
+        kind=experiment.optimizer,
+        learning_rate=experiment.learning_rate,
+        head_factor=experiment.head_factor,
+        proxy_learning_rate=experiment.proxy_learning_rate,
+        weight_decay=experiment.weight_decay,
+        eps=experiment.optimizer_eps,
+    )
+    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.num_epochs))
+
+
+def architecture(experiment: Experiment, classes: int) -> Architecture:
+    """Return the model of an experiment on so many training classes."""
+    return Architecture(
+        backbone=experiment.backbone_type,
+        descriptors=experiment.gd_config,
+        dim=experiment.feature_dim,
+        classes=classes if experiment.auxiliary > 0 else 0,
+        stride=experiment.stride,
+        image_size=experiment.image_size,
+        learn_power=experiment.learn_power,
+    )
+
+
+def make_criterion(experiment: Experiment, classes: int) -> Criterion:
+    """Return the loss of an experiment with the references it is to be compared with, and its miner."""
+    return Criterion(experiment.loss, _references(experiment, classes), _miner(experiment), classes)
+
+
+def _references(experiment: Experiment, classes: int) -> References:
+    match experiment.source:
+        case "batch":
+            return Batch()
+        case "memory":
+            return Memory(experiment.memory_size, experiment.feature_dim, experiment.memory_warm_up)
+        case "proxies":
+            return Proxies(classes, experiment.feature_dim, centers_of(experiment.loss))
+        case _:
+            assert_never(experiment.source)
+
+
+def _miner(experiment: Experiment) -> Miner | None:
+    if isinstance(experiment.miner, DistanceWeighted):
+        return replace(experiment.miner, dim=experiment.feature_dim)
+    return experiment.miner
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that auto, cpu or cuda means here; raises ValueError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but PyTorch sees no GPU here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def make_objective(experiment: Experiment, device: torch.device) -> Objective:
+    """Return what an experiment minimises, and in which arithmetic."""
+    automatic: Precision = "bfloat16" if device.type == "cuda" else "float32"
+    return Objective(
+        auxiliary=experiment.auxiliary,
+        smoothing=experiment.smoothing,
+        temperature=experiment.temperature,
+        freeze_bn=experiment.freeze_bn,
+        precision=automatic if experiment.precision == "auto" else experiment.precision,
+        clip_value=experiment.clip_value,
+        warm_up=experiment.warm_up,
+    )

@@ -1,0 +1,149 @@
+"""Command line options from dataclasses: how tyro is told what it cannot see from the types."""
+
+import inspect
+import json
+import re
+from dataclasses import MISSING, field, fields, make_dataclass
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, get_args, get_type_hints
+
+import tyro
+
+from pairlens.core.serial import from_plain
+from pairlens.experiments.experiment import Experiment
+from pairlens.losses import Loss
+from pairlens.losses.miners import Miner
+
+NONE = "none"
+
+
+def command_name(kind: type) -> str:
+    """Return what a loss is called on the command line.
+
+    >>> from pairlens.losses import ProxyAnchor
+    >>> command_name(ProxyAnchor)
+    'proxyanchor'
+    """
+    return kind.__name__.lower()
+
+
+def first_sentence(kind: type) -> str:
+    """Return the first sentence of a docstring, on one line.
+
+    >>> from pairlens.losses import Margin
+    >>> first_sentence(Margin)
+    'Margin loss: positives nearer and negatives farther than a boundary that each class learns.'
+    """
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+
+
+def loss_choice() -> Any:
+    """Return the union of all losses as subcommands: the name in lower case, the first sentence of the docstring."""
+    choices = [
+        Annotated[kind, tyro.conf.subcommand(command_name(kind), description=first_sentence(kind))]
+        for kind in get_args(Loss)
+    ]
+    return reduce(or_, choices)
+
+
+def miner_name(kind: type) -> str:
+    """Return what a miner is called on the command line: its name in snake case.
+
+    >>> from pairlens.losses.miners import SemiHard
+    >>> miner_name(SemiHard)
+    'semi_hard'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def miner_from_text(text: str) -> Miner | None:
+    """Return the miner written as its name, with settings after a colon.
+
+    Raises:
+        ValueError: naming the miners there are, or the setting that does not fit.
+
+    >>> miner_from_text("semi_hard:margin=0.1")
+    SemiHard(margin=0.1)
+    """
+    name, _, settings = text.partition(":")
+    kinds: dict[str, type[Miner]] = {miner_name(kind): kind for kind in get_args(Miner)}
+    if name == NONE:
+        return None
+    if name not in kinds:
+        raise ValueError(f"there is no miner {name}; give {NONE}, {', '.join(kinds)}")
+    words = [word.partition("=") for word in settings.split(",") if word]
+    return from_plain(kinds[name], {key: _number(value) for key, _, value in words}, f"--miner {name}")
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def miner_text(miner: Miner | None) -> str:
+    """Return a miner as it is written on the command line."""
+    if miner is None:
+        return NONE
+    settings = ",".join(f"{f.name}={json.dumps(getattr(miner, f.name))}" for f in fields(miner))
+    return miner_name(type(miner)) + (f":{settings}" if settings else "")
+
+
+LossChoice: Any = loss_choice()
+MinerChoice: Any = Annotated[
+    Miner | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="MINER",
+        instance_from_str=lambda words: miner_from_text(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, Miner),
+        str_from_instance=lambda value: [miner_text(value)],
+    ),
+]
+
+
+def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, Any]] | None = None) -> type:
+    """Return a record with the fields of `Experiment` and the values of `base` as defaults, for tyro to read options from.
+
+    Args:
+        name: of the record.
+        base: what is not given on the command line.
+        changed: fields with another (type, default).
+    """
+    changed = {"loss": (LossChoice, base.loss), "miner": (MinerChoice, base.miner), **(changed or {})}
+    hints = get_type_hints(Experiment) | {key: kind for key, (kind, _) in changed.items()}
+    defaults = {f.name: getattr(base, f.name) for f in fields(Experiment)}
+    defaults |= {key: default for key, (_, default) in changed.items()}
+    kept = [(key, hints[key], field(default=default)) for key, default in defaults.items() if default is not MISSING]
+    record = make_dataclass(name, kept, frozen=True)
+    record.__doc__ = Experiment.__doc__
+    return record
+
+
+def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
+    """Return the run that a settings record asks for, under its own loss or this one."""
+    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
+    if loss is not None:
+        values["loss"] = loss
+    return Experiment(**values)
+
+
+def ranks_registry() -> tyro.constructors.ConstructorRegistry:
+    """Return tyro's rules and one more: a tuple of integers is written 1,2,4,8, as history does."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def ranks(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type != tuple[int, ...]:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="K,K,...",
+            instance_from_str=lambda words: tuple(int(k) for k in words[0].split(",")),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(map(str, value))],
+        )
+
+    return registry

@@ -1,0 +1,46 @@
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+
+from pairlens.core.serial import from_plain, to_plain
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.learner import make_criterion, make_learner
+from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.losses import Loss
+
+each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+
+
+def test_every_loss_has_a_recipe_and_names_are_unique():
+    assert {type(recipe.experiment.loss) for recipe in RECIPES} == set(get_args(Loss))
+    assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
+
+
+@each_recipe
+def test_a_recipe_can_be_stored_and_its_criterion_learns(recipe):
+    experiment = replace(recipe.experiment, feature_dim=16, memory_size=recipe.experiment.batch_size)
+    assert from_plain(Experiment, to_plain(recipe.experiment)) == recipe.experiment
+    assert recipe.experiment.batch_size % recipe.experiment.per_class == 0
+    labels = torch.arange(6).repeat_interleave(2)
+    embeddings = torch.randn(12, 16, requires_grad=True)
+    make_criterion(experiment, 6)(embeddings, labels).backward()
+    assert embeddings.grad.isfinite().all()
+    assert embeddings.grad.abs().sum() > 0
+
+
+def test_proxy_anchor_has_the_settings_of_its_code(tiny):
+    experiment = find_recipe("proxy_anchor_cub").experiment
+    e = replace(experiment, backbone_type="resnet10t", image_size=32, weights="none", feature_dim=16)
+    learner = make_learner(e, classes=4)
+    rates = [group["lr"] for group in learner.optimizer.param_groups]
+    assert isinstance(learner.optimizer, torch.optim.AdamW)
+    assert rates == [1e-4, 1e-4, 1e-2]
+    assert [group["weight_decay"] for group in learner.optimizer.param_groups] == [1e-4, 1e-4, 0.0]
+    assert (e.warm_up, e.clip_value, e.freeze_bn) == (5, 10.0, "all")
+
+
+def test_an_unknown_recipe_names_those_there_are():
+    with pytest.raises(ValueError, match="no recipe 'x'; there are triplet_cgd_car"):
+        find_recipe("x")
