@@ -1,7 +1,7 @@
 """How fast is each loss, beside pytorch-metric-learning and beside the least that any pairwise loss must do?
 
     python benches/losses.py                       # everything: about 15 minutes on 2 cores
-    python benches/losses.py --only circle --sizes 128 512
+    python benches/losses.py --only circle         # again, into the same file
 
 All in one process; ours, the peer and the bare reference take turns, so that whatever else the machine does falls on all of
 them alike. Read the ratios; a time in milliseconds means nothing on another machine. The bare reference is
@@ -142,7 +142,7 @@ def cases() -> list[Case]:
             "sub-centre ArcFace",
             proxy,
             proxy_loss(losses.SubCenterArcFace()),
-            proxy_peer(pml.SubCenterArcFaceLoss),
+            proxy_peer(lambda c, d: pml.SubCenterArcFaceLoss(num_classes=c, embedding_size=d)),
         ),
         Case("SphereFace", proxy, proxy_loss(losses.SphereFace()), proxy_peer(pml.SphereFaceLoss)),
         Case(
@@ -310,6 +310,13 @@ def about() -> dict:
     }
 
 
+def read_results(file: Path) -> dict[str, dict]:
+    """Return the results of a file, the sizes as numbers again."""
+    number = lambda rows: {int(key) if key.isdigit() else key: value for key, value in rows.items()}  # noqa: E731
+    stored = json.loads(file.read_text())
+    return {f: {name: number(rows) for name, rows in stored[f].items()} for f in stored if f != "about"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", help="names, or parts of names")
@@ -318,14 +325,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     found: dict[str, dict] = {"pair": {}, "ranking": {}, "proxy": {}}
+    if options.only and options.out.is_file():
+        found = {family: rows for family, rows in read_results(options.out).items() if family in found}
     for case in cases():
         if options.only and not any(part in case.name for part in options.only):
             continue
         take = measure_proxies if case.family == "proxy" else measure_batch
         found[case.family][case.name] = take(case, options.sizes, options.repeats)
         print(case.name, json.dumps(found[case.family][case.name]), flush=True)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps({"about": about(), **found}, indent=1))
+        options.out.parent.mkdir(exist_ok=True)
+        options.out.write_text(json.dumps({"about": about(), **found}, indent=1))
     print("\n".join(["", batch_table(found["pair"] | found["ranking"]), "", proxy_table(found["proxy"]), ""]))
     print(summary(found["pair"] | found["ranking"]))
 

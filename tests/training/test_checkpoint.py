@@ -1,9 +1,11 @@
 import pytest
 import torch
 
-from pairlens.losses import SoftTriple
+from pairlens.losses import Circle, Margin, SoftTriple
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Objective, fit
+from pairlens.training.references import Memory
 from training.test_fit import Photos, learner
 
 OBJECTIVE = Objective(freeze_bn="none")
@@ -27,7 +29,7 @@ def test_going_on_equals_never_having_stopped(tmp_path):
     list(fit(resumed, Photos(), OBJECTIVE, 4))
     for name, tensor in state(straight).items():
         assert torch.equal(tensor, state(resumed)[name]), name
-    assert resumed.optimizer.param_groups[1]["lr"] == straight.optimizer.param_groups[1]["lr"]
+    assert resumed.optimizer.param_groups[-1]["lr"] == straight.optimizer.param_groups[-1]["lr"]
 
 
 def test_no_half_written_file_takes_the_name(tmp_path):
@@ -45,3 +47,35 @@ def test_a_missing_damaged_or_foreign_checkpoint_is_one_sentence(tmp_path):
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(ValueError, match="damaged"):
         load_checkpoint(learner(), tmp_path)
+
+
+def with_memory():
+    made = learner()
+    torch.manual_seed(0)
+    made.criterion = Criterion(Circle(), Memory(size=40, dim=8, warm_up=2))
+    return made
+
+
+def test_a_memory_resumed_in_the_middle_equals_no_interruption(tmp_path):
+    straight = with_memory()
+    list(fit(straight, Photos(), OBJECTIVE, 4))
+    stopped = with_memory()
+    list(fit(stopped, Photos(), OBJECTIVE, 1))
+    save_checkpoint(stopped, tmp_path)
+    resumed = with_memory()
+    load_checkpoint(resumed, tmp_path)
+    assert (resumed.criterion.references.seen, resumed.criterion.references.filled) == (3, 24)
+    list(fit(resumed, Photos(), OBJECTIVE, 4))
+    assert resumed.criterion.references.place == straight.criterion.references.place == 96 % 40
+    assert torch.equal(resumed.criterion.references.vectors, straight.criterion.references.vectors)
+    for name, tensor in straight.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("loss", [SoftTriple(centers=2), Margin()])
+def test_a_checkpoint_without_the_parameters_of_the_loss_cannot_be_gone_on_with(tmp_path, loss):
+    made = learner(loss)
+    made.criterion.state_dict = dict
+    save_checkpoint(made, tmp_path)
+    with pytest.raises(ValueError, match=r"another experiment.*(Missing key|Error\(s\) in loading)"):
+        load_checkpoint(learner(loss), tmp_path)

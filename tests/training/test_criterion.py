@@ -1,9 +1,11 @@
 import pytest
 import torch
+from pytorch_metric_learning import losses as pml
 
-from pairlens.losses import Circle, SoftTriple, Triplet
-from pairlens.training.criterion import Criterion
-from pairlens.training.references import Proxies
+from pairlens.losses import Angular, Circle, Margin, NPair, ProxyAnchor, SoftTriple, Triplet
+from pairlens.losses.miners import Hardest
+from pairlens.training.criterion import Criterion, Wrapped, wrap
+from pairlens.training.references import Memory, Proxies
 
 LABELS = torch.tensor([0, 0, 1, 1])
 
@@ -54,3 +56,52 @@ def test_an_embedding_that_is_not_finite_is_named():
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"takes .photo, dim. embeddings"):
         Criterion(Circle())(torch.randn(3, 8), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ((ProxyAnchor(),), r"ProxyAnchor cannot be compared with Batch; give it references=pl.Proxies"),
+        ((Angular(), Memory(8, 8)), r"Angular cannot be compared with Memory; give it references=pl.Batch\(\)"),
+        ((NPair(), Proxies(2, 8)), "NPair cannot be compared with Proxies"),
+        ((SoftTriple(centers=3), Proxies(2, 8)), "SoftTriple needs 3 centre"),
+        ((Circle(), Proxies(2, 8, centers=2)), "Circle needs 1 centre"),
+        ((Circle(), Proxies(2, 8), Hardest()), "a miner chooses among pairs of photos"),
+        ((NPair(), None, Hardest()), "a miner chooses among pairs of photos"),
+        ((Margin(),), "make the criterion with classes="),
+    ],
+)
+def test_what_does_not_fit_is_named_before_anything_is_learned(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Criterion(*settings)
+
+
+def test_a_label_without_a_boundary_is_named():
+    with pytest.raises(ValueError, match=r"labels run from 0 to 1, but Margin.* learns for 0 to 0"):
+        Criterion(Margin(), classes=1)(torch.randn(4, 8), LABELS)
+
+
+def test_boundaries_are_parameters_and_get_a_gradient():
+    criterion = Criterion(Margin(), classes=2)
+    assert [name for name, _ in criterion.named_parameters()] == ["learned"]
+    torch.manual_seed(3)
+    criterion(torch.randn(4, 8), LABELS).backward()
+    assert criterion.learned.grad.abs().sum() > 0
+
+
+def test_a_loss_of_pytorch_metric_learning_can_be_wrapped():
+    theirs = pml.ProxyAnchorLoss(2, 8)
+    criterion = Criterion(wrap(theirs))
+    embeddings = torch.randn(4, 8, requires_grad=True)
+    value = criterion(embeddings, LABELS)
+    value.backward()
+    assert torch.equal(value, theirs(embeddings, LABELS))
+    assert [p is theirs.proxies for p in criterion.parameters()] == [True]
+    assert theirs.proxies.grad.abs().sum() > 0
+    assert "wrapped.proxies" in criterion.state_dict()
+    assert wrap(theirs).name == "ProxyAnchorLoss"
+
+
+def test_a_wrapped_loss_that_is_not_there_says_how_to_go_on():
+    with pytest.raises(ValueError, match="not stored with its run"):
+        Criterion(Wrapped("lost"))(torch.randn(4, 8), LABELS)

@@ -68,7 +68,7 @@ def test_centres_learn_at_their_own_rate_and_rates_fall():
         if isinstance(record, Epoch):
             rates.append([group["lr"] for group in made.optimizer.param_groups])
     assert not torch.equal(before, made.criterion.references.vectors)
-    expected = [[1e-3, 1e-2], [1e-3, 1e-2], [1e-4, 1e-3], [1e-5, 1e-4], [1e-5, 1e-4]]
+    expected = [[1e-3, 1e-3, 1e-2]] * 2 + [[1e-4, 1e-4, 1e-3]] + [[1e-5, 1e-5, 1e-4]] * 2
     assert torch.allclose(torch.tensor(rates), torch.tensor(expected))
 
 

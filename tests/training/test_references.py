@@ -1,7 +1,9 @@
 import pytest
 import torch
+from cases import DIM, MEMORY
 
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.criterion import Criterion
+from pairlens.training.references import Batch, Memory, Proxies
 
 
 def test_the_batch_is_compared_with_itself():
@@ -31,3 +33,83 @@ def test_a_label_without_a_proxy_and_a_wrong_dimension_are_named():
         proxies(torch.eye(4)[:2], torch.tensor([0, 98]))
     with pytest.raises(ValueError, match="3 dimensions, the proxies 4"):
         proxies(torch.eye(3), torch.tensor([0, 1, 2]))
+
+
+def filled(size=6, dim=4, warm_up=0):
+    memory = Memory(size, dim, warm_up)
+    memory(torch.eye(4)[:4], torch.tensor([0, 1, 2, 3]))
+    return memory
+
+
+def test_a_memory_holds_the_last_embeddings_and_the_batch_before_it_is_compared():
+    memory = filled()
+    batch = torch.eye(4)[[1, 0, 3]]
+    similarity, pairs = memory(batch, torch.tensor([1, 0, 9]))
+    assert memory.filled == 6
+    # Four were written, then three: the first of the four is overwritten by the third of the new.
+    assert memory.labels.tolist() == [9, 1, 2, 3, 1, 0]
+    assert torch.equal(similarity, batch @ memory.vectors.T)
+    assert pairs.positive.int().tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    assert pairs.negative.int().tolist() == [[1, 0, 1, 1, 0, 1], [1, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1]]
+
+
+def test_a_photo_is_never_its_own_pair_but_an_earlier_copy_of_it_is():
+    memory = Memory(4, 2)
+    for _ in range(2):
+        _, pairs = memory(torch.eye(2), torch.tensor([0, 1]))
+    assert pairs.positive.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_only_anchors_have_a_gradient_and_the_next_batch_does_not_spoil_it():
+    memory = filled()
+    first = torch.eye(4)[:2].clone().requires_grad_()
+    similarity, _ = memory(first, torch.tensor([0, 1]))
+    expected = memory.vectors[: memory.filled].sum(dim=0)
+    memory(torch.eye(4)[2:], torch.tensor([7, 8]))
+    similarity.sum().backward()
+    assert torch.equal(first.grad, expected.expand(2, 4))
+
+
+def test_while_warming_up_the_batch_is_compared_with_itself_and_the_memory_fills():
+    memory = Memory(8, 4, warm_up=2)
+    shapes = [memory(torch.eye(4)[:3], torch.tensor([0, 0, 1]))[0].shape[1] for _ in range(3)]
+    assert shapes == [3, 3, 8]
+    assert memory.seen == 3
+
+
+def test_in_evaluation_nothing_is_written():
+    memory = filled().eval()
+    before = memory.vectors.clone()
+    memory(torch.eye(4)[:2], torch.tensor([0, 1]))
+    assert torch.equal(memory.vectors, before)
+    assert memory.filled == 4
+
+
+def test_the_whole_state_of_a_memory_is_in_its_state_dict():
+    memory, other = filled(), Memory(6, 4)
+    other.load_state_dict(memory.state_dict())
+    batch, labels = torch.eye(4)[:3], torch.tensor([3, 0, 1])
+    (one, pairs), (two, same) = memory(batch, labels), other(batch, labels)
+    assert torch.equal(one, two)
+    assert torch.equal(pairs.positive, same.positive)
+    assert (other.place, other.filled, other.seen) == (memory.place, memory.filled, memory.seen)
+
+
+def test_a_memory_that_is_too_small_or_of_another_dimension_is_named():
+    with pytest.raises(ValueError, match="batch of 3 does not fit into a memory of 2"):
+        Memory(2, 4)(torch.eye(4)[:3], torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match="3 dimensions, the memory 4"):
+        Memory(8, 4)(torch.eye(3), torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match="size 0"):
+        Memory(0, 4)
+
+
+@pytest.mark.parametrize("loss", MEMORY, ids=str)
+def test_with_a_memory_as_large_as_the_batch_a_loss_is_what_it_is_on_the_batch(loss):
+    """The value is the same; the gradient is that of one side of each pair, the other being remembered."""
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(12, DIM), torch.arange(12) % 4
+    on_batch, on_memory = (
+        Criterion(loss, references, classes=4)(embeddings, labels) for references in (Batch(), Memory(12, DIM))
+    )
+    assert torch.allclose(on_batch, on_memory, atol=1e-5)

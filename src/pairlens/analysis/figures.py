@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pairlens.analysis.weights import WeightCurve
@@ -25,4 +26,5 @@ def draw_weight_curve(curve: WeightCurve, title: str, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed ids the same curve gives the same file, so that a commit shows only what changed.
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    with rc_context({"svg.hashsalt": title}):
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

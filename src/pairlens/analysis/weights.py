@@ -2,13 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.losses.frame import Side, Weighed, over_anchors
 from pairlens.training.criterion import EmbeddingLoss, LearnedLoss
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A loss that carries its pair weights in closed form."""
+
+    def weigh(self, positive: Side, negative: Side) -> Weighed:
+        """Return the loss and the pair weights of each anchor."""
+        ...
+
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
@@ -65,16 +77,21 @@ def weight_curve(loss: Any) -> WeightCurve:
     s = torch.linspace(-0.999, 0.999, STEPS, dtype=similarity.dtype)
     columns = [int(mask[0].nonzero()[0]) for mask in (pairs.positive, pairs.negative)]
     positive, negative = ([_weight_at(measure, similarity, pairs, c, float(x)) for x in s] for c in columns)
-    return WeightCurve(s, -torch.tensor(positive), torch.tensor(negative))
+    return WeightCurve(s, -s.new_tensor(positive), s.new_tensor(negative))
 
 
 def similarity_measure(loss: Any) -> PairMeasure:
     """Return a loss as a function of (similarity, pairs); a learned one with the parameter it starts with.
 
+    A loss of embeddings that has pair weights (N-pair on inner products, SNR on minus its distance) is taken without
+    its penalty on the embeddings, and what it weighs stands for the similarity.
+
     Raises:
         ValueError: for a loss of the embeddings themselves, which has no pair weight.
     """
     if isinstance(loss, EmbeddingLoss):
+        if isinstance(loss, Weighing):
+            return partial(over_anchors, loss.weigh)
         raise ValueError(f"{type(loss).__name__} is a function of the embeddings, not of their similarities")
     if isinstance(loss, LearnedLoss):
         start = loss.initial(1)

@@ -57,7 +57,8 @@ class Angular:
         else:
             sums = _SumsOver.apply(similarity, pairs.negative, places.column, 4 * tan2)
             s_p, taken = similarity.gather(1, places.column), places.taken
-        taken = taken & pairs.complete[:, None]
+        # After a miner the anchor and its positive may have no negative in common: no triangle, no loss.
+        taken = taken & pairs.complete[:, None] & (sums > 0)
         f = torch.where(taken, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
         losses = torch.where(taken, log1p_exp(f), 0.0)
         return mean_over(losses.sum(dim=1) / taken.sum(dim=1).clamp(min=1), pairs.complete)

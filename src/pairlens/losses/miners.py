@@ -135,7 +135,7 @@ class DistanceWeighted:
         squared = (2 - 2 * similarity).clamp(self.cutoff**2, 3.999)
         log_q = (self.dim - 2) / 2 * squared.log() + (self.dim - 3) / 2 * torch.log1p(-squared / 4)
         # Farther than the limit is as good as never, and still better than no negative at all.
-        log_chance = ABSENT / 2 * (squared - self.limit**2).sign().clamp(min=0) - log_q
+        log_chance = ABSENT / 4 * (squared - self.limit**2).sign().clamp(min=0) - log_q
         share = Side(similarity, negative).logsumexp(log_chance)[1]
         wanted = positive.sum(dim=1, keepdim=True).to(share.dtype)
         # Systematic sampling: evenly spaced marks along the running sum, from a random start, need no sort.

@@ -1,0 +1,69 @@
+import pytest
+import torch
+from cases import BATCH, PROXIES
+
+from pairlens.analysis.figures import draw_weight_curve
+from pairlens.analysis.weights import pair_gradient, weight_curve
+from pairlens.core.pairs import Pairs
+from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
+from pairlens.training.criterion import EmbeddingLoss
+
+CURVES = [loss for loss in [*BATCH, *PROXIES] if not isinstance(loss, SNRContrastive)]
+
+
+def test_the_gradient_of_a_pair_is_its_weight():
+    similarity = torch.tensor([[1.0, 0.7, 0.6, -0.2]])
+    pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 0, 1, 1]))
+    assert pair_gradient(SimilarityContrastive(0.5), similarity, pairs).tolist() == [[-1.0, -1.0, 1.0, 0.0]]
+    assert similarity.grad is None
+
+
+@pytest.mark.parametrize("loss", CURVES, ids=str)
+def test_every_loss_of_similarities_has_a_curve(loss):
+    curve = weight_curve(loss)
+    assert len(curve.similarity) == len(curve.positive) == len(curve.negative)
+    assert torch.isfinite(curve.positive).all()
+    assert torch.isfinite(curve.negative).all()
+    assert curve.positive.abs().max() + curve.negative.abs().max() > 0
+
+
+def test_curves_are_those_of_the_formulas():
+    similarity = weight_curve(SimilarityContrastive(0.5))
+    assert torch.equal(similarity.positive, torch.ones_like(similarity.positive))
+    assert torch.equal(similarity.negative, (similarity.similarity > 0.5).to(similarity.negative.dtype))
+    hadsell = weight_curve(Contrastive(1.0))
+    d = (2 - 2 * hadsell.similarity).sqrt()
+    assert torch.allclose(hadsell.negative, ((1 - d).clamp(min=0) / d), atol=1e-9)
+
+
+def test_circle_leaves_a_good_positive_alone_and_triplet_a_far_negative():
+    circle = weight_curve(Circle())
+    assert circle.positive[0] > 10 * circle.positive[-1]
+    triplet = weight_curve(Triplet(0.1))
+    assert triplet.negative[0] == 0
+    assert triplet.negative[-2] > 0
+
+
+def test_supcon_pushes_the_nearest_positive_away_and_ntxent_does_not():
+    assert weight_curve(SupCon(0.1)).positive.min() < 0
+    assert weight_curve(NTXent(0.1)).positive.min() >= 0
+
+
+def test_npair_is_drawn_on_inner_products_and_what_is_no_function_of_similarities_is_named():
+    assert isinstance(NPair(), EmbeddingLoss)
+    assert torch.allclose(weight_curve(NPair()).negative, weight_curve(NTXent(1.0)).negative)
+    with pytest.raises(ValueError, match="function of the embeddings"):
+        weight_curve(Unrelated())
+
+
+class Unrelated:
+    def of_embeddings(self, embeddings, labels):
+        return embeddings.sum()
+
+
+def test_the_same_curve_gives_the_same_picture(tmp_path):
+    curve = weight_curve(Circle())
+    for name in ("one.svg", "two.svg"):
+        draw_weight_curve(curve, "circle", tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert b"<svg" in (tmp_path / "one.svg").read_bytes()
