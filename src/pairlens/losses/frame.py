@@ -13,7 +13,7 @@ and autograd differentiates the value. On a GPU the sides are whole as well, and
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -37,10 +37,12 @@ class Side:
     Attributes:
         similarity: (anchor, place) similarities; a place is a reference, or one of the few positives of its anchor.
         present: (anchor, place) boolean, True where the place holds a pair; the others must not matter.
+        anchors: which rows of the matrix these anchors are, for a loss with a parameter an anchor.
     """
 
     similarity: Tensor
     present: Tensor
+    anchors: slice = field(default_factory=lambda: slice(None))
 
     @property
     def count(self) -> Tensor:
@@ -201,12 +203,12 @@ def _weigh_block(
     weigh: Weigh, similarity: Tensor, pairs: Pairs, places: Places | None, block: slice, gradient: Tensor
 ) -> Tensor:
     """Write the gradient of some anchors and return their losses."""
-    negative = Side(similarity, pairs.negative[block])
+    negative = Side(similarity, pairs.negative[block], block)
     if places is None:
-        value, w_p, w_n = weigh(Side(similarity, pairs.positive[block]), negative)
+        value, w_p, w_n = weigh(Side(similarity, pairs.positive[block], block), negative)
         torch.sub(w_n, w_p, out=gradient)
     else:
         index, taken = places.column[block], places.taken[block]
-        value, w_p, w_n = weigh(Side(similarity.gather(1, index), taken), negative)
+        value, w_p, w_n = weigh(Side(similarity.gather(1, index), taken, block), negative)
         gradient.copy_(w_n).scatter_add_(1, index, -w_p)
     return value.squeeze(1)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -58,22 +59,26 @@ class Margin:
 
     def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities and the (anchor,) boundaries of their classes."""
-        similarity, beta = working_precision(similarity), learned[:, None].to(working_precision(similarity).dtype)
-        # The boundary rides along as one more reference, which is nobody's positive or negative.
-        wider = Pairs(*(torch.nn.functional.pad(mask, (0, 1)) for mask in (pairs.positive, pairs.negative)))
-        sums = each_anchor(self.weigh, torch.cat([similarity, beta], dim=1), wider)
-        far = similarity.detach() < 1 - (beta.detach() - self.alpha).clamp(min=0) ** 2 / 2
-        near = similarity.detach() > 1 - (beta.detach() + self.alpha) ** 2 / 2
-        active = ((pairs.positive & far) | (pairs.negative & near)) & pairs.complete[:, None]
-        count = active.sum().clamp(min=1)
+        similarity = working_precision(similarity)
+        beta = learned[:, None].to(similarity.dtype)
+        fixed = beta.detach()
+        sums = each_anchor(partial(self.weigh, fixed), similarity, pairs)
+        far, near = self._active(similarity.detach(), pairs, fixed)
+        # The sums are linear in β while the same pairs are active: its slope is all that they know of it.
+        sums = sums + (near - far) * (beta - fixed).squeeze(1)
+        count = (far + near).masked_fill(~pairs.complete, 0).sum().clamp(min=1)
         return sums.masked_fill(~pairs.complete, 0.0).sum() / count + self.nu * learned.mean()
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
-        """Return the sum over the pairs of each anchor and their weights; the last place of a negative is the boundary."""
-        beta = negative.similarity[:, -1:]
+    def _active(self, similarity: Tensor, pairs: Pairs, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each anchor how many positives are too far and how many negatives too near."""
+        far = similarity < 1 - (beta - self.alpha).clamp(min=0) ** 2 / 2
+        near = similarity > 1 - (beta + self.alpha) ** 2 / 2
+        return (pairs.positive & far).sum(dim=1), (pairs.negative & near).sum(dim=1)
+
+    def weigh(self, beta: Tensor, positive: Side, negative: Side) -> Weighed:
+        """Return the sum over the pairs of each anchor and their weights, given the (anchor, 1) boundaries of all."""
+        beta = beta[positive.anchors]
         d_p, d_n = distance(positive.similarity), distance(negative.similarity)
         far, near = positive.keep((self.alpha + d_p - beta).relu()), negative.keep((self.alpha - d_n + beta).relu())
-        active_p, active_n = far.sign(), near.sign()
-        by_beta = active_n.sum(dim=1, keepdim=True) - active_p.sum(dim=1, keepdim=True)
-        w_n = torch.cat([(active_n * reciprocal(d_n))[:, :-1], by_beta], dim=1)
-        return Weighed(far.sum(dim=1, keepdim=True) + near.sum(dim=1, keepdim=True), active_p * reciprocal(d_p), w_n)
+        value = far.sum(dim=1, keepdim=True) + near.sum(dim=1, keepdim=True)
+        return Weighed(value, far.sign() * reciprocal(d_p), near.sign() * reciprocal(d_n))

@@ -46,6 +46,6 @@ class SubCenterArcFace:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, class · centre) cosine similarities, class by class."""
-        nearest = similarity.unflatten(1, (-1, self.centers)).amax(dim=2)
+        nearest = similarity.unflatten(1, (-1, self.centers)).max(dim=2).values
         first = Pairs(pairs.positive[:, :: self.centers], pairs.negative[:, :: self.centers])
         return ArcFace(self.scale, self.margin)(nearest, first)
