@@ -1,6 +1,7 @@
 # make demo    set up, train two losses on the embedded data set, compare them, draw what they retrieve
 # make test    set up, then the whole test suite
 # make check   ruff, pyright, then make test: what CI runs
+# make docs    draw the weight curves and write the tables of docs/losses.md
 # make peers   a separate environment with the libraries we compare with
 # make clean   remove the environments
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test check peers clean
+.PHONY: demo test check docs peers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
@@ -22,6 +23,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(MAKE) test
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/draw.py
 
 peers: .venv-peers/.installed
 

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -12,7 +14,12 @@ from pairlens.data.catalog import write_catalog
 from pairlens.data.listing import Photo
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
-from pairlens.losses import Circle, SoftTriple, Triplet
+from pairlens.experiments.learner import make_criterion
+from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
+from pairlens.losses.miners import SemiHard
+from pairlens.options import command_name
+from pairlens.training.references import Batch, Memory, Proxies
 
 QUICK = (
     "--data_name bars --backbone_type resnet10t --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
@@ -205,3 +212,77 @@ def test_the_installed_command_starts():
     command = Path(sys.executable).parent / "pairlens"
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in cli.commands(Experiment()))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["triplet", "--references", "memory", "--memory_size", 40], Memory),
+        (["circle", "--references", "proxies"], Proxies),
+        (["proxyanchor"], Proxies),
+        (["multisimilarity"], Batch),
+        (["margin", "--miner", "distance_weighted"], Batch),
+        (["softtriple", "--centers", 2], Proxies),
+        (["npair"], Batch),
+    ],
+)
+def test_any_combination_that_makes_sense_trains(data_path, tmp_path, words, expected):
+    assert run("train", *words, "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 0
+    experiment = RunFolder(tmp_path / "r").experiment()
+    assert type(make_criterion(experiment, 4).references) is expected
+    assert (tmp_path / "r" / "statistics.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["angular", "--references", "memory"], "--references memory does not go with angular"),
+        (["proxyanchor", "--references", "batch"], "--references batch does not go with proxyanchor"),
+        (["npair", "--references", "proxies"], "--references proxies does not go with npair"),
+        (["triplet", "--references", "memory", "--memory_size", 4], "--memory_size 4 does not hold a batch of 12"),
+        (["circle", "--references", "proxies", "--miner", "hardest"], "a miner chooses among pairs of photos"),
+        (["npair", "--miner", "hardest"], "a miner chooses among pairs of photos"),
+        (["circle", "--recipe", "nothing"], "there is no recipe 'nothing'; there are triplet_cgd_car"),
+    ],
+)
+def test_any_combination_that_does_not_is_one_sentence(data_path, tmp_path, capsys, words, sentence):
+    assert run("train", *words, "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 2
+    error = capsys.readouterr().err
+    assert sentence in " ".join(error.split())
+    assert "Traceback" not in error
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_miner_takes_its_settings_and_a_wrong_one_is_named(data_path, tmp_path, capsys):
+    words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--num_epochs", 0]
+    assert run("train", "--miner", "semi_hard:margin=0.3", *words) == 0
+    assert RunFolder(tmp_path / "r").experiment().miner == SemiHard(0.3)
+    assert run("train", "--miner", "semihard", *words) == 2
+    assert "there is no miner semihard" in capsys.readouterr().err
+    assert run("train", "--miner", "semi_hard:width=1", *words) == 2
+    assert "unknown key 'width'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--recipe", "proxy_anchor_cub"], ["--recipe=proxy_anchor_cub"]])
+def test_a_recipe_decides_what_is_not_given(data_path, tmp_path, flag):
+    words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--alpha", 16]
+    assert run("train", *flag, *words) == 0
+    experiment = RunFolder(tmp_path / "r").experiment()
+    recipe = find_recipe("proxy_anchor_cub").experiment
+    assert experiment.loss == ProxyAnchor(alpha=16)
+    assert (experiment.optimizer, experiment.clip_value, experiment.warm_up) == ("adamw", 10.0, 5)
+    assert experiment.proxy_learning_rate == recipe.proxy_learning_rate
+    assert (experiment.batch_size, experiment.data_name) == (12, "bars")
+
+
+def test_losses_and_recipes_are_printed_in_full(capsys):
+    assert run("losses") == 0
+    text = "".join(capsys.readouterr().out.split())
+    assert all(command_name(kind) in text for kind in get_args(Loss))
+    assert run("recipes") == 0
+    text = capsys.readouterr().out
+    assert all(f"{recipe.name}\n  from: {recipe.source}" in text for recipe in RECIPES)
+    assert run("recipes", "margin_cub") == 0
+    text = capsys.readouterr().out
+    assert "miner=DistanceWeighted(dim=512, cutoff=0.5, limit=1.4)" in text
+    assert all(f"{f.name}=" in text for f in fields(Experiment))

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from pairlens.analysis.catalogue import CATALOGUE
+from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe
@@ -157,15 +157,7 @@ def _caption(reports: Sequence[tuple[str, Report]]) -> str:
 def losses_table() -> Table:
     """Return one table of all losses, a row each."""
     table = Table(title="s cosine, d distance of unit vectors; costs beside B² D of the similarities", show_lines=True)
-    for name in (
-        "loss",
-        "formula for one anchor",
-        "parameters",
-        "where it pushes",
-        "cost",
-        "when to use it",
-        "references",
-    ):
+    for name in COLUMNS:
         table.add_column(name, overflow="fold")
     for e in CATALOGUE:
         table.add_row(e.name.lower(), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references)

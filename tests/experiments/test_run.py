@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pytorch_metric_learning import losses as pml
 from safetensors.torch import save_file
 
+import pairlens as pl
 from conftest import write_bars
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings
@@ -246,3 +248,34 @@ def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
     with pytest.raises(ValueError, match="needs bounding boxes, which sop"):
         run(replace(tiny, data_name="sop", crop_type="cropped", data_path=tmp_path), tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_wrapped_loss_runs_is_evaluated_and_goes_on_in_python(tiny, tmp_path):
+    make = lambda: pl.wrap(pml.CircleLoss(0.4, 80))  # noqa: E731
+    whole = run(replace(tiny, loss=make()), tmp_path / "whole")
+    ours = run(tiny, tmp_path / "ours")
+    assert whole.outcome.rows[1].train_loss == pytest.approx(ours.outcome.rows[1].train_loss, rel=1e-3)
+    assert evaluate_run(whole.folder) == whole.report
+    place = RunFolder(tmp_path / "stopped")
+    events = running.train(replace(tiny, loss=make()), place)
+    for event in events:
+        if isinstance(event, EpochRow) and event.epoch == 1:
+            break
+    events.close()
+    with pytest.raises(ValueError, match="not stored with its run"):
+        list(running.resume(place))
+    assert pl.resume_run(place.path, loss=make()).report == whole.report
+
+
+def test_a_run_on_a_memory_goes_on_as_if_it_had_not_stopped(tiny, tmp_path):
+    experiment = replace(tiny, references="memory", memory_size=40, memory_warm_up=1, warm_up=1, clip_value=1.0)
+    whole = run(experiment, tmp_path / "whole")
+    place = RunFolder(tmp_path / "stopped")
+    events = running.train(experiment, place)
+    for event in events:
+        if isinstance(event, EpochRow) and event.epoch == 1:
+            break
+    events.close()
+    assert pl.resume_run(place.path).report == whole.report
+    kept, expected = Embedder.load(place.path).state_dict(), whole.model().state_dict()
+    assert all(torch.equal(kept[name], expected[name]) for name in expected)

@@ -42,6 +42,21 @@ class Entry:
         """What photos can be compared with."""
         return ", ".join(possible_sources(self.loss))
 
+    @property
+    def figure(self) -> str:
+        """The file name of its weight curve."""
+        return f"{self.name.lower()}.svg"
+
+    def markdown(self, figures: str) -> str:
+        """Return its row of the table of docs/losses.md; `figures` is the folder of the weight curves."""
+        cells = [f"`{self.name}`", self.formula, self.parameters, self.pushes, self.cost, self.use, self.references]
+        picture = f"![weights of {self.name}]({figures}/{self.figure})"
+        return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells] + [picture]) + " |"
+
+
+COLUMNS = ("loss", "formula for one anchor", "parameters", "where it pushes", "cost", "when to use it", "references")
+HEADER = f"| {' | '.join(COLUMNS)} | pair weights |\n|{'---|' * (len(COLUMNS) + 1)}"
+
 
 def _value(default: Any) -> str:
     return f"{default:.4g}" if isinstance(default, float) else str(default)

@@ -139,8 +139,10 @@ def runs_eagerly(similarity: Tensor) -> bool:
 
 
 def blocks(similarity: Tensor) -> list[slice]:
-    """Return the rows in blocks that stay in a CPU's cache; on a GPU all rows in one."""
-    rows = max(1, len(similarity) if similarity.is_cuda else BLOCK // max(1, similarity.shape[1]))
+    """Return the rows in blocks that stay in a CPU's cache; on a GPU, and while being traced, all rows in one."""
+    if not runs_eagerly(similarity):
+        return [slice(None)]
+    rows = max(1, BLOCK // max(1, similarity.shape[1]))
     return [slice(start, start + rows) for start in range(0, len(similarity), rows)]
 
 

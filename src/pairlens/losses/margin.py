@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import Side, Source, Weighed, each_anchor
+from pairlens.losses.frame import Side, Source, Weighed, blocks, each_anchor
 from pairlens.losses.masked import require
 from pairlens.losses.triplet import distance, reciprocal
 
@@ -71,9 +71,12 @@ class Margin:
 
     def _active(self, similarity: Tensor, pairs: Pairs, beta: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each anchor how many positives are too far and how many negatives too near."""
-        far = similarity < 1 - (beta - self.alpha).clamp(min=0) ** 2 / 2
-        near = similarity > 1 - (beta + self.alpha) ** 2 / 2
-        return (pairs.positive & far).sum(dim=1), (pairs.negative & near).sum(dim=1)
+        least, most = 1 - (beta - self.alpha).clamp(min=0) ** 2 / 2, 1 - (beta + self.alpha) ** 2 / 2
+        far, near = [], []
+        for rows in blocks(similarity):
+            far.append((pairs.positive[rows] & (similarity[rows] < least[rows])).sum(dim=1))
+            near.append((pairs.negative[rows] & (similarity[rows] > most[rows])).sum(dim=1))
+        return torch.cat(far), torch.cat(near)
 
     def weigh(self, beta: Tensor, positive: Side, negative: Side) -> Weighed:
         """Return the sum over the pairs of each anchor and their weights, given the (anchor, 1) boundaries of all."""
