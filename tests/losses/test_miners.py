@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses import miners
+from pairlens.losses import Contrastive, miners
 from pairlens.losses.miners import (
     AngularPairs,
     DistanceWeighted,
@@ -156,7 +156,7 @@ def test_any_miner_goes_with_any_loss_of_pairs(miner):
 
 def test_a_mined_pair_list_changes_what_is_learned():
     labels, embeddings = torch.arange(24) % 6, torch.randn(24, 16)
-    loss = BATCH[0]
+    loss = Contrastive()
     assert Criterion(loss, miner=Hardest())(embeddings, labels) < Criterion(loss)(embeddings, labels)
 
 
