@@ -1,5 +1,6 @@
 """The commands from the argument list down."""
 
+import csv
 import subprocess
 import sys
 from dataclasses import fields
@@ -286,3 +287,33 @@ def test_losses_and_recipes_are_printed_in_full(capsys):
     text = capsys.readouterr().out
     assert "miner=DistanceWeighted(dim=512, cutoff=0.5, limit=1.4)" in text
     assert all(f"{f.name}=" in text for f in fields(Experiment))
+
+
+def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys):
+    assert run("explain", "circle:margin=0.25,gamma=32", "--compare", "triplet", "--out", tmp_path / "e") == 0
+    assert {file.name for file in (tmp_path / "e").iterdir()} == {
+        "explain.svg",
+        "explain.png",
+        "plane.csv",
+        "paths.csv",
+        "weights.csv",
+    }
+    with (tmp_path / "e" / "plane.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["loss_name"] for row in rows} == {"Circle", "Triplet"}
+    assert len(rows) == 2 * 41 * 41
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "explain draws losses; name one"),
+        (["cirle"], "there is no loss cirle; there are contrastive"),
+        (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
+        (["circle", "--per_class", 1], "at least 2 --classes and 2 --per_class"),
+    ],
+)
+def test_what_explain_cannot_draw_is_one_sentence(tmp_path, capsys, words, sentence):
+    assert run("explain", *words, "--out", tmp_path / "e") == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import tyro
 
+from pairlens.analysis.explain import explain as explain_loss
+from pairlens.analysis.explain import write_explanations
+from pairlens.analysis.weights import Scene
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -22,7 +25,7 @@ from pairlens.experiments.sources import open_catalog
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
-from pairlens.options import as_experiment, ranks_registry, settings_record
+from pairlens.options import as_experiment, loss_from_text, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
 from pairlens.showing import Display, losses_table, open_console, recipe_text, report_table
@@ -222,6 +225,36 @@ def losses() -> None:
     open_console().print(losses_table())
 
 
+def explain(
+    losses: tyro.conf.Positional[tuple[str, ...]] = (),
+    compare: tuple[str, ...] = (),
+    out: Path = Path("explain"),
+    classes: int = 8,
+    per_class: int = 4,
+    positives: float = 0.6,
+) -> None:
+    """Draw what a loss does, without any data: its similarity plane, where it leads, and how hard it pulls at a pair.
+
+    Args:
+        losses: one or more, such as circle or circle:margin=0.25,gamma=32.
+        compare: more losses, on the same sheet.
+        out: folder of the sheet (explain.svg, explain.png) and of its numbers (plane.csv, paths.csv, weights.csv).
+        classes: of the batch in which the weight of a pair is looked at.
+        per_class: photos a class in it.
+        positives: similarity of the other positive pairs in it.
+    """
+    asked = [loss_from_text(text) for text in (*losses, *compare)]
+    if not asked:
+        raise ValueError("explain draws losses; name one, such as pairlens explain circle --compare triplet")
+    if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
+        raise ValueError("a batch has at least 2 --classes and 2 --per_class, and --positives is a similarity, -1 to 1")
+    scene = Scene(classes, per_class, positives)
+    explained = [explain_loss(loss, scene) for loss in asked]
+    out.mkdir(parents=True, exist_ok=True)
+    for file in write_explanations(explained, out):
+        say(str(file))
+
+
 def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
     """Print the settings of the papers in full.
 
@@ -240,6 +273,7 @@ def commands(base: Experiment) -> dict[str, Callable[..., None]]:
         "evaluate": evaluate,
         "query": query,
         "losses": losses,
+        "explain": explain,
         "recipes": recipes,
         "profile": profile,
         "demo": demo,

@@ -66,14 +66,29 @@ def miner_from_text(text: str) -> Miner | None:
     >>> miner_from_text("semi_hard:margin=0.1")
     SemiHard(margin=0.1)
     """
+    return None if text == NONE else _record_from_text(text, {miner_name(k): k for k in get_args(Miner)}, "miner")
+
+
+def loss_from_text(text: str) -> Loss:
+    """Return the loss written as its name, with or without underscores, and settings after a colon.
+
+    Raises:
+        ValueError: naming the losses there are, or the setting that does not fit.
+
+    >>> loss_from_text("multi_similarity:beta=50").beta
+    50.0
+    """
+    name, colon, settings = text.partition(":")
+    plain = name.replace("_", "").replace("-", "").lower()
+    return _record_from_text(plain + colon + settings, {command_name(k): k for k in get_args(Loss)}, "loss")
+
+
+def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:
     name, _, settings = text.partition(":")
-    kinds: dict[str, type[Miner]] = {miner_name(kind): kind for kind in get_args(Miner)}
-    if name == NONE:
-        return None
     if name not in kinds:
-        raise ValueError(f"there is no miner {name}; give {NONE}, {', '.join(kinds)}")
+        raise ValueError(f"there is no {what} {name}; there are {', '.join(kinds)}")
     words = [word.partition("=") for word in settings.split(",") if word]
-    return from_plain(kinds[name], {key: _number(value) for key, _, value in words}, f"--miner {name}")
+    return from_plain(kinds[name], {key: _number(value) for key, _, value in words}, f"the {what} {name}")
 
 
 def _number(text: str) -> Any:

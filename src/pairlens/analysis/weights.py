@@ -24,9 +24,38 @@ class Weighing(Protocol):
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
-CLASSES, PER_CLASS = 8, 4
-OTHER_POSITIVES, OTHER_NEGATIVES = 0.6, 0.2
 STEPS = 161
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The batch in which the weight of a pair is looked at.
+
+    Attributes:
+        classes: how many classes (and proxies) there are.
+        per_class: photos of each, for a loss of a batch.
+        positives: similarity of the other positive pairs.
+        negatives: similarity of the other negative pairs.
+    """
+
+    classes: int = 8
+    per_class: int = 4
+    positives: float = 0.6
+    negatives: float = 0.2
+
+    def similarity(self, loss: Any) -> tuple[Tensor, Pairs]:
+        """Return the similarities and the pairs that a loss sees: of a batch, or of photos with proxies."""
+        labels = torch.arange(self.classes)
+        if "batch" in getattr(loss, "references", ("batch",)):
+            pairs = Pairs.within(labels.repeat_interleave(self.per_class))
+        else:
+            pairs = Pairs.between(labels, labels.repeat_interleave(getattr(loss, "centers", 1)))
+        similarity = torch.full(pairs.positive.shape, self.negatives, dtype=torch.float64)
+        similarity[pairs.positive] = self.positives
+        return similarity.masked_fill(~pairs.positive & ~pairs.negative, 1.0), pairs
+
+
+USUAL = Scene()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +92,17 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
     return gradient
 
 
-def weight_curve(loss: Any) -> WeightCurve:
-    """Return the weight curve of a loss in a batch of 8 classes of 4, or against one proxy a class.
+def weight_curve(loss: Any, scene: Scene = USUAL) -> WeightCurve:
+    """Return the weight curve of a loss in a batch, by default 8 classes of 4, or against one proxy a class.
 
-    The other positives have similarity 0.6, the other negatives 0.2. Of a batch the pair is looked at from both its
-    photos, and the weight is multiplied by the number of anchors over two, so that it is the weight for one anchor.
+    Of a batch the pair is looked at from both its photos, and the weight is multiplied by the number of anchors over
+    two, so that it is the weight for one anchor.
 
     Raises:
         ValueError: for a loss that is not a function of similarities.
     """
     measure = similarity_measure(loss)
-    similarity, pairs = _scene(loss)
+    similarity, pairs = scene.similarity(loss)
     s = torch.linspace(-0.999, 0.999, STEPS, dtype=similarity.dtype)
     columns = [int(mask[0].nonzero()[0]) for mask in (pairs.positive, pairs.negative)]
     positive, negative = ([_weight_at(measure, similarity, pairs, c, float(x)) for x in s] for c in columns)
@@ -97,18 +126,6 @@ def similarity_measure(loss: Any) -> PairMeasure:
         start = loss.initial(1)
         return lambda similarity, pairs: loss(similarity, pairs, start.to(similarity).expand(len(similarity)))
     return loss
-
-
-def _scene(loss: Any) -> tuple[Tensor, Pairs]:
-    if "batch" in getattr(loss, "references", ("batch",)):
-        labels = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
-        pairs = Pairs.within(labels)
-    else:
-        labels, centers = torch.arange(CLASSES), getattr(loss, "centers", 1)
-        pairs = Pairs.between(labels, labels.repeat_interleave(centers))
-    similarity = torch.full(pairs.positive.shape, OTHER_NEGATIVES, dtype=torch.float64)
-    similarity[pairs.positive] = OTHER_POSITIVES
-    return similarity.masked_fill(~pairs.positive & ~pairs.negative, 1.0), pairs
 
 
 def _weight_at(measure: PairMeasure, similarity: Tensor, pairs: Pairs, column: int, s: float) -> float:
