@@ -317,3 +317,13 @@ def test_what_explain_cannot_draw_is_one_sentence(tmp_path, capsys, words, sente
     assert run("explain", *words, "--out", tmp_path / "e") == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
+    assert run("audit", "circle", "--against", "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)") == 0
+    text = capsys.readouterr().out
+    assert "circle loss as its paper defines it" in text
+    assert run("audit", "naive.circles:pooled_of_cosines", "--against", "circle") == 2
+    assert "cannot be found" in capsys.readouterr().err
+    assert run("audit", "triplet:margin=0.2", "--against", "circle") == 1
+    assert "against the reference" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import tyro
 
+from pairlens.analysis.audit import audit as audit_loss
 from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
 from pairlens.analysis.weights import Scene
@@ -25,12 +26,12 @@ from pairlens.experiments.sources import open_catalog
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
-from pairlens.options import as_experiment, loss_from_text, ranks_registry, settings_record
+from pairlens.options import any_loss_from_text, as_experiment, loss_from_text, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
-from pairlens.showing import Display, losses_table, open_console, recipe_text, report_table
+from pairlens.showing import Display, audit_table, losses_table, open_console, recipe_text, report_table
 
-WRONG_INPUT, INTERRUPTED = 2, 130
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def prepare(options: Preparation) -> None:
@@ -255,6 +256,21 @@ def explain(
         say(str(file))
 
 
+def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
+    """Try whether a loss is what it claims to be; ends with status 1 if a check fails.
+
+    Args:
+        loss: one of ours, such as circle:gamma=64, or module:callable of (embeddings, labels), such as
+            "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)". One with proxies has 16 classes, 128 dimensions.
+        against: a reference of either kind, whose value and gradient it is compared with.
+    """
+    reference = None if against is None else any_loss_from_text(against)
+    found = audit_loss(any_loss_from_text(loss), loss, reference)
+    open_console().print(audit_table(found))
+    if found.failed:
+        sys.exit(FAILED)
+
+
 def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
     """Print the settings of the papers in full.
 
@@ -274,6 +290,7 @@ def commands(base: Experiment) -> dict[str, Callable[..., None]]:
         "query": query,
         "losses": losses,
         "explain": explain,
+        "audit": audit,
         "recipes": recipes,
         "profile": profile,
         "demo": demo,

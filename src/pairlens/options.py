@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
+from pairlens.analysis.strangers import find_stranger
 from pairlens.core.serial import from_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Loss
@@ -81,6 +82,17 @@ def loss_from_text(text: str) -> Loss:
     name, colon, settings = text.partition(":")
     plain = name.replace("_", "").replace("-", "").lower()
     return _record_from_text(plain + colon + settings, {command_name(k): k for k in get_args(Loss)}, "loss")
+
+
+def any_loss_from_text(text: str) -> Any:
+    """Return a loss of ours by its name, or anybody's function of (embeddings, labels) as module:callable.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    plain = text.partition(":")[0].replace("_", "").replace("-", "").lower()
+    ours = plain in {command_name(kind) for kind in get_args(Loss)}
+    return loss_from_text(text) if ours or ":" not in text else find_stranger(text)
 
 
 def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:

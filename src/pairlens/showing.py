@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from pairlens.analysis.audit import Audit
 from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
@@ -152,6 +153,17 @@ def _caption(reports: Sequence[tuple[str, Report]]) -> str:
         f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos{left_out}. "
         f"95 % interval of {first} over classes: {intervals}"
     )
+
+
+def audit_table(found: Audit) -> Table:
+    """Return what an audit found, a line a check."""
+    table = Table(title=escape(found.name), title_justify="left")
+    for name in ("check", "verdict", "evidence"):
+        table.add_column(name, overflow="fold")
+    colors = {"pass": "green", "note": "yellow", "fail": "bold red"}
+    for f in found.findings:
+        table.add_row(f.check, f"[{colors[f.verdict]}]{f.verdict}[/]", escape(f.evidence))
+    return table
 
 
 def losses_table() -> Table:
