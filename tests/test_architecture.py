@@ -19,8 +19,9 @@ LAYERS = {
     "showing": 5,
     "demo": 6,
     "options": 6,
-    "cli": 7,
-    "history": 8,
+    "looking": 7,
+    "cli": 8,
+    "history": 9,
 }
 ROOT_INIT = SOURCE / "__init__.py"
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -327,3 +327,16 @@ def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
     assert "cannot be found" in capsys.readouterr().err
     assert run("audit", "triplet:margin=0.2", "--against", "circle") == 1
     assert "against the reference" in capsys.readouterr().out
+
+
+def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_path, capsys):
+    assert run("inspect", trained, "--data_path", data_path, "--device", "cpu", "--out", tmp_path / "i") == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("seen classes", "unseen classes", "effective_rank", "hub_skewness"))
+    assert {file.name for file in (tmp_path / "i").iterdir()} == {
+        "inspection.csv",
+        "similarities.csv",
+        "similarities.svg",
+    }
+    assert run("inspect", tmp_path) == 2
+    assert "is not the folder of a run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The commands: `pairlens prepare | train | evaluate | query | losses | recipes | profile | demo`, derived by tyro."""
+"""The commands, derived by tyro: here `pairlens prepare | train | evaluate | query | profile | demo`."""
 
 import os
 import sys
@@ -8,10 +8,6 @@ from typing import Any, Literal
 
 import tyro
 
-from pairlens.analysis.audit import audit as audit_loss
-from pairlens.analysis.explain import explain as explain_loss
-from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.weights import Scene
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -19,19 +15,20 @@ from pairlens.demo import show_demo
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.learner import architecture
-from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.experiments.recipes import find_recipe
 from pairlens.experiments.run import evaluate_run, resume, split
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.sources import open_catalog
+from pairlens.looking import audit, explain, inspect, losses, recipes
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
-from pairlens.options import any_loss_from_text, as_experiment, loss_from_text, ranks_registry, settings_record
+from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
-from pairlens.showing import Display, audit_table, losses_table, open_console, recipe_text, report_table
+from pairlens.showing import Display, open_console, report_table, say
 
-FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+WRONG_INPUT, INTERRUPTED = 2, 130
 
 
 def prepare(options: Preparation) -> None:
@@ -221,66 +218,6 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
     show_demo(out, seed, open_console())
 
 
-def losses() -> None:
-    """Print every loss: its formula, parameters, where it pushes, its cost and when to use it."""
-    open_console().print(losses_table())
-
-
-def explain(
-    losses: tyro.conf.Positional[tuple[str, ...]] = (),
-    compare: tuple[str, ...] = (),
-    out: Path = Path("explain"),
-    classes: int = 8,
-    per_class: int = 4,
-    positives: float = 0.6,
-) -> None:
-    """Draw what a loss does, without any data: its similarity plane, where it leads, and how hard it pulls at a pair.
-
-    Args:
-        losses: one or more, such as circle or circle:margin=0.25,gamma=32.
-        compare: more losses, on the same sheet.
-        out: folder of the sheet (explain.svg, explain.png) and of its numbers (plane.csv, paths.csv, weights.csv).
-        classes: of the batch in which the weight of a pair is looked at.
-        per_class: photos a class in it.
-        positives: similarity of the other positive pairs in it.
-    """
-    asked = [loss_from_text(text) for text in (*losses, *compare)]
-    if not asked:
-        raise ValueError("explain draws losses; name one, such as pairlens explain circle --compare triplet")
-    if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
-        raise ValueError("a batch has at least 2 --classes and 2 --per_class, and --positives is a similarity, -1 to 1")
-    scene = Scene(classes, per_class, positives)
-    explained = [explain_loss(loss, scene) for loss in asked]
-    out.mkdir(parents=True, exist_ok=True)
-    for file in write_explanations(explained, out):
-        say(str(file))
-
-
-def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
-    """Try whether a loss is what it claims to be; ends with status 1 if a check fails.
-
-    Args:
-        loss: one of ours, such as circle:gamma=64, or module:callable of (embeddings, labels), such as
-            "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)". One with proxies has 16 classes, 128 dimensions.
-        against: a reference of either kind, whose value and gradient it is compared with.
-    """
-    reference = None if against is None else any_loss_from_text(against)
-    found = audit_loss(any_loss_from_text(loss), loss, reference)
-    open_console().print(audit_table(found))
-    if found.failed:
-        sys.exit(FAILED)
-
-
-def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
-    """Print the settings of the papers in full.
-
-    Args:
-        name: one of them; by default all.
-    """
-    for recipe in RECIPES if name is None else (find_recipe(name),):
-        say(recipe_text(recipe))
-
-
 def commands(base: Experiment) -> dict[str, Callable[..., None]]:
     """Return every command by its name, `train` with the defaults of an experiment."""
     return {
@@ -291,6 +228,7 @@ def commands(base: Experiment) -> dict[str, Callable[..., None]]:
         "losses": losses,
         "explain": explain,
         "audit": audit,
+        "inspect": inspect,
         "recipes": recipes,
         "profile": profile,
         "demo": demo,
@@ -338,8 +276,3 @@ def _sentence(error: Exception) -> str:
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
     return " ".join(text.split())
-
-
-def say(line: str) -> None:
-    """Print one line at once, also into a pipe."""
-    print(line, flush=True)  # noqa: T201

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
+from pairlens.analysis.inspect import Inspection
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe
@@ -166,6 +167,18 @@ def audit_table(found: Audit) -> Table:
     return table
 
 
+def inspection_table(found: Inspection, title: str) -> Table:
+    """Return the shape of seen and unseen classes, a row a metric."""
+    table = Table(
+        title=title, title_justify="left", caption="docs/protocol.md says what each is", caption_justify="left"
+    )
+    for name in ("metric", "seen classes", "unseen classes"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for name, *values in found.rows():
+        table.add_row(name, *("-" if v is None else str(v) if isinstance(v, int) else f"{v:.4g}" for v in values))
+    return table
+
+
 def losses_table() -> Table:
     """Return one table of all losses, a row each."""
     table = Table(title="s cosine, d distance of unit vectors; costs beside B² D of the similarities", show_lines=True)
@@ -182,3 +195,8 @@ def recipe_text(recipe: Recipe) -> str:
     settings = [f"{f.name}={getattr(experiment, f.name)}" for f in fields(experiment)]
     body = textwrap.fill("  ".join(settings), 116, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
     return f"{recipe.name}\n  from: {recipe.source}\n  differs: {recipe.differs}\n{body}\n"
+
+
+def say(line: str) -> None:
+    """Print one line at once, also into a pipe."""
+    print(line, flush=True)  # noqa: T201

@@ -1,0 +1,104 @@
+"""The commands that look at losses and models: `pairlens losses | recipes | explain | audit | inspect`."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from pairlens.analysis.audit import audit as audit_loss
+from pairlens.analysis.explain import explain as explain_loss
+from pairlens.analysis.explain import write_explanations
+from pairlens.analysis.figures import draw_similarities
+from pairlens.analysis.inspect import inspect_run, write_inspection
+from pairlens.analysis.weights import Scene
+from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.options import any_loss_from_text, loss_from_text
+from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
+
+FAILED = 1
+
+
+def losses() -> None:
+    """Print every loss: its formula, parameters, where it pushes, its cost and when to use it."""
+    open_console().print(losses_table())
+
+
+def explain(
+    losses: tyro.conf.Positional[tuple[str, ...]] = (),
+    compare: tuple[str, ...] = (),
+    out: Path = Path("explain"),
+    classes: int = 8,
+    per_class: int = 4,
+    positives: float = 0.6,
+) -> None:
+    """Draw what a loss does, without any data: its similarity plane, where it leads, and how hard it pulls at a pair.
+
+    Args:
+        losses: one or more, such as circle or circle:margin=0.25,gamma=32.
+        compare: more losses, on the same sheet.
+        out: folder of the sheet (explain.svg, explain.png) and of its numbers (plane.csv, paths.csv, weights.csv).
+        classes: of the batch in which the weight of a pair is looked at.
+        per_class: photos a class in it.
+        positives: similarity of the other positive pairs in it.
+    """
+    asked = [loss_from_text(text) for text in (*losses, *compare)]
+    if not asked:
+        raise ValueError("explain draws losses; name one, such as pairlens explain circle --compare triplet")
+    if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
+        raise ValueError("a batch has at least 2 --classes and 2 --per_class, and --positives is a similarity, -1 to 1")
+    scene = Scene(classes, per_class, positives)
+    explained = [explain_loss(loss, scene) for loss in asked]
+    out.mkdir(parents=True, exist_ok=True)
+    for file in write_explanations(explained, out):
+        say(str(file))
+
+
+def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
+    """Try whether a loss is what it claims to be; ends with status 1 if a check fails.
+
+    Args:
+        loss: one of ours, such as circle:gamma=64, or module:callable of (embeddings, labels), such as
+            "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)". One with proxies has 16 classes, 128 dimensions.
+        against: a reference of either kind, whose value and gradient it is compared with.
+    """
+    reference = None if against is None else any_loss_from_text(against)
+    found = audit_loss(any_loss_from_text(loss), loss, reference)
+    open_console().print(audit_table(found))
+    if found.failed:
+        sys.exit(FAILED)
+
+
+def inspect(
+    run: tyro.conf.Positional[Path],
+    out: Path | None = None,
+    data_path: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Show the shape of a trained model's embeddings: classes it was trained on beside classes it has never seen.
+
+    Args:
+        run: the folder of a run.
+        out: where to write the tables and the histograms; by default the folder `inspection` of the run.
+        data_path: folder of the prepared data sets, if they have moved since.
+        device: where to embed; auto takes a GPU if there is one.
+    """
+    with Display(open_console(), 0) as display:
+        found = inspect_run(run, data_path, device, display.watch)
+    open_console().print(inspection_table(found, str(run)))
+    folder = out or run / "inspection"
+    files = write_inspection(found, folder)
+    picture = folder / "similarities.svg"
+    draw_similarities(found.similarities, picture)
+    for file in (*files, picture):
+        say(str(file))
+
+
+def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
+    """Print the settings of the papers in full.
+
+    Args:
+        name: one of them; by default all.
+    """
+    for recipe in RECIPES if name is None else (find_recipe(name),):
+        say(recipe_text(recipe))

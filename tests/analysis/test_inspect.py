@@ -1,0 +1,51 @@
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from holding import unit_points
+
+from pairlens.analysis.inspect import inspect_run, shape_of, some_classes, write_inspection
+from pairlens.data.catalog import Catalog
+from pairlens.evaluation.embed import Embeddings
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import run
+from pairlens.losses import Circle, NPair, ProxyAnchor
+
+
+def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
+    finished = run(replace(tiny, num_epochs=1), tmp_path / "run")
+    found = inspect_run(finished.folder)
+    assert (found.seen.photos, found.seen.classes) == (24, 4)
+    assert (found.unseen.photos, found.unseen.classes) == (24, 4)
+    row = finished.outcome.rows[-1]
+    assert (found.unseen.mean_s_p, found.unseen.mean_s_n) == pytest.approx((row.mean_s_p, row.mean_s_n), abs=1e-5)
+    gallery = Embeddings.load(RunFolder(finished.folder).gallery)
+    expected = vars(shape_of(gallery.vectors, gallery.labels, Circle()))
+    assert vars(found.unseen) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    files = write_inspection(found, tmp_path / "out")
+    with files[0].open() as file:
+        rows = {r["metric"]: r for r in csv.DictReader(file)}
+    assert float(rows["rho"]["seen"]) == found.seen.rho
+    with files[1].open() as file:
+        shares = [float(r["share"]) for r in csv.DictReader(file)]
+    assert sum(shares) == pytest.approx(4, abs=1e-4)
+
+
+def test_weights_are_shown_where_a_loss_sees_the_pairs_of_a_batch():
+    vectors, labels = unit_points(24, 8), torch.arange(24) % 6
+    assert shape_of(vectors, labels, Circle()).effective_pairs is not None
+    for loss in (None, NPair(), ProxyAnchor()):
+        assert shape_of(vectors, labels, loss).effective_pairs is None
+
+
+def test_a_set_without_pairs_is_named():
+    with pytest.raises(ValueError, match="no positive or no negative pair"):
+        shape_of(unit_points(4, 8), torch.arange(4))
+
+
+def test_large_sets_are_cut_to_whole_classes(tiny):
+    catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("train")
+    few = some_classes(catalog, most=12)
+    assert (len(few), few.classes) == (12, 2)
+    assert some_classes(catalog, most=100) is catalog
