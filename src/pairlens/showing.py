@@ -170,7 +170,7 @@ def audit_table(found: Audit) -> Table:
 def inspection_table(found: Inspection, title: str) -> Table:
     """Return the shape of seen and unseen classes, a row a metric."""
     table = Table(
-        title=title, title_justify="left", caption="docs/protocol.md says what each is", caption_justify="left"
+        title=title, title_justify="left", caption="docs/analysis.md says what each is", caption_justify="left"
     )
     for name in ("metric", "seen classes", "unseen classes"):
         table.add_column(name, justify="left" if name == "metric" else "right")
