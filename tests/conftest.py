@@ -1,6 +1,7 @@
 """A tiny prepared data set, drawn once, on which every room above data is tried."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from PIL import Image
 
 from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.listing import Photo
+from pairlens.experiments.compare import compare
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.study import Arm, Field, Study
 from pairlens.losses import Circle
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -82,3 +85,13 @@ def tiny(data_path) -> Experiment:
         device="cpu",
         workers=0,
     )
+
+
+@pytest.fixture(scope="session")
+def compared(tiny, tmp_path_factory) -> Path:
+    """A finished comparison of two losses on `bars`, three seeds."""
+    settings = replace(tiny, num_epochs=1, backbone_type="test_resnet")
+    study = Study((Arm("triplet", "triplet"), Arm("circle 10", "circle:gamma=10")), (Field("bars", settings, 3),))
+    folder = tmp_path_factory.mktemp("compared")
+    list(compare(study, folder))
+    return folder

@@ -20,6 +20,7 @@ LAYERS = {
     "demo": 6,
     "options": 6,
     "looking": 7,
+    "comparing": 7,
     "cli": 8,
     "history": 9,
 }

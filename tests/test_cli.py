@@ -16,10 +16,10 @@ from pairlens.data.listing import Photo
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.learner import make_criterion
+from pairlens.experiments.naming import command_name
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import SemiHard
-from pairlens.options import command_name
 from pairlens.training.references import Batch, Memory, Proxies
 
 QUICK = (

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import tyro
 
+from pairlens.comparing import compare_command
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -224,6 +225,7 @@ def commands(base: Experiment) -> dict[str, Callable[..., None]]:
         "prepare": prepare,
         "train": train_command(base),
         "evaluate": evaluate,
+        "compare": compare_command(),
         "query": query,
         "losses": losses,
         "explain": explain,

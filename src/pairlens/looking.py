@@ -12,8 +12,8 @@ from pairlens.analysis.explain import write_explanations
 from pairlens.analysis.figures import draw_similarities
 from pairlens.analysis.inspect import inspect_run, write_inspection
 from pairlens.analysis.weights import Scene
+from pairlens.experiments.naming import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
-from pairlens.options import any_loss_from_text, loss_from_text
 from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
 FAILED = 1

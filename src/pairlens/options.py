@@ -1,8 +1,6 @@
 """Command line options from dataclasses: how tyro is told what it cannot see from the types."""
 
 import inspect
-import json
-import re
 from dataclasses import MISSING, field, fields, make_dataclass
 from functools import reduce
 from operator import or_
@@ -10,23 +8,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
-from pairlens.analysis.strangers import find_stranger
-from pairlens.core.serial import from_plain
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.naming import command_name, miner_from_text, miner_text
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
-
-NONE = "none"
-
-
-def command_name(kind: type) -> str:
-    """Return what a loss is called on the command line.
-
-    >>> from pairlens.losses import ProxyAnchor
-    >>> command_name(ProxyAnchor)
-    'proxyanchor'
-    """
-    return kind.__name__.lower()
 
 
 def first_sentence(kind: type) -> str:
@@ -46,76 +31,6 @@ def loss_choice() -> Any:
         for kind in get_args(Loss)
     ]
     return reduce(or_, choices)
-
-
-def miner_name(kind: type) -> str:
-    """Return what a miner is called on the command line: its name in snake case.
-
-    >>> from pairlens.losses.miners import SemiHard
-    >>> miner_name(SemiHard)
-    'semi_hard'
-    """
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
-def miner_from_text(text: str) -> Miner | None:
-    """Return the miner written as its name, with settings after a colon.
-
-    Raises:
-        ValueError: naming the miners there are, or the setting that does not fit.
-
-    >>> miner_from_text("semi_hard:margin=0.1")
-    SemiHard(margin=0.1)
-    """
-    return None if text == NONE else _record_from_text(text, {miner_name(k): k for k in get_args(Miner)}, "miner")
-
-
-def loss_from_text(text: str) -> Loss:
-    """Return the loss written as its name, with or without underscores, and settings after a colon.
-
-    Raises:
-        ValueError: naming the losses there are, or the setting that does not fit.
-
-    >>> loss_from_text("multi_similarity:beta=50").beta
-    50.0
-    """
-    name, colon, settings = text.partition(":")
-    plain = name.replace("_", "").replace("-", "").lower()
-    return _record_from_text(plain + colon + settings, {command_name(k): k for k in get_args(Loss)}, "loss")
-
-
-def any_loss_from_text(text: str) -> Any:
-    """Return a loss of ours by its name, or anybody's function of (embeddings, labels) as module:callable.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    plain = text.partition(":")[0].replace("_", "").replace("-", "").lower()
-    ours = plain in {command_name(kind) for kind in get_args(Loss)}
-    return loss_from_text(text) if ours or ":" not in text else find_stranger(text)
-
-
-def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:
-    name, _, settings = text.partition(":")
-    if name not in kinds:
-        raise ValueError(f"there is no {what} {name}; there are {', '.join(kinds)}")
-    words = [word.partition("=") for word in settings.split(",") if word]
-    return from_plain(kinds[name], {key: _number(value) for key, _, value in words}, f"the {what} {name}")
-
-
-def _number(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def miner_text(miner: Miner | None) -> str:
-    """Return a miner as it is written on the command line."""
-    if miner is None:
-        return NONE
-    settings = ",".join(f"{f.name}={json.dumps(getattr(miner, f.name))}" for f in fields(miner))
-    return miner_name(type(miner)) + (f":{settings}" if settings else "")
 
 
 LossChoice: Any = loss_choice()

@@ -75,6 +75,19 @@ def _distances(embeddings: Tensor, labels: Tensor, m: float, g: float) -> Tensor
     return F.softplus(p.logsumexp(dim=0) + n.logsumexp(dim=0)).mean()
 
 
+def circle_of_distances(embeddings: Tensor, labels: Tensor, margin: float = 0.1, gamma: float = 10.0) -> Tensor:
+    """Return circle loss as the project that Pairlens starts from wrote it, with that project's settings: not circle loss.
+
+    It can be trained, so that what it learns from can be seen: `pairlens compare --losses circle
+    "pairlens.analysis.known_circles:circle_of_distances as first circle"`. Distances stand where similarities belong, and
+    what is masked counts.
+
+    >>> float(circle_of_distances(torch.eye(4), torch.tensor([0, 0, 1, 1]))) > 10
+    True
+    """
+    return _distances(embeddings, labels, margin, gamma)
+
+
 KNOWN_CIRCLES = (
     KnownCircle("circle loss as its paper defines it, per anchor", False, lambda *a: _per_anchor(_logits(*a))),
     KnownCircle("all pairs of the batch pooled in one logarithm", False, lambda *a: _pooled(_logits(*a))),

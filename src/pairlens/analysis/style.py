@@ -1,6 +1,7 @@
 """One style for all figures: colour-blind safe (Okabe and Ito), labelled, without what carries no number."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -10,6 +11,21 @@ from matplotlib.figure import Figure
 PULL, PUSH, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#BBBBBB"
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 DASHES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on disk with what is said of it.
+
+    Attributes:
+        file: SVG or PNG.
+        caption: what it shows, for everybody.
+        alt: what is to be seen in it, for those who cannot see it.
+    """
+
+    file: Path
+    caption: str
+    alt: str
 
 
 def tidy(panels: Iterable[Axes]) -> None:

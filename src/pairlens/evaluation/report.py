@@ -93,6 +93,39 @@ def evaluate(
     Raises:
         ValueError: for shapes that do not fit, labels that are not integers, k below 1, no query with a right item.
     """
+    found = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls)
+    chosen = labels[found.queries]
+    items = len(queries) if gallery is None else len(gallery)
+    metrics = _with_intervals(found.values, chosen)
+    return Report(metrics, len(chosen), len(queries) - len(chosen), items, len(chosen.unique()))
+
+
+@dataclass(frozen=True, eq=False)
+class QueryValues:
+    """Every metric of every query that has a right item.
+
+    Attributes:
+        queries: (query,) which queries these are.
+        values: (query,) values by the metric's name.
+    """
+
+    queries: Tensor
+    values: dict[str, Tensor]
+
+
+def measure_queries(
+    queries: Tensor,
+    labels: Tensor,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    *,
+    recalls: Sequence[int] = (1, 2, 4, 8),
+) -> QueryValues:
+    """Return what `evaluate` takes the means of, query by query; arguments and errors are its own.
+
+    >>> measure_queries(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([5, 5, 7, 7]), recalls=(1,)).values["R@1"]
+    tensor([1., 1., 0., 0.])
+    """
     one_set = gallery is None
     items, item_labels = (queries, labels) if gallery is None or gallery_labels is None else (gallery, gallery_labels)
     _check(queries, labels, items, item_labels, recalls, given=(gallery is None, gallery_labels is None))
@@ -108,8 +141,7 @@ def evaluate(
         hits = item_labels[found.indices] == labels[rows, None]
         for name, value in zip(values, _measure(hits, relevant[rows], recalls), strict=True):
             values[name].append(value)
-    metrics = _with_intervals({name: torch.cat(parts) for name, parts in values.items()}, labels[chosen])
-    return Report(metrics, len(chosen), len(queries) - len(chosen), len(items), len(labels[chosen].unique()))
+    return QueryValues(chosen, {name: torch.cat(parts) for name, parts in values.items()})
 
 
 def _names(recalls: Sequence[int]) -> list[str]:

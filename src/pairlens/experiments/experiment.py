@@ -59,6 +59,9 @@ class Experiment:
         image_size: height and width of the photos as the network sees them.
         augment: standard (squash, crop, flip) or random_resized_crop.
         select: which epoch is kept: the last, the best on held-out training classes, or the best on the test set.
+        folds: 0 tests on the test classes; from 2 on the test photos are left alone: the training classes are dealt into
+            so many folds, always the same way, of which one is tested and the others are trained on.
+        fold: which one, from 0.
         seed: of everything random.
         device: auto takes a GPU if there is one.
         precision: auto is bfloat16 on a GPU and float32 on a CPU.
@@ -98,6 +101,8 @@ class Experiment:
     image_size: int = 224
     augment: Augment = "standard"
     select: Select = "last"
+    folds: int = 0
+    fold: int = 0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -119,6 +124,8 @@ class Experiment:
             "clip_value",
             "warm_up",
             "memory_warm_up",
+            "folds",
+            "fold",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
@@ -129,6 +136,14 @@ class Experiment:
         )
 
         _require(self.optimizer_eps > 0, f"--optimizer_eps {self.optimizer_eps} must be above 0")
+        _require(self.folds != 1, "--folds 1 leaves nothing to train on; use --folds 0, or 2 and more")
+        _require(
+            self.fold < max(self.folds, 1), f"--fold {self.fold} is not one of --folds {self.folds}, counted from 0"
+        )
+        _require(
+            not self.folds or self.select != "validation",
+            "--select validation holds classes out of the test; with --folds the test is held out itself: use --select last",
+        )
         self._check_references()
 
     def _check_references(self) -> None:
@@ -156,7 +171,8 @@ class Experiment:
         miner = [] if self.miner is None else [type(self.miner).__name__.lower()]
         settings = [_short(getattr(self.loss, f.name)) for f in fields(self.loss) if f.metadata.get("plain", True)]
         parts = [self.data_name, self.crop_type, self.backbone_type.replace("/", "-"), self.gd_config, self.feature_dim]
-        return "_".join(map(str, [*parts, loss, *source, *miner, *settings, f"seed{self.seed}"]))
+        fold = [f"fold{self.fold}of{self.folds}"] if self.folds else []
+        return "_".join(map(str, [*parts, loss, *source, *miner, *settings, *fold, f"seed{self.seed}"]))
 
 
 def _loss_name(loss: Loss | Wrapped) -> str:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairlens.core.files import write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
@@ -119,7 +120,7 @@ class RunFolder:
             self.path.mkdir(parents=True)
         except OSError as error:
             raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
-        self.config.write_text(json.dumps(to_plain(experiment), indent=2) + "\n")
+        write_whole(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
 
     def experiment(self) -> Experiment:
         """Read the experiment back; raises ValueError if this is no run folder or holds unknown settings."""
@@ -135,7 +136,7 @@ class RunFolder:
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write the reports and the table of epochs, each whole or not at all."""
-        _replace(self.outcome, json.dumps(to_plain(outcome), indent=1) + "\n")
+        write_whole(self.outcome, json.dumps(to_plain(outcome), indent=1) + "\n")
         lines = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
         part = self.statistics.with_name(self.statistics.name + ".part")
         with part.open("w", newline="") as file:
@@ -176,9 +177,3 @@ def _read_json(file: Path) -> dict:
         return json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is damaged ({error}); restore it or train anew") from error
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(file.name + ".part")
-    part.write_text(text)
-    part.replace(file)

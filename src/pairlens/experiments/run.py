@@ -123,10 +123,17 @@ def _same_data(catalog: Catalog, place: RunFolder) -> None:
 
 
 def split(catalog: Catalog, experiment: Experiment) -> Parts:
-    """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out."""
+    """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out.
+
+    With `folds` both parts are of training classes, and what is set aside for testing is not touched.
+    """
     train_part, validation = catalog.select("train"), None
     if not len(train_part):
         raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
+    if experiment.folds:
+        chosen = fold_classes(train_part.classes, experiment.folds, experiment.fold)
+        others = sorted(set(range(train_part.classes)) - set(chosen))
+        return Parts(train_part.keep_classes(others), None, train_part.keep_classes(chosen), None)
     if experiment.select == "validation":
         held_out = _held_out(train_part.classes, experiment.seed)
         validation = train_part.keep_classes(held_out)
@@ -139,6 +146,20 @@ def split(catalog: Catalog, experiment: Experiment) -> Parts:
     if not len(test):
         raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
     return Parts(train_part, validation, test, None)
+
+
+def fold_classes(classes: int, folds: int, fold: int) -> list[int]:
+    """Return the training classes of one fold: dealt in an order that depends on their number alone, not on a seed.
+
+    Raises:
+        ValueError: if a fold, or what is left beside it, would have fewer than two classes.
+
+    >>> fold_classes(6, 3, 0), fold_classes(6, 3, 1), fold_classes(6, 3, 2)
+    ([2, 5], [3, 4], [0, 1])
+    """
+    if classes < 2 * folds or classes < 4:
+        raise ValueError(f"{classes} training classes are too few for {folds} folds of at least 2; use fewer --folds")
+    return sorted(np.random.default_rng(classes).permutation(classes)[fold::folds].tolist())
 
 
 def _held_out(classes: int, seed: int) -> list[int]:

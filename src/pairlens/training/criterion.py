@@ -105,6 +105,10 @@ def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) 
     return Wrapped(name or getattr(function, "__name__", type(function).__name__), function)
 
 
+class NotFiniteError(ValueError, FloatingPointError):
+    """An embedding is infinite or NaN: what was fed is wrong, or training has diverged."""
+
+
 class NoPairsWarning(UserWarning):
     """A batch had no anchor with both a positive and a negative, so its loss is a zero that teaches nothing."""
 
@@ -240,7 +244,7 @@ def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
         return
     if not torch.isfinite(embeddings.detach().abs().amax(dim=1).sum()):
         bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
-        raise ValueError(
+        raise NotFiniteError(
             f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
             "lower the learning rate or look at what the network was fed"
         )

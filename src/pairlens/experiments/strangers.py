@@ -4,11 +4,14 @@ import ast
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
 def find_stranger(text: str) -> Callable[..., Any]:
     """Return the function of (embeddings, labels) that a text names; a class is made, with the settings in brackets.
+
+    To a function the settings are given at every call.
 
     Args:
         text: such as my_code.losses:circle or pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80).
@@ -28,7 +31,7 @@ def find_stranger(text: str) -> Callable[..., Any]:
             f"{text} cannot be found ({error}); give module:callable with the module on the Python path"
         ) from error
     if not inspect.isclass(found):
-        return _callable(found, text)
+        return partial(_callable(found, text), **settings) if settings else _callable(found, text)
     try:
         return _callable(found(**settings), text)
     except TypeError as error:

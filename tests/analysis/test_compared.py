@@ -1,0 +1,266 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from naive import seeds as naive
+from pairlens.analysis import comparison_figures as figures
+from pairlens.analysis.compared import measure
+from pairlens.analysis.comparison import (
+    Difference,
+    FieldResult,
+    LossResult,
+    Measured,
+    Results,
+    read_results,
+    write_results,
+)
+from pairlens.analysis.comparison_tables import latex, long_rows, markdown, write_tables
+from pairlens.analysis.intervals import t_interval
+from pairlens.analysis.verdicts import pair_verdict, verdict
+from pairlens.evaluation.embed import Embeddings
+from pairlens.experiments.compare import FAILED_FILE, Plan
+from pairlens.experiments.study import Arm, read_study, write_study
+
+
+@pytest.fixture(scope="module")
+def results(compared):
+    return measure(compared)
+
+
+def made(values, apart=(), untrained=0.1, missing=0, failed=()):
+    """A field by hand: values by loss and seed, and which pairs are apart."""
+    losses = tuple(
+        LossResult(
+            name=name,
+            loss=name,
+            settings="",
+            metrics=(Measured("MAP@R", t_interval(found), min(found), max(found)),),
+            curve=(t_interval([untrained] * len(found)), t_interval(found)),
+            mean_s_p=None,
+            mean_s_n=None,
+            seconds=t_interval([10.0] * len(found)),
+            seeds=tuple(range(len(found))),
+            runs=(),
+            failed=failed if name == "c" else (),
+        )
+        for name, found in values.items()
+    )
+    pairs = [(a, b) for i, a in enumerate(losses) for b in losses[i + 1 :]]
+    differences = tuple(
+        Difference("MAP@R", a.name, b.name, t_interval([0.1, 0.1]), 0.05, 0.2, (a.name, b.name) in apart)
+        for a, b in pairs
+    )
+    seeds = max(len(found) for found in values.values())
+    before = t_interval([untrained] * seeds)
+    return FieldResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing)
+
+
+THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (made(THREE, {("a", "b"), ("a", "c")}), "It is better than b and c, which are all others."),
+        (made(THREE, {("a", "c")}), "It is better than c; not distinguishable from b."),
+        (made(THREE), "2 seeds and 4 test classes cannot tell it from any other loss."),
+        (made({"a": (0.5,), "b": (0.4,)}), "One seed says nothing of chance"),
+        (made({"a": (0.5,)}), "no other loss"),
+        (made(THREE, untrained=0.6), "No training beats the backbone as it came, which has 60.0 %."),
+        (
+            made({"a": (0.5, 0.1), "b": (0.0, 0.0)}, untrained=0.2),
+            "cannot be told from the backbone as it came (20.0 %)",
+        ),
+        (made(THREE), "The backbone as it came has 10.0 %."),
+        (made(THREE, missing=1), "1 run is not finished yet"),
+        (made(THREE, missing=2), "2 runs are not finished yet"),
+        (made(THREE, failed=("nan", "nan")), "2 runs are left out, because the loss was no longer finite."),
+        (made(THREE), "Highest mean MAP@R on bars: a with 51.0 % (95 % over 2 seeds: 38.3 to 63.7)."),
+    ],
+)
+def test_the_verdict_says_what_can_be_said(field, said):
+    assert said in verdict(field)
+
+
+def test_the_verdict_of_a_pair():
+    field = made(THREE, {("a", "c")})
+    assert pair_verdict(field, "c", "a") == "a is better than c on bars by 10.0 points of MAP@R."
+    assert "not distinguishable" in pair_verdict(field, "a", "b")
+    with pytest.raises(KeyError, match="not compared"):
+        pair_verdict(field, "a", "z")
+
+
+def test_results_hold_what_the_runs_hold(results, compared):
+    (field,) = results.fields
+    plan = Plan(read_study(compared), compared)
+    assert {loss.name for loss in field.losses} == {"triplet", "circle 10"}
+    assert (field.classes, field.queries, field.missing) == (4, 24, 0)
+    for loss in field.losses:
+        arm = next(a for a in plan.study.arms if a.name == loss.name)
+        outcomes = [plan.run_folder(plan.study.fields[0], arm, seed).read_outcome() for seed in range(3)]
+        for metric in loss.metrics:
+            assert metric.over_seeds.values == tuple(o.report[metric.name] for o in outcomes)
+        assert [p.values[1] for p in loss.curve] == [row.report["MAP@R"] for row in outcomes[1].rows]
+        assert field.untrained.values == tuple(o.untrained["MAP@R"] for o in outcomes)
+        assert [compared / run for run in loss.runs] == [
+            plan.run_folder(plan.study.fields[0], arm, s).path for s in range(3)
+        ]
+    means = [loss.metric("MAP@R").over_seeds.mean for loss in field.losses]
+    assert means == sorted(means, reverse=True)
+
+
+def test_class_sums_and_their_interval_agree_with_plain_loops(results, compared):
+    (field,) = results.fields
+    loss = field.losses[0]
+    by_class = {}
+    for run in loss.runs:
+        e = Embeddings.load(compared / run / "gallery.safetensors")
+        similarity = e.vectors @ e.vectors.T
+        for q, label in enumerate(e.labels.tolist()):
+            order = sorted((i for i in range(len(e.labels)) if i != q), key=lambda i: (-float(similarity[q, i]), i))
+            by_class.setdefault(label, []).append(float(int(e.labels[order[0]]) == label))
+    low, high = naive.class_bootstrap(list(by_class.values()), 4000, 0.95)
+    found = loss.metric("R@1")
+    assert found.over_seeds.mean == pytest.approx(np.mean([v for values in by_class.values() for v in values]))
+    assert (found.class_low, found.class_high) == pytest.approx((low, high), abs=0.06)
+
+
+def test_differences_are_paired_over_seeds(results):
+    (field,) = results.fields
+    (found,) = field.differences
+    first, second = (loss.metric("MAP@R").over_seeds.values for loss in field.losses)
+    assert found.over_seeds.values == pytest.approx([a - b for a, b in zip(first, second, strict=True)])
+    assert found.over_seeds.mean >= 0
+    assert found.distinguishable == (found.over_seeds.low > 0 and found.class_low > 0)
+
+
+def test_a_clear_difference_is_distinguishable_and_none_is_not(compared, tmp_path):
+    study = read_study(compared)
+    plan = Plan(study, tmp_path)
+    for number, arm in enumerate(study.arms):
+        for seed in range(3):
+            there = Plan(study, compared).run_folder(study.fields[0], arm, seed).path
+            here = plan.run_folder(study.fields[0], arm, seed).path
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.mkdir()
+            for name in ("config.json", "outcome.json", "gallery.safetensors"):
+                (here / name).write_bytes((there / name).read_bytes())
+            if number == 0:
+                make_perfect(here, seed)
+    write_study(study, tmp_path)
+    (field,) = measure(tmp_path).fields
+    assert field.losses[0].name == "triplet"
+    assert field.differences[0].distinguishable
+    same = replace(study, arms=(study.arms[1], Arm("twin", "circle:gamma=10")))
+    for seed in range(3):
+        plan.run_folder(study.fields[0], study.arms[1], seed)
+        twin = Plan(same, tmp_path).run_folder(study.fields[0], same.arms[1], seed).path
+        twin.mkdir(parents=True)
+        for file in plan.run_folder(study.fields[0], study.arms[1], seed).path.iterdir():
+            (twin / file.name).write_bytes(file.read_bytes())
+    write_study(same, tmp_path)
+    (field,) = measure(tmp_path).fields
+    assert not field.differences[0].distinguishable
+    assert field.differences[0].over_seeds.mean == 0
+
+
+def make_perfect(folder, seed):
+    """Let a run have found every class, up to a little chance."""
+    e = Embeddings.load(folder / "gallery.safetensors")
+    vectors = torch.eye(16)[e.labels] + 0.01 * torch.randn(
+        len(e.labels), 16, generator=torch.Generator().manual_seed(seed)
+    )
+    replace(e, vectors=torch.nn.functional.normalize(vectors)).save(folder / "gallery.safetensors")
+    text = (folder / "outcome.json").read_text()
+    head, _, tail = text.rpartition('"MAP@R"')
+    before, _, after = tail.partition('"value": ')
+    _, comma, rest = after.partition(",")
+    (folder / "outcome.json").write_text(f'{head}"MAP@R"{before}"value": {1 - seed / 1000}{comma}{rest}')
+
+
+def test_results_go_to_json_and_back(results, tmp_path):
+    write_results(results, tmp_path)
+    assert read_results(tmp_path) == results
+    with pytest.raises(ValueError, match="not the folder of a comparison"):
+        read_results(tmp_path / "x")
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        read_results(tmp_path)
+
+
+def test_what_is_not_finished_is_counted_and_what_failed_is_named(compared, tmp_path):
+    study = read_study(compared)
+    write_study(study, tmp_path)
+    with pytest.raises(ValueError, match="nothing is finished"):
+        measure(tmp_path)
+    plan = Plan(study, tmp_path)
+    for arm, seeds in zip(study.arms, ((0, 1), (1,)), strict=True):
+        for seed in seeds:
+            place = plan.run_folder(study.fields[0], arm, seed).path
+            place.mkdir(parents=True)
+            for file in Plan(study, compared).run_folder(study.fields[0], arm, seed).path.iterdir():
+                (place / file.name).write_bytes(file.read_bytes())
+    failed = plan.run_folder(study.fields[0], study.arms[1], 0).path
+    failed.mkdir()
+    (failed / FAILED_FILE).write_text("the loss became nan\n")
+    (field,) = measure(tmp_path).fields
+    assert field.missing == 2
+    circle = next(loss for loss in field.losses if loss.name == "circle 10")
+    assert (circle.seeds, circle.failed) == ((1,), ("the loss became nan",))
+    assert len(field.differences[0].over_seeds.values) == 1
+    assert not field.differences[0].distinguishable
+
+
+def test_tables_hold_every_loss_and_every_number(results, tmp_path):
+    files = write_tables(results, tmp_path)
+    text = markdown(results)
+    field = results.fields[0]
+    assert {file.name for file in files} == {"comparison.md", "comparison.tex", "comparison.csv", "differences.csv"}
+    for loss in field.losses:
+        found = loss.metric("R@1").over_seeds
+        assert f"{100 * found.mean:.1f} ± {100 * (found.mean - found.low):.1f}" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    tex = latex(results)
+    assert tex.count(r"\\") == 2 + len(field.losses)
+    assert "%" not in tex.replace(r"\%", "")
+    with (tmp_path / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(long_rows(results))) - 1
+    kept = [r for r in rows if r["epoch"] == "kept" and r["metric"] == "R@1" and r["loss"] == field.losses[0].name]
+    assert [float(r["value"]) for r in kept] == list(field.losses[0].metric("R@1").over_seeds.values)
+
+
+def test_names_cannot_break_a_table():
+    field = made({"a|b_%": (0.5, 0.52), "b": (0.4, 0.41)})
+    assert r"a\|b_%" in markdown(Results((field,)))
+    assert r"a|b\_\%" in latex(Results((field,)))
+
+
+def test_every_figure_is_drawn_with_words(results, tmp_path):
+    drawn = figures.draw_comparison(results, tmp_path)
+    assert [picture.file.name for _, picture in drawn] == [
+        f"bars-{name}.svg" for name in ("ranks", "differences", "curves", "costs")
+    ]
+    for name, picture in drawn:
+        assert name == "bars"
+        assert picture.file.read_text().lstrip().startswith("<?xml")
+        assert "triplet" in picture.file.read_text()
+        assert picture.alt
+        assert picture.caption
+
+
+def test_ranks_are_those_of_plain_counting(monkeypatch, tmp_path):
+    values = {"a": (0.5, 0.2, 0.9), "b": (0.4, 0.6, 0.9), "c": (0.3, 0.1, 0.1)}
+    axes = Figure().subplots()
+    figures._draw_ranks(axes, made(values))
+    drawn = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 3]
+    assert [list(d) for d in drawn] == naive.ranks(list(values.values()))
+
+
+def test_many_losses_have_different_looks():
+    assert len({figures.look(n) for n in range(32)}) == 32

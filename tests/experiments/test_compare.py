@@ -1,0 +1,139 @@
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from pairlens.experiments import compare as comparing
+from pairlens.experiments.compare import FAILED_FILE, Plan, compare, is_done
+from pairlens.experiments.engines import local_engine
+from pairlens.experiments.learner import make_learner
+from pairlens.experiments.run import _training_batches, split
+from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.study import Arm, Field, Study, experiment_of, read_study
+from pairlens.experiments.tuning import read_trials
+
+ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
+
+
+@pytest.fixture
+def quick(tiny):
+    return replace(tiny, num_epochs=1, batch_size=6, backbone_type="test_resnet")
+
+
+def diverging(embeddings, labels):
+    return embeddings.sum() * torch.nan
+
+
+def impossible(embeddings, labels):
+    raise RuntimeError("no such thing")
+
+
+def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quick):
+    first, second = (experiment_of(arm, Field("bars", quick), 1) for arm in ARMS)
+    catalog = split(open_catalog(quick), quick).train
+    states = [make_learner(e, catalog.classes).model.state_dict() for e in (first, second)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    batches = [list(_training_batches(e, catalog).epoch(1)) for e in (first, second)]
+    for a, b in zip(*batches, strict=True):
+        assert torch.equal(a.photos, b.photos)
+        assert torch.equal(a.indices, b.indices)
+
+
+def test_a_comparison_goes_on_where_it_stopped_and_runs_nothing_twice(quick, tmp_path):
+    study = Study(ARMS, (Field("bars", quick, 2),))
+    stopped = compare(study, tmp_path)
+    first = next(stopped)
+    stopped.close()
+    plan = Plan(study, tmp_path)
+    outcome = plan.run_folder(study.fields[0], ARMS[0], 0).outcome
+    written = outcome.stat().st_mtime_ns
+    rest = list(compare(study, tmp_path))
+    assert "triplet, seed 0" in first.what
+    assert len(rest) == 3
+    assert outcome.stat().st_mtime_ns == written
+    assert list(compare(study, tmp_path)) == []
+
+
+def test_more_losses_and_seeds_are_added_to_what_is_there(compared, tiny):
+    study = read_study(compared)
+    more = replace(study, arms=(*study.arms, Arm("contrastive", "contrastive")), fields=study.fields)
+    done = [Plan(more, compared).run_folder(f, a, s) for f, a, s in Plan(more, compared).runs(more.fields[0])]
+    assert sum(map(is_done, done)) == 6
+    assert len(done) == 9
+
+
+def test_a_run_of_other_settings_is_not_taken_for_one_of_the_study(quick, tmp_path):
+    list(compare(Study(ARMS, (Field("bars", quick, 1),)), tmp_path))
+    with pytest.raises(ValueError, match=r"was trained with learning_rate 0\.001, not 0\.1"):
+        list(compare(Study(ARMS, (Field("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
+
+
+def test_a_run_that_never_wrote_its_settings_is_made_anew(quick, tmp_path):
+    study = Study(ARMS, (Field("bars", quick, 1),))
+    place = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
+    place.path.mkdir(parents=True)
+    (place.path / "config.json.part").write_text("{")
+    assert len(list(compare(study, tmp_path))) == 2
+    assert is_done(place)
+
+
+def test_a_loss_that_diverges_is_not_counted_and_not_tried_again(quick, tmp_path):
+    arms = (ARMS[0], Arm("diverging", f"{__name__}:diverging"))
+    study = Study(arms, (Field("bars", quick, 1),))
+    good, bad = compare(study, tmp_path)
+    assert good.value is not None
+    assert bad.value is None
+    assert "became nan" in bad.failure
+    assert (Plan(study, tmp_path).run_folder(study.fields[0], arms[1], 0).path / FAILED_FILE).is_file()
+    assert list(compare(study, tmp_path)) == []
+
+
+def test_a_loss_that_raises_is_named(quick, tmp_path):
+    study = Study((ARMS[0], Arm("mine", f"{__name__}:impossible")), (Field("bars", quick, 1),))
+    with pytest.raises(ValueError, match="bars: mine, seed 0: the loss raised RuntimeError: no such thing"):
+        list(compare(study, tmp_path))
+
+
+def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
+    for study, said in (
+        (Study((ARMS[0], Arm("x", "nonsense")), (Field("bars", quick, 1),)), "no loss nonsense"),
+        (Study(ARMS, (Field("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
+        (
+            Study((ARMS[0], Arm("p", "proxy_anchor")), (Field("bars", replace(quick, references="memory"), 1),)),
+            "does not go with proxyanchor",
+        ),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=said):
+            next(compare(study, tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_tuned_settings_are_what_is_trained_also_in_the_field_that_takes_them_over(quick, tmp_path, monkeypatch):
+    alone = Field("alone", replace(quick, auxiliary=0.0), 1)
+    beside = Field("beside", quick, 1, tuned_in="alone")
+    study = Study(ARMS, (alone, beside), tune=2, folds=2)
+    done = list(compare(study, tmp_path))
+    assert [d.what.startswith("alone: tuned") for d in done] == [True, True, False, False, False, False]
+    plan = Plan(study, tmp_path)
+    for arm in ARMS:
+        best = max(read_trials(plan.tuning_folder(alone, arm)), key=lambda t: t.value)
+        for field in (alone, beside):
+            experiment = plan.run_folder(field, arm, 0).experiment()
+            assert experiment.learning_rate == best.params["learning_rate"]
+            assert experiment.loss.margin == best.params["margin"]
+            assert experiment.auxiliary == field.settings.auxiliary
+    assert not (tmp_path / "tuning" / "beside").exists()
+    monkeypatch.setattr(comparing, "tune", partial(pytest.fail, "tuned again"))
+
+
+def test_two_processes_come_to_what_one_does(compared, tmp_path):
+    study = read_study(compared)
+    study = replace(study, fields=tuple(replace(f, seeds=1) for f in study.fields))
+    list(compare(study, tmp_path, local_engine(2)))
+    for arm in study.arms:
+        here, there = (Plan(study, f).run_folder(study.fields[0], arm, 0) for f in (tmp_path, compared))
+        assert here.experiment() == there.experiment()
+        found, known = (json.loads(p.outcome.read_text())["rows"][1]["report"] for p in (here, there))
+        assert found["metrics"][0]["value"] == pytest.approx(known["metrics"][0]["value"], abs=0.1)

@@ -1,0 +1,75 @@
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from jobs import die, fail, where, work
+from pairlens.experiments.compare import Plan, compare
+from pairlens.experiments.engines import local_engine, ray_engine, run_here
+from pairlens.experiments.study import read_study
+
+
+def test_here_jobs_run_in_their_order():
+    assert [number for number, _, _ in run_here([partial(work, i) for i in range(4)])] == [0, 1, 2, 3]
+    assert local_engine(1) is run_here
+
+
+def test_processes_share_the_cores_and_every_job_is_done_once():
+    done = list(local_engine(2)([partial(work, i) for i in range(6)]))
+    assert sorted(number for number, _, _ in done) == list(range(6))
+    assert os.getpid() not in {process for _, process, _ in done}
+    assert {threads for _, _, threads in done} == {max(1, (os.cpu_count() or 1) // 2)}
+
+
+def test_an_error_of_a_job_arrives():
+    with pytest.raises(FloatingPointError, match="job 0"):
+        list(local_engine(2)([partial(fail, 0)]))
+
+
+def test_a_process_that_is_killed_ends_with_a_sentence():
+    with pytest.raises(ValueError, match="fewer --processes"):
+        list(local_engine(2)([partial(die, 0)]))
+
+
+def test_no_process_is_refused():
+    with pytest.raises(ValueError, match="--processes 0"):
+        local_engine(0)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A real Ray cluster on this machine: a head without cores and two workers of one core each."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_comparison_runs_on_both_workers_of_a_ray_cluster(cluster, monkeypatch, compared, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    done = list(ray_engine(1)([partial(where, i) for i in range(6)]))
+    assert sorted(number for number, _ in done) == list(range(6))
+    assert len({node for _, node in done}) == 2
+    study = read_study(compared)
+    one_seed = replace(study, fields=tuple(replace(field, seeds=1) for field in study.fields))
+    assert len(list(compare(one_seed, tmp_path, ray_engine(1)))) == 2
+    for arm in study.arms:
+        there, here = (Plan(study, f).run_folder(study.fields[0], arm, 0) for f in (tmp_path, compared))
+        assert there.experiment() == here.experiment()
+        assert there.read_outcome().report["R@1"] == pytest.approx(here.read_outcome().report["R@1"], abs=0.1)
+
+
+def test_without_jobs_nothing_is_started(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere:1")
+    assert list(ray_engine(1)([])) == []
+    assert list(local_engine(2)([])) == []

@@ -1,0 +1,116 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.naming import loss_from_text, loss_text, trainable_from_text
+from pairlens.experiments.study import Arm, Field, Study, experiment_of, grid, read_study, read_toml, write_study
+from pairlens.losses import Circle, RecallAtK, Triplet
+from pairlens.training.criterion import Wrapped
+
+TWO = (Arm.of("triplet"), Arm.of("circle:gamma=64 as mine"))
+
+TOML = """
+losses = ["triplet", "circle:gamma=64 as mine"]
+seeds = 4
+tune = 6
+folds = 3
+metric = "R@2"
+
+[settings]
+image_size = 32
+recalls = [1, 2]
+miner = "semi_hard:margin=0.2"
+
+[[fields]]
+data_name = "bars"
+
+[[fields]]
+name = "with the auxiliary loss"
+data_name = "bars"
+auxiliary = 0.5
+seeds = 2
+tuned_in = "bars"
+"""
+
+
+def test_a_toml_file_says_all(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(TOML)
+    study = read_toml(file)
+    assert [arm.name for arm in study.arms] == ["triplet", "mine"]
+    assert (study.tune, study.folds, study.metric) == (6, 3, "R@2")
+    first, second = study.fields
+    assert (first.name, first.seeds, second.seeds, second.tuned_in) == ("bars", 4, 2, "bars")
+    assert first.settings.image_size == second.settings.image_size == 32
+    assert first.settings.miner.margin == 0.2
+    assert (first.settings.auxiliary, second.settings.auxiliary) == (1.0, 0.5)
+    write_study(study, tmp_path)
+    assert read_study(tmp_path) == study
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tune = 6", "tunes = 6", "unknown key 'tunes'|unknown key .'tunes'"),
+        ("image_size = 32", "image = 32", "unknown setting .'image'"),
+        ("image_size = 32", 'image_size = "big"', "image_size holds 'big'"),
+        ("image_size = 32", "seed = 3", "unknown setting .'seed'"),
+        ('metric = "R@2"', 'metric = "R@3"', "--metric R@3 is not measured; there are R@1, R@2"),
+        ('tuned_in = "bars"', 'tuned_in = "birds"', "tuned in 'birds'"),
+        ('"circle:gamma=64 as mine"', '"triplet"', "two losses are called triplet"),
+        ('name = "with the auxiliary loss"', "", "two fields are called bars"),
+        ("seeds = 2", "seeds = 0", "0 seeds"),
+        ("[settings]", "[settings", "cannot be read as TOML"),
+        ('["triplet", "circle:gamma=64 as mine"]', '["triplet"]', "two losses or more"),
+        ('["triplet", "circle:gamma=64 as mine"]', '"triplet"', "must be a list"),
+        ("folds = 3", "folds = 1", "at least 2 to tune"),
+    ],
+)
+def test_what_is_wrong_in_it_is_said(tmp_path, old, new, said):
+    file = tmp_path / "study.toml"
+    assert old in TOML
+    file.write_text(TOML.replace(old, new))
+    with pytest.raises(ValueError, match=said):
+        read_toml(file)
+
+
+def test_a_grid_has_a_field_for_every_data_set_and_every_auxiliary_weight():
+    fields = grid(Experiment(), ("car", "cub"), (0.0, 1.0), 5)
+    assert [(f.name, f.settings.data_name, f.settings.auxiliary) for f in fields] == [
+        ("car, loss alone", "car", 0.0),
+        ("car, auxiliary 1", "car", 1.0),
+        ("cub, loss alone", "cub", 0.0),
+        ("cub, auxiliary 1", "cub", 1.0),
+    ]
+    assert [f.name for f in grid(Experiment(), ("car",), (1.0,), 5)] == ["car"]
+
+
+def test_a_run_takes_everything_from_its_field_but_loss_and_seed():
+    field = Field("car", Experiment(gd_config="SM", feature_dim=64))
+    assert experiment_of(TWO[1], field, 3) == replace(field.settings, loss=Circle(gamma=64), seed=3)
+
+
+def test_a_stranger_is_wrapped_under_its_name():
+    arm = Arm.of("pairlens.analysis.known_circles:circle_of_distances(gamma=20) as first circle")
+    loss = arm.make()
+    assert isinstance(loss, Wrapped)
+    assert loss.name == "first circle"
+    assert loss.function.keywords == {"gamma": 20}
+
+
+def test_losses_are_written_as_they_are_read():
+    for loss in (Triplet(), Circle(gamma=64), RecallAtK(k=(1, 2))):
+        assert loss_from_text(loss_text(loss)) == loss
+    assert trainable_from_text("circle") == Circle()
+
+
+def test_names_that_would_share_a_folder_are_refused():
+    with pytest.raises(ValueError, match="name them apart"):
+        Study((Arm("a b", "triplet"), Arm("A-b", "circle")), (Field("car", Experiment()),))
+
+
+def test_a_folder_that_is_no_comparison_says_so(tmp_path):
+    with pytest.raises(ValueError, match="not the folder of a comparison"):
+        read_study(Path(tmp_path))
