@@ -3,10 +3,11 @@ import torch
 from cases import BATCH, PROXIES
 
 from pairlens.analysis.figures import draw_weight_curve
-from pairlens.analysis.weights import pair_gradient, weight_curve
+from pairlens.analysis.weights import weight_curve
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
 from pairlens.training.criterion import EmbeddingLoss
+from pairlens.training.weighting import pair_gradient
 
 CURVES = [loss for loss in [*BATCH, *PROXIES] if not isinstance(loss, SNRContrastive)]
 

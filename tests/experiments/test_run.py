@@ -19,6 +19,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.learner import make_learner, make_objective
 from pairlens.experiments.run import best_epoch, evaluate_run, run, split
+from pairlens.experiments.shape import shape_of
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.fit import Objective
@@ -35,6 +36,7 @@ def test_the_run_folder_holds_everything(finished):
         "config.json",
         "outcome.json",
         "statistics.csv",
+        "analysis.csv",
         "model.safetensors",
         "model.json",
         "gallery.safetensors",
@@ -279,3 +281,33 @@ def test_a_run_on_a_memory_goes_on_as_if_it_had_not_stopped(tiny, tmp_path):
     assert pl.resume_run(place.path).report == whole.report
     kept, expected = Embedder.load(place.path).state_dict(), whole.model().state_dict()
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
+
+
+def test_the_analysis_has_a_row_an_epoch_of_seen_and_unseen_photos(finished):
+    with RunFolder(finished.folder).analysis.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert rows[0]["seen_auc"] == ""
+    assert all(float(row["unseen_photos"]) == 24 for row in rows)
+    assert all(-1 <= float(row["gradient_cosine"]) <= 1 for row in rows[1:])
+    gallery = Embeddings.load(RunFolder(finished.folder).gallery)
+    shape = shape_of(gallery.vectors, gallery.labels, finished.experiment.loss)
+    for name, value in vars(shape).items():
+        assert float(rows[2][f"unseen_{name}"]) == pytest.approx(value, rel=1e-4), name
+
+
+def test_looking_changes_nothing(finished, tiny, tmp_path):
+    blind = run(replace(tiny, log_analysis=False), tmp_path / "blind")
+    state, other = finished.model().state_dict(), blind.model().state_dict()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    assert not RunFolder(blind.folder).analysis.exists()
+    assert blind.outcome.rows[1].seen is None
+
+
+def test_an_interrupted_run_has_the_analysis_of_an_uninterrupted_one(finished, tiny, tmp_path):
+    place = RunFolder(tmp_path / "stopped")
+    events = running.train(tiny, place)
+    next(event for event in events if isinstance(event, EpochRow) and event.epoch == 1)
+    events.close()
+    list(running.resume(place))
+    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()

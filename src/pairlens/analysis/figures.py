@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from pairlens.analysis.geometry import BINS, PairSimilarities
 from pairlens.analysis.plane import Paths, Plane
 from pairlens.analysis.style import DASHES, FAINT, INK, PULL, PUSH, save, tidy
 from pairlens.analysis.weights import WeightCurve
+from pairlens.evaluation.geometry import BINS, PairSimilarities
 
 PULL_TITLE = r"pull on the positive, $|\partial L/\partial s_p|$"
 PUSH_TITLE = r"push on the negative, $|\partial L/\partial s_n|$"

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from pairlens.analysis.weights import PairMeasure, similarity_measure
 from pairlens.core.pairs import Pairs
+from pairlens.training.weighting import PairMeasure, similarity_measure
 
 POINTS = 41
 STARTS = 6

@@ -58,6 +58,7 @@ class Experiment:
         learn_power: whether the p of G is learned, or fixed at 3.
         image_size: height and width of the photos as the network sees them.
         augment: standard (squash, crop, flip) or random_resized_crop.
+        log_analysis: whether the shape of seen and unseen photos is written after every epoch, into analysis.csv.
         select: which epoch is kept: the last, the best on held-out training classes, or the best on the test set.
         folds: 0 tests on the test classes; from 2 on the test photos are left alone: the training classes are dealt into
             so many folds, always the same way, of which one is tested and the others are trained on.
@@ -100,6 +101,7 @@ class Experiment:
     learn_power: bool = False
     image_size: int = 224
     augment: Augment = "standard"
+    log_analysis: bool = True
     select: Select = "last"
     folds: int = 0
     fold: int = 0

@@ -2,13 +2,16 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from pairlens.core.files import write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
+from pairlens.experiments.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class EpochRow:
         mean_s_n: mean cosine of their negative pairs.
         seconds: training and evaluation together.
         validation: retrieval on the held-out training classes, if there are any.
+        gradient_cosine: of ranking and auxiliary loss at the backbone's last map, in the last step of the epoch; None
+            without an auxiliary loss.
+        seen: shape of the photos of the last training steps, as the network saw them; None before training, or if not
+            asked for.
+        unseen: shape of some whole test classes; None if not asked for.
     """
 
     epoch: int
@@ -35,6 +43,9 @@ class EpochRow:
     mean_s_n: float | None
     seconds: float
     validation: Report | None = None
+    gradient_cosine: float | None = None
+    seen: Shape | None = None
+    unseen: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,11 @@ class RunFolder:
         return self.path / "statistics.csv"
 
     @property
+    def analysis(self) -> Path:
+        """The shape of seen and unseen photos, one row an epoch."""
+        return self.path / "analysis.csv"
+
+    @property
     def curves(self) -> Path:
         """The learning curves as a picture."""
         return self.path / "curves.png"
@@ -137,13 +153,26 @@ class RunFolder:
     def write_outcome(self, outcome: Outcome) -> None:
         """Write the reports and the table of epochs, each whole or not at all."""
         write_whole(self.outcome, json.dumps(to_plain(outcome), indent=1) + "\n")
-        lines = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
-        part = self.statistics.with_name(self.statistics.name + ".part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(_csv_row(outcome.rows[0])))
-            writer.writeheader()
-            writer.writerows(lines)
-        part.replace(self.statistics)
+        trained = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
+        _write_table(self.statistics, trained, list(_csv_row(outcome.rows[0])))
+        if any(row.unseen for row in outcome.rows):
+            rows = [_analysis_row(row) for row in outcome.rows]
+            _write_table(self.analysis, rows, list(rows[0]))
+
+
+def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    buffer = StringIO(newline="")
+    writer = csv.DictWriter(buffer, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(file, buffer.getvalue())
+
+
+def _analysis_row(row: EpochRow) -> dict[str, float | int | None]:
+    shapes = (("seen", row.seen), ("unseen", row.unseen))
+    names = [f.name for f in fields(Shape)]
+    columns = {f"{which}_{name}": getattr(shape, name, None) for which, shape in shapes for name in names}
+    return {"epoch": row.epoch, "gradient_cosine": row.gradient_cosine, **columns}
 
 
 def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
@@ -156,6 +185,7 @@ def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
         **_columns("validation", row.validation),
         "mean_s_p": row.mean_s_p,
         "mean_s_n": row.mean_s_n,
+        "gradient_cosine": row.gradient_cosine,
         "seconds": row.seconds,
     }
 

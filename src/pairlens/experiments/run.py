@@ -19,12 +19,13 @@ from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.learner import choose_device, make_learner, make_objective
+from pairlens.experiments.shape import Shape, shape_or_none, whole_classes
 from pairlens.experiments.sources import open_catalog
 from pairlens.losses import Loss
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Wrapped
-from pairlens.training.fit import Epoch, Learner, Step, fit
+from pairlens.training.fit import RECENT, Epoch, Learner, Step, fit
 
 VALIDATION_SHARE = 0.2
 
@@ -227,7 +228,18 @@ class _Keeper:
             mean_s_n=_known(s_n),
             seconds=epoch.seconds + time.perf_counter() - start,
             validation=evaluate_embeddings(validation, None, self.experiment.recalls) if validation else None,
+            gradient_cosine=_known(epoch.gradient_cosine),
+            **self._shapes(epoch, self.test),
         )
+
+    def _shapes(self, epoch: Epoch, test: Embeddings) -> dict[str, Shape | None]:
+        if not self.experiment.log_analysis:
+            return {}
+        some, loss = whole_classes(test.labels, RECENT), self.experiment.loss
+        return {
+            "seen": shape_or_none(epoch.embeddings, epoch.labels, loss),
+            "unseen": shape_or_none(test.vectors[some], test.labels[some], loss),
+        }
 
     def keep(self, rows: tuple[EpochRow, ...]) -> None:
         chosen = best_epoch(rows, self.experiment)

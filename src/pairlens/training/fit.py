@@ -1,9 +1,11 @@
 """The one training loop, as a generator of records: whoever consumes them decides to show, evaluate, save or stop."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 import torch
@@ -14,8 +16,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pairlens.model.embedder import Embedder, FreezeBN
+from pairlens.training.agreement import gradient_cosine, watch_output
 from pairlens.training.criterion import Criterion
 
+RECENT = 512
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
@@ -93,6 +97,9 @@ class Epoch:
         ranking: mean ranking loss a photo.
         accuracy: share of photos whose class the auxiliary head names, NaN without a head.
         seconds: wall time.
+        gradient_cosine: of the ranking and the auxiliary loss at the last map, in the last step; NaN without a head.
+        embeddings: (photo, dim) of the last steps, as they were when they were learned from; about `RECENT` photos.
+        labels: (photo,) their labels.
     """
 
     epoch: int
@@ -100,6 +107,9 @@ class Epoch:
     ranking: float
     accuracy: float
     seconds: float
+    gradient_cosine: float = math.nan
+    embeddings: Tensor | None = field(default=None, compare=False, repr=False)
+    labels: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: int) -> Iterator[Step | Epoch]:
@@ -134,38 +144,70 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         learner.model.backbone.requires_grad_(False)
     device = next(learner.model.parameters()).device
     sums = torch.zeros(4)  # photos, total loss, ranking loss, right answers
+    recent: deque[_Learned] = deque()
     for step, (pixels, labels, indices) in enumerate(photos.epoch(number), 1):
-        learned = _learn(learner, objective, pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True))
-        sums += learned.cpu()
+        here = [x.to(device, non_blocking=True) for x in (pixels, labels)]
+        learned = _learn(learner, objective, here[0], here[1], probe=step == len(photos))
+        sums += learned.sums.cpu()
         if not torch.isfinite(sums[1]):
             raise FloatingPointError(
-                f"the loss became {float(learned[1])} in epoch {number}, step {step} (photos {indices[:8].tolist()} "
+                f"the loss became {float(learned.sums[1])} in epoch {number}, step {step} (photos {indices[:8].tolist()} "
                 "and others); lower --learning_rate or look at these photos"
             )
+        _remember(recent, learned)
         mean = sums / sums[0]
-        yield Step(number, step, len(photos), int(learned[0]), float(mean[1]), float(mean[3]))
+        yield Step(number, step, len(photos), int(learned.sums[0]), float(mean[1]), float(mean[3]))
     learner.schedule.step()
     learner.epoch = number
     mean = sums / sums[0]
-    yield Epoch(number, float(mean[1]), float(mean[2]), float(mean[3]), time.perf_counter() - start)
+    yield Epoch(
+        epoch=number,
+        loss=float(mean[1]),
+        ranking=float(mean[2]),
+        accuracy=float(mean[3]),
+        seconds=time.perf_counter() - start,
+        gradient_cosine=recent[-1].cosine,
+        embeddings=torch.cat([one.embeddings for one in recent]).float().cpu(),
+        labels=torch.cat([one.labels for one in recent]).cpu(),
+    )
 
 
-def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Take one step; returns photos, summed total loss, summed ranking loss, right answers."""
-    with _autocast(pixels.device, objective.precision):
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """What one step came to: photos, summed total loss, summed ranking loss, right answers; what it saw."""
+
+    sums: Tensor
+    embeddings: Tensor
+    labels: Tensor
+    cosine: float
+
+
+def _remember(recent: deque[_Learned], learned: _Learned) -> None:
+    """Keep the last steps, at least `RECENT` photos of them."""
+    recent.append(learned)
+    while sum(len(one.labels) for one in recent) - len(recent[0].labels) >= RECENT:
+        recent.popleft()
+
+
+def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
+    """Take one step; with `probe` compare what ranking and auxiliary loss want of the backbone."""
+    with _autocast(pixels.device, objective.precision), watch_output(learner.model.backbone) as maps:
         embeddings, logits = learner.model(pixels)
     ranking = learner.criterion(embeddings, labels)
-    total, right = ranking, torch.full_like(ranking, torch.nan)
+    total, right, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
     if logits is not None:
-        total = ranking + objective.auxiliary * _classification(logits.float(), labels, objective)
+        auxiliary = _classification(logits.float(), labels, objective)
+        total = ranking + objective.auxiliary * auxiliary
         right = (logits.argmax(dim=1) == labels).sum()
+        cosine = gradient_cosine(ranking, auxiliary, maps[-1]) if probe else math.nan
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
     if objective.clip_value:
         clip_grad_value_([*learner.model.parameters(), *learner.criterion.parameters()], objective.clip_value)
     learner.optimizer.step()
     count = torch.tensor(len(labels), device=total.device)
-    return torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()
+    sums = torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()
+    return _Learned(sums, embeddings.detach(), labels, cosine)
 
 
 def _classification(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from holding import unit_points
 
-from pairlens.analysis import geometry
-from pairlens.analysis.geometry import PairSimilarities
 from pairlens.core.pairs import Pairs
+from pairlens.evaluation import geometry
+from pairlens.evaluation.geometry import PairSimilarities
 
 LABELS = torch.arange(24) % 6
 

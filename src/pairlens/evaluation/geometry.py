@@ -186,7 +186,7 @@ class WeightShare:
 
 
 def weight_share(gradient: Tensor, pairs: Pairs) -> WeightShare:
-    """Return how dL/ds, as `analysis.weights.pair_gradient` gives it, is shared out over the pairs.
+    """Return how dL/ds, as `training.weighting.pair_gradient` gives it, is shared out over the pairs.
 
     >>> pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1, 1]))
     >>> weight_share(torch.tensor([[-1.0, 1.0, 0.0]]), pairs).effective

@@ -1,0 +1,45 @@
+"""Whether the ranking loss and the auxiliary loss want the same of the backbone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def watch_output(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module returns while the context lasts."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, output: Tensor) -> None:
+        seen.append(output)
+
+    handle = module.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def gradient_cosine(first: Tensor, second: Tensor, features: Tensor) -> float:
+    """Return cos(∂first/∂features, ∂second/∂features): 1 the two losses agree, 0 they do not meet, -1 they fight.
+
+    Taken at the last map that both share, so that the backbone is not gone through again. NaN where a loss does not
+    depend on the map, as when the backbone stands still. The graph is kept for the training step.
+
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = 2 * x
+    >>> gradient_cosine(y.sum(), (y * torch.tensor([1.0, -1.0])).sum(), y)
+    0.0
+    """
+    if not (features.requires_grad and first.requires_grad and second.requires_grad):
+        return float("nan")
+    gradients = [
+        torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)[0] for loss in (first, second)
+    ]
+    if any(gradient is None for gradient in gradients):
+        return float("nan")
+    a, b = (gradient.flatten().double() for gradient in gradients)
+    length = a.norm() * b.norm()
+    return float(a @ b / length) if length > 0 else float("nan")

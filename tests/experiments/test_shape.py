@@ -1,0 +1,27 @@
+import torch
+from holding import unit_points
+
+from pairlens.experiments.shape import shape_of, shape_or_none, whole_classes
+from pairlens.losses import Circle
+
+
+def test_whole_classes_are_taken_and_always_the_same():
+    labels = torch.arange(60) % 6
+    taken = whole_classes(labels, 30)
+    assert len(taken) == 30
+    assert len(labels[taken].unique()) == 3
+    assert torch.equal(taken, whole_classes(labels, 30))
+    assert len(whole_classes(labels, 1)) == 20
+    assert len(whole_classes(labels, 1000)) == 60
+
+
+def test_what_has_no_shape_is_none():
+    assert shape_or_none(None, None, Circle()) is None
+    assert shape_or_none(unit_points(4, 8), torch.arange(4), Circle()) is None
+    assert shape_or_none(unit_points(4, 8), torch.zeros(4, dtype=torch.long), Circle()) is None
+
+
+def test_embeddings_of_any_length_have_the_shape_of_their_directions():
+    vectors, labels = unit_points(24, 8), torch.arange(24) % 6
+    found, expected = shape_or_none(3 * vectors, labels, Circle()), shape_of(vectors, labels, Circle())
+    assert abs(found.auc - expected.auc) < 1e-9

@@ -1,0 +1,87 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pairlens import losses as ls
+from pairlens.training.agreement import gradient_cosine, watch_output
+from pairlens.training.criterion import Criterion
+from pairlens.training.references import Proxies
+
+LOSSES = (ls.Circle(), ls.Triplet(), ls.MultiSimilarity(), ls.SmoothAP(), ls.ProxyAnchor(), ls.SoftTriple(centers=2))
+
+
+class Model(nn.Module):
+    """A trunk and two heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.embed, self.classify = nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(8, 3)
+
+    def forward(self, x):
+        features = self.backbone(x).tanh()
+        return features, self.embed(features), self.classify(features)
+
+
+@pytest.fixture
+def scene():
+    torch.manual_seed(1)
+    return Model().double(), torch.randn(12, 6, dtype=torch.float64), torch.arange(12) % 3
+
+
+def criterion_of(loss):
+    proxies = "proxies" in getattr(loss, "references", ("batch",))[:1]
+    return Criterion(loss, Proxies(3, 4, getattr(loss, "centers", 1)) if proxies else None).double()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_it_is_the_cosine_of_two_backward_passes_each_alone(scene, loss):
+    model, x, labels = scene
+    criterion = criterion_of(loss)
+    flat = []
+    for which in range(2):
+        features, embeddings, logits = model(x)
+        features.retain_grad()
+        one = criterion(embeddings, labels) if which == 0 else nn.functional.cross_entropy(logits, labels)
+        one.backward()
+        flat.append(features.grad.flatten().tolist())
+    dot = sum(a * b for a, b in zip(*flat, strict=True))
+    expected = dot / math.sqrt(sum(a * a for a in flat[0]) * sum(b * b for b in flat[1]))
+    features, embeddings, logits = model(x)
+    found = gradient_cosine(criterion(embeddings, labels), nn.functional.cross_entropy(logits, labels), features)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_the_step_that_follows_is_the_same_to_the_bit(scene, loss):
+    model, x, labels = scene
+    criterion, found = criterion_of(loss), []
+    for probe in (False, True):
+        model.zero_grad()
+        features, embeddings, logits = model(x)
+        ranking, auxiliary = criterion(embeddings, labels), nn.functional.cross_entropy(logits, labels)
+        if probe:
+            gradient_cosine(ranking, auxiliary, features)
+        (ranking + auxiliary).backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_losses_that_do_not_meet_have_no_cosine():
+    x = torch.ones(3, requires_grad=True)
+    still = x.detach()
+    assert math.isnan(gradient_cosine(x.sum(), x.sum(), still))
+    assert math.isnan(gradient_cosine(x.sum(), (still * 2).sum(), x))
+    y = x * 2
+    assert math.isnan(gradient_cosine(y.sum(), x.sum(), y))
+    assert math.isnan(gradient_cosine((y * 0).sum(), y.sum(), y))
+    assert gradient_cosine(y.sum(), -y.sum(), y) == pytest.approx(-1)
+
+
+def test_watching_ends_with_its_context():
+    layer = nn.Linear(2, 2)
+    with watch_output(layer) as seen:
+        layer(torch.ones(1, 2))
+    layer(torch.ones(1, 2))
+    assert len(seen) == 1
