@@ -17,6 +17,7 @@ LAYERS = {
     "analysis": 4,
     "retrieval": 4,
     "showing": 5,
+    "sheets": 5,
     "demo": 6,
     "options": 6,
     "looking": 7,

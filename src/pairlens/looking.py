@@ -9,11 +9,11 @@ import tyro
 from pairlens.analysis.audit import audit as audit_loss
 from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.figures import draw_similarities
 from pairlens.analysis.inspect import inspect_run, write_inspection
 from pairlens.analysis.weights import Scene
 from pairlens.experiments.naming import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.sheets import write_pictures_of
 from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
 FAILED = 1
@@ -79,18 +79,22 @@ def inspect(
 
     Args:
         run: the folder of a run.
-        out: where to write the tables and the histograms; by default the folder `inspection` of the run.
+        out: where to write tables, histograms, the map and the sheets of mistakes; by default the folder `inspection` of
+            the run.
         data_path: folder of the prepared data sets, if they have moved since.
         device: where to embed; auto takes a GPU if there is one.
     """
     with Display(open_console(), 0) as display:
         found = inspect_run(run, data_path, device, display.watch)
     open_console().print(inspection_table(found, str(run)))
+    if found.gradient_cosine is not None:
+        say(f"gradient cosine of ranking and auxiliary loss in the kept epoch: {found.gradient_cosine:.3f}")
     folder = out or run / "inspection"
-    files = write_inspection(found, folder)
-    picture = folder / "similarities.svg"
-    draw_similarities(found.similarities, picture)
-    for file in (*files, picture):
+    tables = write_inspection(found, folder)
+    pictures, layout = write_pictures_of(found, run, folder, data_path)
+    if layout is not None:
+        say(f"trustworthiness of the map: {layout.trustworthiness:.3f}")
+    for file in (*tables, *(picture.file for picture in pictures)):
         say(str(file))
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from pairlens.analysis.plane import Paths, Plane
-from pairlens.analysis.style import DASHES, FAINT, INK, PULL, PUSH, save, tidy
+from pairlens.analysis.style import DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 from pairlens.analysis.weights import WeightCurve
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 
@@ -115,7 +115,7 @@ def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
     axes.legend(title="other negatives at", fontsize=6, title_fontsize=6, frameon=False)
 
 
-def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> None:
+def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:
     """Draw the histograms of s_p and s_n of each set, one beside the other on the same scales."""
     figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
@@ -130,3 +130,11 @@ def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> None:
     panels[0].set_ylabel(f"share of pairs in {2 / BINS:g}")
     tidy(panels)
     save(figure, file)
+    means = [(n, float(s.positive.mean()), float(s.negative.mean())) for n, s in sets.items()]
+    return Picture(
+        file,
+        "How similar the pairs of a class and the pairs of different classes are.",
+        "; ".join(
+            f"{name} classes: positive pairs {p:.2f}, negative pairs {n:.2f} in the mean" for name, p, n in means
+        ),
+    )

@@ -30,11 +30,14 @@ class Inspection:
         seen: shape of the training photos.
         unseen: shape of the test photos.
         similarities: the pair similarities of both, by the words seen and unseen.
+        gradient_cosine: of the ranking and the auxiliary loss at the last map, in the last step of the kept epoch; None
+            if the run had no auxiliary loss.
     """
 
     seen: Shape
     unseen: Shape
     similarities: dict[str, PairSimilarities]
+    gradient_cosine: float | None = None
 
     def rows(self) -> list[tuple[str, float | None, float | None]]:
         """Return (metric, seen, unseen)."""
@@ -65,10 +68,10 @@ def inspect_run(
         embed(model, some_classes(part), workers=experiment.workers, watch=watch) for part in (parts.train, parts.test)
     ]
     seen, unseen = (shape_of(e.vectors, e.labels, experiment.loss) for e in embedded)
-    names = ("seen", "unseen")
-    return Inspection(
-        seen, unseen, {n: PairSimilarities.of(e.vectors, e.labels) for n, e in zip(names, embedded, strict=True)}
-    )
+    similarities = [PairSimilarities.of(e.vectors, e.labels) for e in embedded]
+    outcome = place.read_outcome()
+    kept = next(row for row in outcome.rows if row.epoch == outcome.epoch)
+    return Inspection(seen, unseen, dict(zip(("seen", "unseen"), similarities, strict=True)), kept.gradient_cosine)
 
 
 def some_classes(catalog: Catalog, most: int = MOST) -> Catalog:

@@ -1,6 +1,7 @@
 """What was retrieved, as pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -40,37 +41,72 @@ def write_pictures(query: Query, matches: Sequence[Match], folder: Path) -> list
     return files
 
 
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A picture on a sheet.
+
+    Attributes:
+        picture: at any size.
+        first: the line under it.
+        second: the line under that.
+        color: of its border; None for no border.
+    """
+
+    picture: Image.Image
+    first: str
+    second: str
+    color: str | None = None
+
+    def drawn(self) -> Image.Image:
+        """Return the picture at display size with its border."""
+        picture = _resized(self.picture)
+        if self.color is not None:
+            ImageDraw.Draw(picture).rectangle((0, 0, SIDE - 1, SIDE - 1), outline=self.color, width=BORDER)
+        return picture
+
+
 def framed(match: Match) -> Image.Image:
     """Return a match at display size with its border."""
-    picture = _resized(match.picture)
-    ImageDraw.Draw(picture).rectangle((0, 0, SIDE - 1, SIDE - 1), outline=_color(match), width=BORDER)
-    return picture
+    return tile_of(match).drawn()
+
+
+def tile_of(match: Match) -> Tile:
+    """Return a match with rank, distance and class name under it."""
+    first = f"{match.rank}   distance {match.distance:.3f}  {_verdict(match)}"
+    return Tile(match.picture, first, match.class_name, _color(match))
 
 
 def contact_sheet(rows: Sequence[tuple[Query, Sequence[Match]]], title: str = "") -> Image.Image:
     """Return one picture with a row a query: the query, then its matches with rank, class name and distance."""
-    columns = 1 + max(len(matches) for _, matches in rows)
+    return tile_sheet(
+        [
+            [Tile(query.picture, "query", query.class_name or query.name), *map(tile_of, matches)]
+            for query, matches in rows
+        ],
+        title,
+    )
+
+
+def tile_sheet(rows: Sequence[Sequence[Tile]], title: str = "", apart: int = 1) -> Image.Image:
+    """Return one picture of rows of tiles, the first `apart` of each row set apart from the others."""
+    columns = max(map(len, rows))
     head = 46 if title else GAP
     width = GAP + columns * (SIDE + GAP) + GAP
     sheet = Image.new("RGB", (width, head + len(rows) * (SIDE + CAPTION + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
         draw.text((GAP, 13), title, INK, font=_font(20))
-    for number, (query, matches) in enumerate(rows):
+    for number, tiles in enumerate(rows):
         top = head + number * (SIDE + CAPTION + GAP)
-        sheet.paste(_resized(query.picture), (GAP, top))
-        _caption(draw, GAP, top, "query", query.class_name or query.name)
-        for match in matches:
-            left = GAP + GAP + match.rank * (SIDE + GAP)
-            sheet.paste(framed(match), (left, top))
-            _caption(
-                draw, left, top, f"{match.rank}   distance {match.distance:.3f}  {_verdict(match)}", match.class_name
-            )
+        for column, tile in enumerate(tiles):
+            left = GAP + column * (SIDE + GAP) + (GAP if column >= apart else 0)
+            sheet.paste(tile.drawn(), (left, top))
+            _caption(draw, left, top, tile.first, tile.second)
     return sheet
 
 
 def _caption(draw: ImageDraw.ImageDraw, left: int, top: int, first: str, second: str) -> None:
-    draw.text((left, top + SIDE + 3), first, FADED, font=_font(13))
+    draw.text((left, top + SIDE + 3), _shortened(first, draw), FADED, font=_font(13))
     draw.text((left, top + SIDE + 20), _shortened(second, draw), INK, font=_font(14))
 
 

@@ -1,0 +1,236 @@
+"""What a model's mistakes look like: the worst queries, the classes taken for each other, hubs, and the map of photos."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pairlens.analysis.epochs import draw_epochs
+from pairlens.analysis.figures import draw_similarities
+from pairlens.analysis.inspect import Inspection
+from pairlens.analysis.mapping import LEAST, EmbeddingMap, make_map
+from pairlens.analysis.mistakes import Retrieval, confused_classes, hubs, retrieve, worst_queries
+from pairlens.analysis.style import CYCLE, Picture
+from pairlens.core.files import write_whole
+from pairlens.data.catalog import Catalog
+from pairlens.data.images import load_image
+from pairlens.evaluation.embed import Embeddings
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import split
+from pairlens.experiments.shape import whole_classes
+from pairlens.experiments.sources import open_catalog
+from pairlens.retrieval.pictures import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
+
+ROWS, ACROSS = 6, 6
+MAP_PHOTOS, MAP_SIDE, THUMB, RIM, MARGIN = 800, 1400, 30, 3, 50
+COVERED = 0.45
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """The test photos of a run with what every one of them finds.
+
+    Attributes:
+        queries: their photos.
+        gallery: the photos they are searched in; the same where the data set has one test set.
+        embeddings: of the queries.
+        retrieval: what they find.
+    """
+
+    queries: Catalog
+    gallery: Catalog
+    embeddings: Embeddings
+    retrieval: Retrieval
+
+    @classmethod
+    def open(cls, place: RunFolder, experiment: Experiment) -> "Searched":
+        """Open the stored embeddings of a run beside their photos.
+
+        Raises:
+            ValueError: if the data set was prepared anew since.
+        """
+        parts = split(open_catalog(experiment), experiment)
+        items = Embeddings.load(place.gallery)
+        queries = items if parts.gallery is None else Embeddings.load(place.queries)
+        pool = () if parts.gallery is None else (items.vectors, items.labels)
+        if queries.paths != parts.test.paths:
+            raise ValueError(
+                f"{place.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
+            )
+        found = retrieve(queries.vectors, queries.labels, *pool)
+        return cls(parts.test, parts.gallery or parts.test, queries, found)
+
+
+def write_sheets(searched: Searched, folder: Path) -> list[Picture]:
+    """Write worst_queries, confused_classes and hubs, each as PNG with its numbers as CSV; returns the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write_worst(searched, folder), _write_confused(searched, folder), _write_hubs(searched, folder)]
+
+
+def _write_worst(s: Searched, folder: Path) -> Picture:
+    worst = worst_queries(s.retrieval, ROWS)
+    rows = []
+    for one in worst:
+        name = s.queries.class_names[int(s.retrieval.labels[one.query])]
+        first = Tile(photo(s.queries, one.query), f"query: {one.hits} of {one.relevant} found", name)
+        rows.append([first, *(_found(s, one.query, rank) for rank in range(min(ACROSS, s.retrieval.found.shape[1])))])
+    table = [(s.queries.paths[w.query], w.average_precision, w.hits, w.relevant) for w in worst]
+    title = "The queries that find least of their class, at most one a class"
+    _write(folder / "worst_queries", rows, title, ("query", "average_precision", "hits", "relevant"), table)
+    said = "; ".join(f"{t[0]}: {t[2]} of {t[3]}" for t in table)
+    return Picture(folder / "worst_queries.png", title + ", with their nearest photos.", f"Queries and hits: {said}")
+
+
+def _found(s: Searched, query: int, rank: int) -> Tile:
+    item, label = int(s.retrieval.found[query, rank]), int(s.retrieval.found_labels[query, rank])
+    right = label == int(s.retrieval.labels[query])
+    return Tile(
+        photo(s.gallery, item),
+        f"{rank + 1}   {'right' if right else 'wrong'}",
+        s.gallery.class_names[label],
+        RIGHT if right else WRONG,
+    )
+
+
+def _write_confused(s: Searched, folder: Path) -> Picture:
+    pairs = confused_classes(s.retrieval, ROWS)
+    names = s.queries.class_names
+    rows = []
+    for pair in pairs:
+        sides = [_photos_of(s.queries, label, ACROSS // 2) for label in (pair.first, pair.second)]
+        note = f"{100 * pair.share:.0f} % of their neighbours"
+        rows.append([*_tiles(sides[0], s, pair.first, note), *_tiles(sides[1], s, pair.second, note)])
+    table = [(names[p.first], names[p.second], p.share) for p in pairs]
+    title = "The classes most often taken for each other"
+    _write(folder / "confused_classes", rows, title, ("first", "second", "share"), table, ACROSS // 2)
+    said = "; ".join(f"{a} and {b}: {100 * share:.0f} %" for a, b, share in table)
+    return Picture(
+        folder / "confused_classes.png",
+        f"{title}: of the first R neighbours of both classes' queries, the share that is of the other class.",
+        said or "No class is taken for another.",
+    )
+
+
+def _photos_of(catalog: Catalog, label: int, count: int) -> list[int]:
+    return (catalog.labels == label).nonzero().squeeze(1)[:count].tolist()
+
+
+def _tiles(photos: Sequence[int], s: Searched, label: int, note: str) -> list[Tile]:
+    name = s.queries.class_names[label]
+    tiles = [Tile(photo(s.queries, i), note, name, UNKNOWN) for i in photos]
+    blank = Image.new("RGB", (8, 8), PAPER)
+    return [*tiles, *(Tile(blank, "", "") for _ in range(ACROSS // 2 - len(tiles)))]
+
+
+def _write_hubs(s: Searched, folder: Path) -> Picture:
+    found = hubs(s.retrieval, len(s.gallery), ROWS)
+    rows = []
+    for hub in found:
+        label = int(s.gallery.labels[hub.item])
+        note = f"near {hub.occurrences} queries, {hub.wrong} wrongly"
+        first = Tile(photo(s.gallery, hub.item), note, s.gallery.class_names[label], UNKNOWN)
+        rows.append([first, *(_misled(s, query) for query in hub.queries[: ACROSS - 1])])
+    table = [(s.gallery.paths[h.item], h.occurrences, h.wrong) for h in found]
+    title = "Hubs: the photos among the 10 nearest of most queries, and queries of other classes that find them"
+    _write(folder / "hubs", rows, title, ("photo", "occurrences", "wrong"), table)
+    said = "; ".join(f"{path}: {count}, {wrong} wrong" for path, count, wrong in table)
+    return Picture(folder / "hubs.png", title + ".", said)
+
+
+def _misled(s: Searched, query: int) -> Tile:
+    name = s.queries.class_names[int(s.retrieval.labels[query])]
+    return Tile(photo(s.queries, query), "found by this query", name, WRONG)
+
+
+def _write(
+    stem: Path, rows: Sequence[Sequence[Tile]], title: str, head: Sequence[str], table: Sequence[tuple], apart: int = 1
+) -> None:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows([head, *table])
+    write_whole(stem.with_suffix(".csv"), buffer.getvalue())
+    blank = [[Tile(Image.new("RGB", (8, 8), PAPER), "none", "")]]
+    tile_sheet(rows or blank, title, apart).save(stem.with_suffix(".png"))
+
+
+def photo(catalog: Catalog, index: int) -> Image.Image:
+    """Return a photo of a catalog at its stored size."""
+    return load_image(bytes(catalog.jpeg(index)))
+
+
+def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture, EmbeddingMap]:
+    """Write map.png, photos of whole test classes as points, and map.csv; returns the picture and the layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = whole_classes(searched.embeddings.labels, MAP_PHOTOS)
+    layout = make_map(searched.embeddings.vectors[chosen], seed)
+    photos, labels = chosen.tolist(), searched.embeddings.labels[chosen].tolist()
+    names = [searched.queries.class_names[label] for label in labels]
+    table = zip([searched.queries.paths[i] for i in photos], names, *layout.points.T.tolist(), strict=True)
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows([("photo", "class", "x", "y"), *table])
+    write_whole(folder / "map.csv", buffer.getvalue())
+    trusted = f"trustworthiness {layout.trustworthiness:.3f}"
+    title = f"{len(photos)} photos of {len(set(labels))} unseen classes, t-SNE of the embeddings, {trusted}"
+    draw_map([photo(searched.queries, i) for i in photos], labels, layout.points, title).save(folder / "map.png")
+    return Picture(
+        folder / "map.png",
+        f"The embedding map: {title}. A photo's border has the colour of its class; colours repeat after {len(CYCLE)}.",
+        f"Photos laid out so that similar ones are near each other; classes told apart form islands; {trusted}.",
+    ), layout
+
+
+def draw_map(photos: Sequence[Image.Image], labels: Sequence[int], points: np.ndarray, title: str) -> Image.Image:
+    """Draw photos at their points with the colours of their classes; one that would hide another is a dot."""
+    sheet = Image.new("RGB", (MAP_SIDE, MAP_SIDE + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
+    places = MARGIN + (points - low) / span * (MAP_SIDE - 2 * MARGIN) + [0, MARGIN]
+    colors = {label: CYCLE[number % len(CYCLE)] for number, label in enumerate(dict.fromkeys(labels))}
+    for (x, y), label in zip(places, labels, strict=True):
+        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colors[label])
+    for number in _apart(places):
+        x, y = (round(float(c) - THUMB / 2) for c in places[number])
+        draw.rectangle((x - RIM, y - RIM, x + THUMB + RIM - 1, y + THUMB + RIM - 1), fill=colors[labels[number]])
+        sheet.paste(photos[number].resize((THUMB, THUMB), Image.Resampling.LANCZOS), (x, y))
+    draw.text((20, 16), title, INK, font=ImageFont.load_default(24))
+    draw.text(
+        (20, MAP_SIDE + MARGIN - 34), "dots: photos that would hide others", FADED, font=ImageFont.load_default(20)
+    )
+    return sheet
+
+
+def _apart(places: np.ndarray) -> list[int]:
+    """Return the points whose photos hide no more than a part of those before them."""
+    kept: list[int] = []
+    for number, place in enumerate(places):
+        if not kept or np.abs(places[kept] - place).max(axis=1).min() >= (1 - COVERED) * (THUMB + 2 * RIM):
+            kept.append(number)
+    return kept
+
+
+def write_pictures_of(
+    inspection: Inspection, run: Path, folder: Path, data_path: Path | None = None
+) -> tuple[list[Picture], EmbeddingMap | None]:
+    """Write everything there is to see of a run into a folder: histograms, epochs, map, sheets of mistakes.
+
+    The map is left out where there are too few photos for one.
+
+    Raises:
+        ValueError: if the run's photos were prepared anew since.
+    """
+    place = RunFolder(run)
+    experiment = place.experiment()
+    searched = Searched.open(place, replace(experiment, data_path=data_path or experiment.data_path))
+    pictures = [draw_similarities(inspection.similarities, folder / "similarities.svg")]
+    rows = place.read_outcome().rows
+    if sum(row.unseen is not None for row in rows) > 1:
+        pictures.append(draw_epochs(rows, folder / "analysis.svg"))
+    layout = None
+    if len(searched.queries) >= LEAST:
+        picture, layout = write_map(searched, folder)
+        pictures.append(picture)
+    return [*pictures, *write_sheets(searched, folder)], layout
