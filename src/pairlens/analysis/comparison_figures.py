@@ -188,7 +188,7 @@ def look(number: int) -> tuple[str, str]:
 
 
 def shortened(name: str) -> str:
-    """Return a name short enough for a figure, its dollars no mathematics.
+    r"""Return a name short enough for a figure, its dollars no mathematics.
 
     >>> shortened("x" * 30), shortened("$1")
     ('xxxxxxxxxxxxxxxxxxxxxxx…', '\\\\$1')

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pairlens.analysis.figures import Explained, draw_explanations
 from pairlens.analysis.plane import follow, similarity_plane
+from pairlens.analysis.threads import one_thread
 from pairlens.analysis.weights import USUAL, Scene, weight_curve
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
@@ -23,14 +22,9 @@ def explain(loss: Any, scene: Scene = USUAL, name: str = "") -> Explained:
         scene: the batch of the weight curves; its other negatives are drawn at 0, 0.2 and 0.5.
         name: what to call it; by default its class.
     """
-    threads = torch.get_num_threads()
-    # Thousands of matrices of three rows: sharing each among threads takes many times as long, most where others work too.
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         plane = similarity_plane(loss)
         curves = {level: weight_curve(loss, replace(scene, negatives=level)) for level in OTHER_NEGATIVES}
-    finally:
-        torch.set_num_threads(threads)
     return Explained(name or type(loss).__name__, plane, follow(plane), curves)
 
 

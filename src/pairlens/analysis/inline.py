@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -48,8 +47,8 @@ def inline_svg(text: str, number: int, alt: str) -> Inlined:
     """Return an SVG as an element of a page, named by `alt`, its ids and references marked with a number.
 
     >>> found = inline_svg('<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt"><g id="a"/></svg>', 3, "x")
-    >>> found.width, found.html
-    (96, Markup('<svg xmlns="http://www.w3.org/2000/svg" width="96" height="48" role="img" aria-label="x"><g id="p3-a" /></svg>'))
+    >>> found.width, '<g id="p3-a" />' in found.html, 'role="img" aria-label="x"' in found.html
+    (96, True, True)
     """
     root = ElementTree.fromstring(text)
     for parent in list(root.iter()):
@@ -65,7 +64,7 @@ def inline_svg(text: str, number: int, alt: str) -> Inlined:
     )
     for name, value in (("width", width), ("height", height), ("role", "img"), ("aria-label", alt)):
         root.set(name, str(value))
-    return Inlined(Markup(ElementTree.tostring(root, encoding="unicode").strip()), width)  # noqa: S704
+    return Inlined(Markup(ElementTree.tostring(root, encoding="unicode").strip()), width)
 
 
 def _marked(name: str, value: str, mark: str) -> str:
@@ -88,7 +87,7 @@ def inline_photo(picture: Image.Image, alt: str, quality: Quality) -> Inlined:
     buffer = io.BytesIO()
     picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=quality.webp)
     text = base64.b64encode(buffer.getvalue()).decode()
-    html = Markup('<img src="data:image/webp;base64,{}" width="{}" height="{}" alt="{}">').format(  # noqa: S704
+    html = Markup('<img src="data:image/webp;base64,{}" width="{}" height="{}" alt="{}">').format(
         text, width, height, alt
     )
     return Inlined(html, picture.width)
@@ -105,8 +104,3 @@ def inline(picture: Picture, number: int, quality: Quality) -> Inlined:
 def is_photo(picture: Picture) -> bool:
     """Whether a picture is made of pixels."""
     return picture.file.suffix != ".svg"
-
-
-def total(parts: Sequence[Inlined]) -> int:
-    """Return how many bytes pictures take in a page."""
-    return sum(len(part.html.encode()) for part in parts)

@@ -6,12 +6,12 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from pairlens.analysis.inline import QUALITIES, Inlined, Quality, inline, is_photo, total
+from pairlens.analysis.inline import QUALITIES, Inlined, inline, is_photo
 from pairlens.analysis.style import Picture
 
 MOST_BYTES = 5_000_000
-# Of a figure's natural width, below which its text is too small: then it is moved sideways instead of made smaller.
-LEAST_SCALE = 0.72
+# Of a drawing's and of a photo sheet's natural width, below which it is moved sideways instead of made smaller.
+LEAST_SCALE, LEAST_SHEET = 0.7, 0.5
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,17 @@ class Shown:
     Attributes:
         picture: on disk.
         importance: where the page would be too large, the least important pictures of photos are left out first.
+        whole: whether it is always seen whole, however small.
     """
 
     picture: Picture
     importance: int = 1
+    whole: bool = False
+
+    @property
+    def scale(self) -> float:
+        """How small it may become."""
+        return 0.0 if self.whole else LEAST_SHEET if is_photo(self.picture) else LEAST_SCALE
 
 
 Block = Prose | Grid | Listing | Shown
@@ -119,27 +126,26 @@ def render(page: Page, most: int = MOST_BYTES) -> str:
         ValueError: if it does not fit without any photo.
     """
     shown = [block for block in page.blocks() if isinstance(block, Shown)]
-    drawn = {id(b): inline(b.picture, n, QUALITIES[0]) for n, b in enumerate(shown) if not is_photo(b.picture)}
-    rest = len(_fill(page, drawn).encode())
-    if rest > most:
-        raise ValueError(f"the report takes {rest / 1e6:.1f} MB without any photo, more than {most / 1e6:.1f} MB")
-    photos = [block for block in shown if is_photo(block.picture)]
-    return _fill(page, drawn | _fitting(photos, most - rest))
+    lines = {id(b): inline(b.picture, n, QUALITIES[0]) for n, b in enumerate(shown) if not is_photo(b.picture)}
+    photos = sorted((b for b in shown if is_photo(b.picture)), key=lambda block: block.importance)
+    text = ""
+    for pictures in _attempts(photos):
+        text = _fill(page, lines | pictures)
+        if len(text.encode()) <= most:
+            return text
+    raise ValueError(
+        f"the report takes {len(text.encode()) / 1e6:.1f} MB without any photo, more than {most / 1e6:.1f} MB"
+    )
 
 
-def _fitting(photos: Sequence[Shown], room: int) -> dict[int, Inlined]:
+def _attempts(photos: Sequence[Shown]) -> Iterator[dict[int, Inlined]]:
+    """Yield the photos ever smaller, then ever fewer."""
+    found: dict[int, Inlined] = {}
     for quality in QUALITIES:
-        found = _inlined(photos, quality)
-        if total(list(found.values())) <= room:
-            return found
-    kept = sorted(photos, key=lambda block: -block.importance)
-    while kept and total([found[id(block)] for block in kept]) > room:
-        kept.pop()
-    return {id(block): found[id(block)] for block in kept}
-
-
-def _inlined(photos: Sequence[Shown], quality: Quality) -> dict[int, Inlined]:
-    return {id(block): inline(block.picture, 0, quality) for block in photos}
+        found = {id(block): inline(block.picture, 0, quality) for block in photos}
+        yield found
+    for left_out in range(1, len(photos) + 1):
+        yield {id(block): found[id(block)] for block in photos[left_out:]}
 
 
 def _fill(page: Page, drawn: dict[int, Inlined]) -> str:
@@ -148,7 +154,7 @@ def _fill(page: Page, drawn: dict[int, Inlined]) -> str:
     for name, kind in kinds.items():
         environment.tests[name] = lambda block, kind=kind: isinstance(block, kind)
     template = environment.from_string(files("pairlens.analysis").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(page=page, drawn=drawn, name=id, scale=LEAST_SCALE, anchors=anchors(page.sections))
+    return template.render(page=page, drawn=drawn, name=id, anchors=anchors(page.sections))
 
 
 def anchors(sections: Sequence[Section]) -> list[str]:

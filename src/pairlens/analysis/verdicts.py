@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pairlens.analysis.comparison import FieldResult, LossResult, share
 from pairlens.analysis.intervals import Interval, t_interval
 
+MOST_NAMED = 2
+
 
 def verdict(field: FieldResult) -> str:
     """Return what the seeds and the test classes allow to say of the losses of a field.
@@ -40,8 +42,12 @@ def headline(field: FieldResult) -> str:
         return (
             f"{so_far} {best.name} retrieves best: above {'the other loss' if len(worse) == 1 else 'all other losses'}"
         )
-    open_ = len(others) - len(worse)
-    return f"{lead}: above {len(worse)} of {len(others)} other losses, not distinguishable from {open_}"
+    open_ = [other for other in others if other not in worse]
+    return f"{lead}: above {_named(worse)}, not distinguishable from {_named(open_)}"
+
+
+def _named(losses: Sequence[LossResult]) -> str:
+    return listed(losses) if len(losses) <= MOST_NAMED else f"{len(losses)} others"
 
 
 def _best(field: FieldResult) -> str:

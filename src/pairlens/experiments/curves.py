@@ -12,7 +12,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
-    """Draw loss, retrieval and similarities over the epochs as SVG or PNG by the file's name; epoch 0 is the untrained model."""
+    """Draw loss, retrieval and similarities over the epochs, as SVG or PNG by the file's name; epoch 0 is untrained."""
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, retrieval, similarity = figure.subplots(1, 3)
     _draw_loss(loss, outcome)

@@ -37,12 +37,21 @@ def train_command(experiment: Experiment, place: Path) -> str | None:
     loss = experiment.loss
     if isinstance(loss, Wrapped):
         return None
-    own = {f.name: getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default}
+    own = {loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default}
     words = ["pairlens", "train", command_name(type(loss))]
     for name, value in (own | differing(experiment)).items():
         words += option(name, value)
     words += ["--runs", str(place.parent), "--name", f"{place.name}-again"]
     return shlex.join(words)
+
+
+def loss_option(name: str) -> str:
+    """Return what a setting of a loss is called on the command line: its name, unless a run has one of that name.
+
+    >>> loss_option("gamma"), loss_option("temperature")
+    ('gamma', 'loss_temperature')
+    """
+    return f"loss_{name}" if name in {f.name for f in fields(Experiment)} else name
 
 
 def option(name: str, value: Any) -> list[str]:
@@ -73,6 +82,7 @@ def study_text(study: Study) -> str:
         own = {name: value for name, value in differing(field.settings).items() if name not in shared}
         lines += ["", "[[fields]]", f"name = {_toml(field.name)}", f"seeds = {field.seeds}"]
         lines += [f"tuned_in = {_toml(field.tuned_in)}"] if field.tuned_in else []
+        lines += [f"first_seed = {field.first_seed}"] if field.first_seed else []
         lines += _lines(own)
     return "\n".join(lines) + "\n"
 

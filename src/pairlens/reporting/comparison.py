@@ -84,11 +84,9 @@ def _field_sections(
         lead, pictures = model_sections(plan.folder / best.runs[0], place, data_path, level)
     except (ValueError, FileNotFoundError) as error:
         why = str(error)
-    of = f" of {best.name}, seed {best.seeds[0]}" + (f", {field.name}" if several else "")
+    of = f": {best.name}, seed {best.seeds[0]}" + (f", {field.name}" if several else "")
     lead = [_named(block, of) for block in lead]
-    pictures = [
-        replace(section, title=section.title + of if section.level == level else section.title) for section in pictures
-    ]
+    pictures = [replace(s, title=s.title + of) if s.level == level else s for s in pictures]
     sections = [
         Section("Losses compared", [*_tables(found)], level),
         *_figures(found, place, level),

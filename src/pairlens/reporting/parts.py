@@ -36,9 +36,9 @@ def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None
     names = ", ".join(name for name, _ in drawable)
     return Picture(
         file,
-        "What each loss does to a positive pair of similarity s_p and a negative one of s_n: its value as contours, how hard "
-        "it pulls and pushes (one colour scale for all rows), where gradient descent leads from a grid of starts, and the "
-        "weight of one pair within a batch.",
+        "What each loss does to a positive pair of similarity s_p and a negative one of s_n: its value as contours, how "
+        "hard it pulls and pushes (one colour scale for all rows), where gradient descent leads from a grid of starts, "
+        "and the weight of one pair within a batch.",
         f"A row a loss ({names}), six panels each; the numbers are in the CSV files of pairlens explain.",
     )
 
@@ -72,7 +72,7 @@ def model_sections(
     found = inspect_run(run, data_path)
     drawn, _ = write_pictures_of(found, run, folder, data_path)
     by_name = {picture.file.stem: picture for picture in drawn}
-    lead: list[Block] = [Shown(by_name["map"], 5)] if "map" in by_name else []
+    lead: list[Block] = [Shown(by_name["map"], 5, whole=True)] if "map" in by_name else []
     shape: list[Block] = [Shown(by_name[name]) for name in ("similarities", "analysis") if name in by_name]
     titles = {"worst_queries": "Worst queries", "confused_classes": "Most confused classes", "hubs": "Hub photos"}
     sheets = [Section(t, [Shown(by_name[n], 4 - i)], level + 1) for i, (n, t) in enumerate(titles.items())]

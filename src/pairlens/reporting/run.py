@@ -7,7 +7,7 @@ from pathlib import Path
 from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
 from pairlens.analysis.style import Picture
-from pairlens.evaluation.report import Report
+from pairlens.evaluation.report import Metric, Report
 from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
@@ -92,20 +92,21 @@ def _words(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]:
 
 
 def _result_table(outcome: Outcome) -> Grid:
-    rows = []
-    for name, report in (("untrained", outcome.untrained), ("trained", outcome.report)):
-        rows.append((name, *(f"{100 * m.value:.1f} [{100 * m.low:.1f}, {100 * m.high:.1f}]" for m in report.metrics)))
-    head = ("model", *(metric.name for metric in outcome.report.metrics))
     report = outcome.report
+    rows = [
+        (after.name, _share(before), _share(after), f"{100 * (after.value - before.value):+.1f}")
+        for before, after in zip(outcome.untrained.metrics, report.metrics, strict=True)
+    ]
     left_out = f" {report.left_out} queries without a right item are left out." if report.left_out else ""
-    return Grid(
-        "Retrieval of classes never seen in training, in percent",
-        head,
-        rows,
-        frozenset({"trained"}),
-        f"{report.queries} queries against {report.gallery} photos; in brackets the 95 % interval when the classes are "
-        f"drawn anew.{left_out}",
+    note = (
+        f"{report.queries} queries against {report.gallery} photos; in brackets: 95 % when the classes are drawn anew."
     )
+    caption = "Retrieval of classes never seen in training, in percent"
+    return Grid(caption, ("metric", "untrained", "trained", "difference"), rows, frozenset({METRIC}), note + left_out)
+
+
+def _share(metric: Metric) -> str:
+    return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
 def _training(outcome: Outcome, scratch: Path) -> list[Block]:
@@ -117,7 +118,7 @@ def _training(outcome: Outcome, scratch: Path) -> list[Block]:
         "Mean training loss, retrieval of unseen classes (band: 95 % over classes), and mean cosines of test pairs."
     )
     first = last.report.metrics[0].name
-    names = dict.fromkeys((first, "P@1", "R-Precision", METRIC))
+    names = dict.fromkeys((first, "R-Precision", METRIC))
     shown = [name for name in names if any(m.name == name for m in last.report.metrics)]
     head = ("epoch", "loss", "accuracy %", *(f"{name} %" for name in shown), "mean s_p", "mean s_n", "seconds")
     rows = [_epoch(row, shown) for row in outcome.rows]
