@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,10 +56,17 @@ class ClassBatches:
         """Return the number of batches an epoch: photos / batch_size, at least 1."""
         return max(1, len(self.labels) // self.batch_size)
 
+    @cached_property
+    def _members(self) -> list[np.ndarray]:
+        """The photos of each class, found by one stable sort: ascending."""
+        order = np.argsort(self.labels.numpy(), kind="stable")
+        ends = np.cumsum(self.labels.unique(return_counts=True)[1].numpy())
+        return np.split(order, ends[:-1])
+
     def epoch(self, number: int) -> list[Tensor]:
         """Return the batches of one epoch, each a (batch_size,) vector of photo indices."""
         draw = np.random.default_rng((self.seed, number))
-        members = [np.flatnonzero(self.labels.numpy() == label) for label in self.labels.unique().numpy()]
+        members = self._members
         groups = _draw_classes(len(members), self.batch_size // self.per_class, draw)
         return [
             torch.from_numpy(np.concatenate([_draw_photos(members[c], self.per_class, draw) for c in next(groups)]))
