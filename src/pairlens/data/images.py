@@ -1,8 +1,6 @@
 """Pictures in and out: any photo to RGB, RGB to a small square JPEG, JPEGs to one batch of pixels."""
 
 import io
-import threading
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -12,36 +10,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pairlens.data.jpegs import PIXEL_LIMIT, Desk, Jpeg, pack, squash, unpack, unpack_quickly
+from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
 from pairlens.data.listing import Box
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _DESK = Desk()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
-
-
-class _Quiet:
-    """No warnings while at least one thread is inside; the filters belong to the whole process."""
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.filters = warnings.catch_warnings()
-                self.filters.__enter__()
-                warnings.simplefilter("ignore")
-            self.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                self.filters.__exit__(None, None, None)
-
-
-_QUIET = _Quiet()
 
 
 def load_image(source: Path | bytes) -> Image.Image:
@@ -67,7 +41,7 @@ def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixe
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
     try:
-        with _QUIET, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with QUIET, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             pixels = image.width * image.height
             taken = take(image) if pixels <= PIXEL_LIMIT else None
     # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import warnings
 
 import numpy as np
 import simplejpeg
@@ -16,6 +17,30 @@ Jpeg = bytes | bytearray | memoryview
 _KEPT_BYTES = 64_000_000
 # What libjpeg-turbo turns into RGB with the pixels of Pillow; CMYK it would not turn into the same.
 _FAST_COLOURS = ("YCbCr", "Gray", "RGB")
+
+
+class _Quiet:
+    """No warnings while at least one thread is inside; the filters belong to the whole process."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.filters.__exit__(None, None, None)
+
+
+QUIET = _Quiet()
 
 
 class Desk(threading.local):
@@ -68,7 +93,7 @@ def unpack(jpeg: Jpeg, desk: Desk) -> np.ndarray:
 
 def _unpack_patiently(jpeg: Jpeg) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+        with QUIET, Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             pixels = image.width * image.height
             if pixels <= PIXEL_LIMIT:
                 return np.array(image.convert("RGB"))

@@ -67,7 +67,7 @@ class TrainingBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
-        batches = (_blank(self, chosen) for chosen in self.sampler.epoch(number))
+        batches = (_blank(self, chosen) for chosen in self.sampler.draw(number))
         return in_order(partial(self._fill, number), enumerate(batches), self.workers)
 
     def _fill(self, number: int, numbered: tuple[int, Batch]) -> Batch:
