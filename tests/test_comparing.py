@@ -39,6 +39,7 @@ def test_the_same_command_runs_only_what_is_new(study, data_path, capsys):
     assert run("compare", *TWO, "--seeds", 3, "--data_path", data_path, "--out", study, *SMALL) == 0
     said = capsys.readouterr().out
     assert "2 runs to make" in said
+    assert f"pairlens report {study}" in said
     assert "[2/2] bars: mine, seed 2" in said
     assert "Highest mean MAP@R on bars" in said
     assert run("compare", "--resume", study) == 0

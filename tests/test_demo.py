@@ -6,6 +6,7 @@ from PIL import Image
 from rich.console import Console
 
 from pairlens import demo
+from pairlens.analysis.compared import measure
 from pairlens.experiments import sources
 from pairlens.experiments.folder import RunFolder
 
@@ -23,11 +24,15 @@ def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small
     table = console.file.getvalue()
     for name in ("untrained", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
         assert name in table
-    runs = [RunFolder(tmp_path / "run-1" / name) for name in ("circle", "triplet")]
+    runs = [RunFolder(tmp_path / "run-1/runs/minicars" / name / "seed0") for name in ("circle", "triplet")]
     assert [type(run.experiment().loss).__name__ for run in runs] == ["Circle", "Triplet"]
     assert runs[0].read_outcome().untrained == runs[1].read_outcome().untrained
     with Image.open(tmp_path / "run-1" / "sheet.png") as sheet:
         assert sheet.width > sheet.height
+    page = (tmp_path / "run-1" / "report.html").read_text()
+    assert "one seed cannot tell whether it is better" in page or "no training beats the backbone" in page
+    assert "One seed says nothing of chance" in page
+    assert "run-1/report.html" in table
 
 
 def test_a_second_demo_leaves_the_first_alone(small, tmp_path):
@@ -35,6 +40,11 @@ def test_a_second_demo_leaves_the_first_alone(small, tmp_path):
     demo.show_demo(tmp_path, seed=1, console=Console(file=io.StringIO()))
     assert list((tmp_path / "run-1").iterdir()) == []
     assert (tmp_path / "run-2" / "sheet.png").is_file()
+    assert read_results_of(tmp_path / "run-2").losses[0].seeds == (1,)
+
+
+def read_results_of(folder):
+    return measure(folder).fields[0]
 
 
 def test_a_damaged_minicars_is_drawn_again(small, tmp_path):

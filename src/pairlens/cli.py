@@ -20,7 +20,7 @@ from pairlens.experiments.recipes import find_recipe
 from pairlens.experiments.run import evaluate_run, resume, split
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.sources import open_catalog
-from pairlens.looking import audit, explain, inspect, losses, recipes
+from pairlens.looking import audit, explain, inspect, losses, recipes, report
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
@@ -231,6 +231,7 @@ def commands(base: Experiment) -> dict[str, Callable[..., None]]:
         "explain": explain,
         "audit": audit,
         "inspect": inspect,
+        "report": report,
         "recipes": recipes,
         "profile": profile,
         "demo": demo,

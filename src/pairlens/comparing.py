@@ -175,4 +175,5 @@ def show_results(folder: Path) -> Results:
         console.print(table)
         say(verdict(field))
     say(f"written: {', '.join(file.relative_to(folder).as_posix() for file in files)} in {folder}")
+    say(f"all of it on one page, with pictures and audits: pairlens report {folder}")
     return results

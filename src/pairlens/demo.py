@@ -1,21 +1,22 @@
-"""The demonstration: two losses on the embedded data set, one table, one sheet of pictures."""
+"""The demonstration: two losses on the embedded data set, one table, one sheet of pictures, one report."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
 
+from pairlens.experiments.compare import Plan
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import Run, train
-from pairlens.losses import Circle, Triplet
+from pairlens.experiments.study import Arm, Field, Study, write_study
+from pairlens.reporting.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query
 from pairlens.retrieval.pictures import contact_sheet
 from pairlens.showing import Display, report_table
 
-LOSSES = {"circle": Circle(), "triplet": Triplet()}
+LOSSES = ("circle", "triplet")
 QUERIES = 5
 RETRIEVED = 7
 
@@ -33,19 +34,30 @@ SMALL = Experiment(
 
 
 def show_demo(out: Path, seed: int, console: Console) -> None:
-    """Train with each loss, then print one table and write `sheet.png`; everything in a new folder under `out`."""
+    """Train with each loss, print one table, write `sheet.png` and `report.html`; in a new folder under `out`.
+
+    The folder is that of a comparison of one seed, so `pairlens compare --resume` and `pairlens report` know it.
+    """
     folder = _new_folder(out)
-    runs = {}
-    for name, loss in LOSSES.items():
-        experiment = replace(SMALL, loss=loss, seed=seed, data_path=out / "data")
-        runs[name] = _train(experiment, RunFolder(folder / name), console)
+    folder.mkdir(parents=True)
+    settings = Experiment(**{**vars(SMALL), "data_path": out / "data"})
+    study = Study(tuple(map(Arm.of, LOSSES)), (Field("minicars", settings, 1, first_seed=seed),))
+    write_study(study, folder)
+    plan, runs = Plan(study, folder), {}
+    for field, arm, number in plan.runs(study.fields[0]):
+        runs[arm.name] = _train(plan.experiment(field, arm, number), plan.run_folder(field, arm, number), arm, console)
     untrained = next(iter(runs.values())).outcome.untrained
     reports = [("untrained (ImageNet)", untrained), *((f"{name} loss", run.report) for name, run in runs.items())]
     console.print(report_table(reports, "minicars: retrieval of car models never seen in training"))
+    circle = runs["circle"].folder
     sheet = folder / "sheet.png"
-    _draw_sheet(runs["circle"].folder).save(sheet)
+    _draw_sheet(circle).save(sheet)
     console.print(f"queries with their neighbours: {sheet}", highlight=False, soft_wrap=True)
-    console.print(f"look up another photo: pairlens query {folder / 'circle'} --query_img_name FILE", highlight=False)
+    console.print(
+        f"look up another photo: pairlens query {circle} --query_img_name FILE", highlight=False, soft_wrap=True
+    )
+    report, _ = write_report(folder)
+    console.print(f"all of it on one page: {report}", highlight=False, soft_wrap=True)
 
 
 def _new_folder(out: Path) -> Path:
@@ -55,8 +67,8 @@ def _new_folder(out: Path) -> Path:
     return out / f"run-{number}"
 
 
-def _train(experiment: Experiment, place: RunFolder, console: Console) -> Run:
-    with Display(console, experiment.num_epochs, title=place.path.name) as display:
+def _train(experiment: Experiment, place: RunFolder, arm: Arm, console: Console) -> Run:
+    with Display(console, experiment.num_epochs, title=arm.name) as display:
         for event in train(experiment, place, display.watch):
             display.show(event)
     return Run(place.path, experiment, place.read_outcome())

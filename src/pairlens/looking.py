@@ -1,4 +1,4 @@
-"""The commands that look at losses and models: `pairlens losses | recipes | explain | audit | inspect`."""
+"""The commands that look at losses and models: `pairlens losses | recipes | explain | audit | inspect | report`."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from pairlens.analysis.inspect import inspect_run, write_inspection
 from pairlens.analysis.weights import Scene
 from pairlens.experiments.naming import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.reporting.write import write_report
 from pairlens.sheets import write_pictures_of
 from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
@@ -96,6 +97,20 @@ def inspect(
         say(f"trustworthiness of the map: {layout.trustworthiness:.3f}")
     for file in (*tables, *(picture.file for picture in pictures)):
         say(str(file))
+
+
+def report(folder: tyro.conf.Positional[Path], out: Path | None = None, data_path: Path | None = None) -> None:
+    """Write one page about a run or a comparison: the verdict, tables, figures, retrieval sheets, configuration.
+
+    Args:
+        folder: of a run, or of a comparison.
+        out: the HTML file; by default report.html in the folder.
+        data_path: folder of the prepared data sets, if they have moved since.
+    """
+    file, missing = write_report(folder, out, data_path)
+    if missing:
+        say(f"left out what needs the photos: {missing}; say where they are with --data_path")
+    say(f"report: {file}")
 
 
 def recipes(name: tyro.conf.Positional[str | None] = None) -> None:

@@ -10,6 +10,7 @@ import tyro
 
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import command_name, miner_from_text, miner_text
+from pairlens.experiments.spelling import loss_option
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
 
@@ -24,10 +25,39 @@ def first_sentence(kind: type) -> str:
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
+def _typed(kind: type) -> type | None:
+    """Return a loss with its settings under the names they have as options, None if these are its own."""
+    taken = [f for f in fields(kind) if loss_option(f.name) != f.name]
+    renamed = [
+        (f.name, Annotated[f.type, tyro.conf.arg(name=loss_option(f.name))], field(default=f.default)) for f in taken
+    ]
+    if not renamed:
+        return None
+    typed = make_dataclass(kind.__name__, renamed, bases=(kind,), frozen=True)
+    typed.__doc__ = kind.__doc__
+    return typed
+
+
+TYPED: dict[type, type] = {kind: typed for kind in get_args(Loss) if (typed := _typed(kind)) is not None}
+
+
+def as_typed(loss: Any) -> Any:
+    """Return a loss as the command line knows it."""
+    return _copied(loss, TYPED.get(type(loss), type(loss)))
+
+
+def _as_own(loss: Any) -> Any:
+    return _copied(loss, {typed: kind for kind, typed in TYPED.items()}.get(type(loss), type(loss)))
+
+
+def _copied(loss: Any, kind: type) -> Any:
+    return loss if kind is type(loss) else kind(**{f.name: getattr(loss, f.name) for f in fields(loss)})
+
+
 def loss_choice() -> Any:
     """Return the union of all losses as subcommands: the name in lower case, the first sentence of the docstring."""
     choices = [
-        Annotated[kind, tyro.conf.subcommand(command_name(kind), description=first_sentence(kind))]
+        Annotated[TYPED.get(kind, kind), tyro.conf.subcommand(command_name(kind), description=first_sentence(kind))]
         for kind in get_args(Loss)
     ]
     return reduce(or_, choices)
@@ -54,7 +84,7 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
         base: what is not given on the command line.
         changed: fields with another (type, default).
     """
-    changed = {"loss": (LossChoice, base.loss), "miner": (MinerChoice, base.miner), **(changed or {})}
+    changed = {"loss": (LossChoice, as_typed(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
     hints = get_type_hints(Experiment) | {key: kind for key, (kind, _) in changed.items()}
     defaults = {f.name: getattr(base, f.name) for f in fields(Experiment)}
     defaults |= {key: default for key, (_, default) in changed.items()}
@@ -67,8 +97,7 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
 def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
     """Return the run that a settings record asks for, under its own loss or this one."""
     values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
-    if loss is not None:
-        values["loss"] = loss
+    values["loss"] = _as_own(values["loss"]) if loss is None else loss
     return Experiment(**values)
 
 

@@ -20,7 +20,7 @@ from pairlens.analysis.comparison import (
 )
 from pairlens.analysis.comparison_tables import latex, long_rows, markdown, write_tables
 from pairlens.analysis.intervals import t_interval
-from pairlens.analysis.verdicts import pair_verdict, verdict
+from pairlens.analysis.verdicts import headline, pair_verdict, verdict
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.compare import FAILED_FILE, Plan
 from pairlens.experiments.study import Arm, read_study, write_study
@@ -84,6 +84,21 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
 )
 def test_the_verdict_says_what_can_be_said(field, said):
     assert said in verdict(field)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (made(THREE, {("a", "b"), ("a", "c")}), "On bars a retrieves best: above all other losses"),
+        (made(THREE, {("a", "c")}), "On bars a has the highest MAP@R, 51.0 %: above c, not distinguishable from b"),
+        (made(THREE), "but 2 seeds cannot tell it from any other loss"),
+        (made(THREE, {("a", "c")}, untrained=0.6), "On bars no training beats the backbone as it came"),
+        (made({"a": (0.5,), "b": (0.4,)}), "but one seed cannot tell whether it is better"),
+        (made(THREE, missing=2), "So far, on bars a has"),
+    ],
+)
+def test_the_headline_is_the_verdict_in_one_sentence(field, said):
+    assert said in headline(field)
 
 
 def test_the_verdict_of_a_pair():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pairlens.analysis import battery
 from pairlens.analysis.battery import CLASSES, DIM, NOISES, Finding, Measure, gradient_of, noisy_batch
 from pairlens.analysis.known_circles import KNOWN_CIRCLES, KnownCircle
+from pairlens.analysis.threads import one_thread
 from pairlens.losses import Circle
 from pairlens.training.criterion import Criterion, EmbeddingLoss, centers_of, possible_sources
 from pairlens.training.references import Batch, Proxies
@@ -73,7 +74,7 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     parameters = list(measure.parameters()) if isinstance(measure, nn.Module) else []
     with_proxies = any(DIM in (p.shape[-1], p.shape[0]) for p in parameters if p.ndim > 1)
     measure = _in_own_precision(measure)
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"), one_thread():
         # Batches without pairs, and whatever a stranger's code warns of.
         findings = _try(measure, parameters, with_proxies)
         if against is not None:

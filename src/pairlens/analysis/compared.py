@@ -84,7 +84,7 @@ def measure_field(plan: Plan, field: Field) -> FieldResult | None:
 
 
 def _finished(plan: Plan, field: Field, arm: Arm) -> list[Finished]:
-    places = [(seed, plan.run_folder(field, arm, seed)) for seed in range(field.seeds)]
+    places = [(seed, plan.run_folder(field, arm, seed)) for seed in field.numbers]
     return [_open(seed, p) for seed, p in places if is_done(p) and not (p.path / FAILED_FILE).is_file()]
 
 
@@ -104,7 +104,7 @@ def _mean(runs: Sequence[Finished], metric: str) -> float:
 
 def _loss_result(plan: Plan, field: Field, arm: Arm, runs: list[Finished]) -> LossResult:
     experiment = runs[0].place.experiment()
-    failures = [plan.run_folder(field, arm, seed).path / FAILED_FILE for seed in range(field.seeds)]
+    failures = [plan.run_folder(field, arm, seed).path / FAILED_FILE for seed in field.numbers]
     return LossResult(
         name=arm.name,
         loss=arm.loss if isinstance(experiment.loss, Wrapped) else loss_text(experiment.loss),

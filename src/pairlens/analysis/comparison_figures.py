@@ -36,6 +36,7 @@ def draw_ranks(field: FieldResult, file: Path) -> Picture:
         _draw_mean(means, field, loss, place)
     means.axvline(100 * field.untrained.mean, color=INK, linewidth=0.9, linestyle=":")
     means.annotate("untrained", (100 * field.untrained.mean, -0.75), fontsize=7, color=INK, ha="center")
+    means.margins(x=0.08)
     means.set_yticks(range(count), [shortened(loss.name) for loss in field.losses])
     means.set_ylim(count - 0.4, -1.0)
     means.set_xlabel(f"{field.metric} (%): seeds (dots), 95 % over seeds (line), over test classes (grey)")
@@ -91,7 +92,7 @@ def draw_differences(field: FieldResult, file: Path) -> Picture:
     for d in field.differences:
         if d.distinguishable:
             values[names.index(d.first), names.index(d.second)] = 100 * d.over_seeds.mean
-    figure = Figure(figsize=(2.4 + 0.62 * count, 1.5 + 0.42 * count), layout="constrained")
+    figure = Figure(figsize=(2.4 + 0.62 * count, 1.7 + 0.42 * count), layout="constrained")
     axes = figure.subplots()
     most = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     axes.set_facecolor("#eeeeee")
@@ -102,7 +103,7 @@ def draw_differences(field: FieldResult, file: Path) -> Picture:
         )
     axes.set_xticks(range(count), [shortened(n) for n in names], rotation=30, ha="right")
     axes.set_yticks(range(count), [shortened(n) for n in names])
-    axes.set_title(f"points of {field.metric} by which the row is above the column; grey: not distinguishable")
+    axes.set_title(f"points of {field.metric}, row above column\n(grey: not distinguishable)")
     tidy([axes])
     save(figure, file, file.stem)
     apart = [
@@ -110,7 +111,8 @@ def draw_differences(field: FieldResult, file: Path) -> Picture:
     ]
     return Picture(
         file,
-        f"{field.name}: paired differences over the seeds that both losses have, in points of {field.metric}.",
+        f"{field.name}: paired differences over the seeds that both losses have, in points of {field.metric}; grey: not "
+        "distinguishable.",
         "Distinguishable pairs: " + ("; ".join(apart) or "none"),
     )
 
@@ -186,12 +188,13 @@ def look(number: int) -> tuple[str, str]:
 
 
 def shortened(name: str) -> str:
-    """Return a name short enough for a figure.
+    r"""Return a name short enough for a figure, its dollars no mathematics.
 
-    >>> shortened("x" * 30)
-    'xxxxxxxxxxxxxxxxxxxxxxx…'
+    >>> shortened("x" * 30), shortened("$1")
+    ('xxxxxxxxxxxxxxxxxxxxxxx…', '\\\\$1')
     """
-    return name if len(name) <= MOST_NAMED else name[: MOST_NAMED - 1] + "…"
+    short = name if len(name) <= MOST_NAMED else name[: MOST_NAMED - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 MARKERS: Sequence[str] = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")

@@ -15,8 +15,8 @@ from pairlens.analysis.style import DASHES, FAINT, INK, PULL, PUSH, Picture, sav
 from pairlens.analysis.weights import WeightCurve
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 
-PULL_TITLE = r"pull on the positive, $|\partial L/\partial s_p|$"
-PUSH_TITLE = r"push on the negative, $|\partial L/\partial s_n|$"
+PULL_TITLE = r"pull, $|\partial L/\partial s_p|$"
+PUSH_TITLE = r"push, $|\partial L/\partial s_n|$"
 ARROWS = 4
 DECADES = 4
 
@@ -56,7 +56,7 @@ def draw_explanations(explained: Sequence[Explained], file: Path) -> None:
 
     The maps of pull and push share one logarithmic scale, so that a colour means the same in all rows.
     """
-    figure = Figure(figsize=(15, 2.75 * len(explained) + 0.35), layout="constrained")
+    figure = Figure(figsize=(14, 2.6 * len(explained) + 0.35), layout="constrained")
     panels = figure.subplots(len(explained), 6, squeeze=False)
     most = max(float(np.quantile(one.plane.force, 0.99)) for one in explained)
     norm = LogNorm(most / 10**DECADES, most, clip=True)
@@ -64,7 +64,9 @@ def draw_explanations(explained: Sequence[Explained], file: Path) -> None:
         _draw_surface(row[0], one)
         image = _draw_map(row[1], one.plane, np.abs(one.plane.pull), norm, PULL_TITLE)
         _draw_map(row[2], one.plane, np.abs(one.plane.push), norm, PUSH_TITLE)
-        figure.colorbar(image, ax=list(row[1:3]), shrink=0.9, pad=0.01).ax.tick_params(labelsize=6)
+        bar = figure.colorbar(image, ax=list(row[1:3]), shrink=0.9, pad=0.01)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label("weight", fontsize=7)
         _draw_flow(row[3], one)
         _draw_curves(row[4], one, "positive")
         _draw_curves(row[5], one, "negative")
@@ -80,8 +82,8 @@ def _frame(axes: Axes, title: str) -> None:
 
 def _draw_surface(axes: Axes, one: Explained) -> None:
     lines = axes.contour(one.plane.s_n, one.plane.s_p, one.plane.value, levels=9, cmap="cividis", linewidths=1)
-    axes.clabel(lines, fontsize=6, fmt="%.3g")
-    _frame(axes, f"{one.name}: loss")
+    axes.clabel(lines, fontsize=7, fmt="%.3g")
+    _frame(axes, one.name.replace("$", r"\$") + ": loss")
 
 
 def _draw_map(axes: Axes, plane: Plane, values: Any, norm: LogNorm, title: str) -> Any:
@@ -103,7 +105,7 @@ def _draw_flow(axes: Axes, one: Explained) -> None:
         axes.plot(path[:, 0], path[:, 1], color=PULL, linewidth=0.7, alpha=0.7)
     axes.plot(*one.paths.ends.T, "o", color=PUSH, markersize=3, clip_on=False)
     axes.contour(plane.s_n, plane.s_p, plane.value, levels=[plane.boundary], colors=INK, linewidths=1.2)
-    _frame(axes, "flow, ends (dots), boundary (black)")
+    _frame(axes, "flow, ends (•), boundary")
 
 
 def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
@@ -112,7 +114,7 @@ def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
         axes.plot(curve.similarity, getattr(curve, side), dash, color=color, label=f"{negatives:g}")
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.set(title=f"weight of a {side}", xlabel="similarity of the pair", ylabel="weight", xlim=(-1, 1))
-    axes.legend(title="other negatives at", fontsize=6, title_fontsize=6, frameon=False)
+    axes.legend(title="other negatives at", fontsize=7, title_fontsize=7, frameon=False)
 
 
 def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:

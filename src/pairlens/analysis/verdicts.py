@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pairlens.analysis.comparison import FieldResult, LossResult, share
 from pairlens.analysis.intervals import Interval, t_interval
 
+MOST_NAMED = 2
+
 
 def verdict(field: FieldResult) -> str:
     """Return what the seeds and the test classes allow to say of the losses of a field.
@@ -19,6 +21,33 @@ def verdict(field: FieldResult) -> str:
     if failed:
         sentences.append(f"{_runs(failed)} left out, because the loss was no longer finite.")
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def headline(field: FieldResult) -> str:
+    """Return the verdict on a field in one sentence, fit for a heading."""
+    best, others = field.losses[0], field.losses[1:]
+    where, found = f"On {field.name}", best.metric(field.metric).over_seeds
+    so_far = "So far, " + where[0].lower() + where[1:] if field.missing else where
+    if found.mean <= field.untrained.mean:
+        return f"{so_far} no training beats the backbone as it came"
+    lead = f"{so_far} {best.name} has the highest {field.metric}, {share(found.mean)} %"
+    if len(best.seeds) == 1:
+        return f"{lead}, but one seed cannot tell whether it is better"
+    if not others:
+        return f"{lead}; there is no other loss to compare with"
+    worse = [other for other in others if _apart(field, best, other)]
+    if not worse:
+        return f"{lead}, but {len(best.seeds)} seeds cannot tell it from any other loss"
+    if len(worse) == len(others):
+        return (
+            f"{so_far} {best.name} retrieves best: above {'the other loss' if len(worse) == 1 else 'all other losses'}"
+        )
+    open_ = [other for other in others if other not in worse]
+    return f"{lead}: above {_named(worse)}, not distinguishable from {_named(open_)}"
+
+
+def _named(losses: Sequence[LossResult]) -> str:
+    return listed(losses) if len(losses) <= MOST_NAMED else f"{len(losses)} others"
 
 
 def _best(field: FieldResult) -> str:

@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -175,12 +176,15 @@ class Catalog:
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """The path of each photo, relative to the raw root: its key."""
-        return tuple(self._table["path"].take(pa.array(self.rows.numpy())).to_pylist())
+        return tuple(self._column("path").to_pylist())
 
     @cached_property
     def splits(self) -> tuple[Split, ...]:
         """The split of each photo."""
-        return tuple(self._table["split"].take(pa.array(self.rows.numpy())).to_pylist())
+        return tuple(self._column("split").to_pylist())
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self._table[name].take(pa.array(self.rows.numpy()))
 
     @cached_property
     def classes(self) -> int:
@@ -201,7 +205,9 @@ class Catalog:
         unknown = [split for split in splits if split not in SPLITS]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no split; choose from {', '.join(SPLITS)}")
-        return self._view(torch.tensor([split in splits for split in self.splits], dtype=torch.bool))
+        wanted = pa.array(splits, pa.string())
+        chosen = pc.is_in(self._column("split"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._view(torch.from_numpy(np.array(chosen, dtype=bool)))
 
     def keep_classes(self, labels: Iterable[int]) -> "Catalog":
         """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.

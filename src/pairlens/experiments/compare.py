@@ -72,7 +72,7 @@ class Plan:
 
     def runs(self, field: Field) -> Iterator[tuple[Field, Arm, int]]:
         """Yield the runs of a field: all losses with one seed before the next, so that what is finished is comparable."""
-        for seed in range(field.seeds):
+        for seed in field.numbers:
             for arm in self.study.arms:
                 yield field, arm, seed
 

@@ -1,7 +1,8 @@
-"""The learning curves of a run as a picture."""
+"""The learning curves of a run as a picture, in the style of all figures (`analysis/style.py`, a room above)."""
 
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,20 +12,25 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
-    """Draw loss, retrieval and similarities over the epochs; epoch 0 is the untrained model."""
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    """Draw loss, retrieval and similarities over the epochs, as SVG or PNG by the file's name; epoch 0 is untrained."""
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, retrieval, similarity = figure.subplots(1, 3)
     _draw_loss(loss, outcome)
     _draw_retrieval(retrieval, outcome)
     _draw_similarity(similarity, outcome)
     for axes in (loss, retrieval, similarity):
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("epoch (0: untrained)")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25, linewidth=0.5)
+        axes.tick_params(labelsize=7)
+        axes.xaxis.label.set_fontsize(8)
+        axes.yaxis.label.set_fontsize(8)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=10)
+    if title:
+        figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
     part = file.with_name(file.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
+    kind = file.suffix[1:]
+    with rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
+        figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
     part.replace(file)
 
 
@@ -44,7 +50,7 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
     axes.axvline(outcome.epoch, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, min(100, 1.15 * axes.get_ylim()[1]))
     axes.set_ylabel("% of test queries")
-    axes.legend(frameon=False, fontsize=8, title="band: 95 % over classes", title_fontsize=7, loc="upper left")
+    axes.legend(frameon=False, fontsize=7, title="band: 95 % over classes", title_fontsize=7, loc="upper left")
 
 
 def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
@@ -53,4 +59,4 @@ def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
     for points, color, label in ((positive, GREEN, "positive pairs"), (negative, ORANGE, "negative pairs")):
         axes.plot([e for e, _ in points], [s for _, s in points], color=color, marker="o", markersize=3, label=label)
     axes.set_ylabel("mean cosine of test pairs")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7)

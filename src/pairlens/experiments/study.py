@@ -54,14 +54,21 @@ class Field:
     Attributes:
         name: what tables and figures call it.
         settings: everything but loss and seed.
-        seeds: 0 up to here; the same seed gives every loss the same first weights, batches and crops.
+        seeds: how many, from the first; the same seed gives every loss the same first weights, batches and crops.
         tuned_in: another field, whose tuned settings hold here as well; by default a field is tuned for itself.
+        first_seed: seeds are counted from here.
     """
 
     name: str
     settings: Experiment
     seeds: int = SEEDS
     tuned_in: str = ""
+    first_seed: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The seeds themselves."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,7 @@ def read_toml(file: Path) -> Study:
 
 def _field(given: dict[str, Any], where: str) -> Any:
     name = given.pop("name", given.get("data_name", "car"))
-    outer = {key: given.pop(key) for key in ("seeds", "tuned_in") if key in given}
+    outer = {key: given.pop(key) for key in ("seeds", "tuned_in", "first_seed") if key in given}
     unknown = sorted(set(given) - SETTINGS)
     _require(
         not unknown, f"{where} has an unknown setting {unknown[:1]} in {name}; known are {', '.join(sorted(SETTINGS))}"

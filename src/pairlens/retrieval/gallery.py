@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.neighbors import ExactIndex
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, encode, load_image
+from pairlens.data.images import decode, load_image, shrink
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.sources import open_catalog
@@ -120,7 +120,7 @@ class Gallery:
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
-        jpeg = encode(load_image(file), self.whole.size, quality=self.whole.quality)
+        jpeg = shrink(file, self.whole.size, quality=self.whole.quality)
         known = self._known_file(file, jpeg)
         if known is None:
             return Query(file.stem, class_name, load_image(jpeg), jpeg)

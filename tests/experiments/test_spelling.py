@@ -1,0 +1,90 @@
+"""What the report tells a person to type is read back as the same."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import tyro
+
+from pairlens import cli
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.recipes import RECIPES
+from pairlens.experiments.spelling import study_text, train_command
+from pairlens.experiments.study import Arm, Field, Study, read_toml
+from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
+from pairlens.losses.miners import SemiHard
+from pairlens.options import as_experiment, ranks_registry
+from pairlens.training.criterion import wrap
+
+
+def parsed(text):
+    """What the command line makes of a command, without running it."""
+    found = {}
+    command = cli.train_command(Experiment())
+
+    def train(settings, name: str | None = None, runs: Path = Path("runs")) -> None:
+        found.update(settings=as_experiment(settings), name=name, runs=runs)
+
+    train.__annotations__["settings"] = command.__annotations__["settings"]
+    words = shlex.split(text)
+    assert words[:2] == ["pairlens", "train"]
+    tyro.cli(train, args=words[2:], config=cli.CONFIG, registry=ranks_registry(), use_underscores=True)
+    return found
+
+
+ODD = Experiment(
+    Circle(0.25, 64),
+    data_path=Path("my photos"),
+    data_name="tiny set",
+    recalls=(1, 10),
+    miner=SemiHard(0.1),
+    learn_power=True,
+    log_analysis=False,
+    learning_rate=1e-5,
+    references="memory",
+    select="test",
+)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        Experiment(),
+        ODD,
+        Experiment(MultiSimilarity(mining=False)),
+        Experiment(RecallAtK(k=(1, 2), count_query=True)),
+        *(recipe.experiment for recipe in RECIPES),
+    ],
+    ids=lambda e: e.default_name[:40],
+)
+def test_the_command_of_a_run_is_that_run(experiment):
+    found = parsed(train_command(experiment, Path("some runs/mine")))
+    assert found == {"settings": experiment, "name": "mine-again", "runs": Path("some runs")}
+
+
+def test_every_loss_can_be_written():
+    for kind in get_args(Loss):
+        experiment = Experiment(kind())
+        assert parsed(train_command(experiment, Path("r/x")))["settings"] == experiment
+
+
+def test_a_function_of_python_has_no_command():
+    assert train_command(Experiment(wrap(lambda e, y: e.sum())), Path("r/x")) is None
+
+
+def test_a_study_is_read_back_from_its_text(tmp_path):
+    arms = (Arm("triplet", "triplet"), Arm("mine", "circle:gamma=64.0"))
+    settings = replace(ODD, loss=Experiment().loss, data_name="omniglot")
+    other = replace(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
+    study = Study(arms, (Field("one", settings, 3), Field('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
+    file = tmp_path / "study.toml"
+    file.write_text(study_text(study))
+    assert read_toml(file) == study
+
+
+def test_a_study_of_defaults_is_read_back(tmp_path):
+    study = Study((Arm.of("triplet"), Arm.of("circle")), (Field("car", Experiment(), 1),))
+    (tmp_path / "s.toml").write_text(study_text(study))
+    assert read_toml(tmp_path / "s.toml") == study
