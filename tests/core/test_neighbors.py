@@ -84,8 +84,8 @@ def test_the_chunked_product_of_a_gpu_finds_the_same(monkeypatch):
     gallery = vectors(60)[torch.arange(80) % 60]
     whole = nearest(gallery, gallery, 7, itself=torch.arange(80))
     index = ExactIndex(gallery)
-    index._faiss = None
-    monkeypatch.setattr(neighbors, "GPU_CHUNK", 16)
+    index._top = index._top_by_products
+    monkeypatch.setattr(neighbors, "GPU_BYTES", 16 * 4 * 60)
     chunked = index.search(gallery, 7, itself=torch.arange(80))
     assert torch.equal(chunked.indices, whole.indices)
     assert torch.allclose(chunked.scores, whole.scores, atol=1e-6)
