@@ -91,6 +91,8 @@ class ExactIndex:
         # is left open by every library, so the few tied rows are ranked in full.
         probe = min(k + 1, len(self.distinct.vectors))
         scores, indices, open_ = self.distinct.unfold(*top(queries, probe), k)
+        if not open_.any():
+            return scores, indices
         for rows in open_.nonzero().squeeze(1).split(max(1, FULL_BYTES // (BYTES_A_KEY * self.items))):
             scores[rows], indices[rows] = self._rank_in_full(queries[rows], k)
         return scores, indices
