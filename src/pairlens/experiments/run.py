@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pairlens.core.approximate import IndexName
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TrainingBatches
 from pairlens.data.sampling import ClassBatches
@@ -279,11 +280,13 @@ def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
             return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch
 
 
-def evaluate_embeddings(test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...]) -> Report:
+def evaluate_embeddings(
+    test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...], index: IndexName = "exact"
+) -> Report:
     """Return the report of one set searched in itself, or of queries searched in a gallery."""
     if gallery is None:
-        return evaluate(test.vectors, test.labels, recalls=recalls)
-    return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls)
+        return evaluate(test.vectors, test.labels, recalls=recalls, index=index)
+    return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls, index=index)
 
 
 def resume_run(
@@ -310,6 +313,7 @@ def evaluate_run(
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Watch | None = None,
+    index: IndexName = "exact",
 ) -> Report:
     """Embed the test photos of a run with its kept model again, write the gallery anew, and report.
 
@@ -319,6 +323,7 @@ def evaluate_run(
         data_path: where the data set lies now, if it has moved.
         device: where to embed.
         progress: wraps the batches to show progress.
+        index: how to search; an approximate one is measured, and the report says what it misses.
     """
     place = RunFolder(Path(folder))
     trained = place.experiment()
@@ -330,4 +335,4 @@ def evaluate_run(
     if parts.gallery is not None:
         gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
     _save_embeddings(place, test, gallery)
-    return evaluate_embeddings(test, gallery, experiment.recalls)
+    return evaluate_embeddings(test, gallery, experiment.recalls, index)
