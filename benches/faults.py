@@ -32,7 +32,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pairlens import cli
-from pairlens.core import files
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
@@ -61,17 +60,21 @@ class Shared:
         self.memory = mmap.mmap(-1, 16)
 
     def tell(self, phase: str) -> None:
+        """Note the phase that the child is in."""
         self.memory[0] = PHASES.index(phase)
 
     @property
     def phase(self) -> str:
+        """The phase that the child is in."""
         return PHASES[self.memory[0]]
 
     def saved(self) -> None:
+        """Note that a checkpoint was written or read now."""
         self.memory[8:16] = struct.pack("d", time.time())
 
     @property
     def age(self) -> float:
+        """Seconds since then."""
         return time.time() - struct.unpack("d", self.memory[8:16])[0]
 
 
@@ -171,18 +174,21 @@ class Faults:
         self.finish([*self.prepare_words, str(out / "data")], "prepare")
 
     def finish(self, words: list[str], name: str) -> None:
+        """Run a command to its end."""
         start = time.perf_counter()
         status = end(begin(words, self.log, self.shared))
         assert status == 0, f"{' '.join(words)} ended with {status}; see {self.log}"
         self.seconds.setdefault(name, time.perf_counter() - start)
 
     def reference(self, setup: str) -> Path:
+        """Return a run that was left alone."""
         folder = self.out / f"{setup}-alone"
         if not folder.exists():
             self.finish(self.train_words(setup, folder), setup)
         return folder
 
     def train_words(self, setup: str, folder: Path) -> list[str]:
+        """Return the command that starts a run."""
         where = ["--data_path", str(self.out / "data"), "--runs", str(folder.parent), "--name", folder.name]
         return ["train", *SETUPS[setup], *QUICK, *where]
 
@@ -199,6 +205,7 @@ class Faults:
         return hits
 
     def next_words(self, setup: str, folder: Path) -> list[str]:
+        """Return what a person would type after an interruption."""
         resume = (folder / "config.json").is_file()
         return ["train", "--resume", str(folder)] if resume else self.train_words(setup, folder)
 
@@ -227,6 +234,7 @@ class Faults:
         return True
 
     def trial_of_preparation(self, gap: int | None) -> int:
+        """Kill a preparation, start it again, and compare."""
         words, data = self.prepare_words, self.out / "killed"
         child = begin([*words, str(data)], self.log, self.shared, gap)
         if gap is None:

@@ -68,11 +68,19 @@ class Keeper:
     def mend(self) -> None:
         """Write anew what a run that was stopped between two files has not written."""
         outcome = self._outcome()
-        if self.place.holds(outcome):
+        present = outcome.epoch == self.learner.epoch and self.learner.under_way is None
+        if self.place.holds(outcome) and not (present and self._is_damaged()):
             return
-        if outcome.epoch == self.learner.epoch and self.learner.under_way is None:
+        if present:
             self._embed_test()
         self._write(outcome)
+
+    def _is_damaged(self) -> bool:
+        try:
+            model, gallery = Embedder.load(self.place.path), Embeddings.load(self.place.gallery)
+        except ValueError:
+            return True
+        return gallery.model != model.fingerprint()
 
     def finish(self, epoch: Epoch) -> EpochRow:
         """Evaluate the model after an epoch, and write everything."""
