@@ -67,12 +67,8 @@ READ = {
     "data/bars/uncropped.arrow": ("resume", "evaluate", "query", "inspect"),
     "data/bars/uncropped.json": ("resume", "evaluate", "query", "inspect"),
 }
-CASES = [
-    (file, way, command)
-    for file, names in READ.items()
-    for way in (emptied, halved, flipped, foreign)
-    for command in names
-]
+WAYS = (emptied, halved, flipped, foreign)
+CASES = [(file, way, command) for file, names in READ.items() for way in WAYS for command in names]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

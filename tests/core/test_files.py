@@ -26,9 +26,14 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     file = tmp_path / "a.txt"
     write_whole(file, "old")
-    with pytest.raises(KeyboardInterrupt), whole(file) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
+
+    def write_half():
+        with whole(file) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert (names(tmp_path), file.read_text()) == (["a.txt"], "old")
 
 

@@ -440,9 +440,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(fini
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "save_file", full)
-    with pytest.raises(
-        OSError, match=r"checkpoint.*No space left.*free some space, then go on with pairlens train --resume"
-    ):
+    with pytest.raises(OSError, match=r"No space left.*free some space, then go on with pairlens train --resume"):
         list(events)
     monkeypatch.setattr(files, "save_file", whole)
     list(running.resume(place))

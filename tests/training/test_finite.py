@@ -106,11 +106,7 @@ def test_stopped_between_any_two_steps_it_goes_on_to_the_same_end(tmp_path, step
     found = [r for r in fit(resumed, photos, SKIP, 2) if isinstance(r, Epoch)]
     assert_equal(everything(straight), everything(resumed))
     for one, other in zip(found, expected[-len(found) :], strict=True):
-        assert (one.loss, one.ranking, one.accuracy, one.skipped) == (
-            other.loss,
-            other.ranking,
-            other.accuracy,
-            other.skipped,
-        )
+        for name in ("loss", "ranking", "accuracy", "skipped"):
+            assert getattr(one, name) == getattr(other, name), name
         assert one.gradient_cosine == pytest.approx(other.gradient_cosine, abs=0, nan_ok=True)
         assert torch.equal(one.embeddings, other.embeddings)
