@@ -87,11 +87,16 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_does_not_hold_the_folder(tmp_path):
+    begun, ready = os.pipe()
     with alone_in(tmp_path):
         child = os.fork()
         if not child:
+            os.write(ready, b"x")
             time.sleep(30)
             os._exit(0)
+        os.read(begun, 1)
     with alone_in(tmp_path):
         os.kill(child, 9)
     os.waitpid(child, 0)
+    os.close(begun)
+    os.close(ready)
