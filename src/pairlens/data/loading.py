@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -65,13 +66,15 @@ class TrainingBatches:
         """Return the number of batches an epoch."""
         return len(self.sampler)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch."""
-        batches = (_blank(self, chosen) for chosen in self.sampler.draw(number))
-        return in_order(partial(self._fill, number), enumerate(batches), self.workers)
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, without the first `start`."""
+        drawn = islice(enumerate(self.sampler.draw(number)), start, None)
+        batches = ((step, _blank(self, chosen)) for step, chosen in drawn)
+        return in_order(partial(self._fill, number), batches, self.workers)
 
     def _fill(self, number: int, numbered: tuple[int, Batch]) -> Batch:
         step, batch = numbered
+        self.catalog.check_unchanged()
         draw = np.random.default_rng((self.sampler.seed, number, step))
         match self.augment:
             case "standard":
@@ -110,6 +113,7 @@ class TestBatches:
         return in_order(self._fill, batches, self.workers)
 
     def _fill(self, batch: Batch) -> Batch:
+        self.catalog.check_unchanged()
         rows = rows_of(batch.photos)
         for position, photo in enumerate(batch.indices.tolist()):
             rows[position] = decode_one(self.catalog.jpeg(photo), position, self.image_size)
