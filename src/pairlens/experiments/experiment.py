@@ -43,6 +43,8 @@ class Experiment:
             multi_similarity_pairs, angular_pairs, with settings as in semi_hard:margin=0.1.
         recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
         batch_size: photos a training batch.
+        micro_batch: so many photos at a time go through the network, which bounds its memory; 0 is the whole batch. The
+            gradient is that of the whole batch, for a third more time.
         per_class: photos of one class in a batch.
         num_epochs: training epochs.
         optimizer: adam, adamw, sgd (momentum 0.9) or rmsprop.
@@ -66,7 +68,7 @@ class Experiment:
         fold: which one, from 0.
         seed: of everything random.
         device: auto takes a GPU if there is one.
-        precision: auto is bfloat16 on a GPU and float32 on a CPU.
+        precision: auto is bfloat16 on a GPU, and on a CPU that computes in it; otherwise float32.
         workers: processes that decode photos.
         on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
         checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.
@@ -88,6 +90,7 @@ class Experiment:
     miner: Miner | None = None
     recalls: tuple[int, ...] = (1, 2, 4, 8)
     batch_size: int = 128
+    micro_batch: int = 0
     per_class: int = 4
     num_epochs: int = 20
     optimizer: Optimizing = "adam"
@@ -133,6 +136,7 @@ class Experiment:
             "memory_warm_up",
             "folds",
             "fold",
+            "micro_batch",
             "checkpoint_minutes",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def watch_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module returns while the context lasts."""
+    """Hold what a module returned last while the context lasts."""
     seen: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Tensor) -> None:
-        seen.append(output)
+        seen[:] = [output]
 
     handle = module.register_forward_hook(keep)
     try:

@@ -51,6 +51,7 @@ class Objective:
         precision: of the network's forward pass; losses are always in float32.
         clip_value: no element of a gradient is let beyond it; 0 clips nothing.
         warm_up: for so many epochs the backbone stands still.
+        micro_batch: so many photos go through the backbone at a time; 0 all of a batch. What is learned is the same.
         on_nan: whether a step that is not finite stops the run, or is left out and counted.
     """
 
@@ -61,6 +62,7 @@ class Objective:
     precision: Precision = "float32"
     clip_value: float = 0.0
     warm_up: int = 0
+    micro_batch: int = 0
     on_nan: OnNaN = "stop"
 
 
@@ -155,6 +157,7 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    learner.model.chunk(objective.micro_batch, objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
     for batch in photos.epoch(number, way.step):
