@@ -69,6 +69,8 @@ class Experiment:
         seed: of everything random.
         device: auto takes a GPU if there is one.
         precision: auto is bfloat16 on a GPU, and on a CPU that computes in it; otherwise float32.
+        compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, because on a CPU it takes
+            minutes to begin.
         workers: processes that decode photos.
         on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
         checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.
@@ -114,6 +116,7 @@ class Experiment:
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "yes", "no"] = "auto"
     workers: int = 2
     on_nan: OnNaN = "stop"
     checkpoint_minutes: float = 10.0

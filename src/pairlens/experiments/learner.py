@@ -22,6 +22,9 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
     model.chunk(experiment.micro_batch, experiment.freeze_bn)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if experiment.compile == "yes" or (experiment.compile == "auto" and device.type == "cuda"):
+        # In place, so that the names of the weights stay what they are.
+        model.backbone.compile()
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(
         model,

@@ -27,8 +27,8 @@ def fold_batchnorm(network: Any, image_size: int) -> int:
     Returns:
         How many pairs there are.
     """
-    outputs: list[tuple[nn.Module, object]] = []
-    inputs: list[tuple[nn.Module, object]] = []
+    outputs: list[tuple[Any, Any]] = []
+    inputs: list[tuple[Any, Any]] = []
     hooks = [m.register_forward_hook(partial(_note_output, outputs)) for m in network.modules() if _plain_conv(m)]
     hooks += [m.register_forward_pre_hook(partial(_note_input, inputs)) for m in network.modules() if _plain_norm(m)]
     try:
@@ -55,11 +55,11 @@ def _plain_norm(module: nn.Module) -> bool:
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_var is not None
 
 
-def _note_output(outputs: list[tuple[nn.Module, object]], module: nn.Module, _: object, output: Tensor) -> None:
+def _note_output(outputs: list[tuple[Any, Any]], module: nn.Module, _: object, output: Tensor) -> None:
     outputs.append((module, output.grad_fn))
 
 
-def _note_input(inputs: list[tuple[nn.Module, object]], module: nn.Module, given: tuple[Tensor]) -> None:
+def _note_input(inputs: list[tuple[Any, Any]], module: nn.Module, given: tuple[Tensor]) -> None:
     inputs.append((module, given[0].grad_fn))
 
 
@@ -77,7 +77,8 @@ def _last_map(network: Any, image_size: int) -> Tensor:
 def _uses(output: Tensor) -> Counter[object]:
     """Count how often the result of each node of a graph is used."""
     uses: Counter[object] = Counter()
-    seen, ahead = {output.grad_fn}, [output.grad_fn]
+    first: Any = output.grad_fn
+    seen, ahead = {first}, [first]
     while ahead:
         before = [function for function, _ in ahead.pop().next_functions if function is not None]
         uses.update(before)
@@ -104,7 +105,7 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return conv.weight * scale.view(-1, 1, 1, 1), shift if norm.bias is None else shift + norm.bias
 
 
-def _after(norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+def _after(norm: Any, maps: Tensor) -> Tensor:
     """Do what a BatchNorm does beside normalising, if its convolution has done that."""
     if norm.training:
         return type(norm).forward(norm, maps)
