@@ -109,4 +109,4 @@ def _after(norm: Any, maps: Tensor) -> Tensor:
     """Do what a BatchNorm does beside normalising, if its convolution has done that."""
     if norm.training:
         return type(norm).forward(norm, maps)
-    return norm.act(norm.drop(maps)) if isinstance(norm, BatchNormAct2d) else maps
+    return maps if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(maps))
