@@ -114,7 +114,7 @@ def speed(options: Options) -> dict[str, object]:
     steps = {
         "plain": plain_step(options.backbone, photos, labels),
         "float32": our_step(Experiment(**{**vars(base), "precision": "float32"}), photos, labels),
-        "ours": our_step(base, photos, labels),
+        "ours": our_step(Experiment(**{**vars(base), "precision": "bfloat16"}), photos, labels),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     peaks: dict[str, int] = {}

@@ -68,7 +68,7 @@ class Experiment:
         fold: which one, from 0.
         seed: of everything random.
         device: auto takes a GPU if there is one.
-        precision: auto is bfloat16 on a GPU, and on a CPU that computes in it; otherwise float32.
+        precision: auto is bfloat16 on a GPU and float32 on a CPU.
         compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, because on a CPU it takes
             minutes to begin.
         workers: processes that decode photos.
