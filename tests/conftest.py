@@ -85,6 +85,7 @@ def tiny(data_path) -> Experiment:
         freeze_bn="none",
         image_size=32,
         device="cpu",
+        precision="float32",
         workers=0,
     )
 

@@ -122,6 +122,17 @@ def test_evaluate_says_what_training_said(trained, capsys):
     assert "last epoch (1)" in text
 
 
+def test_an_approximate_search_says_what_it_misses(trained, tmp_path, capsys):
+    for words in (("evaluate", trained), ("query", trained, "--out", tmp_path)):
+        for index in ("ivf", "hnsw"):
+            assert run(*words, "--index", index) == 0
+            text = " ".join(capsys.readouterr().out.split())
+            assert f"approximate search, {index.capitalize()}" in text
+            assert "100.00 % of the 8 nearest" in text
+        assert run(*words) == 0
+        assert "approximate search" not in capsys.readouterr().out
+
+
 def test_query_with_any_picture_writes_pictures(trained, tmp_path, capsys):
     Image.new("RGB", (300, 200), (90, 120, 40)).save(tmp_path / "mine.webp")
     words = ["--query_img_name", tmp_path / "mine.webp", "--retrieval_num", 3, "--out", tmp_path / "out"]
@@ -198,7 +209,7 @@ def test_wrong_input_is_a_sentence_and_status_2(words, message, capsys, monkeypa
 def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
     from pairlens.training import fit
 
-    def interrupted(*_arguments):
+    def interrupted(*_arguments, **_named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fit, "_learn", interrupted)
@@ -333,10 +344,18 @@ def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_p
     assert run("inspect", trained, "--data_path", data_path, "--device", "cpu", "--out", tmp_path / "i") == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("seen classes", "unseen classes", "effective_rank", "hub_skewness"))
-    assert {file.name for file in (tmp_path / "i").iterdir()} == {
-        "inspection.csv",
-        "similarities.csv",
-        "similarities.svg",
-    }
+    written = {file.name for file in (tmp_path / "i").iterdir()}
+    assert {"inspection.csv", "similarities.csv", "similarities.svg", "map.png", "worst_queries.png"} <= written
     assert run("inspect", tmp_path) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
+
+
+def test_resume_takes_what_does_not_change_the_past(data_path, tmp_path, capsys):
+    assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--num_epochs", 0) == 0
+    assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--checkpoint_minutes", 2) == 0
+    experiment = RunFolder(tmp_path / "r").experiment()
+    assert (experiment.on_nan, experiment.checkpoint_minutes) == ("skip", 2)
+    assert run("train", "--resume", tmp_path / "r") == 0
+    assert RunFolder(tmp_path / "r").experiment() == experiment
+    assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--seed", 3) == 2
+    assert "give no others beside it" in capsys.readouterr().err

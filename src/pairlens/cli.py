@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 from pairlens.comparing import compare_command
+from pairlens.core.approximate import IndexName
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -54,14 +56,16 @@ def train_command(base: Experiment) -> Callable[..., None]:
             settings: what to train, on what, and how.
             name: folder of the run under `runs`; by default made of the settings.
             runs: folder of all runs.
-            resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
+            resume: the folder of a run to go on with, from its last checkpoint; its own settings hold, only --on_nan skip
+                and --checkpoint_minutes can be given beside it.
             recipe: the settings of a paper, from which every other option departs; `pairlens recipes` prints them.
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            if name is not None or recipe is not None or experiment != base:
+            if name is not None or recipe is not None or replace(experiment, **_changeable(base)) != base:
                 raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
-            go_on(RunFolder(resume))
+            given = {key: value for key, value in _changeable(experiment).items() if value != getattr(base, key)}
+            go_on(RunFolder(resume), given)
             return
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
@@ -88,9 +92,18 @@ def start(experiment: Experiment, place: RunFolder) -> None:
     _consume(lambda display: train_run(experiment, place, display.watch), experiment, place)
 
 
-def go_on(place: RunFolder) -> None:
-    """Train the rest of an interrupted run, showing what happens."""
+def _changeable(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of which a run with others, from its start, would have come to the same until now."""
+    return {"on_nan": experiment.on_nan, "checkpoint_minutes": experiment.checkpoint_minutes}
+
+
+def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
+    """Train the rest of an interrupted run, showing what happens; `given` are settings that are changed."""
     experiment = place.experiment()
+    if given:
+        experiment = replace(experiment, **given)
+        with place.alone():
+            place.write_experiment(experiment)
     _announce(experiment)
     _consume(lambda display: resume(place, display.watch), experiment, place)
 
@@ -128,7 +141,7 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
             for event in events(display):
                 display.show(event)
     except KeyboardInterrupt:
-        say(f"interrupted; finished epochs are kept in {place.path}. Go on with: pairlens train --resume {place.path}")
+        say(f"interrupted; {place.path} keeps its last checkpoint. Go on with: pairlens train --resume {place.path}")
         sys.exit(INTERRUPTED)
     outcome = place.read_outcome()
     rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
@@ -141,6 +154,7 @@ def evaluate(
     recalls: tuple[int, ...] | None = None,
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    index: IndexName = "exact",
 ) -> None:
     """Embed the test photos of a run with its kept model again, write its gallery anew, and report.
 
@@ -149,13 +163,15 @@ def evaluate(
         recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
         data_path: folder of the prepared data sets, if they have moved since.
         device: where to embed; auto takes a GPU if there is one.
+        index: how to search; ivf and hnsw are for a million photos and more, and what they miss is measured and printed.
     """
     outcome = RunFolder(run).read_outcome()
     with Display(open_console(), 0) as display:
-        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch)
+        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
     open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
-    for metric in report.metrics:
-        say(str(metric))
+    for line in (report.approximation, *report.metrics):
+        if line is not None:
+            say(str(line))
 
 
 def query(
@@ -165,6 +181,7 @@ def query(
     query_class: str | None = None,
     data_path: Path | None = None,
     out: Path = Path("results"),
+    index: IndexName = "exact",
 ) -> None:
     """Look up the photos of a run's gallery that are nearest to a photo, and write them as pictures.
 
@@ -175,11 +192,15 @@ def query(
         query_class: the class of the query, if it is known and the file is not a photo of the data set.
         data_path: folder of the prepared data sets, if they have moved since.
         out: where to write the pictures, in a folder named after the query.
+        index: how to search; ivf and hnsw are approximate, and what they miss is measured and printed.
     """
-    gallery = Gallery.open(run, data_path)
+    gallery = Gallery.open(run, data_path, index)
     photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
     matches = gallery.search(photo, retrieval_num)
     files = write_pictures(photo, matches, out / photo.name)
+    approximation = gallery.approximation(retrieval_num)
+    if approximation is not None:
+        say(str(approximation))
     say(f"query  {photo.name}  ({photo.class_name or 'class unknown'})")
     for match in matches:
         verdict = {True: "right", False: "wrong", None: "class of the query unknown"}[match.right]

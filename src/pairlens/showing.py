@@ -128,6 +128,8 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
         learned += f"  accuracy {100 * row.train_accuracy:.1f} %"
     means = (("s_p", row.mean_s_p), ("s_n", row.mean_s_n))
     similarities = "  ".join(f"{name} {mean:.3f}" for name, mean in means if mean is not None)
+    if row.skipped:
+        learned += f"  {row.skipped} steps left out, not finite"
     head = f"{title} epoch {row.epoch}/{epochs}".strip()
     return f"{head}  {learned}  |  {found}  |  {similarities}  |  {_duration(row.seconds)}"
 
@@ -150,9 +152,10 @@ def _caption(reports: Sequence[tuple[str, Report]]) -> str:
         f"{name} {100 * r.metrics[0].low:.1f} to {100 * r.metrics[0].high:.1f}" for name, r in reports
     )
     left_out = f"; {report.left_out} queries without a right item left out" if report.left_out else ""
+    approximate = "" if report.approximation is None else f"; {report.approximation}"
     return (
         f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos{left_out}. "
-        f"95 % interval of {first} over classes: {intervals}"
+        f"95 % interval of {first} over classes: {intervals}{approximate}"
     )
 
 

@@ -1,13 +1,10 @@
-import importlib
 import json
 import os
 import pickle
-import sys
 import time
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from pairlens.data.catalog import Catalog, Photo, write_catalog
 
@@ -30,20 +27,6 @@ def file(tmp_path):
 @pytest.fixture
 def catalog(file):
     return write_catalog(file, "isc", ROWS, size=32)
-
-
-# A spawned worker must find the class in a file of its own.
-READING = """
-class Bytes:
-    def __init__(self, catalog):
-        self.catalog = catalog
-
-    def __len__(self):
-        return len(self.catalog)
-
-    def __getitem__(self, i):
-        return bytes(self.catalog.jpeg(i)), int(self.catalog.labels[i])
-"""
 
 
 def test_what_is_written_is_read_back(catalog):
@@ -125,15 +108,11 @@ def test_a_pickle_holds_no_pictures(file):
     assert len(pickle.loads(carried).jpeg(0)) == 10**6
 
 
-def test_a_worker_reads_a_pickled_view(catalog, tmp_path, monkeypatch):
-    (tmp_path / "reading.py").write_text(READING)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_pickled_view_reads_its_own_photos(catalog):
     view = catalog.select("query", "gallery").keep_classes([3])
-    bytes(view.jpeg(0))
-    photos = importlib.import_module("reading").Bytes(view)
-    loader = DataLoader(photos, batch_size=None, num_workers=1, multiprocessing_context="spawn")
-    assert [tuple(item) for item in loader] == [(b"five", 0), (b"six", 0)]
-    monkeypatch.delitem(sys.modules, "reading")
+    again = pickle.loads(pickle.dumps(view))
+    assert [bytes(again.jpeg(i)) for i in range(2)] == [b"five", b"six"]
+    assert (again.labels.tolist(), again.paths) == ([0, 0], ("w/5.jpg", "w/6.jpg"))
 
 
 def test_a_worker_does_not_read_another_data_set(catalog):

@@ -1,12 +1,13 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pairlens.data import images
-from pairlens.data.images import decode, encode, load_image
+from pairlens.data.images import blank, decode, encode, load_image, shrink
 
 
 def _file(image, kind, **options):
@@ -180,3 +181,56 @@ def test_decoding_resizes_and_turns_grey_into_rgb():
 def test_a_damaged_jpeg_names_its_place():
     with pytest.raises(ValueError, match="JPEG 1 of the batch is damaged"):
         decode([encode(RED, 8), b"nothing"], 8)
+
+
+def _oriented(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return _file(_chequered(), "JPEG", exif=exif)
+
+
+@pytest.mark.parametrize("box", [None, (3, 2, 8, 7), (-5, 0, 6, 900)])
+def test_shrinking_a_file_is_loading_and_encoding_it(tmp_path, box):
+    sources = [source for source, _ in KINDS.values()] + [_oriented(n) for n in range(10)]
+    sources += [_file(RED.convert("L"), "JPEG"), _file(RED, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")]
+    for source in sources:
+        expected = encode(load_image(source), 12, box, quality=80)
+        (tmp_path / "file").write_bytes(source)
+        assert shrink(source, 12, box, quality=80) == shrink(tmp_path / "file", 12, box, quality=80) == expected
+
+
+def test_an_upright_jpeg_is_not_unpacked_by_pillow(monkeypatch):
+    jpeg = _file(_chequered(), "JPEG")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("unpacked"))
+    shrink(jpeg, 12)
+
+
+def test_shrinking_what_is_no_picture_is_the_sentence_of_loading(tmp_path, monkeypatch):
+    cut = _file(Image.effect_noise((99, 99), 90), "JPEG")[:2000]
+    for source in (b"", cut):
+        with pytest.raises(ValueError, match=r"the picture cannot be read as a picture .*; replace or remove it"):
+            shrink(source, 8)
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg does not exist"):
+        shrink(tmp_path / "none.jpg", 8)
+    with pytest.raises(ValueError, match="has no pixel inside the picture of 8 × 8"):
+        shrink(_file(RED, "JPEG"), 8, (9, 0, 12, 5))
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 63)
+    with pytest.raises(ValueError, match="64 pixels, more than the limit of 63"):
+        shrink(_file(RED, "JPEG"), 8)
+
+
+def test_warnings_are_off_while_any_thread_reads_and_on_again_afterwards():
+    before = warnings.filters[:]
+    with images.QUIET:
+        with images.QUIET:
+            warnings.warn("unheard", UserWarning, stacklevel=1)
+        warnings.warn("unheard", UserWarning, stacklevel=1)
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", UserWarning, stacklevel=1)
+
+
+def test_a_batch_has_its_channels_last_in_memory():
+    for batch in (blank(2, 8), decode([encode(RED, 8)] * 2, 8)):
+        assert (batch.shape, batch.dtype) == ((2, 3, 8, 8), torch.uint8)
+        assert batch.is_contiguous(memory_format=torch.channels_last)

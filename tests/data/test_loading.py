@@ -3,10 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional
 
+from conftest import drawn
 from pairlens.data import loading
-from pairlens.data.catalog import Catalog
+from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.images import decode
+from pairlens.data.listing import Photo
 from pairlens.data.loading import TestBatches, TrainingBatches
 from pairlens.data.sampling import ClassBatches
 
@@ -64,16 +67,53 @@ def test_test_batches_hold_every_photo_once_in_order(photos):
 
 
 def test_crops_of_one_photo_fall_in_many_places():
-    ramp = (
-        torch.arange(36 * 36, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 36, 36).expand(40, 3, 36, 36)
-    )
-    corners = {int(photo[0, 0, 0]) for photo in loading._crop(ramp, 32, np.random.default_rng(0))}
-    assert len(corners) > 12
+    windows = loading._crops(40, 36, 32, np.random.default_rng(0))
+    assert len({(w.top, w.left) for w in windows}) > 12
+    assert {w.top for w in windows} == {w.left for w in windows} == set(range(5))
 
 
 def test_random_resized_crops_show_more_or_less_of_a_photo():
-    ramp = torch.arange(200, dtype=torch.uint8).expand(60, 3, 200, 200)
-    crops = loading._crop_resized(ramp, 16, np.random.default_rng(0))
-    shown = (crops[:, 0, 0, -1].float() - crops[:, 0, 0, 0].float()) / 200
-    assert shown.min() < 0.5
-    assert shown.max() > 0.85
+    windows = loading._resized_crops(200, 200, np.random.default_rng(0))
+    areas = [w.height * w.width / 200**2 for w in windows]
+    assert 0.07 < min(areas) < 0.15
+    assert max(areas) > 0.85
+    assert all(w.top + w.height <= 200 and w.left + w.width <= 200 for w in windows)
+    assert min(w.width / w.height for w in windows) < 0.8 < 1.25 < max(w.width / w.height for w in windows)
+
+
+def test_a_window_is_cut_squashed_and_turned_round():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    part = pixels[3:13, 5:15]
+    window = loading._Window(3, 5, 10, 10)
+    assert np.array_equal(loading._cut(pixels, window, 10, flip=False), part)
+    assert np.array_equal(loading._cut(pixels, window, 10, flip=True), part[:, ::-1])
+    planes = torch.from_numpy(part.copy()).permute(2, 0, 1)
+    small = functional.resize(planes, [6, 6], antialias=True).permute(1, 2, 0).numpy()
+    assert np.array_equal(loading._cut(pixels, window, 6, flip=False), small)
+
+
+def test_photos_lie_in_memory_as_convolutions_read_them(photos):
+    for batch in (next(photos.epoch(1)), next(iter(TestBatches(photos.catalog, 32, workers=1)))):
+        assert batch.photos.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_photo_is_one_sentence(tmp_path, workers):
+    rows = [(Photo(f"{i}.jpg", "ab"[i % 2], "train"), drawn(0, i, 36)[: 300 if i == 5 else None]) for i in range(8)]
+    catalog = write_catalog(tmp_path / "x" / "uncropped.arrow", "x", rows, 36)
+    with pytest.raises(ValueError, match=r"^JPEG 5 of the batch is damaged \(.*\); prepare the data set again$"):
+        list(TestBatches(catalog, 36, workers=workers))
+
+
+def test_these_batches_are_the_same_on_every_machine(photos):
+    found = {}
+    for augment in ("standard", "random_resized_crop"):
+        batch = list(replace(photos, augment=augment, workers=2).epoch(1))[1]
+        found[augment] = (batch.indices.tolist(), round(float(batch.photos.float().mean()), 1))
+    assert found == GOLDEN
+
+
+GOLDEN = {
+    "standard": ([15, 12, 17, 13, 8, 7, 9, 10], 103.0),
+    "random_resized_crop": ([15, 12, 17, 13, 8, 7, 9, 10], 102.5),
+}

@@ -3,7 +3,8 @@ import json
 import os
 import resource
 import shutil
-from concurrent.futures.process import BrokenProcessPool
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,7 +16,7 @@ from PIL import Image
 
 from pairlens.data import prepare as module
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode
+from pairlens.data.images import decode, encode, load_image
 from pairlens.data.prepare import Preparation, prepare
 
 
@@ -72,8 +73,7 @@ def test_real_birds(birds, tmp_path, capfd):
 
 
 def test_a_tenth_of_cub_is_cropped_to_its_boxes_in_order(annotations, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(module, "_WORTH_A_POOL", 1)
+    monkeypatch.setattr(module, "_cores", lambda: 2)
     root = tmp_path / "photos"
     root.mkdir()
     for file in (annotations / "CUB_200_2011").glob("*.txt"):
@@ -192,11 +192,26 @@ def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
         _prepare(tmp_path, data_name="csv", source=class_folders / "t.csv")
 
 
-def test_workers_that_die_give_a_sentence(class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "encode", Mock(side_effect=BrokenProcessPool))
-    with pytest.raises(ValueError, match='call prepare under `if __name__ == "__main__":`'):
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path, monkeypatch, cores):
+    used = set()
+    shrink = module.shrink
+    monkeypatch.setattr(
+        module, "shrink", lambda *args: used.add(threading.get_ident()) or time.sleep(0.01) or shrink(*args)
+    )
+    monkeypatch.setattr(module, "_cores", lambda: cores)
+    catalog, _ = _prepare(tmp_path)
+    jpegs = [encode(load_image(class_folders / path), 16) for path in catalog.paths]
+    assert [bytes(catalog.jpeg(i)) for i in range(10)] == jpegs
+    assert len(used) == cores
+
+
+def test_ctrl_c_leaves_nothing_and_no_thread(class_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "shrink", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path)
     assert list((tmp_path / "data" / "folder").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
 
 
 @contextmanager

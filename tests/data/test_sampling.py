@@ -61,3 +61,13 @@ GOLDEN = [10, 11, 1, 2]
 def test_sizes_that_do_not_fit_are_refused_with_a_remedy(batch_size, per_class, message):
     with pytest.raises(ValueError, match=message):
         ClassBatches(LABELS, batch_size, per_class)
+
+
+def test_an_epoch_is_drawn_batch_by_batch_as_by_plain_search():
+    labels = torch.tensor([3, 1, 3, 7, 1, 1, 7, 3, 3, 9, 9, 1])
+    drawn = ClassBatches(labels, 4, 2, seed=5)
+    order, starts = drawn._by_class
+    for c, label in enumerate(labels.unique().tolist()):
+        assert order[starts[c] : starts[c + 1]].tolist() == [i for i in range(12) if labels[i] == label]
+    first = next(drawn.draw(2))
+    assert torch.equal(first, drawn.epoch(2)[0])

@@ -19,11 +19,13 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.listing import SPLITS, Photo, Split
+from pairlens.data.stamp import Stamp, stamp_of
 
 Crop = Literal["uncropped", "cropped"]
 
@@ -116,6 +118,9 @@ class Catalog:
 
     Shapes:
         labels, rows: int64 [photo]; `rows` are positions in the file.
+
+    Attributes:
+        stamp: of the file when it was opened.
     """
 
     file: Path
@@ -127,6 +132,7 @@ class Catalog:
     class_names: tuple[str, ...] = field(repr=False)
     labels: Tensor = field(repr=False)
     rows: Tensor = field(repr=False)
+    stamp: Stamp = field(repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "Catalog":
@@ -138,22 +144,13 @@ class Catalog:
         """
         file = Path(path).absolute()
         told = Description.read(file)
+        stamp = stamp_of(file)
         table = _open_table(file, told)
         labels = table["label"].to_numpy().copy()
         first = np.unique(labels, return_index=True)[1]
         names = tuple(table["class_name"].take(pa.array(first)).to_pylist())
-        everything = torch.arange(len(labels))
-        return cls(
-            file,
-            told.name,
-            told.crop,
-            told.size,
-            told.origin.quality,
-            told.digest,
-            names,
-            torch.from_numpy(labels),
-            everything,
-        )
+        told_of = (told.name, told.crop, told.size, told.origin.quality, told.digest)
+        return cls(file, *told_of, names, torch.from_numpy(labels), torch.arange(len(labels)), stamp)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -175,12 +172,15 @@ class Catalog:
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """The path of each photo, relative to the raw root: its key."""
-        return tuple(self._table["path"].take(pa.array(self.rows.numpy())).to_pylist())
+        return tuple(self._column("path").to_pylist())
 
     @cached_property
     def splits(self) -> tuple[Split, ...]:
         """The split of each photo."""
-        return tuple(self._table["split"].take(pa.array(self.rows.numpy())).to_pylist())
+        return tuple(self._column("split").to_pylist())
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self._table[name].take(pa.array(self.rows.numpy()))
 
     @cached_property
     def classes(self) -> int:
@@ -192,6 +192,14 @@ class Catalog:
         # Arrow's buffers count bytes from -128 to 127, and so would never equal a bytes object.
         return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).cast("B").toreadonly()
 
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the file is gone or was written to since it was opened: to read on could end the process."""
+        stamp = stamp_of(self.file)
+        # A file in its place that was prepared from the same photos is none the worse.
+        anew = stamp.inode != self.stamp.inode and Description.read(self.file).digest == self.digest
+        if stamp != self.stamp and not anew:
+            raise ValueError(f"{self.file} was changed while it was in use; put it back as it was, or start again")
+
     def select(self, *splits: Split) -> "Catalog":
         """Return the rows of these splits, with their labels as they are.
 
@@ -201,7 +209,9 @@ class Catalog:
         unknown = [split for split in splits if split not in SPLITS]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no split; choose from {', '.join(SPLITS)}")
-        return self._view(torch.tensor([split in splits for split in self.splits], dtype=torch.bool))
+        wanted = pa.array(splits, pa.string())
+        chosen = pc.is_in(self._column("split"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._view(torch.from_numpy(np.array(chosen, dtype=bool)))
 
     def keep_classes(self, labels: Iterable[int]) -> "Catalog":
         """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.
@@ -227,7 +237,7 @@ def _open_table(file: Path, told: Description) -> pa.Table:
         raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
     try:
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} is not an Arrow file ({error}); {_again(file)}") from error
     if not table.schema.equals(SCHEMA):
         raise ValueError(f"{file} has the columns {', '.join(table.column_names)}, not Pairlens's; {_again(file)}")

@@ -1,23 +1,21 @@
 """Pictures in and out: any photo to RGB, RGB to a small square JPEG, JPEGs to one batch of pixels."""
 
 import io
-import threading
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
+from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
 from pairlens.data.listing import Box
 
-PIXEL_LIMIT = 100_000_000
-
-# Warning filters belong to the whole process, so two threads must not set and restore them at once.
-_FILTERS = threading.Lock()
+_ORIENTATION, _UPRIGHT = 0x0112, 1
+_DESK = Desk()
+_Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 
 
 def load_image(source: Path | bytes) -> Image.Image:
@@ -31,23 +29,27 @@ def load_image(source: Path | bytes) -> Image.Image:
     >>> load_image(encode(Image.new("L", (30, 20), 128), size=8)).size
     (8, 8)
     """
-    name = "the picture" if isinstance(source, bytes) else str(source)
-    if isinstance(source, Path) and not source.is_file():
-        raise FileNotFoundError(f"{name} does not exist; check the path")
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                pixels = image.width * image.height
-                rgb = _to_rgb(_upright(image)) if pixels <= PIXEL_LIMIT else None
-        # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
-        except Exception as error:
-            raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
-    if rgb is None:
-        raise ValueError(f"{name} has {pixels:,} pixels, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it")
+    rgb = _read(source, _as_rgb)
     # What PIL keeps beside the pixels, such as comments, would be written again with every small copy.
     rgb.info.clear()
     return rgb
+
+
+def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixels:
+    """Open a picture and return what `take` makes of it; whatever goes wrong is one sentence."""
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(f"{name} does not exist; check the path")
+    try:
+        with QUIET, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            pixels = image.width * image.height
+            taken = take(image) if pixels <= PIXEL_LIMIT else None
+    # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
+    if taken is None:
+        raise ValueError(f"{name} has {pixels:,} pixels, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it")
+    return taken
 
 
 def _reason(error: Exception) -> str:
@@ -56,6 +58,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {PIXEL_LIMIT:,} pixels"
     return str(error).split("\n")[0] or type(error).__name__
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    return _to_rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -90,10 +96,39 @@ def encode(image: Image.Image, size: int, box: Box | None = None, quality: int =
     Raises:
         ValueError: if nothing of the box lies inside the picture.
     """
-    part = image if box is None else image.crop(_inside(box, image.width, image.height))
-    buffer = io.BytesIO()
-    part.resize((size, size), Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return _small_copy(np.array(image.convert("RGB")), size, box, quality)
+
+
+def shrink(source: Path | bytes, size: int, box: Box | None = None, quality: int = 95) -> bytes:
+    """Return `encode(load_image(source), size, box, quality)`, but decode a JPEG that lies upright faster.
+
+    Raises:
+        FileNotFoundError, ValueError: as these two do.
+    """
+
+    def pixels(image: Image.Image) -> np.ndarray:
+        quick = unpack_quickly(_contents(source), _DESK) if _is_upright_jpeg(image) else None
+        return np.array(_as_rgb(image)) if quick is None else quick
+
+    return _small_copy(_read(source, pixels), size, box, quality)
+
+
+def _contents(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _is_upright_jpeg(image: Image.Image) -> bool:
+    try:
+        return image.format == "JPEG" and image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT
+    except Exception:  # As in `_upright`, which then looks at it again.
+        return False
+
+
+def _small_copy(pixels: np.ndarray, size: int, box: Box | None, quality: int) -> bytes:
+    if box is not None:
+        left, top, right, bottom = _inside(box, pixels.shape[1], pixels.shape[0])
+        pixels = pixels[top:bottom, left:right]
+    return pack(squash(pixels, size), quality)
 
 
 def _inside(box: Box, width: int, height: int) -> Box:
@@ -104,11 +139,30 @@ def _inside(box: Box, width: int, height: int) -> Box:
     return cut
 
 
-def decode(jpegs: Sequence[bytes | bytearray | memoryview], size: int) -> Tensor:
-    """Return JPEG files as one batch of RGB pixels, resized only where they are stored at another size.
+def blank(photos: int, size: int, pin: bool = False) -> Tensor:
+    """Return an unwritten batch, its channels last in memory as decoders write and convolutions read them.
 
     Shapes:
         result: uint8 [photo, 3, size, size].
+    """
+    shape = (photos, size, size, 3)
+    # numpy asks the system for large pages, which are had sooner; only torch has memory that a GPU can fetch from.
+    rows = (
+        torch.empty(shape, dtype=torch.uint8, pin_memory=True) if pin else torch.from_numpy(np.empty(shape, np.uint8))
+    )
+    return rows.permute(0, 3, 1, 2)
+
+
+def rows_of(batch: Tensor) -> np.ndarray:
+    """Return the memory of a batch as [photo, height, width, 3]."""
+    return batch.permute(0, 2, 3, 1).numpy()
+
+
+def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
+    """Return JPEG files as one batch of RGB pixels, resized only where they are stored at another size.
+
+    Shapes:
+        result: uint8 [photo, 3, size, size], the channels last in memory.
 
     Raises:
         ValueError: if one of them is no JPEG.
@@ -117,17 +171,19 @@ def decode(jpegs: Sequence[bytes | bytearray | memoryview], size: int) -> Tensor
     >>> decode([encode(Image.new("RGB", (9, 9), "white"), size=4)], size=4).float().mean().item()
     255.0
     """
-    batch = torch.empty(len(jpegs), 3, size, size, dtype=torch.uint8)
-    for position, jpeg in enumerate(jpegs):
-        try:
-            # Not torchvision's decoder: torchvision 0.29 deprecates it, and the pixels are the same.
-            with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(
-                f"JPEG {position} of the batch is damaged ({error}); prepare the data set again"
-            ) from error
-        if pixels.shape[1:] != (size, size):
-            pixels = functional.resize(pixels, [size, size], antialias=True)
-        batch[position] = pixels
+    batch = blank(len(jpegs), size)
+    for position, (row, jpeg) in enumerate(zip(rows_of(batch), jpegs, strict=True)):
+        row[:] = decode_one(jpeg, position, size)
     return batch
+
+
+def decode_one(jpeg: Jpeg, position: int, size: int) -> np.ndarray:
+    """Return the pixels of a batch's JPEG at a position as [size, size, 3]; the next in this thread overwrites them.
+
+    Raises:
+        ValueError: if it is no JPEG, naming the position.
+    """
+    try:
+        return squash(unpack(jpeg, _DESK), size)
+    except ValueError as error:
+        raise ValueError(f"JPEG {position} of the batch is damaged ({error}); prepare the data set again") from error

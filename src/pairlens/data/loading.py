@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as transform
 
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode
+from pairlens.data.images import blank, decode_one, rows_of
+from pairlens.data.jpegs import squash
 from pairlens.data.sampling import ClassBatches
+from pairlens.data.threads import in_order
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]
 
@@ -49,8 +51,8 @@ class TrainingBatches:
         sampler: which photos make a batch.
         image_size: height and width of what comes out.
         augment: how a photo is varied.
-        workers: processes that decode; 0 decodes in this one.
-        pin: whether to load into page-locked memory, for a GPU.
+        workers: threads that decode, each a batch at a time; 0 decodes in the thread that takes the batches.
+        pin: whether to decode into page-locked memory, for a GPU.
     """
 
     catalog: Catalog
@@ -64,14 +66,34 @@ class TrainingBatches:
         """Return the number of batches an epoch."""
         return len(self.sampler)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch."""
-        return iter(DataLoader(_Epoch(self, number), batch_size=None, num_workers=self.workers, pin_memory=self.pin))
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, without the first `start`."""
+        drawn = islice(enumerate(self.sampler.draw(number)), start, None)
+        batches = ((step, _blank(self, chosen)) for step, chosen in drawn)
+        return in_order(partial(self._fill, number), batches, self.workers)
+
+    def _fill(self, number: int, numbered: tuple[int, Batch]) -> Batch:
+        step, batch = numbered
+        self.catalog.check_unchanged()
+        draw = np.random.default_rng((self.sampler.seed, number, step))
+        match self.augment:
+            case "standard":
+                side = working_size(self.image_size)
+                windows = _crops(len(batch.labels), side, self.image_size, draw)
+            case "random_resized_crop":
+                side = self.catalog.size
+                windows = _resized_crops(len(batch.labels), side, draw)
+        flips = (draw.random(len(windows)) < 0.5).tolist()
+        rows, photos = rows_of(batch.photos), batch.indices.tolist()
+        for position, (photo, window, flip) in enumerate(zip(photos, windows, flips, strict=True)):
+            pixels = decode_one(self.catalog.jpeg(photo), position, side)
+            rows[position] = _cut(pixels, window, self.image_size, flip)
+        return batch
 
 
 @dataclass(frozen=True, eq=False)
 class TestBatches:
-    """The photos of a catalog in their order, squashed to `image_size`, not augmented."""
+    """The photos of a catalog in their order, squashed to `image_size`, not augmented; options as `TrainingBatches`."""
 
     __test__ = False
 
@@ -87,66 +109,51 @@ class TestBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all photos once."""
-        return iter(DataLoader(_InOrder(self), batch_size=None, num_workers=self.workers, pin_memory=self.pin))
+        batches = (_blank(self, chosen) for chosen in torch.arange(len(self.catalog)).split(self.batch_size))
+        return in_order(self._fill, batches, self.workers)
+
+    def _fill(self, batch: Batch) -> Batch:
+        self.catalog.check_unchanged()
+        rows = rows_of(batch.photos)
+        for position, photo in enumerate(batch.indices.tolist()):
+            rows[position] = decode_one(self.catalog.jpeg(photo), position, self.image_size)
+        return batch
 
 
-class _Epoch(Dataset[Batch]):
-    def __init__(self, batches: TrainingBatches, number: int) -> None:
-        self.batches, self.number = batches, number
-        self.indices = batches.sampler.epoch(number)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, step: int) -> Batch:
-        b, chosen = self.batches, self.indices[step]
-        draw = np.random.default_rng((b.sampler.seed, self.number, step))
-        jpegs = [b.catalog.jpeg(i) for i in chosen.tolist()]
-        match b.augment:
-            case "standard":
-                photos = _crop(decode(jpegs, working_size(b.image_size)), b.image_size, draw)
-            case "random_resized_crop":
-                photos = _crop_resized(decode(jpegs, b.catalog.size), b.image_size, draw)
-        return Batch(_flip(photos, draw), b.catalog.labels[chosen], chosen)
+def _blank(batches: TrainingBatches | TestBatches, chosen: Tensor) -> Batch:
+    """Make the room for a batch, in the thread that takes it: another one may not know which GPU is in use."""
+    labels = batches.catalog.labels[chosen]
+    photos = blank(len(chosen), batches.image_size, batches.pin)
+    return Batch(photos, labels.pin_memory() if batches.pin else labels, chosen)
 
 
-class _InOrder(Dataset[Batch]):
-    def __init__(self, batches: TestBatches) -> None:
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> Batch:
-        b = self.batches
-        if step >= len(self):
-            raise IndexError(step)
-        chosen = torch.arange(step * b.batch_size, min((step + 1) * b.batch_size, len(b.catalog)))
-        photos = decode([b.catalog.jpeg(i) for i in chosen.tolist()], b.image_size)
-        return Batch(photos, b.catalog.labels[chosen], chosen)
+class _Window(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
 
 
-def _crop(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:
-    count, room = len(photos), photos.shape[2] - size + 1
-    tops, lefts = draw.integers(room, size=(2, count)).tolist()
-    return torch.stack(
-        [photos[i, :, t : t + size, le : le + size] for i, (t, le) in enumerate(zip(tops, lefts, strict=True))]
-    )
+def _crops(photos: int, side: int, size: int, draw: np.random.Generator) -> list[_Window]:
+    tops, lefts = draw.integers(side - size + 1, size=(2, photos)).tolist()
+    return [_Window(top, left, size, size) for top, left in zip(tops, lefts, strict=True)]
 
 
-def _crop_resized(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:
-    side = photos.shape[2]
-    cropped = []
-    for photo in photos:
+def _resized_crops(photos: int, side: int, draw: np.random.Generator) -> list[_Window]:
+    windows = []
+    for _ in range(photos):
         area = side * side * draw.uniform(*CROP_AREA)
         ratio = np.exp(draw.uniform(*np.log(CROP_RATIO)))
         width, height = (min(side, max(1, round(v))) for v in ((area * ratio) ** 0.5, (area / ratio) ** 0.5))
         top, left = draw.integers(side - height + 1), draw.integers(side - width + 1)
-        cropped.append(transform.resized_crop(photo, int(top), int(left), height, width, [size, size], antialias=True))
-    return torch.stack(cropped)
+        windows.append(_Window(int(top), int(left), height, width))
+    return windows
 
 
-def _flip(photos: Tensor, draw: np.random.Generator) -> Tensor:
-    chosen = torch.from_numpy(draw.random(len(photos)) < 0.5)
-    photos[chosen] = photos[chosen].flip(3)
-    return photos
+def _cut(pixels: np.ndarray, window: _Window, size: int, flip: bool) -> np.ndarray:
+    top, left, height, width = window
+    part = squash(pixels[top : top + height, left : left + width], size)
+    if not flip:
+        return part
+    # numpy turns rows round byte by byte; torch has a fast way for a batch with its channels last.
+    return torch.from_numpy(part).permute(2, 0, 1)[None].flip(3)[0].permute(1, 2, 0).numpy()

@@ -2,13 +2,8 @@
 
 import csv
 import hashlib
-import multiprocessing
 import os
-import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +13,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pairlens.data.catalog import Catalog, Crop, Description, Origin, write_catalog
-from pairlens.data.images import encode, load_image
+from pairlens.data.images import shrink
 from pairlens.data.listing import Listing, Photo
 from pairlens.data.readers import DataName, check_counts, read
+from pairlens.data.threads import in_order
 
-# Starting workers takes about five seconds, in which one process prepares about this many photos.
-_WORTH_A_POOL = 1500
-_MOST_WORKERS = 16
-_CHUNK = 32
+# Photos a core may be ahead of the file, so that one large photo does not hold up the others.
+_AHEAD = 8
 _FAILURES_SHOWN = 5
 
 
@@ -151,11 +145,6 @@ def _fingerprint(listing: Listing) -> str:
 def _sentences_for_the_disk(options: Preparation) -> Iterator[None]:
     try:
         yield
-    except BrokenProcessPool as error:
-        raise ValueError(
-            "the processes that read the photos stopped; free some memory, and in a script of your own call prepare "
-            'under `if __name__ == "__main__":`'
-        ) from error
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"cannot write to {options.folder} ({reason}); free the disk or choose --data_path") from error
@@ -176,7 +165,8 @@ def _write(options: Preparation, listing: Listing, origin: Origin, show: Callabl
 def _rows(options: Preparation, listing: Listing, failures: list[Failure]) -> Iterator[tuple[Photo, bytes]]:
     work = partial(_encode, root=listing.root, options=options)
     with Progress(console=(console := Console(stderr=True)), disable=not console.is_terminal) as progress:
-        results = progress.track(_in_order(work, listing.photos), len(listing.photos), description="Reading photos")
+        results = in_order(work, listing.photos, _cores(), _AHEAD)
+        results = progress.track(results, len(listing.photos), description="Reading photos")
         for photo, result in zip(listing.photos, results, strict=True):
             if isinstance(result, bytes):
                 yield photo, result
@@ -187,37 +177,14 @@ def _rows(options: Preparation, listing: Listing, failures: list[Failure]) -> It
 
 def _encode(photo: Photo, root: Path, options: Preparation) -> bytes | Failure:
     try:
-        image = load_image(root / photo.path)
-        return encode(image, options.size, photo.box if options.crop_type == "cropped" else None, options.quality)
+        box = photo.box if options.crop_type == "cropped" else None
+        return shrink(root / photo.path, options.size, box, options.quality)
     except (OSError, ValueError) as error:
         return Failure(photo.path, str(error))
 
 
-def _in_order(work: Callable[[Photo], bytes | Failure], photos: tuple[Photo, ...]) -> Iterator[bytes | Failure]:
-    """Map over the photos with all cores, keeping order and at most a few chunks a worker in memory."""
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS)
-    if workers == 1 or len(photos) < _WORTH_A_POOL:
-        yield from map(work, photos)
-        return
-    chunks = (photos[start : start + _CHUNK] for start in range(0, len(photos), _CHUNK))
-    # "spawn": a fork of a process that runs torch's threads may hang.
-    # Ctrl-C reaches the workers too; only this process answers it.
-    spawn, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, spawn, initializer=signal.signal, initargs=quiet) as pool:
-        waiting: deque[Future[list[bytes | Failure]]] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(_work_through, work, chunk))
-                if len(waiting) > 3 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _work_through(work: Callable[[Photo], bytes | Failure], photos: Iterable[Photo]) -> list[bytes | Failure]:
-    return [work(photo) for photo in photos]
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _judge(options: Preparation, failures: list[Failure], photos: int) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
@@ -57,13 +59,24 @@ class ClassBatches:
 
     def epoch(self, number: int) -> list[Tensor]:
         """Return the batches of one epoch, each a (batch_size,) vector of photo indices."""
+        return list(self.draw(number))
+
+    def draw(self, number: int) -> Iterator[Tensor]:
+        """Yield the batches of `epoch` one by one, so that the first is there at once however many photos there are."""
         draw = np.random.default_rng((self.seed, number))
-        members = [np.flatnonzero(self.labels.numpy() == label) for label in self.labels.unique().numpy()]
-        groups = _draw_classes(len(members), self.batch_size // self.per_class, draw)
-        return [
-            torch.from_numpy(np.concatenate([_draw_photos(members[c], self.per_class, draw) for c in next(groups)]))
-            for _ in range(len(self))
-        ]
+        order, starts = self._by_class
+        groups = _draw_classes(len(starts) - 1, self.batch_size // self.per_class, draw)
+        for _ in range(len(self)):
+            members = [order[starts[c] : starts[c + 1]] for c in next(groups)]
+            yield torch.from_numpy(
+                np.concatenate([_draw_photos(of_class, self.per_class, draw) for of_class in members])
+            )
+
+    @cached_property
+    def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all photos ordered by class, and where each class starts and the last ends."""
+        counts = self.labels.unique(return_counts=True)[1].numpy()
+        return np.argsort(self.labels.numpy(), kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
 
 def _draw_classes(classes: int, count: int, draw: np.random.Generator) -> Iterator[list[int]]:
@@ -73,9 +86,10 @@ def _draw_classes(classes: int, count: int, draw: np.random.Generator) -> Iterat
         group, waiting = waiting[:count], waiting[count:]
         if len(group) < count:
             shuffled = draw.permutation(classes).tolist()
-            fresh = [c for c in shuffled if c not in group][: count - len(group)]
+            fresh = list(islice((c for c in shuffled if c not in group), count - len(group)))
             group += fresh
-            waiting = [c for c in shuffled if c not in fresh]
+            taken = set(fresh)
+            waiting = [c for c in shuffled if c not in taken]
         yield group
 
 

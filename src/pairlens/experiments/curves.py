@@ -6,6 +6,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pairlens.core.files import whole
 from pairlens.experiments.folder import Outcome
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -27,11 +28,9 @@ def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
-    part = file.with_name(file.name + ".part")
     kind = file.suffix[1:]
-    with rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
+    with whole(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
         figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    part.replace(file)
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:

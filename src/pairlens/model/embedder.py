@@ -1,18 +1,21 @@
 """CGD: several global descriptors of one backbone, joined into one embedding."""
 
 import json
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pairlens.core.files import write_tensors, write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import Backbone, Stride
+from pairlens.model.chunks import in_chunks
 from pairlens.model.descriptors import descriptor, letters
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
@@ -88,6 +91,7 @@ class Embedder(nn.Module):
         super().__init__()
         self.architecture = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
         self.backbone = Backbone(backbone, weights, stride, image_size)
+        self.micro_batch = 0
         parts = letters(descriptors)
         channels = self.backbone.channels
         self.descriptors = nn.ModuleList([descriptor(letter, learn_power) for letter in parts])
@@ -113,12 +117,23 @@ class Embedder(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (photo, dim) unit embeddings and (photo, class) logits, None without a head."""
+        embeddings, first = self.describe(photos)
+        return embeddings, self.head(first) if self.head is not None else None
+
+    def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (photo, dim) unit embeddings and the (photo, channel) raw first descriptor, which feeds the head."""
+        if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
+            # Not the head: its BatchNorm looks at the whole batch.
+            embeddings, first = in_chunks(self._describe, photos, self.micro_batch)
+            return embeddings, first
+        return self._describe(photos)
+
+    def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         # On CPU and GPU alike convolutions are faster with the channels last in memory.
         features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
         pooled = [pool(features) for pool in self.descriptors]
         parts = [unit(project(p)) for project, p in zip(self.projections, pooled, strict=True)]
-        logits = self.head(pooled[0]) if self.head is not None else None
-        return unit(torch.cat(parts, dim=1)), logits
+        return unit(torch.cat(parts, dim=1)), pooled[0]
 
     def embed(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit embeddings as used for retrieval: no graph, evaluation mode, no head."""
@@ -135,6 +150,20 @@ class Embedder(nn.Module):
             return photos
         return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
 
+    def chunk(self, micro_batch: int, freeze_bn: FreezeBN) -> None:
+        """Take so many photos at a time through the backbone while training, 0 for all; what is learned is the same.
+
+        Raises:
+            ValueError: if a layer would take statistics of each chunk, so that it would not be the same.
+        """
+        statistics = [name for name, module in self.backbone.network.named_modules() if _takes_statistics(module)]
+        if micro_batch and statistics and freeze_bn == "none":
+            raise ValueError(
+                f"--micro_batch {micro_batch} would give each chunk statistics of its own in {statistics[0]} and other "
+                "BatchNorm of the backbone; use --freeze_bn statistics or all, or --micro_batch 0"
+            )
+        self.micro_batch = micro_batch
+
     def freeze_batchnorm(self, mode: FreezeBN) -> None:
         """Put the backbone's BatchNorm into evaluation mode ("statistics"), also stop its scale and shift ("all").
 
@@ -149,9 +178,8 @@ class Embedder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json into a folder."""
         tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
-        save_file(tensors, folder / (WEIGHTS_FILE + ".part"))
-        (folder / (WEIGHTS_FILE + ".part")).replace(folder / WEIGHTS_FILE)
-        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_whole(folder / CONFIG_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_tensors(folder / WEIGHTS_FILE, tensors)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
@@ -168,13 +196,25 @@ class Embedder(nn.Module):
             architecture = from_plain(Architecture, json.loads(config.read_text()), str(config))
             model = cls.untrained(architecture)
             model.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
+        except (SafetensorError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"the model in {folder} is damaged or of another shape: {reason}; train it anew"
+                f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes that of "
+                "the last epoch again, any other train anew"
             ) from error
         return model.to(device).eval()
+
+    def fingerprint(self) -> str:
+        """Return a check sum of the weights, by which embeddings know the model that made them."""
+        found = 0
+        for tensor in self.state_dict().values():
+            found = zlib.crc32(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
+        return f"{found:08x}"
 
     def without_head(self) -> Architecture:
         """Return the architecture that retrieval needs: the same without the auxiliary head."""
         return replace(self.architecture, classes=0)
+
+
+def _takes_statistics(module: nn.Module) -> bool:
+    return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))

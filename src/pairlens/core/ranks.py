@@ -1,0 +1,73 @@
+"""The processes that work on one job together, as torchrun starts them: which one this is, and what all of them hold."""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def rank() -> int:
+    """Return the number of this process among those that work together; 0 if it works alone.
+
+    >>> rank(), world()
+    (0, 1)
+    """
+    return dist.get_rank() if _together() else 0
+
+
+def world() -> int:
+    """Return how many processes work together; 1 if this one works alone."""
+    return dist.get_world_size() if _together() else 1
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def share(count: int, rank: int, world: int) -> slice:
+    """Return which of `count` rows a rank takes: neighbours, in the order of the ranks, as evenly as can be.
+
+    >>> [share(7, rank, 3) for rank in range(3)]
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
+    """
+    return slice(count * rank // world, count * (rank + 1) // world)
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Return the rows of every rank, in the order of the ranks, without gradient; ranks may have unequally many.
+
+    Every rank must call it, and gets the same bits. A process that works alone gets its tensor back.
+
+    >>> gather_rows(torch.arange(3))
+    tensor([0, 1, 2])
+    """
+    if world() == 1:
+        return tensor
+    counts = gather_equal(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor.detach()
+    parts = gather_equal(padded).split(max(counts))
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def gather_equal(tensor: Tensor) -> Tensor:
+    """Return the rows of every rank as `gather_rows` does, where all have equally many: nothing is read back."""
+    if world() == 1:
+        return tensor
+    joined = tensor.new_empty(world() * len(tensor), *tensor.shape[1:])
+    dist.all_gather_into_tensor(joined, tensor.detach().contiguous())
+    return joined
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Return the sum over the ranks of a tensor of one shape, without gradient, the same bits on each."""
+    if world() == 1:
+        return tensor
+    summed = tensor.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def wait_for_all() -> None:
+    """Go on when every rank has come here."""
+    if world() > 1:
+        dist.barrier()
