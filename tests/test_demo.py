@@ -9,6 +9,7 @@ from pairlens import demo
 from pairlens.analysis.compared import measure
 from pairlens.experiments import sources
 from pairlens.experiments.folder import RunFolder
+from pairlens.reporting import parts
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def small(tiny, monkeypatch):
     monkeypatch.setattr(sources, "CLASSES", 8)
     monkeypatch.setattr(sources, "SHOTS", 4)
     monkeypatch.setattr(demo, "SMALL", replace(tiny, data_name="minicars", num_epochs=1))
+    monkeypatch.setattr(parts, "PLANE_POINTS", 9)
 
 
 def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small, tmp_path):
