@@ -1,5 +1,6 @@
 """Batches of pixels from a prepared data set: decoded, augmented, uint8."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transform
 
+from pairlens.core.ranks import share
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode
 from pairlens.data.sampling import ClassBatches
@@ -39,7 +41,7 @@ def working_size(image_size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """The augmented batches of each epoch, the same for the same seed whatever the number of workers.
+    """The augmented batches of each epoch, the same for the same seed whatever the number of workers and ranks.
 
     "standard" (history): the photo squashed to 9/8 of `image_size`, a random crop of `image_size`, a flip half the time.
     "random_resized_crop": a random 8 to 100 % of the area at a ratio of 3/4 to 4/3, squashed to `image_size`, a flip.
@@ -51,6 +53,11 @@ class TrainingBatches:
         augment: how a photo is varied.
         workers: processes that decode; 0 decodes in this one.
         pin: whether to load into page-locked memory, for a GPU.
+        rank: whose share of every batch is loaded.
+        ranks: among how many it is shared out.
+
+    Raises:
+        ValueError: if the batches cannot be shared out evenly.
     """
 
     catalog: Catalog
@@ -59,6 +66,16 @@ class TrainingBatches:
     augment: Augment = "standard"
     workers: int = 2
     pin: bool = False
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        size, step = self.sampler.batch_size, math.lcm(self.ranks, self.sampler.per_class)
+        if size % self.ranks:
+            raise ValueError(
+                f"batch_size {size} cannot be shared out evenly to {self.ranks} ranks; use {max(size // step, 1) * step}, or "
+                "start another number of them"
+            )
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
@@ -101,13 +118,19 @@ class _Epoch(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         b, chosen = self.batches, self.indices[step]
         draw = np.random.default_rng((b.sampler.seed, self.number, step))
-        jpegs = [b.catalog.jpeg(i) for i in chosen.tolist()]
+        # Drawn for the whole batch on every rank, so that a photo looks the same whoever loads it.
+        count, mine = len(chosen), share(len(chosen), b.rank, b.ranks)
+        jpegs = [b.catalog.jpeg(i) for i in chosen[mine].tolist()]
         match b.augment:
             case "standard":
-                photos = _crop(decode(jpegs, working_size(b.image_size)), b.image_size, draw)
+                corners = _draw_corners(count, working_size(b.image_size) - b.image_size, draw)[mine]
+                photos = _crop(decode(jpegs, working_size(b.image_size)), b.image_size, corners)
             case "random_resized_crop":
-                photos = _crop_resized(decode(jpegs, b.catalog.size), b.image_size, draw)
-        return Batch(_flip(photos, draw), b.catalog.labels[chosen], chosen)
+                boxes = _draw_boxes(count, b.catalog.size, draw)[mine]
+                photos = _crop_resized(decode(jpegs, b.catalog.size), b.image_size, boxes)
+        flipped = torch.from_numpy(draw.random(count) < 0.5)[mine]
+        photos[flipped] = photos[flipped].flip(3)
+        return Batch(photos, b.catalog.labels[chosen[mine]], chosen[mine])
 
 
 class _InOrder(Dataset[Batch]):
@@ -126,27 +149,28 @@ class _InOrder(Dataset[Batch]):
         return Batch(photos, b.catalog.labels[chosen], chosen)
 
 
-def _crop(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:
-    count, room = len(photos), photos.shape[2] - size + 1
-    tops, lefts = draw.integers(room, size=(2, count)).tolist()
-    return torch.stack(
-        [photos[i, :, t : t + size, le : le + size] for i, (t, le) in enumerate(zip(tops, lefts, strict=True))]
-    )
+def _draw_corners(count: int, room: int, draw: np.random.Generator) -> list[tuple[int, int]]:
+    tops, lefts = draw.integers(room + 1, size=(2, count)).tolist()
+    return list(zip(tops, lefts, strict=True))
 
 
-def _crop_resized(photos: Tensor, size: int, draw: np.random.Generator) -> Tensor:
-    side = photos.shape[2]
-    cropped = []
-    for photo in photos:
+def _crop(photos: Tensor, size: int, corners: list[tuple[int, int]]) -> Tensor:
+    cut = [photo[:, t : t + size, le : le + size] for photo, (t, le) in zip(photos, corners, strict=True)]
+    return torch.stack(cut)
+
+
+def _draw_boxes(count: int, side: int, draw: np.random.Generator) -> list[tuple[int, int, int, int]]:
+    """Return top, left, height and width of a part of each photo."""
+    boxes = []
+    for _ in range(count):
         area = side * side * draw.uniform(*CROP_AREA)
         ratio = np.exp(draw.uniform(*np.log(CROP_RATIO)))
         width, height = (min(side, max(1, round(v))) for v in ((area * ratio) ** 0.5, (area / ratio) ** 0.5))
         top, left = draw.integers(side - height + 1), draw.integers(side - width + 1)
-        cropped.append(transform.resized_crop(photo, int(top), int(left), height, width, [size, size], antialias=True))
-    return torch.stack(cropped)
+        boxes.append((int(top), int(left), height, width))
+    return boxes
 
 
-def _flip(photos: Tensor, draw: np.random.Generator) -> Tensor:
-    chosen = torch.from_numpy(draw.random(len(photos)) < 0.5)
-    photos[chosen] = photos[chosen].flip(3)
-    return photos
+def _crop_resized(photos: Tensor, size: int, boxes: list[tuple[int, int, int, int]]) -> Tensor:
+    cut = [transform.resized_crop(p, *box, [size, size], antialias=True) for p, box in zip(photos, boxes, strict=True)]
+    return torch.stack(cut)

@@ -113,12 +113,16 @@ class Embedder(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (photo, dim) unit embeddings and (photo, class) logits, None without a head."""
+        embeddings, first = self.describe(photos)
+        return embeddings, self.head(first) if self.head is not None else None
+
+    def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (photo, dim) unit embeddings and the (photo, channel) raw first descriptor, which feeds the head."""
         # On CPU and GPU alike convolutions are faster with the channels last in memory.
         features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
         pooled = [pool(features) for pool in self.descriptors]
         parts = [unit(project(p)) for project, p in zip(self.projections, pooled, strict=True)]
-        logits = self.head(pooled[0]) if self.head is not None else None
-        return unit(torch.cat(parts, dim=1)), logits
+        return unit(torch.cat(parts, dim=1)), pooled[0]
 
     def embed(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit embeddings as used for retrieval: no graph, evaluation mode, no head."""

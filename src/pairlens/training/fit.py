@@ -15,9 +15,12 @@ from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pairlens.core.ranks import gather_equal
+from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.agreement import gradient_cosine, watch_output
 from pairlens.training.criterion import Criterion
+from pairlens.training.distributed import Network, share_out
 
 RECENT = 512
 Precision: TypeAlias = Literal["float32", "bfloat16"]
@@ -66,6 +69,7 @@ class Learner:
 
     Attributes:
         epoch: how many epochs are finished.
+        network: the model as the ranks share it in this epoch.
     """
 
     model: Embedder
@@ -73,6 +77,10 @@ class Learner:
     optimizer: Optimizer
     schedule: LRScheduler
     epoch: int = 0
+    network: Network = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.network = share_out(self.model, self.criterion)
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     learner.model.freeze_batchnorm(objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
+    learner.network = share_out(learner.model, learner.criterion, objective.freeze_bn)
     device = next(learner.model.parameters()).device
     sums = torch.zeros(4)  # photos, total loss, ranking loss, right answers
     recent: deque[_Learned] = deque()
@@ -191,17 +200,19 @@ def _remember(recent: deque[_Learned], learned: _Learned) -> None:
 
 def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
     """Take one step; with `probe` compare what ranking and auxiliary loss want of the backbone."""
+    labels = gather_equal(labels)
     with _autocast(pixels.device, objective.precision), watch_output(learner.model.backbone) as maps:
-        embeddings, logits = learner.model(pixels)
+        embeddings, logits = learner.network(pixels)
     ranking = learner.criterion(embeddings, labels)
     total, right, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
     if logits is not None:
-        auxiliary = _classification(logits.float(), labels, objective)
+        auxiliary = _classification(working_precision(logits), labels, objective)
         total = ranking + objective.auxiliary * auxiliary
         right = (logits.argmax(dim=1) == labels).sum()
         cosine = gradient_cosine(ranking, auxiliary, maps[-1]) if probe else math.nan
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
+    learner.network.settle(learner.criterion)
     if objective.clip_value:
         clip_grad_value_([*learner.model.parameters(), *learner.criterion.parameters()], objective.clip_value)
     learner.optimizer.step()
