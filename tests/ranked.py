@@ -30,7 +30,7 @@ class Case:
     backbone: str = "test_resnet"
     dtype: torch.dtype = torch.float64
     optimizer: str = "sgd"
-    objective: Objective = Objective()
+    objective: Objective = Objective()  # noqa: RUF009
 
 
 class Weighted(torch.nn.Module):
@@ -52,7 +52,9 @@ CASES = {
     "learned": Case(Margin(), miner=DistanceWeighted(dim=DIM), head=False),
     "wrapped": Case("wrapped"),
     "batchnorm": Case(Circle(gamma=16), objective=Objective(freeze_bn="none")),
-    "batchnorm with activation": Case(Circle(gamma=16), backbone="test_efficientnet", objective=Objective(freeze_bn="none")),
+    "batchnorm with activation": Case(
+        Circle(gamma=16), backbone="test_efficientnet", objective=Objective(freeze_bn="none")
+    ),
     "warm-up and clipping": Case(Triplet(margin=0.3), objective=Objective(warm_up=1, clip_value=1e-3)),
     "idle parameters": Case(Triplet(margin=0.3), backbone="test_convnext"),
     "bfloat16": Case(Triplet(margin=0.3), dtype=torch.float32, objective=Objective(precision="bfloat16")),
@@ -101,7 +103,9 @@ def learner_of(case):
 def train(case):
     """Return everything that training comes to, as tensors by name."""
     learner = learner_of(case)
-    epochs = [record for record in fit(learner, Photos(case.dtype), case.objective, EPOCHS) if isinstance(record, Epoch)]
+    epochs = [
+        record for record in fit(learner, Photos(case.dtype), case.objective, EPOCHS) if isinstance(record, Epoch)
+    ]
     found = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
     found = {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
     found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine] for e in epochs])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import tyro
 
 from pairlens.comparing import compare_command
+from pairlens.core.ranks import rank, world
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -28,6 +29,7 @@ from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
 from pairlens.showing import Display, open_console, report_table, say
+from pairlens.torchrun import LOST, is_loss, together
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 
@@ -130,6 +132,8 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
     except KeyboardInterrupt:
         say(f"interrupted; finished epochs are kept in {place.path}. Go on with: pairlens train --resume {place.path}")
         sys.exit(INTERRUPTED)
+    if rank():
+        return
     outcome = place.read_outcome()
     rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
     open_console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
@@ -242,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
+        if world() > 1 and words[:1] != ["train"]:
+            raise ValueError("torchrun is for pairlens train; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
             commands(asked_recipe(words)),
             args=words,
@@ -249,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config=CONFIG,
             registry=ranks_registry(),
             use_underscores=True,
+            console_outputs=rank() == 0,
         )
 
     guard(command)
@@ -258,18 +265,24 @@ CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.
 
 
 def guard(command: Callable[[], object]) -> None:
-    """Run a command and turn what is wrong with its input into one sentence and exit status 2."""
-    try:
-        command()
-    except BrokenPipeError:
-        # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"pairlens: {_sentence(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(WRONG_INPUT)
-    except KeyboardInterrupt:
-        print("pairlens: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
+    """Run a command and turn what is wrong with its input into one sentence and exit status 2.
+
+    Under torchrun all its processes run it together.
+    """
+    with together() as voice:
+        try:
+            command()
+        except BrokenPipeError:
+            # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ValueError, OSError, FloatingPointError) as error:
+            voice.end(_sentence(error), WRONG_INPUT)
+        except RuntimeError as error:
+            if not is_loss(error):
+                raise
+            voice.end(LOST, WRONG_INPUT)
+        except KeyboardInterrupt:
+            voice.end("interrupted", INTERRUPTED)
 
 
 def _sentence(error: Exception) -> str:

@@ -73,8 +73,8 @@ class TrainingBatches:
         size, step = self.sampler.batch_size, math.lcm(self.ranks, self.sampler.per_class)
         if size % self.ranks:
             raise ValueError(
-                f"batch_size {size} cannot be shared out evenly to {self.ranks} ranks; use {max(size // step, 1) * step}, or "
-                "start another number of them"
+                f"batch_size {size} cannot be shared out evenly to {self.ranks} ranks; use {max(size // step, 1) * step}, "
+                "or start another number of them"
             )
 
     def __len__(self) -> int:

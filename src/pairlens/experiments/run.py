@@ -1,5 +1,6 @@
 """Running an experiment: train, evaluate every epoch, keep everything in one folder."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pairlens.core.ranks import from_first, rank, wait_for_all, world
+from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TrainingBatches
 from pairlens.data.sampling import ClassBatches
@@ -76,6 +79,7 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
     for event in train(experiment, place):
         if watch is not None:
             watch(event)
+    wait_for_all()
     return Run(place.path, experiment, place.read_outcome())
 
 
@@ -84,7 +88,8 @@ def train(experiment: Experiment, place: RunFolder, progress: Watch | None = Non
     parts = split(open_catalog(experiment), experiment)
     learner = make_learner(experiment, parts.train.classes)
     photos = _training_batches(experiment, parts.train)
-    place.create(experiment)
+    if rank() == 0:
+        place.create(experiment)
     yield from _train(experiment, place, parts, learner, photos, (), progress)
 
 
@@ -173,7 +178,9 @@ def _held_out(classes: int, seed: int) -> list[int]:
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
     pin = choose_device(experiment.device).type == "cuda"
-    return TrainingBatches(catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin)
+    return TrainingBatches(
+        catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world()
+    )
 
 
 def _train(
@@ -217,6 +224,14 @@ class _Keeper:
         self.test = self._embed(self.parts.test)
         self.gallery = self._embed(self.parts.gallery) if self.parts.gallery is not None else None
         validation = self._embed(self.parts.validation) if self.parts.validation is not None else None
+        if rank():
+            return from_plain(EpochRow, json.loads(from_first("")), "the row of rank 0")
+        row = self._row(epoch, start, validation)
+        from_first(json.dumps(to_plain(row)))
+        return row
+
+    def _row(self, epoch: Epoch, start: float, validation: Embeddings | None) -> EpochRow:
+        assert self.test is not None
         pool = () if self.gallery is None else (self.gallery.vectors, self.gallery.labels)
         s_p, s_n = mean_similarities(self.test.vectors, self.test.labels, *pool)
         return EpochRow(
@@ -242,6 +257,8 @@ class _Keeper:
         }
 
     def keep(self, rows: tuple[EpochRow, ...]) -> None:
+        if rank():
+            return
         chosen = best_epoch(rows, self.experiment)
         if chosen == rows[-1].epoch and self.test is not None:
             self.learner.model.save(self.place.path)
@@ -300,6 +317,7 @@ def resume_run(
     for event in resume(place, loss=loss):
         if watch is not None:
             watch(event)
+    wait_for_all()
     return Run(place.path, place.experiment(), place.read_outcome())
 
 

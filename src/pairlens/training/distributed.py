@@ -89,7 +89,7 @@ def share_out(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none
     """Return a model ready to be trained by all ranks, which start from the state of rank 0, its random numbers too.
 
     To be called anew when other parameters learn than before. With freeze_bn "none" the statistics of the backbone's
-    BatchNorm are those of the whole batch. Dropout, which our backbones have none of, is not what it would be in one process.
+    BatchNorm are those of the whole batch. Dropout, of which our backbones have none, is another than in one process.
 
     Args:
         model: on this rank's device, in training mode, as of this epoch.
