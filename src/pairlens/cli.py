@@ -2,14 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 from pairlens.comparing import compare_command
-from pairlens.core.ranks import rank, world
+from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -56,14 +57,16 @@ def train_command(base: Experiment) -> Callable[..., None]:
             settings: what to train, on what, and how.
             name: folder of the run under `runs`; by default made of the settings.
             runs: folder of all runs.
-            resume: the folder of a run to go on with, from its last finished epoch; its own settings hold.
+            resume: the folder of a run to go on with, from its last checkpoint; its own settings hold, only --on_nan skip
+                and --checkpoint_minutes can be given beside it.
             recipe: the settings of a paper, from which every other option departs; `pairlens recipes` prints them.
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            if name is not None or recipe is not None or experiment != base:
+            if name is not None or recipe is not None or replace(experiment, **_changeable(base)) != base:
                 raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
-            go_on(RunFolder(resume))
+            given = {key: value for key, value in _changeable(experiment).items() if value != getattr(base, key)}
+            go_on(RunFolder(resume), given)
             return
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
@@ -90,9 +93,20 @@ def start(experiment: Experiment, place: RunFolder) -> None:
     _consume(lambda display: train_run(experiment, place, display.watch), experiment, place)
 
 
-def go_on(place: RunFolder) -> None:
-    """Train the rest of an interrupted run, showing what happens."""
+def _changeable(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of which a run with others, from its start, would have come to the same until now."""
+    return {"on_nan": experiment.on_nan, "checkpoint_minutes": experiment.checkpoint_minutes}
+
+
+def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
+    """Train the rest of an interrupted run, showing what happens; `given` are settings that are changed."""
     experiment = place.experiment()
+    if given:
+        experiment = replace(experiment, **given)
+        if rank() == 0:
+            with place.alone():
+                place.write_experiment(experiment)
+        wait_for_all()
     _announce(experiment)
     _consume(lambda display: resume(place, display.watch), experiment, place)
 
@@ -130,7 +144,7 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
             for event in events(display):
                 display.show(event)
     except KeyboardInterrupt:
-        say(f"interrupted; finished epochs are kept in {place.path}. Go on with: pairlens train --resume {place.path}")
+        say(f"interrupted; {place.path} keeps its last checkpoint. Go on with: pairlens train --resume {place.path}")
         sys.exit(INTERRUPTED)
     if rank():
         return

@@ -128,6 +128,8 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
         learned += f"  accuracy {100 * row.train_accuracy:.1f} %"
     means = (("s_p", row.mean_s_p), ("s_n", row.mean_s_n))
     similarities = "  ".join(f"{name} {mean:.3f}" for name, mean in means if mean is not None)
+    if row.skipped:
+        learned += f"  {row.skipped} steps left out, not finite"
     head = f"{title} epoch {row.epoch}/{epochs}".strip()
     return f"{head}  {learned}  |  {found}  |  {similarities}  |  {_duration(row.seconds)}"
 

@@ -14,14 +14,17 @@ from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.evaluation.report import evaluate
+from pairlens.experiments import keeper
 from pairlens.experiments import run as running
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.keeper import best_epoch
 from pairlens.experiments.learner import make_learner, make_objective
-from pairlens.experiments.run import best_epoch, evaluate_run, run, split
+from pairlens.experiments.run import evaluate_run, run, split
 from pairlens.experiments.shape import shape_of
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.checkpoint import load_checkpoint
 from pairlens.training.fit import Objective
 
 
@@ -42,6 +45,7 @@ def test_the_run_folder_holds_everything(finished):
         "gallery.safetensors",
         "checkpoint.safetensors",
         "curves.png",
+        ".lock",
     }
 
 
@@ -104,7 +108,7 @@ def test_the_weights_it_started_from_need_not_be_there_any_more(tiny, tmp_path):
 
 
 def test_model_and_gallery_are_those_of_the_kept_epoch(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
+    monkeypatch.setattr(keeper, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
     finished = run(replace(tiny, num_epochs=3), tmp_path / "kept")
     reports = [row.report for row in finished.outcome.rows]
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
@@ -161,7 +165,7 @@ def test_softtriple_trains_its_centres_and_keeps_them_in_the_checkpoint(tiny, tm
     started = make_learner(experiment, classes=4).criterion.references.vectors.detach().clone()
     run(experiment, tmp_path / "soft")
     learner = make_learner(experiment, classes=4)
-    running.load_checkpoint(learner, tmp_path / "soft")
+    load_checkpoint(learner, tmp_path / "soft")
     assert not torch.equal(started, learner.criterion.references.vectors)
 
 

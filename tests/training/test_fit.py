@@ -18,10 +18,12 @@ class Photos:
     def __len__(self):
         return 3
 
-    def epoch(self, number):
+    def epoch(self, number, start=0):
         draw = torch.Generator().manual_seed(number)
-        for _ in range(3):
+        for step in range(3):
             pixels = torch.rand(8, 3, 32, 32, generator=draw)
+            if step < start:
+                continue
             yield pixels * torch.nan if self.broken else pixels, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8)
 
 

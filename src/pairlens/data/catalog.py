@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.listing import SPLITS, Photo, Split
+from pairlens.data.stamp import Stamp, stamp_of
 
 Crop = Literal["uncropped", "cropped"]
 
@@ -116,6 +117,9 @@ class Catalog:
 
     Shapes:
         labels, rows: int64 [photo]; `rows` are positions in the file.
+
+    Attributes:
+        stamp: of the file when it was opened.
     """
 
     file: Path
@@ -127,6 +131,7 @@ class Catalog:
     class_names: tuple[str, ...] = field(repr=False)
     labels: Tensor = field(repr=False)
     rows: Tensor = field(repr=False)
+    stamp: Stamp = field(repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "Catalog":
@@ -138,22 +143,13 @@ class Catalog:
         """
         file = Path(path).absolute()
         told = Description.read(file)
+        stamp = stamp_of(file)
         table = _open_table(file, told)
         labels = table["label"].to_numpy().copy()
         first = np.unique(labels, return_index=True)[1]
         names = tuple(table["class_name"].take(pa.array(first)).to_pylist())
-        everything = torch.arange(len(labels))
-        return cls(
-            file,
-            told.name,
-            told.crop,
-            told.size,
-            told.origin.quality,
-            told.digest,
-            names,
-            torch.from_numpy(labels),
-            everything,
-        )
+        told_of = (told.name, told.crop, told.size, told.origin.quality, told.digest)
+        return cls(file, *told_of, names, torch.from_numpy(labels), torch.arange(len(labels)), stamp)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -192,6 +188,14 @@ class Catalog:
         # Arrow's buffers count bytes from -128 to 127, and so would never equal a bytes object.
         return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).cast("B").toreadonly()
 
+    def check_unchanged(self) -> None:
+        """Raise ValueError if the file is gone or was written to since it was opened: to read on could end the process."""
+        stamp = stamp_of(self.file)
+        # A file in its place that was prepared from the same photos is none the worse.
+        anew = stamp.inode != self.stamp.inode and Description.read(self.file).digest == self.digest
+        if stamp != self.stamp and not anew:
+            raise ValueError(f"{self.file} was changed while it was in use; put it back as it was, or start again")
+
     def select(self, *splits: Split) -> "Catalog":
         """Return the rows of these splits, with their labels as they are.
 
@@ -227,7 +231,7 @@ def _open_table(file: Path, told: Description) -> pa.Table:
         raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
     try:
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} is not an Arrow file ({error}); {_again(file)}") from error
     if not table.schema.equals(SCHEMA):
         raise ValueError(f"{file} has the columns {', '.join(table.column_names)}, not Pairlens's; {_again(file)}")

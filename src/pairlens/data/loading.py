@@ -81,9 +81,9 @@ class TrainingBatches:
         """Return the number of batches an epoch."""
         return len(self.sampler)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch."""
-        return iter(DataLoader(_Epoch(self, number), batch_size=None, num_workers=self.workers, pin_memory=self.pin))
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, without the first `start`."""
+        return _load(_Epoch(self, number), range(start, len(self)), self.workers, self.pin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,22 @@ class TestBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all photos once."""
-        return iter(DataLoader(_InOrder(self), batch_size=None, num_workers=self.workers, pin_memory=self.pin))
+        return _load(_InOrder(self), range(len(self)), self.workers, self.pin)
+
+
+def _load(photos: Dataset[Batch], steps: range, workers: int, pin: bool) -> Iterator[Batch]:
+    # A generator of its own: a loader draws a number when it starts, and a resumed epoch starts one more.
+    own = torch.Generator()
+    loader = DataLoader(photos, None, sampler=steps, num_workers=workers, pin_memory=pin, generator=own)
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ValueError(
+            f"a process that loads photos was killed ({error}); its file may have been cut short, or memory has run out: "
+            "see to that, or load in one process with --workers 0"
+        ) from error
 
 
 class _Epoch(Dataset[Batch]):
@@ -118,6 +133,7 @@ class _Epoch(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         b, chosen = self.batches, self.indices[step]
         draw = np.random.default_rng((b.sampler.seed, self.number, step))
+        b.catalog.check_unchanged()
         # Drawn for the whole batch on every rank, so that a photo looks the same whoever loads it.
         count, mine = len(chosen), share(len(chosen), b.rank, b.ranks)
         jpegs = [b.catalog.jpeg(i) for i in chosen[mine].tolist()]
@@ -144,6 +160,7 @@ class _InOrder(Dataset[Batch]):
         b = self.batches
         if step >= len(self):
             raise IndexError(step)
+        b.catalog.check_unchanged()
         chosen = torch.arange(step * b.batch_size, min((step + 1) * b.batch_size, len(b.catalog)))
         photos = decode([b.catalog.jpeg(i) for i in chosen.tolist()], b.image_size)
         return Batch(photos, b.catalog.labels[chosen], chosen)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from pairlens.core.files import write_tensors
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TestBatches
 from pairlens.model.embedder import Embedder
@@ -25,6 +26,10 @@ class Embeddings:
         paths: the photos' keys in their catalog.
         class_names: name of each label, as far as known.
         catalog: digest of the prepared data set they come from, empty if unknown.
+        model: fingerprint of the model that made them, empty if unknown.
+
+    Raises:
+        ValueError: if vectors, labels and paths are not as many as each other, or of the wrong shape.
     """
 
     vectors: Tensor
@@ -32,8 +37,14 @@ class Embeddings:
     paths: tuple[str, ...]
     class_names: tuple[str, ...] = ()
     catalog: str = ""
+    model: str = ""
 
     def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or self.labels.ndim != 1 or not self.vectors.is_floating_point():
+            raise ValueError(
+                f"vectors of shape {tuple(self.vectors.shape)} and labels of shape {tuple(self.labels.shape)} are not "
+                "(photo, dim) and (photo,)"
+            )
         if not len(self.vectors) == len(self.labels) == len(self.paths):
             raise ValueError(
                 f"{len(self.vectors)} vectors, {len(self.labels)} labels and {len(self.paths)} paths do not belong together"
@@ -41,10 +52,9 @@ class Embeddings:
 
     def save(self, file: Path) -> None:
         """Write vectors, labels and paths into one safetensors file, whole or not at all."""
-        names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names), "catalog": self.catalog}
-        part = file.with_name(file.name + ".part")
-        save_file({"vectors": self.vectors.contiguous(), "labels": self.labels.contiguous()}, part, metadata=names)
-        part.replace(file)
+        names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names)}
+        tensors = {"vectors": self.vectors.contiguous(), "labels": self.labels.contiguous()}
+        write_tensors(file, tensors, {**names, "catalog": self.catalog, "model": self.model})
 
     @classmethod
     def load(cls, file: Path) -> "Embeddings":
@@ -54,8 +64,9 @@ class Embeddings:
                 names = stored.metadata()
             tensors = load_file(file)
             paths, class_names = tuple(json.loads(names["paths"])), tuple(json.loads(names["class_names"]))
-            return cls(tensors["vectors"], tensors["labels"], paths, class_names, names.get("catalog", ""))
-        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            told = (names.get("catalog", ""), names.get("model", ""))
+            return cls(tensors["vectors"], tensors["labels"], paths, class_names, *told)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file} is not a readable file of embeddings ({error}); write it again with pairlens evaluate"
             ) from error

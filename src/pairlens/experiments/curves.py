@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pairlens.core.files import whole
 from pairlens.experiments.folder import Outcome
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -23,9 +24,8 @@ def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=10)
-    part = file.with_name(file.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
-    part.replace(file)
+    with whole(file) as part:
+        figure.savefig(part, dpi=120, format="png")
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:

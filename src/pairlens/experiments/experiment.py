@@ -12,6 +12,7 @@ from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.embedder import FreezeBN
 from pairlens.training.criterion import Wrapped, possible_sources
+from pairlens.training.fit import OnNaN
 from pairlens.training.optimizers import Optimizing
 
 CropType: TypeAlias = Literal["uncropped", "cropped"]
@@ -67,6 +68,8 @@ class Experiment:
         device: auto takes a GPU if there is one.
         precision: auto is bfloat16 on a GPU and float32 on a CPU.
         workers: processes that decode photos.
+        on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
+        checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.
     """
 
     loss: Loss | Wrapped = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
@@ -109,6 +112,8 @@ class Experiment:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     workers: int = 2
+    on_nan: OnNaN = "stop"
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         letters(self.gd_config)
@@ -128,6 +133,7 @@ class Experiment:
             "memory_warm_up",
             "folds",
             "fold",
+            "checkpoint_minutes",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")

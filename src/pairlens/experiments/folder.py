@@ -2,12 +2,13 @@
 
 import csv
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import write_whole
+from pairlens.core.files import LOCK_FILE, alone_in, write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
@@ -33,6 +34,7 @@ class EpochRow:
         seen: shape of the photos of the last training steps, as the network saw them; None before training, or if not
             asked for.
         unseen: shape of some whole test classes; None if not asked for.
+        skipped: how many steps were left out, because they were not finite.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class EpochRow:
     gradient_cosine: float | None = None
     seen: Shape | None = None
     unseen: Shape | None = None
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,18 @@ class Outcome:
         select: how the kept epoch was chosen.
         epoch: the epoch whose model and gallery are kept.
         rows: the untrained model (epoch 0) and every finished epoch.
+
+    Raises:
+        ValueError: if the kept epoch is not among the rows.
     """
 
     select: Select
     epoch: int
     rows: tuple[EpochRow, ...]
+
+    def __post_init__(self) -> None:
+        if self.epoch not in {row.epoch for row in self.rows}:
+            raise ValueError(f"epoch {self.epoch} was kept, but there is no row of it")
 
     @property
     def untrained(self) -> Report:
@@ -127,15 +137,33 @@ class RunFolder:
 
     def create(self, experiment: Experiment) -> None:
         """Make the folder and write the experiment; raises ValueError rather than touch one that exists."""
-        if self.path.exists():
+        if self.config.is_file() and (self.path / LOCK_FILE).is_file():
+            with self.alone():
+                pass
+        self._refuse_if_used()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
+        with self.alone():
+            self._refuse_if_used()
+            self.write_experiment(experiment)
+
+    def _refuse_if_used(self) -> None:
+        # A run that was killed before it had written its experiment has left nothing that is worth keeping.
+        worthless = (LOCK_FILE, self.config.name + ".part")
+        if self.path.exists() and (not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {*worthless}):
             raise ValueError(
                 f"{self.path} exists already and is never overwritten; go on with pairlens train --resume {self.path}, "
                 "give pairlens train another --name, or remove the folder"
             )
-        try:
-            self.path.mkdir(parents=True)
-        except OSError as error:
-            raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the folder, so that no other process writes into it; raises ValueError if one does."""
+        return alone_in(self.path)
+
+    def write_experiment(self, experiment: Experiment) -> None:
+        """Write the experiment, whole or not at all."""
         write_whole(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
 
     def experiment(self) -> Experiment:
@@ -150,14 +178,28 @@ class RunFolder:
             raise ValueError(f"{self.path} has no finished epoch; go on with pairlens train --resume {self.path}")
         return from_plain(Outcome, _read_json(self.outcome), str(self.outcome))
 
-    def write_outcome(self, outcome: Outcome) -> None:
-        """Write the reports and the table of epochs, each whole or not at all."""
-        write_whole(self.outcome, json.dumps(to_plain(outcome), indent=1) + "\n")
+    def holds(self, outcome: Outcome) -> bool:
+        """Whether this very outcome is written, and so everything that is written before it."""
+        try:
+            return self.outcome.read_text() == _text(outcome)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def write_tables(self, outcome: Outcome) -> None:
+        """Write the tables of epochs, each whole or not at all."""
         trained = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
         _write_table(self.statistics, trained, list(_csv_row(outcome.rows[0])))
         if any(row.unseen for row in outcome.rows):
             rows = [_analysis_row(row) for row in outcome.rows]
             _write_table(self.analysis, rows, list(rows[0]))
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Write the reports, whole or not at all."""
+        write_whole(self.outcome, _text(outcome))
+
+
+def _text(outcome: Outcome) -> str:
+    return json.dumps(to_plain(outcome), indent=1) + "\n"
 
 
 def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
@@ -186,6 +228,7 @@ def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
         "mean_s_p": row.mean_s_p,
         "mean_s_n": row.mean_s_n,
         "gradient_cosine": row.gradient_cosine,
+        "skipped": row.skipped,
         "seconds": row.seconds,
     }
 

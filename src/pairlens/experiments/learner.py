@@ -10,6 +10,7 @@ from pairlens.core.ranks import world
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.chance import seed_everything
 from pairlens.training.criterion import Criterion, centers_of
 from pairlens.training.fit import Learner, Objective, Precision
 from pairlens.training.optimizers import make_optimizer, make_schedule
@@ -18,7 +19,7 @@ from pairlens.training.references import Batch, Memory, Proxies, References
 
 def make_learner(experiment: Experiment, classes: int) -> Learner:
     """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
-    torch.manual_seed(experiment.seed)
+    seed_everything(experiment.seed)
     device = choose_device(experiment.device)
     model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -98,4 +99,5 @@ def make_objective(experiment: Experiment, device: torch.device) -> Objective:
         precision=automatic if experiment.precision == "auto" else experiment.precision,
         clip_value=experiment.clip_value,
         warm_up=experiment.warm_up,
+        on_nan=experiment.on_nan,
     )

@@ -192,7 +192,7 @@ def read_study(folder: Path) -> Study:
         raise ValueError(f"{folder} is not the folder of a comparison: it has no {STUDY_FILE}")
     try:
         return from_plain(Study, json.loads(file.read_text()), str(file))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
 
 

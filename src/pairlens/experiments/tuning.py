@@ -18,7 +18,7 @@ from pairlens.training.criterion import LearnedLoss, Wrapped
 
 TRIALS_FILE = "trials.json"
 # Where a run is made does not change what it is.
-ELSEWHERE = ("data_path", "device", "workers")
+ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes")
 RATES = ("learning_rate", "proxy_learning_rate")
 
 

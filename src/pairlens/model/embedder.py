@@ -1,15 +1,17 @@
 """CGD: several global descriptors of one backbone, joined into one embedding."""
 
 import json
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pairlens.core.files import write_tensors, write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import Backbone, Stride
@@ -153,9 +155,8 @@ class Embedder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json into a folder."""
         tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
-        save_file(tensors, folder / (WEIGHTS_FILE + ".part"))
-        (folder / (WEIGHTS_FILE + ".part")).replace(folder / WEIGHTS_FILE)
-        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_whole(folder / CONFIG_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_tensors(folder / WEIGHTS_FILE, tensors)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
@@ -172,12 +173,19 @@ class Embedder(nn.Module):
             architecture = from_plain(Architecture, json.loads(config.read_text()), str(config))
             model = cls.untrained(architecture)
             model.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError, json.JSONDecodeError) as error:
+        except (SafetensorError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"the model in {folder} is damaged or of another shape: {reason}; train it anew"
             ) from error
         return model.to(device).eval()
+
+    def fingerprint(self) -> str:
+        """Return a check sum of the weights, by which embeddings know the model that made them."""
+        found = 0
+        for tensor in self.state_dict().values():
+            found = zlib.crc32(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
+        return f"{found:08x}"
 
     def without_head(self) -> Architecture:
         """Return the architecture that retrieval needs: the same without the auxiliary head."""

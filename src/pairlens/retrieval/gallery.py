@@ -68,6 +68,11 @@ class Gallery:
                 f"{whole.file} was prepared anew since its photos were embedded; embed them again with "
                 "pairlens evaluate RUN"
             )
+        if embeddings.model not in ("", model.fingerprint()) or embeddings.vectors.shape[1] != model.architecture.dim:
+            raise ValueError(
+                "the model is another than the one that embedded the gallery, as after an interruption between the two; "
+                "go on with pairlens train --resume RUN, or embed the gallery again with pairlens evaluate RUN"
+            )
         self.model, self.embeddings, self.catalog, self.whole = model, embeddings, catalog, whole
         self._index = ExactIndex(embeddings.vectors)
 

@@ -1,66 +1,101 @@
 """A learner on disk: one safetensors file, written whole or not at all, opened without running code."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from pairlens.core.files import write_tensors
+from pairlens.training.chance import chance_state, set_chance_state
 from pairlens.training.fit import Learner
+from pairlens.training.underway import UnderWay
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+VERSION = "2"
 TENSOR = "tensor:"
 
 
-def save_checkpoint(learner: Learner, folder: Path) -> None:
-    """Write model, criterion, optimizer, schedule, epoch and the random state into a run folder.
+class _OtherVersionError(ValueError):
+    pass
 
-    The file appears under its name only when it is complete, so a crash leaves the one before.
+
+def save_checkpoint(learner: Learner, folder: Path, record: Any = None) -> None:
+    """Write all that going on needs into a run folder: the learner, how far its epoch has come, and all random states.
+
+    The file appears under its name only when it is complete and on the disk, so a crash leaves the one before.
+
+    Args:
+        learner: between two steps.
+        folder: of the run.
+        record: what else has been found out so far, as JSON can hold it.
     """
     state = {
         "epoch": learner.epoch,
+        "under_way": None if learner.under_way is None else learner.under_way.state_dict(),
         "model": learner.model.state_dict(),
         "criterion": learner.criterion.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "schedule": _plain_schedule(learner.schedule.state_dict()),
-        "random": torch.get_rng_state(),
+        "chance": chance_state(),
     }
     tensors: dict[str, Tensor] = {}
-    tree = json.dumps(_flatten(state, "", tensors))
-    part = folder / (CHECKPOINT_FILE + ".part")
-    save_file(tensors, part, metadata={"tree": tree})
-    part.replace(folder / CHECKPOINT_FILE)
+    names = {"version": VERSION, "tree": json.dumps(_flatten(state, "", tensors)), "record": json.dumps(record)}
+    write_tensors(folder / CHECKPOINT_FILE, tensors, {**names, "sum": _sum(names, tensors)})
 
 
-def load_checkpoint(learner: Learner, folder: Path) -> None:
-    """Put a saved state back into a learner that was made from the same experiment.
+def load_checkpoint(learner: Learner, folder: Path) -> Any:
+    """Put a saved state back into a learner that was made from the same experiment, and return the record beside it.
 
     Raises:
-        ValueError: if there is no checkpoint, or it is damaged or belongs to another experiment.
+        ValueError: if there is no checkpoint, or it is damaged, of another version or belongs to another experiment.
     """
     file = folder / CHECKPOINT_FILE
     if not file.is_file():
         raise ValueError(f"{file} does not exist, so there is no finished epoch to go on from; train anew")
     try:
-        state = _read(file)
+        state, record = _read(file)
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
+        under_way = state["under_way"]
+        learner.under_way = None if under_way is None else UnderWay.from_state(under_way)
+        learner.epoch = state["epoch"]
+    except _OtherVersionError:
+        raise
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train anew") from error
-    learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
-    torch.set_rng_state(state["random"])
-    learner.epoch = state["epoch"]
+    set_chance_state(state["chance"])
+    return record
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> tuple[dict[str, Any], Any]:
     with safe_open(file, framework="pt") as stored:
+        names = stored.metadata() or {}
+        if names.get("version") != VERSION:
+            raise _OtherVersionError(
+                f"{file} was written by another version of Pairlens, or is none of its checkpoints; go on with "
+                "that version, or train anew"
+            )
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
-        return _unflatten(json.loads(stored.metadata()["tree"]), tensors)
+    found = names.pop("sum", "")
+    if found != _sum(names, tensors):
+        raise ValueError("its contents are not what was written")
+    return _unflatten(json.loads(names["tree"]), tensors), json.loads(names["record"])
+
+
+def _sum(names: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """Return a check sum over texts and tensors, which notices a bit that has turned over on the disk."""
+    found = zlib.crc32(json.dumps(sorted(names.items())).encode())
+    for name in sorted(tensors):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
+    return str(found)
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
@@ -21,8 +21,10 @@ from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.agreement import gradient_cosine, watch_output
 from pairlens.training.criterion import Criterion
 from pairlens.training.distributed import Network, share_out
+from pairlens.training.finite import DivergedError, Undo, refuse_not_finite
+from pairlens.training.underway import UnderWay
 
-RECENT = 512
+OnNaN: TypeAlias = Literal["stop", "skip"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
@@ -33,8 +35,8 @@ class TrainingPhotos(Protocol):
         """Return the number of batches an epoch."""
         ...
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the batches of one epoch."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the batches of one epoch, without the first `start`."""
         ...
 
 
@@ -52,6 +54,7 @@ class Objective:
         precision: of the network's forward pass; losses are always in float32.
         clip_value: no element of a gradient is let beyond it; 0 clips nothing.
         warm_up: for so many epochs the backbone stands still.
+        on_nan: whether a step that is not finite stops the run, or is left out and counted.
     """
 
     auxiliary: float = 1.0
@@ -61,6 +64,7 @@ class Objective:
     precision: Precision = "float32"
     clip_value: float = 0.0
     warm_up: int = 0
+    on_nan: OnNaN = "stop"
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Learner:
 
     Attributes:
         epoch: how many epochs are finished.
+        under_way: what the next one has come to, if it has begun.
         network: the model as the ranks share it in this epoch.
     """
 
@@ -77,6 +82,7 @@ class Learner:
     optimizer: Optimizer
     schedule: LRScheduler
     epoch: int = 0
+    under_way: UnderWay | None = None
     network: Network = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +91,10 @@ class Learner:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of `photos` photos has been learned from; loss and accuracy are means over the epoch so far."""
+    """One batch of `photos` photos has been learned from; loss and accuracy are means over the epoch so far.
+
+    A batch that was left out has no photos.
+    """
 
     epoch: int
     step: int
@@ -108,6 +117,7 @@ class Epoch:
         gradient_cosine: of the ranking and the auxiliary loss at the last map, in the last step; NaN without a head.
         embeddings: (photo, dim) of the last steps, as they were when they were learned from; about `RECENT` photos.
         labels: (photo,) their labels.
+        skipped: how many steps were left out, because they were not finite.
     """
 
     epoch: int
@@ -118,18 +128,22 @@ class Epoch:
     gradient_cosine: float = math.nan
     embeddings: Tensor | None = field(default=None, compare=False, repr=False)
     labels: Tensor | None = field(default=None, compare=False, repr=False)
+    skipped: int = 0
 
 
 def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: int) -> Iterator[Step | Epoch]:
-    """Train up to `epochs` epochs, going on from `learner.epoch`; yields a record a step and a record an epoch.
+    """Train up to `epochs` epochs, going on from where the learner is; yields a record a step and a record an epoch.
+
+    Between two records the learner can be saved, and goes on from there as if it had not been interrupted.
 
     Raises:
         ValueError: before the first step, if a parameter of the criterion is not in the optimizer.
-        FloatingPointError: at the first loss that is not finite, naming epoch, step and photos.
+        DivergedError: at the first loss or gradient that is not finite, naming epoch, step and photos; with
+            `on_nan="skip"` only after an epoch without a single step that was.
     """
     check_learner(learner)
-    for number in range(learner.epoch + 1, epochs + 1):
-        yield from _fit_epoch(learner, photos, objective, number)
+    while learner.epoch < epochs:
+        yield from _fit_epoch(learner, photos, objective, learner.epoch + 1)
 
 
 def check_learner(learner: Learner) -> None:
@@ -144,41 +158,63 @@ def check_learner(learner: Learner) -> None:
 
 
 def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, number: int) -> Iterator[Step | Epoch]:
-    start = time.perf_counter()
+    way = learner.under_way = learner.under_way or UnderWay()
+    start = time.perf_counter() - way.seconds
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
     learner.network = share_out(learner.model, learner.criterion, objective.freeze_bn)
-    device = next(learner.model.parameters()).device
-    sums = torch.zeros(4)  # photos, total loss, ranking loss, right answers
-    recent: deque[_Learned] = deque()
-    for step, (pixels, labels, indices) in enumerate(photos.epoch(number), 1):
-        here = [x.to(device, non_blocking=True) for x in (pixels, labels)]
-        learned = _learn(learner, objective, here[0], here[1], probe=step == len(photos))
-        sums += learned.sums.cpu()
-        if not torch.isfinite(sums[1]):
-            raise FloatingPointError(
-                f"the loss became {float(learned.sums[1])} in epoch {number}, step {step} (photos {indices[:8].tolist()} "
-                "and others); lower --learning_rate or look at these photos"
-            )
-        _remember(recent, learned)
-        mean = sums / sums[0]
-        yield Step(number, step, len(photos), int(learned.sums[0]), float(mean[1]), float(mean[3]))
+    for batch in photos.epoch(number, way.step):
+        count = _take(learner, objective, batch, number, probe=way.step + 1 == len(photos))
+        way.seconds = time.perf_counter() - start
+        mean = way.sums / way.sums[0]
+        yield Step(number, way.step, len(photos), count, float(mean[1]), float(mean[3]))
+    if not way.labels:
+        raise DivergedError(f"not one of the {way.step} steps of epoch {number} was finite; lower --learning_rate")
     learner.schedule.step()
-    learner.epoch = number
-    mean = sums / sums[0]
+    learner.epoch, learner.under_way = number, None
+    mean = way.sums / way.sums[0]
     yield Epoch(
         epoch=number,
         loss=float(mean[1]),
         ranking=float(mean[2]),
         accuracy=float(mean[3]),
         seconds=time.perf_counter() - start,
-        gradient_cosine=recent[-1].cosine,
-        embeddings=torch.cat([one.embeddings for one in recent]).float().cpu(),
-        labels=torch.cat([one.labels for one in recent]).cpu(),
+        gradient_cosine=way.cosine,
+        embeddings=torch.cat([*way.embeddings]),
+        labels=torch.cat([*way.labels]),
+        skipped=way.skipped,
     )
+
+
+def _take(
+    learner: Learner, objective: Objective, batch: tuple[Tensor, Tensor, Tensor], number: int, probe: bool
+) -> int:
+    """Take a step and enter what it came to; returns how many photos it learned from, 0 if it was left out."""
+    way = learner.under_way
+    assert way is not None
+    device = next(learner.model.parameters()).device
+    undo = Undo(learner.model, learner.criterion) if objective.on_nan == "skip" else None
+    pixels, labels = (x.to(device, non_blocking=True) for x in batch[:2])
+    way.step += 1
+    way.cosine = math.nan
+    try:
+        learned = _learn(learner, objective, pixels, labels, probe=probe)
+    except FloatingPointError as error:
+        if undo is None:
+            raise DivergedError(
+                f"{error}, in epoch {number}, step {way.step} (photos {batch[2].tolist()}); lower --learning_rate, look at "
+                "these photos, or leave such steps out with --on_nan skip"
+            ) from error
+        undo()
+        way.skipped += 1
+        return 0
+    way.sums += learned.sums.cpu()
+    way.cosine = learned.cosine
+    way.remember(learned.embeddings, learned.labels)
+    return int(learned.sums[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,13 +225,6 @@ class _Learned:
     embeddings: Tensor
     labels: Tensor
     cosine: float
-
-
-def _remember(recent: deque[_Learned], learned: _Learned) -> None:
-    """Keep the last steps, at least `RECENT` photos of them."""
-    recent.append(learned)
-    while sum(len(one.labels) for one in recent) - len(recent[0].labels) >= RECENT:
-        recent.popleft()
 
 
 def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
@@ -213,12 +242,17 @@ def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tenso
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
     learner.network.settle(learner.criterion)
+    refuse_not_finite(total, _moved(learner))
     if objective.clip_value:
-        clip_grad_value_([*learner.model.parameters(), *learner.criterion.parameters()], objective.clip_value)
+        clip_grad_value_(_moved(learner), objective.clip_value)
     learner.optimizer.step()
     count = torch.tensor(len(labels), device=total.device)
     sums = torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()
     return _Learned(sums, embeddings.detach(), labels, cosine)
+
+
+def _moved(learner: Learner) -> list[Parameter]:
+    return [*learner.model.parameters(), *learner.criterion.parameters()]
 
 
 def _classification(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:

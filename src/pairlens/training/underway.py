@@ -1,0 +1,54 @@
+"""How far an unfinished epoch has come: what a checkpoint in its middle holds beside the weights."""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RECENT = 512
+
+
+@dataclass
+class UnderWay:
+    """What the steps of an epoch have come to so far.
+
+    Attributes:
+        step: how many are taken, also those that were left out.
+        skipped: how many were left out, because they were not finite.
+        sums: (4,) photos, total loss, ranking loss, right answers.
+        seconds: wall time.
+        embeddings: (photo, dim) of each of the last steps, at least `RECENT` photos together.
+        labels: (photo,) of the same.
+        cosine: of the gradients of ranking and auxiliary loss in the last step; NaN if it was not measured.
+    """
+
+    step: int = 0
+    skipped: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(4))
+    seconds: float = 0.0
+    embeddings: deque[Tensor] = field(default_factory=deque)
+    labels: deque[Tensor] = field(default_factory=deque)
+    cosine: float = math.nan
+
+    def remember(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Keep what a step saw, and forget the oldest steps beyond `RECENT` photos."""
+        self.embeddings.append(embeddings.float().cpu())
+        self.labels.append(labels.cpu())
+        while sum(map(len, self.labels)) - len(self.labels[0]) >= RECENT:
+            self.embeddings.popleft()
+            self.labels.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return it as plain data and tensors."""
+        plain = {**vars(self), "embeddings": list(self.embeddings), "labels": list(self.labels)}
+        # NaN is no JSON.
+        return {**plain, "cosine": None if math.isnan(self.cosine) else self.cosine}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "UnderWay":
+        """Rebuild it from what `state_dict` returned."""
+        several = {name: deque(state[name]) for name in ("embeddings", "labels")}
+        return cls(**{**state, **several, "cosine": math.nan if state["cosine"] is None else state["cosine"]})
