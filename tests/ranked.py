@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed as dist
 
-from pairlens.core.ranks import rank, share, world
+from pairlens.core.ranks import from_first, gather_rows, rank, share, total, world
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.model.embedder import Embedder
@@ -30,6 +30,7 @@ class Case:
     backbone: str = "test_resnet"
     dtype: torch.dtype = torch.float64
     optimizer: str = "sgd"
+    broken: int | None = None
     objective: Objective = Objective()  # noqa: RUF009
 
 
@@ -57,15 +58,16 @@ CASES = {
     ),
     "warm-up and clipping": Case(Triplet(margin=0.3), objective=Objective(warm_up=1, clip_value=1e-3)),
     "idle parameters": Case(Triplet(margin=0.3), backbone="test_convnext"),
+    "skipped": Case(Triplet(margin=0.3), "memory", broken=6, objective=Objective(on_nan="skip")),
     "bfloat16": Case(Triplet(margin=0.3), dtype=torch.float32, objective=Objective(precision="bfloat16")),
 }
 
 
 class Photos:
-    """Three batches of noise an epoch, of which each rank has its share."""
+    """Three batches of noise an epoch, of which each rank has its share; one photo of the second may be broken."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
+    def __init__(self, case):
+        self.case = case
 
     def __len__(self):
         return STEPS
@@ -74,7 +76,9 @@ class Photos:
         draw = torch.Generator().manual_seed(number)
         mine = share(len(LABELS), rank(), world())
         for step in range(STEPS):
-            pixels = torch.rand(len(LABELS), 3, 32, 32, generator=draw).to(self.dtype)
+            pixels = torch.rand(len(LABELS), 3, 32, 32, generator=draw).to(self.case.dtype)
+            if step == 1 and self.case.broken is not None:
+                pixels[self.case.broken] = torch.nan
             if step >= start:
                 yield pixels[mine], LABELS[mine], torch.arange(len(LABELS))[mine]
 
@@ -104,13 +108,24 @@ def train(case):
     """Return everything that training comes to, as tensors by name."""
     learner = learner_of(case)
     epochs = [
-        record for record in fit(learner, Photos(case.dtype), case.objective, EPOCHS) if isinstance(record, Epoch)
+        record for record in fit(learner, Photos(case), case.objective, EPOCHS) if isinstance(record, Epoch)
     ]
     found = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
     found = {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
-    found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine] for e in epochs])
+    found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine, e.skipped] for e in epochs])
     found["embeddings"], found["labels"] = epochs[-1].embeddings, epochs[-1].labels
     return found
+
+
+def exchange():
+    """Return what the ranks make of something different from each."""
+    rows = torch.full((rank() + 1, 2), float(rank()))
+    return {
+        "rows": gather_rows(rows),
+        "total": total(rows.sum()),
+        "text": torch.tensor([*from_first(f"é{rank()}").encode()]),
+        "nothing": torch.tensor([*from_first("").encode()]),
+    }
 
 
 @contextmanager
@@ -127,5 +142,5 @@ def train_all(number, count, folder):
     """Train every case as one of so many ranks, and leave what came of it in the folder."""
     torch.set_num_threads(1)
     with group(number, count, folder):
-        found = {name: train(case) for name, case in CASES.items()}
+        found = {name: train(case) for name, case in CASES.items()} | {"ranks": exchange()}
     torch.save(found, f"{folder}/rank{number}.pt")

@@ -51,6 +51,21 @@ def test_batches_do_not_depend_on_the_number_of_workers(photos, augment):
         assert torch.equal(a.indices, b.indices)
 
 
+@pytest.mark.parametrize("augment", ["standard", "random_resized_crop"])
+def test_the_shares_of_two_ranks_are_the_batch_and_do_not_overlap(photos, augment):
+    whole = list(replace(photos, augment=augment).epoch(3))
+    shares = [list(replace(photos, augment=augment, rank=rank, ranks=2).epoch(3)) for rank in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for field, joined in enumerate(batch):
+            assert torch.equal(torch.cat([part[field] for part in parts]), joined)
+        assert [len(part.labels) for part in parts] == [4, 4]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_with_a_size_that_can(photos):
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared out evenly to 3 ranks; use 12"):
+        replace(photos, ranks=3)
+
+
 def test_random_resized_crop_gives_the_image_size_and_varies(photos):
     batch = next(replace(photos, augment="random_resized_crop", image_size=24).epoch(1))
     assert batch.photos.shape == (8, 3, 24, 24)
@@ -67,13 +82,14 @@ def test_crops_of_one_photo_fall_in_many_places():
     ramp = (
         torch.arange(36 * 36, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 36, 36).expand(40, 3, 36, 36)
     )
-    corners = {int(photo[0, 0, 0]) for photo in loading._crop(ramp, 32, np.random.default_rng(0))}
+    places = loading._draw_corners(40, 4, np.random.default_rng(0))
+    corners = {int(photo[0, 0, 0]) for photo in loading._crop(ramp, 32, places)}
     assert len(corners) > 12
 
 
 def test_random_resized_crops_show_more_or_less_of_a_photo():
     ramp = torch.arange(200, dtype=torch.uint8).expand(60, 3, 200, 200)
-    crops = loading._crop_resized(ramp, 16, np.random.default_rng(0))
+    crops = loading._crop_resized(ramp, 16, loading._draw_boxes(60, 200, np.random.default_rng(0)))
     shown = (crops[:, 0, 0, -1].float() - crops[:, 0, 0, 0].float()) / 200
     assert shown.min() < 0.5
     assert shown.max() > 0.85
