@@ -107,9 +107,7 @@ def learner_of(case):
 def train(case):
     """Return everything that training comes to, as tensors by name."""
     learner = learner_of(case)
-    epochs = [
-        record for record in fit(learner, Photos(case), case.objective, EPOCHS) if isinstance(record, Epoch)
-    ]
+    epochs = [record for record in fit(learner, Photos(case), case.objective, EPOCHS) if isinstance(record, Epoch)]
     found = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
     found = {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
     found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine, e.skipped] for e in epochs])

@@ -1,6 +1,5 @@
 """The commands, derived by tyro: here `pairlens prepare | train | evaluate | query | profile | demo`."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,9 +29,7 @@ from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
 from pairlens.showing import Display, open_console, report_table, say
-from pairlens.torchrun import LOST, is_loss, together
-
-WRONG_INPUT, INTERRUPTED = 2, 130
+from pairlens.torchrun import INTERRUPTED, guard
 
 
 def prepare(options: Preparation) -> None:
@@ -276,32 +273,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-
-
-def guard(command: Callable[[], object]) -> None:
-    """Run a command and turn what is wrong with its input into one sentence and exit status 2.
-
-    Under torchrun all its processes run it together.
-    """
-    with together() as voice:
-        try:
-            command()
-        except BrokenPipeError:
-            # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (ValueError, OSError, FloatingPointError) as error:
-            voice.end(_sentence(error), WRONG_INPUT)
-        except RuntimeError as error:
-            if not is_loss(error):
-                raise
-            voice.end(LOST, WRONG_INPUT)
-        except KeyboardInterrupt:
-            voice.end("interrupted", INTERRUPTED)
-
-
-def _sentence(error: Exception) -> str:
-    """Return what an error says, without the traceback that a loading process puts before it."""
-    text = str(error).strip()
-    if "Original Traceback" in text:
-        text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts, made to work together, to speak with one voice, and to end together."""
+"""Commands, also on the processes that torchrun starts: these work together, speak with one voice, and end together."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 PATIENCE = timedelta(minutes=10)
 # For another rank to finish its sentence, before torchrun ends all.
 MOMENT = timedelta(seconds=5)
+WRONG_INPUT, INTERRUPTED = 2, 130
 LOST = "another rank has ended, so this one ends too; what that one says is the reason"
 
 
@@ -86,8 +87,36 @@ def together() -> Iterator[Voice]:
         dist.destroy_process_group()
 
 
-def is_loss(error: RuntimeError) -> bool:
-    """Whether an error says that another rank has ended."""
+def guard(command: Callable[[], object]) -> None:
+    """Run a command and turn what is wrong with its input into one sentence and exit status 2.
+
+    Under torchrun all its processes run it together.
+    """
+    with together() as voice:
+        try:
+            command()
+        except BrokenPipeError:
+            # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ValueError, OSError, FloatingPointError) as error:
+            voice.end(_sentence(error), WRONG_INPUT)
+        except RuntimeError as error:
+            if not _is_loss(error):
+                raise
+            voice.end(LOST, WRONG_INPUT)
+        except KeyboardInterrupt:
+            voice.end("interrupted", INTERRUPTED)
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says, without the traceback that a loading process puts before it."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
+
+
+def _is_loss(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 

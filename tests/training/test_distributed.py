@@ -1,10 +1,10 @@
 """Several ranks against one process. The processes are started once, and train all cases while this one does the same."""
 
 import pytest
-import ranked
 import torch
 from torch import multiprocessing
 
+import ranked
 from pairlens.core.ranks import share
 from pairlens.training.distributed import share_out
 
@@ -49,7 +49,9 @@ def test_ranks_learn_what_one_process_learns_from_the_joined_batch(alone, togeth
 def test_the_cases_learn_something(alone):
     for name, case in ranked.CASES.items():
         before = ranked.learner_of(case).model.state_dict()
-        moved = max(float((alone[name][key] - tensor).abs().max()) for key, tensor in before.items() if key.endswith("weight"))
+        moved = max(
+            float((alone[name][key] - tensor).abs().max()) for key, tensor in before.items() if key.endswith("weight")
+        )
         assert moved > 1e-5, name
 
 
@@ -75,7 +77,7 @@ def test_what_is_exchanged_comes_in_the_order_of_the_ranks(together):
 @pytest.mark.parametrize("count", [0, 1, 7, 8])
 def test_shares_are_even_and_none_is_left_out(count):
     shares = [list(range(count))[share(count, rank, 3)] for rank in range(3)]
-    assert sum(shares, []) == list(range(count))
+    assert [row for rows in shares for row in rows] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
