@@ -122,6 +122,17 @@ def test_evaluate_says_what_training_said(trained, capsys):
     assert "last epoch (1)" in text
 
 
+def test_an_approximate_search_says_what_it_misses(trained, tmp_path, capsys):
+    for words in (("evaluate", trained), ("query", trained, "--out", tmp_path)):
+        for index in ("ivf", "hnsw"):
+            assert run(*words, "--index", index) == 0
+            text = " ".join(capsys.readouterr().out.split())
+            assert f"approximate search, {index.capitalize()}" in text
+            assert "100.00 % of the 8 nearest" in text
+        assert run(*words) == 0
+        assert "approximate search" not in capsys.readouterr().out
+
+
 def test_query_with_any_picture_writes_pictures(trained, tmp_path, capsys):
     Image.new("RGB", (300, 200), (90, 120, 40)).save(tmp_path / "mine.webp")
     words = ["--query_img_name", tmp_path / "mine.webp", "--retrieval_num", 3, "--out", tmp_path / "out"]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import tyro
 
 from pairlens.comparing import compare_command
+from pairlens.core.approximate import IndexName
 from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
@@ -156,6 +157,7 @@ def evaluate(
     recalls: tuple[int, ...] | None = None,
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    index: IndexName = "exact",
 ) -> None:
     """Embed the test photos of a run with its kept model again, write its gallery anew, and report.
 
@@ -164,13 +166,15 @@ def evaluate(
         recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
         data_path: folder of the prepared data sets, if they have moved since.
         device: where to embed; auto takes a GPU if there is one.
+        index: how to search; ivf and hnsw are for a million photos and more, and what they miss is measured and printed.
     """
     outcome = RunFolder(run).read_outcome()
     with Display(open_console(), 0) as display:
-        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch)
+        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
     open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
-    for metric in report.metrics:
-        say(str(metric))
+    for line in (report.approximation, *report.metrics):
+        if line is not None:
+            say(str(line))
 
 
 def query(
@@ -180,6 +184,7 @@ def query(
     query_class: str | None = None,
     data_path: Path | None = None,
     out: Path = Path("results"),
+    index: IndexName = "exact",
 ) -> None:
     """Look up the photos of a run's gallery that are nearest to a photo, and write them as pictures.
 
@@ -190,11 +195,15 @@ def query(
         query_class: the class of the query, if it is known and the file is not a photo of the data set.
         data_path: folder of the prepared data sets, if they have moved since.
         out: where to write the pictures, in a folder named after the query.
+        index: how to search; ivf and hnsw are approximate, and what they miss is measured and printed.
     """
-    gallery = Gallery.open(run, data_path)
+    gallery = Gallery.open(run, data_path, index)
     photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
     matches = gallery.search(photo, retrieval_num)
     files = write_pictures(photo, matches, out / photo.name)
+    approximation = gallery.approximation(retrieval_num)
+    if approximation is not None:
+        say(str(approximation))
     say(f"query  {photo.name}  ({photo.class_name or 'class unknown'})")
     for match in matches:
         verdict = {True: "right", False: "wrong", None: "class of the query unknown"}[match.right]
@@ -257,8 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
-        if world() > 1 and words[:1] != ["train"]:
-            raise ValueError("torchrun is for pairlens train; start other commands without it")
+        if world() > 1 and words[:1] not in (["train"], ["evaluate"]):
+            raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
             commands(asked_recipe(words)),
             args=words,

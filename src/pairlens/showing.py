@@ -152,9 +152,10 @@ def _caption(reports: Sequence[tuple[str, Report]]) -> str:
         f"{name} {100 * r.metrics[0].low:.1f} to {100 * r.metrics[0].high:.1f}" for name, r in reports
     )
     left_out = f"; {report.left_out} queries without a right item left out" if report.left_out else ""
+    approximate = "" if report.approximation is None else f"; {report.approximation}"
     return (
         f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos{left_out}. "
-        f"95 % interval of {first} over classes: {intervals}"
+        f"95 % interval of {first} over classes: {intervals}{approximate}"
     )
 
 

@@ -84,8 +84,50 @@ def test_the_chunked_product_of_a_gpu_finds_the_same(monkeypatch):
     gallery = vectors(60)[torch.arange(80) % 60]
     whole = nearest(gallery, gallery, 7, itself=torch.arange(80))
     index = ExactIndex(gallery)
-    index._faiss = None
-    monkeypatch.setattr(neighbors, "GPU_CHUNK", 16)
+    index._top = index._top_by_products
+    monkeypatch.setattr(neighbors, "GPU_BYTES", 16 * 4 * 60)
     chunked = index.search(gallery, 7, itself=torch.arange(80))
     assert torch.equal(chunked.indices, whole.indices)
     assert torch.allclose(chunked.scores, whole.scores, atol=1e-6)
+
+
+def ranked(query, gallery, k):
+    """By a full sort of the products, equal ones by index."""
+    return (query @ gallery.T).sort(dim=1, descending=True, stable=True).indices[:, :k]
+
+
+def test_many_ties_and_duplicates_come_in_order_at_any_depth():
+    # Vectors of length 2 with whole numbers: all products are exact, most scores are shared by many.
+    gallery = torch.randint(0, 4, (150, 4), generator=torch.Generator().manual_seed(1))
+    gallery = torch.nn.functional.one_hot(gallery, 4).flatten(1).float() / 2
+    for k in (1, 2, 9, 60, 150):
+        assert torch.equal(nearest(gallery, gallery, k).indices, ranked(gallery, gallery, k))
+
+
+def test_negative_scores_are_ranked_in_full_too():
+    gallery = -torch.tensor(EXACT[:2] * 3 + EXACT[3:4])
+    found = nearest(torch.tensor([[0.5, 0.5, 0.5, 0.5]]), gallery, 3)
+    assert found.indices.tolist() == [[0, 1, 2]]
+    assert found.scores.tolist() == [[-0.5, -0.5, -0.5]]
+
+
+def test_only_a_tie_at_the_last_place_costs_a_full_ranking(monkeypatch):
+    full = []
+    rank = ExactIndex._rank_in_full
+    monkeypatch.setattr(ExactIndex, "_rank_in_full", lambda self, q, k: full.append(len(q)) or rank(self, q, k))
+    gallery = vectors(100)[torch.arange(120) % 100]
+    nearest(gallery, gallery, 10, itself=torch.arange(120))
+    assert full == []
+    angles = torch.tensor([0.0, 0.3, -0.3, 0.6, -0.6])
+    fan = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert nearest(fan[:1], fan, 3).indices.tolist() == [[0, 1, 2]]
+    assert full == []
+    assert nearest(fan[:1], fan, 2).indices.tolist() == [[0, 1]]
+    assert full == [1]
+
+
+def test_a_vector_too_long_to_measure_is_named():
+    gallery = vectors(4)
+    gallery[1] = 1e30
+    with pytest.raises(ValueError, match="vector 1 is not finite"):
+        nearest(gallery, gallery, k=1)

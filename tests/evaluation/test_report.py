@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 import naive
-from pairlens.evaluation import report
+from pairlens.evaluation import queries as queries_
 from pairlens.evaluation.report import evaluate
 
 
@@ -63,7 +63,7 @@ def test_labels_above_float_precision_stay_apart():
 def test_many_chunks_give_what_one_gives(monkeypatch):
     vectors, labels = points(50), torch.arange(50) % 7
     whole = evaluate(vectors, labels)
-    monkeypatch.setattr(report, "QUERIES_AT_ONCE", 8)
+    monkeypatch.setattr(queries_, "QUERIES_AT_ONCE", 8)
     assert evaluate(vectors, labels) == whole
 
 

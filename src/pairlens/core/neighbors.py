@@ -5,16 +5,22 @@ come in the order of their indices. For the second, identical vectors are search
 because a matrix product may round the same dot product differently at the edge of a tile.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import faiss
-import numpy as np
 import torch
 from torch import Tensor
 
-from pairlens.core.similarity import unit
+from pairlens.core.distinct import Distinct
+from pairlens.core.similarity import unit, working_precision
 
-GPU_CHUNK = 4096
+GPU_BYTES = 2**29
+FULL_BYTES = 2**28
+BYTES_A_KEY = 32
+
+Top: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,99 +60,87 @@ class ExactIndex:
 
     def __init__(self, gallery: Tensor) -> None:
         """Take a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite."""
-        vectors = _checked(gallery, "gallery")
-        self.items, self.dim = vectors.shape
-        self._distinct, self._group = _distinct(vectors)
-        self._members = torch.argsort(self._group, stable=True)
-        self._counts = torch.bincount(self._group, minlength=len(self._distinct))
-        self._faiss = None if vectors.is_cuda else _faiss_index(self._distinct)
+        self.items, self.dim = _checked(gallery, "gallery")
+        self.distinct = Distinct.of(_unit(gallery))
+        self._top: Top = self._top_by_products if gallery.is_cuda else self._top_by_faiss
 
-    def search(self, queries: Tensor, k: int, itself: Tensor | None = None) -> Neighbors:
-        """Return the k nearest items of each query; see `nearest`."""
-        vectors = _checked(queries, "queries")
+    def search(self, queries: Tensor, k: int, itself: Tensor | None = None, top: Top | None = None) -> Neighbors:
+        """Return the k nearest items of each query; see `nearest`.
+
+        Args:
+            queries: (query, dim).
+            k: how many neighbours.
+            itself: (query,) what must not be returned.
+            top: another way to the best distinct vectors of (queries, k), such as an approximate one; -1 where it found
+                too few, and then the query is searched exactly.
+        """
+        dim = _checked(queries, "queries")[1]
         available = self.items - (itself is not None)
         if not 1 <= k <= available:
             raise ValueError(f"k = {k} neighbours were asked for, but the gallery offers 1 to {available}")
-        if vectors.shape[1] != self.dim:
-            raise ValueError(f"queries have {vectors.shape[1]} dimensions and the gallery {self.dim}; embed both alike")
+        if dim != self.dim:
+            raise ValueError(f"queries have {dim} dimensions and the gallery {self.dim}; embed both alike")
         wanted = k + (itself is not None)
-        scores, indices = self._search(vectors, wanted)
+        scores, indices = self._search(_unit(queries).to(self.distinct.vectors.device), wanted, top or self._top)
         if itself is not None:
             scores, indices = _without(itself.to(indices.device), scores, indices)
         return Neighbors(scores.to(queries.device), indices.to(queries.device))
 
-    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _search(self, queries: Tensor, k: int, top: Top) -> tuple[Tensor, Tensor]:
         # One more than asked for shows whether the last place is tied: which of several equal scores a top-k keeps
         # is left open by every library, so the few tied rows are ranked in full.
-        probe = min(k + 1, len(self._distinct))
-        top, groups = self._top(queries, probe)
-        equal = top[:, 1:] == top[:, :-1]
-        tied = equal.any(dim=1) if len(self._distinct) < self.items else equal[:, k - 1 :].any(dim=1)
-        scores, indices = self._members_of(top, groups, k)
-        for rows in tied.nonzero().squeeze(1).split(256):
-            ranked = (queries[rows] @ self._distinct.T)[:, self._group].sort(dim=1, descending=True, stable=True)
-            scores[rows], indices[rows] = ranked.values[:, :k], ranked.indices[:, :k]
+        probe = min(k + 1, len(self.distinct.vectors))
+        scores, indices, open_ = self.distinct.unfold(*top(queries, probe), k)
+        if not open_.any():
+            return scores, indices
+        for rows in open_.nonzero().squeeze(1).split(max(1, FULL_BYTES // (BYTES_A_KEY * self.items))):
+            scores[rows], indices[rows] = self._rank_in_full(queries[rows], k)
         return scores, indices
 
-    def _top(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        if self._faiss is not None:
-            scores, groups = self._faiss.search(queries.numpy(), k)  # pyright: ignore[reportCallIssue]
-            return torch.from_numpy(scores), torch.from_numpy(groups)
-        tops = [(chunk @ self._distinct.T).topk(k, dim=1) for chunk in queries.split(GPU_CHUNK)]
+    def _rank_in_full(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the k best by score, then index: both in one integer, of which no two are equal."""
+        scores = queries @ self.distinct.vectors.T
+        if len(self.distinct.vectors) < self.items:
+            scores = scores[:, self.distinct.group]
+        # The bits of a float, read as an integer, are in the order of the floats once negative ones are turned round.
+        bits = (scores + 0.0).view(torch.int32)
+        bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        behind = torch.arange(self.items - 1, -1, -1, device=bits.device)
+        best = ((bits.long() << 32) + behind).topk(k, dim=1).values
+        indices = self.items - 1 - (best & 0xFFFFFFFF)
+        return scores.gather(1, indices), indices
+
+    def _top_by_faiss(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        vectors = self.distinct.vectors.numpy()
+        scores, groups = faiss.knn(queries.numpy(), vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+        return torch.from_numpy(scores), torch.from_numpy(groups)
+
+    def _top_by_products(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        vectors = self.distinct.vectors
+        rows = max(1, GPU_BYTES // (vectors.element_size() * len(vectors)))
+        tops = [(chunk @ vectors.T).topk(k, dim=1) for chunk in queries.split(rows)]
         return torch.cat([top.values for top in tops]), torch.cat([top.indices for top in tops])
 
-    def _members_of(self, scores: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Unfold groups of identical vectors into their members, best first, equal scores by index."""
-        if len(self._distinct) == self.items:
-            return _by_score_then_index(scores[:, :k], groups[:, :k])
-        starts = self._counts.cumsum(0) - self._counts
-        ends = self._counts[groups].cumsum(1)
-        place = torch.arange(k, device=ends.device).expand(len(ends), k).contiguous()
-        rank = torch.searchsorted(ends, place, right=True)
-        group = groups.gather(1, rank)
-        within = place - (ends.gather(1, rank) - self._counts[group])
-        return _by_score_then_index(scores.gather(1, rank), self._members[starts[group] + within])
 
-
-def _checked(vectors: Tensor, name: str) -> Tensor:
+def _checked(vectors: Tensor, name: str) -> tuple[int, int]:
     if vectors.ndim != 2 or not len(vectors):
         raise ValueError(f"{name} must be a non-empty (item, dim) matrix, not of shape {tuple(vectors.shape)}")
-    bad = (~torch.isfinite(vectors).all(dim=1)).nonzero()
+    # The length is not finite if a number is not, nor if their squares overflow, and needs no copy of the vectors.
+    bad = (~torch.isfinite(torch.linalg.vector_norm(working_precision(vectors.detach()), dim=1))).nonzero()
     if len(bad):
         raise ValueError(f"{name}: vector {int(bad[0])} is not finite; look for NaN or overflow where it was embedded")
+    return len(vectors), vectors.shape[1]
+
+
+def _unit(vectors: Tensor) -> Tensor:
     return unit(vectors.detach()).float().contiguous()
-
-
-def _distinct(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct rows in order of first appearance and, for each row, the number of its distinct row."""
-    rows = (vectors + 0.0).cpu().numpy()
-    keys = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel()
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    if len(first) == len(rows):
-        return vectors, torch.arange(len(rows), device=vectors.device)
-    order = np.argsort(first)
-    number = np.empty_like(order)
-    number[order] = np.arange(len(order))
-    group = torch.from_numpy(number[inverse]).to(vectors.device)
-    return vectors[torch.from_numpy(first[order]).to(vectors.device)], group
-
-
-def _faiss_index(vectors: Tensor) -> faiss.IndexFlatIP:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors.numpy())  # pyright: ignore[reportCallIssue]
-    return index
-
-
-def _by_score_then_index(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    indices, order = indices.sort(dim=1)
-    scores, back = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return scores, indices.gather(1, back)
 
 
 def _without(itself: Tensor, scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Drop one entry a row: the item itself where it is among those found, else the last."""
+    last = indices.shape[1] - 1
     found = indices == itself[:, None]
-    found[:, -1] |= ~found.any(dim=1)
-    kept = (~found).nonzero(as_tuple=True)
-    shape = (len(indices), indices.shape[1] - 1)
-    return scores[kept].view(shape), indices[kept].view(shape)
+    place = torch.where(found.any(dim=1), found.byte().argmax(dim=1), last)
+    kept = torch.arange(last, device=indices.device)
+    kept = kept + (kept >= place[:, None])
+    return scores.gather(1, kept), indices.gather(1, kept)

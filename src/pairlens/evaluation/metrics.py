@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+ROWS_AT_ONCE = 8192
+
 
 def recall_at_k(hits: Tensor, k: int) -> Tensor:
     """Return 1 for each query that has a right item among its k nearest, else 0 (also called CMC@k).
@@ -52,7 +54,7 @@ def map_at_r(hits: Tensor, relevant: Tensor) -> Tensor:
     tensor([0.2500])
     """
     counted = _up_to(hits, relevant)
-    precision = counted.cumsum(dim=1) / torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    precision = counted.cumsum(dim=1) / torch.arange(1, counted.shape[1] + 1, device=hits.device)
     return (precision * counted).sum(dim=1) / relevant
 
 
@@ -78,7 +80,7 @@ def mean_similarities(
     known = torch.cat([labels, item_labels]).unique()
     sums, counts = _sum_by_class(vectors, labels, known)
     item_sums, item_counts = _sum_by_class(items, item_labels, known)
-    themselves = vectors.double().square().sum() if one_set else 0.0
+    themselves = sum(part.double().square().sum() for part in vectors.split(ROWS_AT_ONCE)) if one_set else 0.0
     same = (sums * item_sums).sum() - themselves
     different = sums.sum(dim=0) @ item_sums.sum(dim=0) - same - themselves
     alone = len(vectors) if one_set else 0
@@ -90,8 +92,12 @@ def mean_similarities(
 def _sum_by_class(vectors: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     number = torch.searchsorted(known, labels)
     sums = vectors.new_zeros(len(known), vectors.shape[1], dtype=torch.float64)
-    return sums.index_add(0, number, vectors.double()), torch.bincount(number, minlength=len(known))
+    for some, of in zip(vectors.split(ROWS_AT_ONCE), number.split(ROWS_AT_ONCE), strict=True):
+        sums.index_add_(0, of, some.double())
+    return sums, torch.bincount(number, minlength=len(known))
 
 
 def _up_to(hits: Tensor, relevant: Tensor) -> Tensor:
+    """Keep the hits among the R first; ranks beyond the largest R are cut off."""
+    hits = hits[:, : int(relevant.max())]
     return hits & (torch.arange(hits.shape[1], device=hits.device) < relevant[:, None])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from pairlens.core.ranks import from_first, rank
+from pairlens.core.approximate import IndexName
+from pairlens.core.ranks import from_first, rank, world
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings, embed
@@ -94,20 +95,20 @@ class Keeper:
         """Return the row of an epoch that has just been trained."""
         start = time.perf_counter()
         self._embed_test()
-        validation = self._embed(self.parts.validation) if self.parts.validation is not None else None
+        assert self.test is not None
+        report = evaluate_embeddings(self.test, self.gallery, self.experiment.recalls)
+        held_out = None
+        if self.parts.validation is not None:
+            held_out = evaluate_embeddings(self._embed(self.parts.validation), None, self.experiment.recalls)
         if rank():
             return from_plain(EpochRow, json.loads(from_first("")), "the row of rank 0")
-        row = self._row(epoch, start, validation)
+        row = self._row(epoch, self.test, report, held_out, start)
         from_first(json.dumps(to_plain(row)))
         return row
 
-    def _row(self, epoch: Epoch, start: float, validation: Embeddings | None) -> EpochRow:
-        assert self.test is not None
-        test, gallery = self.test, self.gallery
-        pool = () if gallery is None else (gallery.vectors, gallery.labels)
+    def _row(self, epoch: Epoch, test: Embeddings, report: Report, validation: Report | None, start: float) -> EpochRow:
+        pool = () if self.gallery is None else (self.gallery.vectors, self.gallery.labels)
         s_p, s_n = mean_similarities(test.vectors, test.labels, *pool)
-        report = evaluate_embeddings(test, gallery, self.experiment.recalls)
-        held_out = evaluate_embeddings(validation, None, self.experiment.recalls) if validation else None
         shapes = self._shapes(epoch, test)
         self.evaluating = time.perf_counter() - start
         return EpochRow(
@@ -118,7 +119,7 @@ class Keeper:
             mean_s_p=_known(s_p),
             mean_s_n=_known(s_n),
             seconds=epoch.seconds + self.evaluating,
-            validation=held_out,
+            validation=validation,
             gradient_cosine=_known(epoch.gradient_cosine),
             **shapes,
             skipped=epoch.skipped,
@@ -194,8 +195,9 @@ def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
             return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch
 
 
-def evaluate_embeddings(test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...]) -> Report:
-    """Return the report of one set searched in itself, or of queries searched in a gallery."""
-    if gallery is None:
-        return evaluate(test.vectors, test.labels, recalls=recalls)
-    return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls)
+def evaluate_embeddings(
+    test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...], index: IndexName = "exact"
+) -> Report:
+    """Return the report of one set searched in itself, or of queries searched in a gallery; all ranks must call it."""
+    pool = (None, None) if gallery is None else (gallery.vectors, gallery.labels)
+    return evaluate(test.vectors, test.labels, *pool, recalls=recalls, index=index, sharded=world() > 1)

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pairlens.core.approximate import IndexName
 from pairlens.core.files import UnwritableError
 from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.catalog import Catalog
@@ -210,6 +211,7 @@ def evaluate_run(
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Watch | None = None,
+    index: IndexName = "exact",
 ) -> Report:
     """Embed the test photos of a run with its kept model again, write the gallery anew, and report.
 
@@ -219,16 +221,18 @@ def evaluate_run(
         data_path: where the data set lies now, if it has moved.
         device: where to embed.
         progress: wraps the batches to show progress.
+        index: how to search; an approximate one is measured, and the report says what it misses.
     """
     place = RunFolder(Path(folder))
     trained = place.experiment()
     experiment = replace(trained, recalls=recalls or trained.recalls, data_path=data_path or trained.data_path)
-    with place.alone():
+    with _held(place):
         parts = split(open_catalog(experiment), experiment)
         model = Embedder.load(place.path, str(choose_device(device)))
         test = embed(model, parts.test, workers=experiment.workers, watch=progress)
         gallery = None
         if parts.gallery is not None:
             gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
-        save_embeddings(place, model, test, gallery)
-    return evaluate_embeddings(test, gallery, experiment.recalls)
+        if rank() == 0:
+            save_embeddings(place, model, test, gallery)
+    return evaluate_embeddings(test, gallery, experiment.recalls, index)

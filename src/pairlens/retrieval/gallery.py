@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pairlens.core.neighbors import ExactIndex
+from pairlens.core.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, encode, load_image
 from pairlens.evaluation.embed import Embeddings
@@ -60,8 +60,11 @@ class Query:
 class Gallery:
     """The gallery of a run, open for searching: `Gallery.open(run).search(photo, k)`."""
 
-    def __init__(self, model: Embedder, embeddings: Embeddings, whole: Catalog) -> None:
-        """Put together a model, its embeddings of the test or gallery photos, and the whole data set."""
+    def __init__(self, model: Embedder, embeddings: Embeddings, whole: Catalog, index: IndexKind = "exact") -> None:
+        """Put together a model, its embeddings of the test or gallery photos, and the whole data set.
+
+        The index is made here: for a million photos and many searches "ivf" or "hnsw" pay, for a few "exact" is faster.
+        """
         catalog = whole.select("gallery" if "query" in whole.splits else "test")
         if embeddings.paths != catalog.paths or embeddings.catalog not in ("", whole.digest):
             raise ValueError(
@@ -74,11 +77,13 @@ class Gallery:
                 "go on with pairlens train --resume RUN, or embed the gallery again with pairlens evaluate RUN"
             )
         self.model, self.embeddings, self.catalog, self.whole = model, embeddings, catalog, whole
-        self._index = ExactIndex(embeddings.vectors)
+        self._index = open_index(embeddings.vectors, index)
 
     @classmethod
-    def open(cls, folder: str | Path, data_path: Path | None = None) -> "Gallery":
+    def open(cls, folder: str | Path, data_path: Path | None = None, index: IndexKind = "exact") -> "Gallery":
         """Open the gallery of a run folder; `data_path` says where the data set lies now, if it has moved.
+
+        `index` is how to search it: "exact", or approximately by "ivf" or "hnsw"; see `approximation`.
 
         Raises:
             ValueError: naming what is missing, damaged, or no longer what was embedded.
@@ -88,7 +93,15 @@ class Gallery:
         experiment = place.experiment()
         place.read_outcome()
         whole = open_catalog(replace(experiment, data_path=data_path or experiment.data_path))
-        return cls(Embedder.load(place.path), Embeddings.load(place.gallery), whole)
+        return cls(Embedder.load(place.path), Embeddings.load(place.gallery), whole, index)
+
+    def approximation(self, k: int = 8, sample: int = 256) -> Approximation | None:
+        """Return how many of the k nearest an approximate index finds, measured on some photos; None if it is exact."""
+        if not isinstance(self._index, ApproximateIndex):
+            return None
+        vectors = self.embeddings.vectors
+        rows = torch.arange(len(vectors))
+        return self._index.measure(vectors, min(k, len(rows) - 1), rows, itself=rows, sample=sample)
 
     def search(self, photo: Query | Path | str, k: int = 8) -> list[Match]:
         """Return the k nearest gallery photos, nearest first.

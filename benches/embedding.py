@@ -1,0 +1,107 @@
+"""How near embedding a data set is to the bare forward pass: `python benches/embedding.py --data_path data`.
+
+Bare: the same model in evaluation mode on the same uint8 batches, already decoded and in memory, under inference_mode.
+Both take turns. The share is bare seconds over the seconds of `embed`, which decodes, passes, collects and keeps the order.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import tyro
+
+from pairlens.data.catalog import Catalog
+from pairlens.data.loading import TestBatches
+from pairlens.evaluation.embed import embed
+from pairlens.model.embedder import Embedder
+
+RESULTS = Path(__file__).parent / "results" / "embedding.json"
+LEAST = 0.95
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the prepared data is, and what to embed.
+
+    Attributes:
+        data_path: folder of the prepared data sets.
+        name: data set.
+        backbone: of the model, with random weights.
+        image_size: height and width of the photos.
+        most: photos at most.
+        batch_size: photos at once.
+        workers: processes that decode.
+        repeats: how often both are timed.
+    """
+
+    data_path: Path = Path("data")
+    name: str = "birds"
+    backbone: str = "resnet50"
+    image_size: int = 224
+    most: int = 10_000
+    batch_size: int = 64
+    workers: int = 2
+    repeats: int = 3
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main(options: Options) -> None:
+    """Measure, print and keep one row."""
+    o = options
+    whole = Catalog.open(o.data_path / o.name / "uncropped.arrow")
+    catalog = max((whole.select(split) for split in whole.splits), key=len)
+    model = Embedder(backbone=o.backbone, dim=512, weights="none", image_size=o.image_size).eval()
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    batches = [batch.photos for batch in TestBatches(catalog, o.image_size, o.batch_size, o.workers)]
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for photos in batches:
+                model(photos)
+
+    bare()
+    pairs = [
+        (timed(bare), timed(lambda: embed(model, catalog, batch_size=o.batch_size, workers=o.workers)))
+        for _ in range(o.repeats)
+    ]
+    share = statistics.median(a / b for a, b in pairs)
+    row = {
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        ).stdout.strip(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "torch": version("torch"),
+        "photos": len(catalog),
+        "batch_size": o.batch_size,
+        "workers": o.workers,
+        "bare_images_a_second": len(catalog) / statistics.median(a for a, _ in pairs),
+        "embed_images_a_second": len(catalog) / statistics.median(b for _, b in pairs),
+        "share": share,
+        "shares": [a / b for a, b in pairs],
+    }
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(kept | {f"{o.backbone} at {o.image_size}": row}, indent=1) + "\n")
+    print(
+        f"{o.backbone} at {o.image_size} px: {100 * share:.1f} % of bare {'' if share >= LEAST else '(too little)'}",
+        row,
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

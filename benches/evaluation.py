@@ -1,0 +1,253 @@
+"""What evaluation costs: `python benches/evaluation.py --part search|peer|growth|approximate`.
+
+search: every metric at 60,502 × 512 beside FAISS's exact search alone, with the k of SOP's class sizes and with 1,000.
+peer: beside the AccuracyCalculator of pytorch-metric-learning (k = max_bin_count) at 10,000 and at 60,502 × 128.
+growth: time and memory from 25,000 to 200,000 × 128.
+approximate: IVF and HNSW beside exact search at 300,000 × 128.
+
+Each measurement is a process of its own, and memory is the largest resident set above what it held once the embeddings
+and the libraries were there. Embeddings are drawn: unit class centres with noise, classes of 2 to 10 photos as in SOP.
+"""
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import torch
+import tyro
+
+from pairlens.core.approximate import ApproximateIndex, Hnsw, Ivf
+from pairlens.core.neighbors import ExactIndex
+from pairlens.evaluation.report import evaluate
+
+RESULTS = Path(__file__).parent / "results" / "evaluation.json"
+SOP, CLASSES = 60502, 11316
+USUAL, DEEP = (1, 2, 4, 8), (1, 10, 100, 1000)
+Job = Literal["ours", "ours_deep", "faiss", "faiss_deep", "ours_r", "pml", "ivf", "hnsw", "exact"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        part: which question; see above.
+        repeats: how often each is measured, in turn.
+        job: one measurement in this process, printed as JSON (used by the bench itself).
+        photos: of that measurement.
+        dim: of that measurement.
+    """
+
+    part: Literal["search", "peer", "growth", "approximate"] = "search"
+    repeats: int = 3
+    job: Job | None = None
+    photos: int = SOP
+    dim: int = 512
+
+
+def drawn(photos: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return unit vectors and labels: 11,316 classes for 60,502 photos, of 2 to about 10."""
+    draw = torch.Generator().manual_seed(0)
+    classes = round(photos * CLASSES / SOP)
+    labels = torch.cat(
+        [torch.arange(classes).repeat(2), torch.randint(classes, (photos - 2 * classes,), generator=draw)]
+    )
+    centers = torch.nn.functional.normalize(torch.randn(classes, dim, generator=draw), dim=1)
+    noise = torch.randn(photos, dim, generator=draw)
+    noise *= 1.3 / math.sqrt(dim)
+    return torch.nn.functional.normalize(noise.add_(centers[labels]), dim=1), labels
+
+
+def measure(job: Job, photos: int, dim: int) -> dict[str, Any]:
+    """Run one measurement; returns seconds, processor seconds, bytes above the embeddings, and values."""
+    vectors, labels = drawn(photos, dim)
+    largest = int(labels.bincount().max())
+    work = WORK[job](vectors, labels, largest)
+    # The largest resident set starts again from what is held now.
+    Path("/proc/self/clear_refs").write_text("5")
+    held, start, used = resident("VmRSS"), time.perf_counter(), time.process_time()
+    values = work()
+    return {
+        "seconds": time.perf_counter() - start,
+        "processor_seconds": time.process_time() - used,
+        "megabytes": (resident("VmHWM") - held) / 1e6,
+        "values": values,
+        "largest_class": largest,
+    }
+
+
+def resident(which: Literal["VmRSS", "VmHWM"]) -> int:
+    """Return the resident bytes now, or at most."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    return int(line.split()[1]) * 1024
+
+
+def ours(recalls: tuple[int, ...]) -> Callable[..., Any]:
+    """Return the full pass with these ranks."""
+
+    def prepare(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
+        return lambda: {m.name: m.value for m in evaluate(vectors, labels, recalls=recalls).metrics}
+
+    return prepare
+
+
+def bare(depth: int) -> Callable[..., Any]:
+    """Return FAISS's search alone, as deep as the largest class, or as this many and the query itself."""
+
+    def prepare(vectors: torch.Tensor, _labels: torch.Tensor, largest: int) -> Callable[[], Any]:
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(vectors.numpy())
+        return lambda: len(index.search(vectors.numpy(), max(largest, depth + 1))[0])
+
+    return prepare
+
+
+def peer(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
+    """Return the same three values by pytorch-metric-learning."""
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    metrics = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+    calculator = AccuracyCalculator(include=metrics, k="max_bin_count", device=torch.device("cpu"))
+    names = dict(zip(metrics, ("R@1", "R-Precision", "MAP@R"), strict=True))
+    return lambda: {names[k]: float(v) for k, v in calculator.get_accuracy(vectors, labels).items() if k in names}
+
+
+def approximate(settings: Ivf | Hnsw | None) -> Callable[..., Any]:
+    """Return building and searching an index for 2,048 queries, with the share of the 10 nearest that it finds."""
+
+    def prepare(vectors: torch.Tensor, _labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
+        def work() -> dict[str, Any]:
+            start = time.perf_counter()
+            index = ExactIndex(vectors) if settings is None else ApproximateIndex(vectors, settings)
+            built = time.perf_counter()
+            rows = torch.arange(2048) * len(vectors) // 2048
+            index.search(vectors[rows], 10, rows)
+            times = {"build_seconds": built - start, "search_seconds": time.perf_counter() - built}
+            if isinstance(index, ExactIndex):
+                return times | {"recall": 1.0}
+            return times | {"recall": index.measure(vectors, 10, rows, rows).recall}
+
+        return work
+
+    return prepare
+
+
+WORK: dict[str, Callable[..., Callable[[], Any]]] = {
+    "ours": ours(USUAL),
+    "ours_deep": ours(DEEP),
+    "ours_r": ours((1,)),
+    "faiss": bare(max(USUAL)),
+    "faiss_deep": bare(max(DEEP)),
+    "pml": peer,
+    "exact": approximate(None),
+    "ivf": approximate(Ivf()),
+    "hnsw": approximate(Hnsw()),
+}
+
+
+def apart(job: Job, photos: int, dim: int) -> dict[str, Any]:
+    """Run one measurement in a process of its own."""
+    words = [sys.executable, __file__, "--job", job, "--photos", str(photos), "--dim", str(dim)]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    shown = {k: round(v, 2) for k, v in found.items() if isinstance(v, float)}
+    print(
+        f"{job:10} {photos:7} x {dim}: {shown} {found['values'] if 'recall' in str(found['values']) else ''}",
+        flush=True,
+    )
+    return found
+
+
+def in_turn(jobs: tuple[Job, ...], photos: int, dim: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """Return the median of several measurements of each job, taken in turn."""
+    found: dict[str, list[dict[str, Any]]] = {job: [] for job in jobs}
+    for _ in range(repeats):
+        for job in jobs:
+            found[job].append(apart(job, photos, dim))
+    return {
+        job: runs[0] | {key: statistics.median(run[key] for run in runs) for key in NUMBERS}
+        for job, runs in found.items()
+    }
+
+
+NUMBERS = ("seconds", "processor_seconds", "megabytes")
+
+
+def ratio(found: dict[str, dict[str, Any]], job: str, peer_job: str) -> dict[str, float]:
+    """Return how many times as long a job takes as another."""
+    return {key: found[job][key] / found[peer_job][key] for key in NUMBERS[:2]}
+
+
+def search(repeats: int) -> dict[str, Any]:
+    """The whole pass beside FAISS alone."""
+    found = in_turn(("ours", "faiss", "ours_deep", "faiss_deep"), SOP, 512, repeats)
+    ratios = {"usual": ratio(found, "ours", "faiss"), "deep": ratio(found, "ours_deep", "faiss_deep")}
+    return {"measured": found, "ours_to_faiss": ratios}
+
+
+def beside_peer(repeats: int) -> dict[str, Any]:
+    """The same metrics by pytorch-metric-learning."""
+    sizes = {}
+    for photos, times in ((10_000, repeats), (SOP, 1)):
+        found = in_turn(("ours_r", "pml"), photos, 128, times)
+        both = found["ours_r"]["values"], found["pml"]["values"]
+        apart_by = max(abs(both[0][name] - both[1][name]) for name in both[1])
+        sizes[str(photos)] = {
+            "measured": found,
+            "peer_to_ours": ratio(found, "pml", "ours_r"),
+            "values_apart": apart_by,
+        }
+    return sizes
+
+
+def growth(_repeats: int) -> dict[str, Any]:
+    """Time and memory over size, with the slope of their logarithms."""
+    sizes = (25_000, 50_000, 100_000, 200_000)
+    runs = [apart("ours", photos, 128) for photos in sizes]
+    slopes = {key: slope(sizes, [run[key] for run in runs]) for key in NUMBERS}
+    return {"sizes": dict(zip(map(str, sizes), runs, strict=True)), "slopes": slopes}
+
+
+def slope(sizes: tuple[int, ...], values: list[float]) -> float:
+    """Return the exponent b of values ~ sizes^b by least squares."""
+    return statistics.linear_regression([math.log(s) for s in sizes], [math.log(v) for v in values]).slope
+
+
+def beside_exact(_repeats: int) -> dict[str, Any]:
+    """IVF and HNSW beside exact search."""
+    return {job: apart(job, 300_000, 128) for job in ("exact", "ivf", "hnsw")}
+
+
+def main(options: Options) -> None:
+    """Measure one part and keep it with the others."""
+    if options.job is not None:
+        print(json.dumps(measure(options.job, options.photos, options.dim)))
+        return
+    parts = {"search": search, "peer": beside_peer, "growth": growth, "approximate": beside_exact}
+    found = parts[options.part](options.repeats)
+    versions = {name: version(name) for name in ("torch", "faiss-cpu", "numpy", "pytorch-metric-learning")}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    about = {
+        "commit": commit.strip(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "versions": versions,
+    }
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(kept | {options.part: {"about": about} | found}, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in found.items() if k in ("ours_to_faiss", "slopes")}, indent=1))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from pairlens.core import distinct
+from pairlens.core.distinct import Distinct
+
+
+def numbered(rows):
+    """The plain way: a dictionary of tuples."""
+    seen = {}
+    return [seen.setdefault(tuple(x + 0.0 for x in row), len(seen)) for row in rows], list(seen)
+
+
+@pytest.fixture(params=["keys", "keys that collide"])
+def _keys(request, monkeypatch):
+    if request.param == "keys that collide":
+        monkeypatch.setattr(distinct, "_keys", lambda vectors: torch.arange(len(vectors)) % 3)
+
+
+@pytest.mark.usefixtures("_keys")
+def test_equal_vectors_share_a_number_and_others_do_not():
+    vectors = torch.randint(-1, 2, (200, 4)).float()
+    vectors[::7] *= -1.0  # makes some zeros negative, which are equal to zero all the same
+    found = Distinct.of(vectors)
+    group, rows = numbered(vectors.tolist())
+    assert len(rows) < 81
+    assert torch.equal(found.vectors[found.group], vectors)
+    pairs = {(a, b) for a, b in zip(group, found.group.tolist(), strict=True)}
+    assert len(pairs) == len(rows) == len(found.vectors)
+    assert found.counts.tolist() == [found.group.tolist().count(g) for g in range(len(rows))]
+
+
+def test_numbers_go_by_first_appearance_over_blocks(monkeypatch):
+    monkeypatch.setattr(distinct, "ROWS_AT_ONCE", 5)
+    vectors = torch.randn(9, 3)[[4, 4, 1, 8, 1, 4, 0, 2, 8, 3, 3, 5]]
+    assert Distinct.of(vectors).group.tolist() == [0, 0, 1, 2, 1, 0, 3, 4, 2, 5, 5, 6]
+
+
+def test_distinct_vectors_are_not_copied():
+    vectors = torch.randn(30, 3)
+    assert Distinct.of(vectors).vectors is vectors
