@@ -15,6 +15,8 @@ from pairlens.experiments.compare import compare
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.study import Arm, Field, Study
 from pairlens.losses import Circle
+from pairlens.reporting import parts
+from pairlens.reporting.write import write_report
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -96,3 +98,13 @@ def compared(tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("compared")
     list(compare(study, folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def reports(compared, tmp_path_factory) -> dict[str, Path]:
+    """The page of a run and of a comparison, their similarity planes coarse."""
+    out = tmp_path_factory.mktemp("reports")
+    folders = {"run": compared / "runs/bars/circle-10/seed0", "comparison": compared}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PLANE_POINTS", 9)
+        return {name: write_report(folder, out / f"{name}.html")[0] for name, folder in folders.items()}

@@ -11,43 +11,19 @@ from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain,
 from pairlens.analysis.page import MOST_BYTES
 from pairlens.analysis.verdicts import headline, verdict
 from pairlens.experiments.folder import RunFolder
+from pairlens.reporting import parts
+from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
 from test_cli import run
 
-RUN_SECTIONS = [
-    "Retrieval",
-    "Training",
-    "The shape of the space",
-    "Where it goes wrong",
-    "Worst queries",
-    "Most confused classes",
-    "Hub photos",
-    "The loss by itself",
-    "Configuration",
-    "Commands",
-    "Versions",
-]
-COMPARISON_SECTIONS = [
-    "Losses compared",
-    "Paired differences",
-    "Learning curves",
-    "Accuracy against cost",
-    "Worst queries",
-    "Most confused classes",
-    "Hub photos",
-    "The losses by themselves",
-    "Configuration",
-    "Commands",
-    "Versions",
-]
+
+@pytest.fixture(scope="module")
+def pages(reports):
+    return {name: file.read_text() for name, file in reports.items()}
 
 
-@pytest.fixture(scope="session")
-def pages(compared, tmp_path_factory):
-    """The page of a run and of a comparison."""
-    out = tmp_path_factory.mktemp("pages")
-    assert run("report", compared / "runs/bars/circle-10/seed0", "--out", out / "run.html") == 0
-    assert run("report", compared, "--out", out / "comparison.html") == 0
-    return {name: (out / f"{name}.html").read_text() for name in ("run", "comparison")}
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    monkeypatch.setattr(parts, "PLANE_POINTS", 9)
 
 
 def words_of(page):

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.analysis.figures import Explained, draw_explanations
-from pairlens.analysis.plane import follow, similarity_plane
+from pairlens.analysis.plane import POINTS, follow, similarity_plane
 from pairlens.analysis.threads import one_thread
 from pairlens.analysis.weights import USUAL, Scene, weight_curve
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 
 
-def explain(loss: Any, scene: Scene = USUAL, name: str = "") -> Explained:
+def explain(loss: Any, scene: Scene = USUAL, name: str = "", points: int = POINTS) -> Explained:
     """Return what there is to see of a loss: the similarity plane, its flow, and the weights of a pair in a batch.
 
     Args:
         loss: a loss of `pairlens.losses`.
         scene: the batch of the weight curves; its other negatives are drawn at 0, 0.2 and 0.5.
         name: what to call it; by default its class.
+        points: of the plane, a side.
     """
     with one_thread():
-        plane = similarity_plane(loss)
+        plane = similarity_plane(loss, points)
         curves = {level: weight_curve(loss, replace(scene, negatives=level)) for level in OTHER_NEGATIVES}
     return Explained(name or type(loss).__name__, plane, follow(plane), curves)
 

@@ -25,6 +25,8 @@ from pairlens.sheets import write_pictures_of
 from pairlens.training.criterion import EmbeddingLoss, Wrapped
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
+# Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.
+PLANE_POINTS = 41
 
 
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
@@ -32,7 +34,7 @@ def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None
     drawable = [(name, loss) for name, loss in losses if not isinstance(loss, Wrapped | EmbeddingLoss)]
     if not drawable:
         return None
-    draw_explanations([explain(loss, name=name) for name, loss in drawable], file)
+    draw_explanations([explain(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
     names = ", ".join(name for name, _ in drawable)
     return Picture(
         file,

@@ -1,0 +1,129 @@
+"""The report in headless Chromium, narrow and wide, light and dark, and on paper."""
+
+import shutil
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+
+from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WIDTHS, SCHEMES, PAGES = (390, 1280), ("light", "dark"), ("run", "comparison")
+AA = 4.5
+# Of every element with text of its own: its colour against the nearest background that is not see-through.
+CONTRAST = """
+() => {
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => { const [r, g, b] = c.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+                       return .2126 * r + .7152 * g + .0722 * b; };
+  const ground = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+                        if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
+  const found = {};
+  for (const e of document.querySelectorAll('body *:not(svg *)')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color).slice(0, 3)), light(ground(e))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    const name = e.tagName + '.' + e.className;
+    found[name] = Math.min(found[name] ?? 99, ratio);
+  }
+  return found;
+}
+"""
+NAMELESS = """
+() => [...document.querySelectorAll('svg, img')].filter(e => {
+  const name = e.tagName === 'IMG' ? e.alt : e.getAttribute('aria-label'), box = e.getBoundingClientRect();
+  const shown = e.tagName === 'IMG' ? e.complete && e.naturalWidth > 0 : e.getAttribute('role') === 'img';
+  return !(name && name.trim() && shown && box.width > 100 && box.height > 50);
+}).length
+"""
+TOO_WIDE = """
+() => [...document.querySelectorAll('body *')].filter(e => {
+  if (e.closest('.card, .scroll, .skip, pre')?.contains(e.parentElement)) return false;
+  const box = e.getBoundingClientRect();
+  return box.right > document.documentElement.clientWidth + 1 && box.width > 0;
+}).map(e => e.tagName + '.' + e.className)
+"""
+CUT = "() => [...document.querySelectorAll('.scroll, .fit, tr, figure')].filter(e => e.scrollWidth > innerWidth).length"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, file, width=1280, scheme="light"):
+    """A page, and what it logs and asks for while it is open."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, heard = context.new_page(), []
+    page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("request", lambda request: heard.append(request.url) if not is_own(request.url, file) else None)
+    page.on("requestfailed", lambda request: heard.append(f"failed: {request.url[:80]}"))
+    page.goto(file.as_uri(), wait_until="load")
+    yield page, heard
+    context.close()
+
+
+def is_own(url, file):
+    return url == file.as_uri() or url.startswith("data:")
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_is_missing_overflows_is_faint_or_logs(browser, reports, name, width, scheme):
+    with opened(browser, reports[name], width, scheme) as (page, heard):
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(TOO_WIDE) == []
+        assert page.evaluate(NAMELESS) == 0
+        faint = {element: ratio for element, ratio in page.evaluate(CONTRAST).items() if ratio < AA}
+        assert faint == {}
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, background[4:-1].split(","))) < 60) == (scheme == "dark")
+        assert heard == []
+
+
+@pytest.mark.parametrize(("name", "sections"), [("run", RUN_SECTIONS), ("comparison", COMPARISON_SECTIONS)])
+def test_every_section_is_there_in_order_and_linked(browser, reports, name, sections):
+    with opened(browser, reports[name]) as (page, heard):
+        titles = page.eval_on_selector_all("main section > :is(h2, h3)", "all => all.map(e => e.textContent)")
+        assert [title for title in titles if title in sections] == sections
+        assert page.eval_on_selector_all("nav a", "all => all.map(e => e.textContent)") == titles
+        for number in range(len(titles)):
+            assert page.evaluate(f"!!document.querySelector(document.querySelectorAll('nav a')[{number}].hash)")
+        levels = page.eval_on_selector_all("h1, h2, h3", "all => all.map(e => +e.tagName[1])")
+        assert levels[0] == 1
+        assert all(b - a <= 1 for a, b in pairwise(levels))
+        assert page.evaluate("[document.documentElement.lang, !!document.title]") == ["en", True]
+        assert page.locator("header, main, nav, footer").count() == 4
+        assert heard == []
+
+
+def test_on_a_keyboard_the_first_stop_skips_to_the_content(browser, reports):
+    with opened(browser, reports["run"]) as (page, _):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.hash") == "#content"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_on_paper_nothing_is_cut_and_it_is_light(browser, reports, name):
+    with opened(browser, reports[name], 700, "dark") as (page, heard):
+        pdf = page.pdf(format="A4")
+        assert pdf.startswith(b"%PDF")
+        assert 3 < pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") + pdf.count(b"/Type /Page/") < 40
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate(CUT) == 0
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert heard == []
