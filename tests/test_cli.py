@@ -351,3 +351,14 @@ def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_p
     }
     assert run("inspect", tmp_path) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
+
+
+def test_resume_takes_what_does_not_change_the_past(data_path, tmp_path, capsys):
+    assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--num_epochs", 0) == 0
+    assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--checkpoint_minutes", 2) == 0
+    experiment = RunFolder(tmp_path / "r").experiment()
+    assert (experiment.on_nan, experiment.checkpoint_minutes) == ("skip", 2)
+    assert run("train", "--resume", tmp_path / "r") == 0
+    assert RunFolder(tmp_path / "r").experiment() == experiment
+    assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--seed", 3) == 2
+    assert "give no others beside it" in capsys.readouterr().err

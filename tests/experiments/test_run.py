@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import pairlens as pl
 from conftest import write_bars
+from pairlens.core import files
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings
 from pairlens.evaluation.metrics import mean_similarities
@@ -25,7 +26,7 @@ from pairlens.experiments.shape import shape_of
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
-from pairlens.training.fit import Objective
+from pairlens.training.fit import Objective, Step
 
 
 @pytest.fixture(scope="module")
@@ -315,3 +316,132 @@ def test_an_interrupted_run_has_the_analysis_of_an_uninterrupted_one(finished, t
     events.close()
     list(running.resume(place))
     assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+
+
+def weights(folder):
+    return Embedder.load(folder).state_dict()
+
+
+def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(finished, tiny, tmp_path):
+    other = run(replace(tiny, workers=2), tmp_path / "two")
+    assert all(torch.equal(t, weights(other.folder)[name]) for name, t in weights(finished.folder).items())
+    assert [row.train_loss for row in other.outcome.rows] == [row.train_loss for row in finished.outcome.rows]
+
+
+def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
+    threads, found = torch.get_num_threads(), []
+    settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(weights(run(settings, tmp_path / str(count)).folder))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.allclose(t, found[1][name], rtol=1e-3, atol=1e-4) for name, t in found[0].items())
+
+
+def until(events, steps):
+    """Take events up to a number of steps."""
+    while steps:
+        steps -= isinstance(next(events), Step)
+
+
+def test_going_on_within_an_epoch_equals_never_having_stopped(finished, tiny, tmp_path, monkeypatch):
+    place, settings = RunFolder(tmp_path / "r"), replace(tiny, checkpoint_minutes=1e-9)
+    events = running.train(settings, place)
+    until(events, 3)
+    events.close()
+    assert [e.step for e in running.resume(place) if isinstance(e, Step)] == [2]
+    assert all(torch.equal(t, weights(place.path)[name]) for name, t in weights(finished.folder).items())
+    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+
+
+def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(keeper, "save_checkpoint", lambda learner, *_: written.append(learner.under_way is not None))
+    for minutes, within in ((0, 0), (1e-9, 4), (60, 0)):
+        written.clear()
+        run(replace(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))
+        assert (written.count(True), written.count(False)) == (within, 3)
+
+
+def test_a_run_in_use_is_refused_to_others(tiny, tmp_path):
+    place = RunFolder(tmp_path / "r")
+    events = running.train(tiny, place)
+    until(events, 1)
+    for attempt in (
+        lambda: list(running.resume(place)),
+        lambda: run(tiny, place.path),
+        lambda: evaluate_run(place.path),
+    ):
+        with pytest.raises(ValueError, match="is being written to by process"):
+            attempt()
+    assert len(list(events)) == 5
+    assert len(place.read_outcome().rows) == 3
+
+
+def test_a_folder_in_which_a_run_was_killed_at_its_birth_can_be_used(tiny, tmp_path):
+    (tmp_path / "r").mkdir()
+    for name in (".lock", "config.json.part"):
+        (tmp_path / "r" / name).write_text("")
+    assert run(replace(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_data_file_that_is_cut_or_vanishes_while_training_is_one_sentence(tiny, tmp_path, workers, harm):
+    shutil.copytree(tiny.data_path / "bars", tmp_path / "data" / "bars")
+    file = tmp_path / "data" / "bars" / "uncropped.arrow"
+    place = RunFolder(tmp_path / "r")
+    events = running.train(replace(tiny, data_path=tmp_path / "data", workers=workers, num_epochs=3), place)
+    until(events, 1)
+    data = file.read_bytes()
+    if harm == "cut":
+        with file.open("r+b") as opened:
+            opened.truncate(500)
+    else:
+        file.unlink()
+    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "is gone"}[harm]):
+        list(events)
+    file.write_bytes(data)
+    assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)][-1] == 3
+
+
+def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
+    place = RunFolder(tmp_path / "r")
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step 2 .*checkpoint\.safetensors, of 0 epochs and 1 steps"):
+        list(running.train(replace(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), place))
+    assert len(place.read_outcome().rows) == 1
+
+
+def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
+    from pairlens.training import fit
+
+    taken, learn = [], fit._learn
+
+    def sometimes(*arguments, **named):
+        taken.append(1)
+        if len(taken) == 2:
+            raise FloatingPointError("the loss became nan")
+        return learn(*arguments, **named)
+
+    monkeypatch.setattr(fit, "_learn", sometimes)
+    place = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
+    with place.statistics.open() as file:
+        assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(finished, tiny, tmp_path, monkeypatch):
+    place, whole = RunFolder(tmp_path / "r"), files.save_file
+    events = running.train(tiny, place)
+    next(e for e in events if isinstance(e, EpochRow) and e.epoch == 1)
+
+    def full(*_arguments, **_named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match=r"No space left.*free some space, then go on with pairlens train --resume"):
+        list(events)
+    monkeypatch.setattr(files, "save_file", whole)
+    list(running.resume(place))
+    assert all(torch.equal(t, weights(place.path)[name]) for name, t in weights(finished.folder).items())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import LOCK_FILE, alone_in, write_whole
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.serial import Record, from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
 from pairlens.experiments.shape import Shape
@@ -170,13 +170,13 @@ class RunFolder:
         """Read the experiment back; raises ValueError if this is no run folder or holds unknown settings."""
         if not self.config.is_file():
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
-        return from_plain(Experiment, _read_json(self.config), str(self.config))
+        return _read(Experiment, self.config, "restore it or train anew")
 
     def read_outcome(self) -> Outcome:
         """Read the outcome back; raises ValueError if no epoch is finished."""
         if not self.outcome.is_file():
             raise ValueError(f"{self.path} has no finished epoch; go on with pairlens train --resume {self.path}")
-        return from_plain(Outcome, _read_json(self.outcome), str(self.outcome))
+        return _read(Outcome, self.outcome, f"write it anew with pairlens train --resume {self.path}")
 
     def holds(self, outcome: Outcome) -> bool:
         """Whether this very outcome is written, and so everything that is written before it."""
@@ -245,8 +245,12 @@ def _columns(prefix: str, report: Report | None) -> dict[str, float]:
     return columns
 
 
-def _read_json(file: Path) -> dict:
+def _read(kind: type[Record], file: Path, advice: str) -> Record:
     try:
-        return json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is damaged ({error}); restore it or train anew") from error
+        found = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error}); {advice}") from error
+    try:
+        return from_plain(kind, found, str(file))
+    except ValueError as error:
+        raise ValueError(f"{error}, unless it is of another version of Pairlens; {advice}") from error

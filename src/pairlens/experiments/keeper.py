@@ -71,11 +71,21 @@ class Keeper:
     def mend(self) -> None:
         """Write anew what a run that was stopped between two files has not written."""
         outcome = self._outcome()
-        if from_first("yes" if self.place.holds(outcome) else "no") == "yes":
+        present = outcome.epoch == self.learner.epoch and self.learner.under_way is None
+        whole = self.place.holds(outcome) and not (present and self._is_damaged())
+        # What rank 0 finds in the folder, which it alone writes to.
+        if from_first("whole" if whole else "") == "whole":
             return
-        if outcome.epoch == self.learner.epoch and self.learner.under_way is None:
+        if present:
             self._embed_test()
         self._write(outcome)
+
+    def _is_damaged(self) -> bool:
+        try:
+            model, gallery = Embedder.load(self.place.path), Embeddings.load(self.place.gallery)
+        except ValueError:
+            return True
+        return gallery.model != model.fingerprint()
 
     def finish(self, epoch: Epoch) -> EpochRow:
         """Evaluate the model after an epoch, and write everything."""

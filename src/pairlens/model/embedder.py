@@ -176,7 +176,8 @@ class Embedder(nn.Module):
         except (SafetensorError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"the model in {folder} is damaged or of another shape: {reason}; train it anew"
+                f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes that of "
+                "the last epoch again, any other train anew"
             ) from error
         return model.to(device).eval()
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         yield Step(number, way.step, len(photos), count, float(mean[1]), float(mean[3]))
     if not way.labels:
         raise DivergedError(f"not one of the {way.step} steps of epoch {number} was finite; lower --learning_rate")
-    learner.schedule.step()
+    _lower_rates(learner)
     learner.epoch, learner.under_way = number, None
     mean = way.sums / way.sums[0]
     yield Epoch(
@@ -187,6 +188,13 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         labels=torch.cat([*way.labels]),
         skipped=way.skipped,
     )
+
+
+def _lower_rates(learner: Learner) -> None:
+    with warnings.catch_warnings():
+        # It misses a step of the optimizer where a run goes on from behind the last step of an epoch.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+        learner.schedule.step()
 
 
 def _take(

@@ -1,0 +1,27 @@
+import random
+
+import numpy as np
+import torch
+
+from pairlens.training.chance import chance_state, seed_everything, set_chance_state
+
+
+def draw():
+    return torch.rand(1).item(), float(np.random.rand()), np.random.randn(), random.random()
+
+
+def test_all_generators_go_on_from_where_they_were():
+    seed_everything(3)
+    np.random.randn()
+    state = chance_state()
+    first = draw()
+    assert draw() != first
+    set_chance_state(state)
+    assert draw() == first
+
+
+def test_the_same_seed_gives_the_same_numbers_however_large():
+    seed_everything(2**40 + 1)
+    first = draw()
+    seed_everything(2**40 + 1)
+    assert draw() == first

@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from pairlens.losses import Circle
+from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
+from pairlens.training.criterion import Criterion
+from pairlens.training.finite import DivergedError, refuse_not_finite
+from pairlens.training.fit import Epoch, Objective, Step, fit
+from pairlens.training.references import Memory
+from training.test_fit import Photos, learner
+
+STOP, SKIP = Objective(freeze_bn="none"), Objective(freeze_bn="none", on_nan="skip")
+
+
+class Bad(Photos):
+    """Photos of which some batches are not finite."""
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps = steps
+
+    def epoch(self, number, start=0):
+        for step, (pixels, labels, indices) in enumerate(super().epoch(number, start), start + 1):
+            yield pixels * torch.nan if (number, step) in self.steps else pixels, labels, indices
+
+
+def with_memory():
+    made = learner()
+    made.criterion = Criterion(Circle(), Memory(size=40, dim=8))
+    return made
+
+
+def everything(made):
+    tensors = {**made.model.state_dict(), **made.criterion.state_dict()}
+    extra = tensors.pop("references._extra_state", None)
+    return {name: tensor.clone() for name, tensor in tensors.items()}, extra
+
+
+def assert_equal(first, second):
+    assert first[1] == second[1]
+    assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
+
+
+def test_a_step_that_is_not_finite_moves_nothing_and_stops_with_its_photos():
+    made, photos = with_memory(), Bad((1, 2))
+    records = fit(made, photos, STOP, 1)
+    next(records)
+    before = {name: p.clone() for name, p in made.model.named_parameters()}
+    with pytest.raises(DivergedError, match=r"in epoch 1, step 2 \(photos \[0, 1, 2, 3, 4, 5, 6, 7\]\).*--on_nan skip"):
+        next(records)
+    assert all(torch.equal(p, before[name]) for name, p in made.model.named_parameters())
+
+
+def test_a_gradient_that_explodes_is_noticed_though_the_loss_is_finite():
+    made = learner()
+    made.criterion.loss = lambda similarity, pairs: (similarity.sum() * 0).sqrt()
+    before = everything(made)
+    with pytest.raises(DivergedError, match=r"the norm of the gradient became nan, in epoch 1, step 1"):
+        next(fit(made, Photos(), Objective(clip_value=1.0, freeze_bn="statistics"), 1))
+    assert_equal(before, everything(made))
+
+
+def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is_zero():
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.zeros(2)
+    with pytest.raises(ValueError, match="the loss became inf"):
+        refuse_not_finite(torch.tensor(torch.inf), [weight])
+    refuse_not_finite(torch.tensor(1.0), [weight])
+    weight.grad = torch.tensor([0.0, torch.inf])
+    with pytest.raises(ValueError, match="the norm of the gradient became inf"):
+        refuse_not_finite(torch.tensor(1.0), [weight])
+
+
+def test_a_step_that_is_left_out_leaves_no_trace_and_is_counted():
+    made = with_memory()
+    records = fit(made, Bad((1, 2)), SKIP, 1)
+    first = next(records)
+    before = everything(made)
+    second = next(records)
+    assert_equal(before, everything(made))
+    assert (second.step, second.photos, second.loss) == (2, 0, first.loss)
+    *_, epoch = records
+    assert epoch.skipped == 1
+    assert torch.isfinite(torch.tensor(epoch.loss))
+    assert all(torch.isfinite(t).all() for t in everything(made)[0].values())
+
+
+def test_an_epoch_without_a_finite_step_stops():
+    with pytest.raises(DivergedError, match="not one of the 3 steps of epoch 1 was finite"):
+        list(fit(learner(), Bad((1, 1), (1, 2), (1, 3)), SKIP, 1))
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+def test_stopped_between_any_two_steps_it_goes_on_to_the_same_end(tmp_path, steps):
+    photos = Bad((1, 2), (2, 1))
+    straight = with_memory()
+    expected = [r for r in fit(straight, photos, SKIP, 2) if isinstance(r, Epoch)]
+    stopped = with_memory()
+    records = fit(stopped, photos, SKIP, 2)
+    while steps:
+        steps -= isinstance(next(records), Step)
+    save_checkpoint(stopped, tmp_path, {"seen": 1})
+    resumed = with_memory()
+    torch.manual_seed(9)
+    assert load_checkpoint(resumed, tmp_path) == {"seen": 1}
+    found = [r for r in fit(resumed, photos, SKIP, 2) if isinstance(r, Epoch)]
+    assert_equal(everything(straight), everything(resumed))
+    for one, other in zip(found, expected[-len(found) :], strict=True):
+        for name in ("loss", "ranking", "accuracy", "skipped"):
+            assert getattr(one, name) == getattr(other, name), name
+        assert one.gradient_cosine == pytest.approx(other.gradient_cosine, abs=0, nan_ok=True)
+        assert torch.equal(one.embeddings, other.embeddings)
