@@ -83,6 +83,7 @@ def tiny(data_path) -> Experiment:
         freeze_bn="none",
         image_size=32,
         device="cpu",
+        precision="float32",
         workers=0,
     )
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pairlens import losses as ls
-from pairlens.training.agreement import gradient_cosine, watch_output
+from pairlens.training.agreement import gradient_cosine, watch_input
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Proxies
 
@@ -81,7 +81,8 @@ def test_losses_that_do_not_meet_have_no_cosine():
 
 def test_watching_ends_with_its_context():
     layer = nn.Linear(2, 2)
-    with watch_output(layer) as seen:
+    with watch_input(layer) as seen:
+        layer(torch.zeros(1, 2))
         layer(torch.ones(1, 2))
-    layer(torch.ones(1, 2))
-    assert len(seen) == 1
+    layer(torch.zeros(1, 2))
+    assert [x.sum() for x in seen] == [2]

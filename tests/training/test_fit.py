@@ -188,3 +188,32 @@ def test_a_loss_parameter_that_is_not_in_the_optimizer_stops_the_run_before_its_
     with pytest.raises(ValueError, match=r"the criterion learns \S+, which is not in the optimizer"):
         next(fit(made, Photos(), Objective(), 1))
     assert torch.equal(before, made.model.projections[0].weight)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
+def test_an_optimizer_of_few_kernels_learns_what_the_plain_one_does(kind):
+    found = []
+    for plain in (True, False):
+        made = learner(SoftTriple(centers=2))
+        made.optimizer = make_optimizer(
+            made.model, made.criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.1
+        )
+        for group in made.optimizer.param_groups:
+            group |= {"fused": False, "foreach": False} if plain else {}
+        made.schedule = make_schedule(made.optimizer, 5)
+        draw = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            for parameter in [*made.model.parameters(), *made.criterion.parameters()]:
+                parameter.grad = torch.randn(parameter.shape, generator=draw)
+            made.optimizer.step()
+        found.append([p.detach() for p in [*made.model.parameters(), *made.criterion.parameters()]])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
+
+
+def test_a_compiled_backbone_is_the_same_function_under_the_same_names():
+    plain, compiled = learner(), learner()
+    compiled.model.backbone.compile(backend="aot_eager")
+    assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
+    found = [list(fit(made, Photos(), Objective(), 1))[-1] for made in (plain, compiled)]
+    assert found[0].loss == pytest.approx(found[1].loss, rel=1e-4)
+    assert found[0].gradient_cosine == pytest.approx(found[1].gradient_cosine, abs=1e-3)

@@ -43,6 +43,8 @@ class Experiment:
             multi_similarity_pairs, angular_pairs, with settings as in semi_hard:margin=0.1.
         recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
         batch_size: photos a training batch.
+        micro_batch: so many photos at a time go through the network, which bounds its memory; 0 is the whole batch. The
+            gradient is that of the whole batch, for a third more time.
         per_class: photos of one class in a batch.
         num_epochs: training epochs.
         optimizer: adam, adamw, sgd (momentum 0.9) or rmsprop.
@@ -67,6 +69,8 @@ class Experiment:
         seed: of everything random.
         device: auto takes a GPU if there is one.
         precision: auto is bfloat16 on a GPU and float32 on a CPU.
+        compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, because on a CPU it takes
+            minutes to begin.
         workers: processes that decode photos.
         on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
         checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.
@@ -88,6 +92,7 @@ class Experiment:
     miner: Miner | None = None
     recalls: tuple[int, ...] = (1, 2, 4, 8)
     batch_size: int = 128
+    micro_batch: int = 0
     per_class: int = 4
     num_epochs: int = 20
     optimizer: Optimizing = "adam"
@@ -111,6 +116,7 @@ class Experiment:
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "yes", "no"] = "auto"
     workers: int = 2
     on_nan: OnNaN = "stop"
     checkpoint_minutes: float = 10.0
@@ -133,6 +139,7 @@ class Experiment:
             "memory_warm_up",
             "folds",
             "fold",
+            "micro_batch",
             "checkpoint_minutes",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")

@@ -15,6 +15,7 @@ from pairlens.core.files import write_tensors, write_whole
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import Backbone, Stride
+from pairlens.model.chunks import in_chunks
 from pairlens.model.descriptors import descriptor, letters
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
@@ -90,6 +91,7 @@ class Embedder(nn.Module):
         super().__init__()
         self.architecture = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
         self.backbone = Backbone(backbone, weights, stride, image_size)
+        self.micro_batch = 0
         parts = letters(descriptors)
         channels = self.backbone.channels
         self.descriptors = nn.ModuleList([descriptor(letter, learn_power) for letter in parts])
@@ -120,6 +122,13 @@ class Embedder(nn.Module):
 
     def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Return (photo, dim) unit embeddings and the (photo, channel) raw first descriptor, which feeds the head."""
+        if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
+            # Not the head: its BatchNorm looks at the whole batch.
+            embeddings, first = in_chunks(self._describe, photos, self.micro_batch)
+            return embeddings, first
+        return self._describe(photos)
+
+    def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         # On CPU and GPU alike convolutions are faster with the channels last in memory.
         features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
         pooled = [pool(features) for pool in self.descriptors]
@@ -140,6 +149,20 @@ class Embedder(nn.Module):
         if photos.dtype != torch.uint8:
             return photos
         return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
+
+    def chunk(self, micro_batch: int, freeze_bn: FreezeBN) -> None:
+        """Take so many photos at a time through the backbone while training, 0 for all; what is learned is the same.
+
+        Raises:
+            ValueError: if a layer would take statistics of each chunk, so that it would not be the same.
+        """
+        statistics = [name for name, module in self.backbone.network.named_modules() if _takes_statistics(module)]
+        if micro_batch and statistics and freeze_bn == "none":
+            raise ValueError(
+                f"--micro_batch {micro_batch} would give each chunk statistics of its own in {statistics[0]} and other "
+                "BatchNorm of the backbone; use --freeze_bn statistics or all, or --micro_batch 0"
+            )
+        self.micro_batch = micro_batch
 
     def freeze_batchnorm(self, mode: FreezeBN) -> None:
         """Put the backbone's BatchNorm into evaluation mode ("statistics"), also stop its scale and shift ("all").
@@ -191,3 +214,7 @@ class Embedder(nn.Module):
     def without_head(self) -> Architecture:
         """Return the architecture that retrieval needs: the same without the auxiliary head."""
         return replace(self.architecture, classes=0)
+
+
+def _takes_statistics(module: nn.Module) -> bool:
+    return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))

@@ -11,14 +11,14 @@ from pairlens.core.ranks import total
 
 
 @contextmanager
-def watch_output(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a module returns while the context lasts."""
+def watch_input(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Hold what a module was given last while the context lasts."""
     seen: list[Tensor] = []
 
-    def keep(_: nn.Module, __: object, output: Tensor) -> None:
-        seen.append(output)
+    def keep(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen[:] = inputs
 
-    handle = module.register_forward_hook(keep)
+    handle = module.register_forward_pre_hook(keep)
     try:
         yield seen
     finally:

@@ -19,13 +19,21 @@ def refuse_not_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
 
     One number is read back for both, which is all that it costs on a GPU.
     """
-    loss = loss.detach()
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = gradient_norm(parameters)
     # A loss that is not finite may have a gradient of zeros.
-    if bool(torch.isfinite(norm + loss)):
-        return
+    if not bool(torch.isfinite(norm + loss.detach())):
+        raise NotFiniteError(describe(loss.detach(), norm))
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the length of the whole gradient, without reading it."""
+    return get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def describe(loss: Tensor, norm: Tensor) -> str:
+    """Say which of a loss and the norm of its gradient is not finite."""
     what, value = ("the norm of the gradient", norm) if torch.isfinite(loss) else ("the loss", loss)
-    raise NotFiniteError(f"{what} became {float(value)}")
+    return f"{what} became {float(value)}"
 
 
 class Undo:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from pairlens.core.ranks import gather_equal
 from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
-from pairlens.training.agreement import gradient_cosine, watch_output
+from pairlens.training.agreement import gradient_cosine, watch_input
 from pairlens.training.criterion import Criterion
 from pairlens.training.distributed import Network, share_out
-from pairlens.training.finite import DivergedError, Undo, refuse_not_finite
+from pairlens.training.finite import DivergedError, Undo, gradient_norm, refuse_not_finite
 from pairlens.training.underway import UnderWay
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
@@ -55,6 +55,7 @@ class Objective:
         precision: of the network's forward pass; losses are always in float32.
         clip_value: no element of a gradient is let beyond it; 0 clips nothing.
         warm_up: for so many epochs the backbone stands still.
+        micro_batch: so many photos go through the backbone at a time; 0 all of a batch. What is learned is the same.
         on_nan: whether a step that is not finite stops the run, or is left out and counted.
     """
 
@@ -65,6 +66,7 @@ class Objective:
     precision: Precision = "float32"
     clip_value: float = 0.0
     warm_up: int = 0
+    micro_batch: int = 0
     on_nan: OnNaN = "stop"
 
 
@@ -94,7 +96,8 @@ class Learner:
 class Step:
     """One batch of `photos` photos has been learned from; loss and accuracy are means over the epoch so far.
 
-    A batch that was left out has no photos.
+    A batch that was left out has no photos. On a GPU the means are those of the steps before, NaN at the first, because to
+    read those of this step would be to wait for it.
     """
 
     epoch: int
@@ -164,14 +167,17 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    learner.model.chunk(objective.micro_batch, objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
     learner.network = share_out(learner.model, learner.criterion, objective.freeze_bn)
     for batch in photos.epoch(number, way.step):
         count = _take(learner, objective, batch, number, probe=way.step + 1 == len(photos))
         way.seconds = time.perf_counter() - start
+        way.settle()
         mean = way.sums / way.sums[0]
         yield Step(number, way.step, len(photos), count, float(mean[1]), float(mean[3]))
+    way.settle(wait=True)
     if not way.labels:
         raise DivergedError(f"not one of the {way.step} steps of epoch {number} was finite; lower --learning_rate")
     _lower_rates(learner)
@@ -184,8 +190,8 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         accuracy=float(mean[3]),
         seconds=time.perf_counter() - start,
         gradient_cosine=way.cosine,
-        embeddings=torch.cat([*way.embeddings]),
-        labels=torch.cat([*way.labels]),
+        embeddings=torch.cat([one.cpu() for one in way.embeddings]),
+        labels=torch.cat([one.cpu() for one in way.labels]),
         skipped=way.skipped,
     )
 
@@ -208,26 +214,29 @@ def _take(
     pixels, labels = (x.to(device, non_blocking=True) for x in batch[:2])
     way.step += 1
     way.cosine = math.nan
+    place = (
+        f"in epoch {number}, step {way.step} (photos {batch[2].tolist()}); lower --learning_rate, look at these photos, or "
+        "leave such steps out with --on_nan skip"
+    )
     try:
         learned = _learn(learner, objective, pixels, labels, probe=probe)
     except FloatingPointError as error:
         if undo is None:
-            raise DivergedError(
-                f"{error}, in epoch {number}, step {way.step} (photos {batch[2].tolist()}); lower --learning_rate, look at "
-                "these photos, or leave such steps out with --on_nan skip"
-            ) from error
+            raise DivergedError(f"{error}, {place}") from error
         undo()
         way.skipped += 1
         return 0
-    way.sums += learned.sums.cpu()
+    way.late.send(learned.sums, place)
     way.cosine = learned.cosine
     way.remember(learned.embeddings, learned.labels)
-    return int(learned.sums[0])
+    return len(learned.labels)
 
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
-    """What one step came to: photos, summed total loss, summed ranking loss, right answers; what it saw."""
+    """What one step came to: photos, summed total loss, summed ranking loss, right answers, and the loss and the norm of
+    its gradient for whoever has to see that they are finite; what it saw.
+    """
 
     sums: Tensor
     embeddings: Tensor
@@ -238,7 +247,7 @@ class _Learned:
 def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
     """Take one step; with `probe` compare what ranking and auxiliary loss want of the backbone."""
     labels = gather_equal(labels)
-    with _autocast(pixels.device, objective.precision), watch_output(learner.model.backbone) as maps:
+    with _autocast(pixels.device, objective.precision), watch_input(learner.model.descriptors[0]) as maps:
         embeddings, logits = learner.network(pixels)
     ranking = learner.criterion(embeddings, labels)
     total, right, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
@@ -250,13 +259,28 @@ def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tenso
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
     learner.network.settle(learner.criterion)
-    refuse_not_finite(total, _moved(learner))
+    norm = _hold_back(learner, objective, total)
     if objective.clip_value:
         clip_grad_value_(_moved(learner), objective.clip_value)
     learner.optimizer.step()
-    count = torch.tensor(len(labels), device=total.device)
-    sums = torch.stack([count, total.detach() * count, ranking.detach() * count, right.float()]).float()
+    # Made on the device: to copy a number there would be to wait for it.
+    count = torch.full_like(total, len(labels), requires_grad=False)
+    sums = torch.stack([count, total * count, ranking * count, right, total, norm]).detach().float()
     return _Learned(sums, embeddings.detach(), labels, cosine)
+
+
+def _hold_back(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
+    """Let no step that is not finite reach a weight; returns the norm of the gradient.
+
+    On a GPU the fused optimizers look at the number there, and the step is known to have failed when it has arrived here.
+    """
+    optimizer: Any = learner.optimizer
+    if not (total.is_cuda and objective.on_nan == "stop" and optimizer.defaults.get("fused")):
+        refuse_not_finite(total, _moved(learner))
+        return torch.zeros_like(total)
+    norm = gradient_norm(_moved(learner))
+    optimizer.grad_scale, optimizer.found_inf = None, (~torch.isfinite(norm + total.detach())).float()
+    return norm
 
 
 def _moved(learner: Learner) -> list[Parameter]:

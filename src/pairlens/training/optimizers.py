@@ -59,13 +59,13 @@ def _group(parameters: Iterable[Parameter], learning_rate: float, weight_decay: 
 def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: float, eps: float) -> Optimizer:
     match kind:
         case "adam":
-            return Adam(groups, lr=learning_rate, eps=eps)
+            return Adam(groups, lr=learning_rate, eps=eps, fused=True)
         case "adamw":
-            return AdamW(groups, lr=learning_rate, eps=eps)
+            return AdamW(groups, lr=learning_rate, eps=eps, fused=True)
         case "sgd":
-            return SGD(groups, lr=learning_rate, momentum=MOMENTUM)
+            return SGD(groups, lr=learning_rate, momentum=MOMENTUM, fused=True)
         case "rmsprop":
-            return RMSprop(groups, lr=learning_rate, eps=eps)
+            return RMSprop(groups, lr=learning_rate, eps=eps, foreach=True)
         case _:
             assert_never(kind)
 

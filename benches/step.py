@@ -1,0 +1,219 @@
+"""How fast is a training step, beside the plain loop, and what memory does a large batch take?
+
+    python benches/step.py                  # on a CPU about 3 minutes of one core, on a GPU seconds
+    python benches/step.py --part memory    # again, into the same file
+
+Speed: the plain loop trains as history did (float32, photos contiguous, BatchNorm as layers of their own, Adam parameter by
+parameter); ours is the step of `fit`. Both have the same model, loss and batch, and take turns. On a CPU one
+thread is used and its processor time is counted, so that other work on the machine takes no part beyond the caches.
+Memory: each figure is the peak of a process of its own, also without what it holds before the first step.
+Writes benches/results/step.json.
+"""
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.learner import choose_device, make_learner, make_objective
+from pairlens.losses import Circle
+from pairlens.model.embedder import Embedder
+from pairlens.model.profile import profile
+from pairlens.training.criterion import Criterion
+from pairlens.training.fit import _learn
+
+RESULTS = Path(__file__).parent / "results" / "step.json"
+CLASSES = 98
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure; `one` is the measurement of one process, which the script starts by itself."""
+
+    part: Literal["all", "speed", "memory", "one"] = "all"
+    backbone: str = "resnet50"
+    size: int = 224
+    batch: int = 8
+    repeats: int = 3
+    large: int = 1024
+    micro: int = 128
+    small_backbone: str = "resnet18"
+    small_size: int = 64
+
+
+def photos_of(batch: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    photos = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=draw)
+    return photos.to(device), (torch.arange(batch) // 4 % CLASSES).to(device)
+
+
+def plain_step(backbone: str, photos: Tensor, labels: Tensor) -> Callable[[], object]:
+    """The loop as history trains, on the same model."""
+    torch.manual_seed(0)
+    model = Embedder(backbone=backbone, classes=CLASSES, weights="none", image_size=photos.shape[-1]).to(photos.device)
+    for module in model.modules():
+        # As timm made it: no BatchNorm in its convolution.
+        vars(module).pop("forward", None)
+    model.train()
+    model.freeze_batchnorm("statistics")
+    criterion = Criterion(Circle())
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, foreach=False)
+
+    def step() -> None:
+        features = model.backbone(model.normalize(photos).contiguous())
+        pooled = [pool(features) for pool in model.descriptors]
+        parts = [nn.functional.normalize(p(x)) for p, x in zip(model.projections, pooled, strict=True)]
+        embeddings, logits = nn.functional.normalize(torch.cat(parts, dim=1)), model.head(pooled[0])
+        loss = criterion(embeddings, labels)
+        loss = loss + nn.functional.cross_entropy(logits / 0.5, labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def our_step(experiment: Experiment, photos: Tensor, labels: Tensor) -> Callable[[], object]:
+    learner = make_learner(experiment, CLASSES)
+    objective = make_objective(experiment, photos.device)
+    learner.model.train()
+    learner.model.freeze_batchnorm(objective.freeze_bn)
+    return lambda: _learn(learner, objective, photos, labels, probe=False)
+
+
+def seconds(step: Callable[[], object], cuda: bool) -> float:
+    clock = time.perf_counter if cuda else time.process_time
+    start = clock()
+    step()
+    if cuda:
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def speed(options: Options) -> dict[str, object]:
+    """Both steps in turns: photos a second, and on a GPU memory and the share of the rate of its matrix units."""
+    device = choose_device("auto")
+    cuda = device.type == "cuda"
+    if not cuda:
+        torch.set_num_threads(1)
+    photos, labels = photos_of(options.batch, options.size, device)
+    base = Experiment(Circle(), backbone_type=options.backbone, weights="none", image_size=options.size)
+    steps = {
+        "plain": plain_step(options.backbone, photos, labels),
+        "float32": our_step(Experiment(**{**vars(base), "precision": "float32"}), photos, labels),
+        "ours": our_step(Experiment(**{**vars(base), "precision": "bfloat16"}), photos, labels),
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    peaks: dict[str, int] = {}
+    for turn in range(options.repeats + 1):
+        for name, step in steps.items():
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            spent = seconds(step, cuda)
+            print(f"{name}: {spent:.2f} s" + ("" if turn else " (warming up, left out)"), flush=True)
+            if turn:
+                times[name].append(spent)
+            peaks[name] = torch.cuda.max_memory_allocated() if cuda else 0
+    rate = {name: options.batch / statistics.median(some) for name, some in times.items()}
+    found: dict[str, object] = {
+        "what": f"{options.backbone} at {options.size} px, batch {options.batch}",
+        "clock": "wall" if cuda else "processor, one thread",
+        "photos a second": rate,
+        "ours / plain": rate["ours"] / rate["plain"],
+        "float32 / plain": rate["float32"] / rate["plain"],
+        "seconds": times,
+    }
+    if cuda:
+        # Forwards once, backwards twice; a multiply-add is two operations.
+        work = 6 * profile(make_learner(base, CLASSES).model.architecture).multiply_adds
+        found |= {"peak bytes": peaks, "share of matrix rate": {n: r * work / matrix_rate() for n, r in rate.items()}}
+    return found
+
+
+def matrix_rate() -> float:
+    """Operations a second of a large bfloat16 product."""
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    times = [seconds(lambda: a @ a, cuda=True) for _ in range(10)]
+    return 2 * 8192**3 / min(times)
+
+
+def memory(options: Options) -> dict[str, object]:
+    """Peak memory and processor time of a micro batch, of a large batch of micro batches, and of it at once."""
+    cases = {
+        "micro batch": (options.micro, 0),
+        "large batch, in micro batches": (options.large, options.micro),
+        "large batch, at once": (options.large, 0),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, (batch, micro) in cases.items():
+        command = [sys.executable, __file__, "--part", "one", "--batch", str(batch), "--micro", str(micro)]
+        command += ["--small-backbone", options.small_backbone, "--small-size", str(options.small_size)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[name] = json.loads(output.splitlines()[-1])
+        print(name, found[name], flush=True)
+    small, chunked, whole = found.values()
+    return {
+        "what": f"{options.small_backbone} at {options.small_size} px, {options.large} in {options.micro}",
+        "peaks": found,
+        "peak / micro batch": chunked["peak"] / small["peak"],
+        "step's own peak / micro batch": chunked["step"] / small["step"],
+        "at once / micro batch": whole["peak"] / small["peak"],
+        "time / at once": chunked["seconds"] / whole["seconds"],
+    }
+
+
+def one(options: Options) -> None:
+    """Print the peak memory of this process in bytes, what of it the step takes, and the processor time of a step."""
+    torch.set_num_threads(1)
+    photos, labels = photos_of(options.batch, options.small_size, torch.device("cpu"))
+    experiment = Experiment(
+        Circle(),
+        backbone_type=options.small_backbone,
+        weights="none",
+        image_size=options.small_size,
+        batch_size=options.batch,
+        micro_batch=options.micro,
+        precision="float32",
+        device="cpu",
+    )
+    step = our_step(experiment, photos, labels)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    spent = seconds(step, cuda=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"peak": peak, "step": peak - before, "seconds": spent}))
+
+
+def main(options: Options) -> None:
+    if options.part == "one":
+        one(options)
+        return
+    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for name, measure in {"speed": speed, "memory": memory}.items():
+        if options.part in ("all", name):
+            kept[name] = {"about": about(), **measure(options)}
+            print(json.dumps({k: v for k, v in kept[name].items() if k != "about"}, indent=1), flush=True)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def about() -> dict[str, str]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {"commit": commit, "date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "device": device}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
