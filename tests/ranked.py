@@ -58,6 +58,7 @@ CASES = {
     ),
     "warm-up and clipping": Case(Triplet(margin=0.3), objective=Objective(warm_up=1, clip_value=1e-3)),
     "idle parameters": Case(Triplet(margin=0.3), backbone="test_convnext"),
+    "chunks": Case(Triplet(margin=0.3), objective=Objective(micro_batch=3)),
     "skipped": Case(Triplet(margin=0.3), "memory", broken=6, objective=Objective(on_nan="skip")),
     "bfloat16": Case(Triplet(margin=0.3), dtype=torch.float32, objective=Objective(precision="bfloat16")),
 }

@@ -43,6 +43,9 @@ def test_every_rank_comes_to_the_same_bits(together, name):
 def test_ranks_learn_what_one_process_learns_from_the_joined_batch(alone, together, name):
     for key, expected in alone[name].items():
         found = together[0][name][key]
+        if name == "chunks" and key == "record":
+            # The cosine of the gradients is taken at the last chunk, which is that of each rank.
+            found, expected = (record[:, [0, 1, 2, 4]] for record in (found, expected))
         assert torch.allclose(found, expected, rtol=0, atol=1e-5 if key == "record" else 1e-7, equal_nan=True), key
 
 
