@@ -170,10 +170,10 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
 
 def _train(keeper: Keeper, photos: TrainingBatches) -> Iterator[Event]:
     experiment, learner = keeper.experiment, keeper.learner
-    if not keeper.rows:
-        yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
     objective = make_objective(experiment, next(learner.model.parameters()).device)
     try:
+        if not keeper.rows:
+            yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
         for record in fit(learner, photos, objective, experiment.num_epochs):
             if isinstance(record, Step):
                 keeper.keep_up(record)
