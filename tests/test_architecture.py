@@ -16,6 +16,7 @@ LAYERS = {
     "experiments": 3,
     "analysis": 4,
     "retrieval": 4,
+    "torchrun": 0,
     "showing": 5,
     "sheets": 5,
     "reporting": 6,
@@ -25,6 +26,7 @@ LAYERS = {
     "comparing": 7,
     "cli": 8,
     "history": 9,
+    "__main__": 9,
 }
 ROOT_INIT = SOURCE / "__init__.py"
 FILES = sorted(SOURCE.rglob("*.py"))

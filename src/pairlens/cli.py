@@ -1,6 +1,5 @@
 """The commands, derived by tyro: here `pairlens prepare | train | evaluate | query | profile | demo`."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import tyro
 
 from pairlens.comparing import compare_command
 from pairlens.core.approximate import IndexName
+from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -30,8 +30,7 @@ from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures
 from pairlens.showing import Display, open_console, report_table, say
-
-WRONG_INPUT, INTERRUPTED = 2, 130
+from pairlens.torchrun import INTERRUPTED, guard
 
 
 def prepare(options: Preparation) -> None:
@@ -102,8 +101,10 @@ def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
     experiment = place.experiment()
     if given:
         experiment = replace(experiment, **given)
-        with place.alone():
-            place.write_experiment(experiment)
+        if rank() == 0:
+            with place.alone():
+                place.write_experiment(experiment)
+        wait_for_all()
     _announce(experiment)
     _consume(lambda display: resume(place, display.watch), experiment, place)
 
@@ -143,6 +144,8 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
     except KeyboardInterrupt:
         say(f"interrupted; {place.path} keeps its last checkpoint. Go on with: pairlens train --resume {place.path}")
         sys.exit(INTERRUPTED)
+    if rank():
+        return
     outcome = place.read_outcome()
     rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
     open_console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
@@ -264,6 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
+        if world() > 1 and words[:1] not in (["train"], ["evaluate"]):
+            raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
             commands(asked_recipe(words)),
             args=words,
@@ -271,32 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config=CONFIG,
             registry=ranks_registry(),
             use_underscores=True,
+            console_outputs=rank() == 0,
         )
 
     guard(command)
 
 
 CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-
-
-def guard(command: Callable[[], object]) -> None:
-    """Run a command and turn what is wrong with its input into one sentence and exit status 2."""
-    try:
-        command()
-    except BrokenPipeError:
-        # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"pairlens: {_sentence(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(WRONG_INPUT)
-    except KeyboardInterrupt:
-        print("pairlens: interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
-
-
-def _sentence(error: Exception) -> str:
-    """Return what an error says, without the traceback that a loading process puts before it."""
-    text = str(error).strip()
-    if "Original Traceback" in text:
-        text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 import tyro
 
 from pairlens import cli, options
+from pairlens.core.ranks import rank
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import found
 from pairlens.experiments.experiment import Experiment
@@ -100,6 +101,7 @@ def parse_training(arguments: Sequence[str] | None) -> Training:
         config=config,
         registry=options.ranks_registry(),
         use_underscores=True,
+        console_outputs=rank() == 0,
     )
 
 

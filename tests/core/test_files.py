@@ -55,6 +55,12 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, monkeypatch, number
     assert torch.equal(load_file(file)["a"], torch.ones(3))
 
 
+def test_others_may_read_what_the_umask_lets_them_read(tmp_path):
+    write_whole(tmp_path / "a.txt", "text")
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(3)})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "a.txt").stat().st_mode
+
+
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path):
     with pytest.raises(UnwritableError, match="its folder is gone"):
         write_whole(tmp_path / "no" / "a.txt", "text")

@@ -54,6 +54,21 @@ def test_batches_do_not_depend_on_the_number_of_workers(photos, augment):
         assert torch.equal(a.indices, b.indices)
 
 
+@pytest.mark.parametrize("augment", ["standard", "random_resized_crop"])
+def test_the_shares_of_two_ranks_are_the_batch_and_do_not_overlap(photos, augment):
+    whole = list(replace(photos, augment=augment).epoch(3))
+    shares = [list(replace(photos, augment=augment, rank=rank, ranks=2).epoch(3)) for rank in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for field, joined in enumerate(batch):
+            assert torch.equal(torch.cat([part[field] for part in parts]), joined)
+        assert [len(part.labels) for part in parts] == [4, 4]
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_with_a_size_that_can(photos):
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared out evenly to 3 ranks; use 12"):
+        replace(photos, ranks=3)
+
+
 def test_random_resized_crop_gives_the_image_size_and_varies(photos):
     batch = next(replace(photos, augment="random_resized_crop", image_size=24).epoch(1))
     assert batch.photos.shape == (8, 3, 24, 24)

@@ -79,3 +79,16 @@ def test_a_checkpoint_without_the_parameters_of_the_loss_cannot_be_gone_on_with(
     save_checkpoint(made, tmp_path)
     with pytest.raises(ValueError, match=r"another experiment.*(Missing key|Error\(s\) in loading)"):
         load_checkpoint(learner(loss), tmp_path)
+
+
+def test_what_the_optimizer_keeps_lies_in_memory_as_its_parameter(tmp_path):
+    made = learner()
+    made.model.to(memory_format=torch.channels_last)
+    list(fit(made, Photos(), Objective(freeze_bn="none"), 1))
+    save_checkpoint(made, tmp_path)
+    again = learner()
+    again.model.to(memory_format=torch.channels_last)
+    load_checkpoint(again, tmp_path)
+    kept = [(p, s["exp_avg"]) for p, s in again.optimizer.state.items() if p.ndim == 4]
+    assert kept
+    assert all(average.stride() == parameter.stride() for parameter, average in kept)

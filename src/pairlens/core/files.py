@@ -38,7 +38,11 @@ def write_whole(file: Path, text: str) -> None:
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, with texts in its head, whole or not at all; raises UnwritableError."""
     with whole(file) as part:
+        part.touch()
+        mode = part.stat().st_mode
         save_file(dict(tensors), part, metadata=None if names is None else dict(names))
+        # safetensors gives its files to their owner alone, whatever the umask says.
+        part.chmod(mode)
 
 
 @contextmanager

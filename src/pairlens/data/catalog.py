@@ -101,8 +101,9 @@ def _command(file: Path) -> str:
     own = "--data_name csv" if name == "csv" else f"--data_name folder --name {shlex.quote(name)}"
     known = f"--data_name {name}" if name in _STANDARD else own
     source = "" if name in _STANDARD else f" --source {'TABLE' if name == 'csv' else 'FOLDER_OF_PHOTOS'}"
-    crop = " --crop_type cropped" if file.stem == "cropped" else ""
-    return f"pairlens prepare {known} --data_path {data_path}{source}{crop}"
+    return f"pairlens prepare {known} --data_path {data_path}{source}" + " --crop_type cropped" * (
+        file.stem == "cropped"
+    )
 
 
 def _again(file: Path) -> str:
@@ -144,8 +145,7 @@ class Catalog:
         """
         file = Path(path).absolute()
         told = Description.read(file)
-        stamp = stamp_of(file)
-        table = _open_table(file, told)
+        stamp, table = stamp_of(file), _open_table(file, told)
         labels = table["label"].to_numpy().copy()
         first = np.unique(labels, return_index=True)[1]
         names = tuple(table["class_name"].take(pa.array(first)).to_pylist())

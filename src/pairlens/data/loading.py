@@ -1,5 +1,6 @@
 """Batches of pixels from a prepared data set: decoded, augmented, uint8."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairlens.core.ranks import share
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import blank, decode_one, rows_of
 from pairlens.data.jpegs import squash
@@ -41,7 +43,7 @@ def working_size(image_size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """The augmented batches of each epoch, the same for the same seed whatever the number of workers.
+    """The augmented batches of each epoch, the same for the same seed whatever the number of workers and ranks.
 
     "standard" (history): the photo squashed to 9/8 of `image_size`, a random crop of `image_size`, a flip half the time.
     "random_resized_crop": a random 8 to 100 % of the area at a ratio of 3/4 to 4/3, squashed to `image_size`, a flip.
@@ -53,6 +55,11 @@ class TrainingBatches:
         augment: how a photo is varied.
         workers: threads that decode, each a batch at a time; 0 decodes in the thread that takes the batches.
         pin: whether to decode into page-locked memory, for a GPU.
+        rank: whose share of every batch is loaded.
+        ranks: among how many it is shared out.
+
+    Raises:
+        ValueError: if the batches cannot be shared out evenly.
     """
 
     catalog: Catalog
@@ -61,6 +68,16 @@ class TrainingBatches:
     augment: Augment = "standard"
     workers: int = 2
     pin: bool = False
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        size, step = self.sampler.batch_size, math.lcm(self.ranks, self.sampler.per_class)
+        if size % self.ranks:
+            raise ValueError(
+                f"batch_size {size} cannot be shared out evenly to {self.ranks} ranks; use {max(size // step, 1) * step}, "
+                "or start another number of them"
+            )
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
@@ -69,23 +86,30 @@ class TrainingBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, without the first `start`."""
         drawn = islice(enumerate(self.sampler.draw(number)), start, None)
-        batches = ((step, _blank(self, chosen)) for step, chosen in drawn)
+        batches = ((step, _blank(self, chosen[self._mine])) for step, chosen in drawn)
         return in_order(partial(self._fill, number), batches, self.workers)
+
+    @property
+    def _mine(self) -> slice:
+        return share(self.sampler.batch_size, self.rank, self.ranks)
 
     def _fill(self, number: int, numbered: tuple[int, Batch]) -> Batch:
         step, batch = numbered
         self.catalog.check_unchanged()
-        draw = np.random.default_rng((self.sampler.seed, number, step))
+        # Drawn for the whole batch on every rank, so that a photo looks the same whoever loads it.
+        draw, count = np.random.default_rng((self.sampler.seed, number, step)), self.sampler.batch_size
         match self.augment:
             case "standard":
                 side = working_size(self.image_size)
-                windows = _crops(len(batch.labels), side, self.image_size, draw)
+                windows = _crops(count, side, self.image_size, draw)
             case "random_resized_crop":
                 side = self.catalog.size
-                windows = _resized_crops(len(batch.labels), side, draw)
-        flips = (draw.random(len(windows)) < 0.5).tolist()
+                windows = _resized_crops(count, side, draw)
+        flips = (draw.random(count) < 0.5).tolist()
         rows, photos = rows_of(batch.photos), batch.indices.tolist()
-        for position, (photo, window, flip) in enumerate(zip(photos, windows, flips, strict=True)):
+        for position, (photo, window, flip) in enumerate(
+            zip(photos, windows[self._mine], flips[self._mine], strict=True)
+        ):
             pixels = decode_one(self.catalog.jpeg(photo), position, side)
             rows[position] = _cut(pixels, window, self.image_size, flip)
         return batch

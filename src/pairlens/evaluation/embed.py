@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pairlens.core.files import write_tensors
+from pairlens.core.ranks import gather_rows, rank, share, world
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TestBatches
 from pairlens.model.embedder import Embedder
@@ -80,7 +81,7 @@ def embed(
     workers: int = 2,
     watch: Callable[[Iterable, int], Iterable] | None = None,
 ) -> Embeddings:
-    """Return the embeddings of all photos of a catalog, in its order.
+    """Return the embeddings of all photos of a catalog, in its order; each rank embeds its share, and has all.
 
     Args:
         model: on any device.
@@ -90,7 +91,10 @@ def embed(
         watch: wraps the batches to show progress; called with the batches and their number.
     """
     device = next(model.parameters()).device
-    batches = TestBatches(catalog, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
+    mine = share(len(catalog), rank(), world())
+    own = replace(catalog, rows=catalog.rows[mine], labels=catalog.labels[mine])
+    batches = TestBatches(own, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))
-    vectors = [model.embed(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
-    return Embeddings(torch.cat(vectors), catalog.labels, catalog.paths, catalog.class_names, catalog.digest)
+    parts = [model.embed(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
+    vectors = gather_rows(torch.cat([torch.empty(0, model.architecture.dim), *parts]))
+    return Embeddings(vectors, catalog.labels, catalog.paths, catalog.class_names, catalog.digest)

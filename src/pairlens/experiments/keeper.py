@@ -1,5 +1,6 @@
 """What is kept of a run: the checkpoint, which is the one source of truth, and all that is written from it."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pairlens.core.approximate import IndexName
+from pairlens.core.ranks import from_first, rank, world
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings, embed
@@ -70,7 +72,9 @@ class Keeper:
         """Write anew what a run that was stopped between two files has not written."""
         outcome = self._outcome()
         present = outcome.epoch == self.learner.epoch and self.learner.under_way is None
-        if self.place.holds(outcome) and not (present and self._is_damaged()):
+        whole = self.place.holds(outcome) and not (present and self._is_damaged())
+        # What rank 0 finds in the folder, which it alone writes to.
+        if from_first("whole" if whole else "") == "whole":
             return
         if present:
             self._embed_test()
@@ -100,12 +104,21 @@ class Keeper:
     def measure(self, epoch: Epoch) -> EpochRow:
         """Return the row of an epoch that has just been trained."""
         start = time.perf_counter()
-        test, gallery = self._embed_test()
-        validation = self._embed(self.parts.validation) if self.parts.validation is not None else None
-        pool = () if gallery is None else (gallery.vectors, gallery.labels)
+        self._embed_test()
+        assert self.test is not None
+        report = evaluate_embeddings(self.test, self.gallery, self.experiment.recalls)
+        held_out = None
+        if self.parts.validation is not None:
+            held_out = evaluate_embeddings(self._embed(self.parts.validation), None, self.experiment.recalls)
+        if rank():
+            return from_plain(EpochRow, json.loads(from_first("")), "the row of rank 0")
+        row = self._row(epoch, self.test, report, held_out, start)
+        from_first(json.dumps(to_plain(row)))
+        return row
+
+    def _row(self, epoch: Epoch, test: Embeddings, report: Report, validation: Report | None, start: float) -> EpochRow:
+        pool = () if self.gallery is None else (self.gallery.vectors, self.gallery.labels)
         s_p, s_n = mean_similarities(test.vectors, test.labels, *pool)
-        report = evaluate_embeddings(test, gallery, self.experiment.recalls)
-        held_out = evaluate_embeddings(validation, None, self.experiment.recalls) if validation else None
         shapes = self._shapes(epoch, test)
         self.evaluating = time.perf_counter() - start
         return EpochRow(
@@ -116,7 +129,7 @@ class Keeper:
             mean_s_p=_known(s_p),
             mean_s_n=_known(s_n),
             seconds=epoch.seconds + self.evaluating,
-            validation=held_out,
+            validation=validation,
             gradient_cosine=_known(epoch.gradient_cosine),
             **shapes,
             skipped=epoch.skipped,
@@ -133,7 +146,8 @@ class Keeper:
 
     def _save(self) -> None:
         rows = [to_plain(row) for row in self.rows]
-        save_checkpoint(self.learner, self.place.path, {"rows": rows, "catalog": self.parts.train.digest})
+        if rank() == 0:
+            save_checkpoint(self.learner, self.place.path, {"rows": rows, "catalog": self.parts.train.digest})
         self._saved()
 
     def _saved(self) -> None:
@@ -145,6 +159,8 @@ class Keeper:
         self.saved = time.perf_counter()
 
     def _write(self, outcome: Outcome) -> None:
+        if rank():
+            return
         if outcome.epoch == self.learner.epoch and self.test is not None:
             self.learner.model.save(self.place.path)
             save_embeddings(self.place, self.learner.model, self.test, self.gallery)
@@ -155,10 +171,9 @@ class Keeper:
     def _outcome(self) -> Outcome:
         return Outcome(self.experiment.select, best_epoch(self.rows, self.experiment), self.rows)
 
-    def _embed_test(self) -> tuple[Embeddings, Embeddings | None]:
+    def _embed_test(self) -> None:
         self.test = self._embed(self.parts.test)
         self.gallery = self._embed(self.parts.gallery) if self.parts.gallery is not None else None
-        return self.test, self.gallery
 
     def _embed(self, catalog: Catalog) -> Embeddings:
         e = self.experiment
@@ -193,7 +208,6 @@ def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
 def evaluate_embeddings(
     test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...], index: IndexName = "exact"
 ) -> Report:
-    """Return the report of one set searched in itself, or of queries searched in a gallery."""
-    if gallery is None:
-        return evaluate(test.vectors, test.labels, recalls=recalls, index=index)
-    return evaluate(test.vectors, test.labels, gallery.vectors, gallery.labels, recalls=recalls, index=index)
+    """Return the report of one set searched in itself, or of queries searched in a gallery; all ranks must call it."""
+    pool = (None, None) if gallery is None else (gallery.vectors, gallery.labels)
+    return evaluate(test.vectors, test.labels, *pool, recalls=recalls, index=index, sharded=world() > 1)

@@ -1,10 +1,12 @@
 """What learns in an experiment: model, criterion, optimizer and schedule, built from its record."""
 
+import os
 from dataclasses import replace
 from typing import assert_never
 
 import torch
 
+from pairlens.core.ranks import world
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.model.embedder import Architecture, Embedder
@@ -79,7 +81,15 @@ def choose_device(name: str) -> torch.device:
     """Return the device that auto, cpu or cuda means here; raises ValueError for a GPU that is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda was asked for, but PyTorch sees no GPU here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # Under torchrun a rank has the GPU of its number, if there are enough.
+    number, gpus = int(os.environ.get("LOCAL_RANK", 0)) if world() > 1 else 0, torch.cuda.device_count()
+    if number >= gpus:
+        raise ValueError(
+            f"there is no GPU for rank {number} of this machine; start {gpus} ranks here, or use --device cpu"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def make_objective(experiment: Experiment, device: torch.device) -> Objective:

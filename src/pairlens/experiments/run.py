@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,6 +11,7 @@ import numpy as np
 
 from pairlens.core.approximate import IndexName
 from pairlens.core.files import UnwritableError
+from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TrainingBatches
 from pairlens.data.sampling import ClassBatches
@@ -65,6 +67,7 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
     for event in train(experiment, place):
         if watch is not None:
             watch(event)
+    wait_for_all()
     return Run(place.path, experiment, place.read_outcome())
 
 
@@ -73,9 +76,15 @@ def train(experiment: Experiment, place: RunFolder, progress: Watch | None = Non
     parts = split(open_catalog(experiment), experiment)
     learner = make_learner(experiment, parts.train.classes)
     photos = _training_batches(experiment, parts.train)
-    place.create(experiment)
-    with place.alone():
+    if rank() == 0:
+        place.create(experiment)
+    with _held(place):
         yield from _train(Keeper(experiment, place, parts, learner, progress), photos)
+
+
+def _held(place: RunFolder) -> AbstractContextManager[None]:
+    """Hold the folder for all ranks, of which the first alone writes."""
+    return place.alone() if rank() == 0 else nullcontext()
 
 
 def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
@@ -91,7 +100,7 @@ def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped
     """
     experiment = place.experiment()
     experiment = experiment if loss is None else replace(experiment, loss=loss)
-    with place.alone():
+    with _held(place):
         parts = split(open_catalog(experiment), experiment)
         started = place.outcome.is_file() or (place.path / CHECKPOINT_FILE).is_file()
         # The weights it started from are in the checkpoint, and need not be there any more.
@@ -154,15 +163,17 @@ def _held_out(classes: int, seed: int) -> list[int]:
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
     pin = choose_device(experiment.device).type == "cuda"
-    return TrainingBatches(catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin)
+    return TrainingBatches(
+        catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world()
+    )
 
 
 def _train(keeper: Keeper, photos: TrainingBatches) -> Iterator[Event]:
     experiment, learner = keeper.experiment, keeper.learner
-    if not keeper.rows:
-        yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
     objective = make_objective(experiment, next(learner.model.parameters()).device)
     try:
+        if not keeper.rows:
+            yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
         for record in fit(learner, photos, objective, experiment.num_epochs):
             if isinstance(record, Step):
                 keeper.keep_up(record)
@@ -189,6 +200,7 @@ def resume_run(
     for event in resume(place, loss=loss):
         if watch is not None:
             watch(event)
+    wait_for_all()
     return Run(place.path, place.experiment(), place.read_outcome())
 
 
@@ -214,12 +226,13 @@ def evaluate_run(
     place = RunFolder(Path(folder))
     trained = place.experiment()
     experiment = replace(trained, recalls=recalls or trained.recalls, data_path=data_path or trained.data_path)
-    with place.alone():
+    with _held(place):
         parts = split(open_catalog(experiment), experiment)
         model = Embedder.load(place.path, str(choose_device(device)))
         test = embed(model, parts.test, workers=experiment.workers, watch=progress)
         gallery = None
         if parts.gallery is not None:
             gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
-        save_embeddings(place, model, test, gallery)
+        if rank() == 0:
+            save_embeddings(place, model, test, gallery)
     return evaluate_embeddings(test, gallery, experiment.recalls, index)

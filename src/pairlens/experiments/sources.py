@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pairlens.core.ranks import rank, wait_for_all
 from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.listing import Photo
 from pairlens.data.minicars import CLASSES, SHOTS, class_name, photograph
@@ -24,12 +25,18 @@ def open_catalog(experiment: Experiment) -> Catalog:
             f"--crop_type cropped needs bounding boxes, which {experiment.data_name} does not have (car, cub and tables "
             "with x_1 to y_2 do); use --crop_type uncropped"
         )
+    if experiment.data_name == "minicars":
+        if rank() == 0:
+            _draw_if_missing(file)
+        wait_for_all()
+    return Catalog.open(file)
+
+
+def _draw_if_missing(file: Path) -> None:
     try:
-        return Catalog.open(file)
+        Catalog.open(file)
     except (FileNotFoundError, ValueError):
-        if experiment.data_name != "minicars":
-            raise
-        return draw_minicars(file)
+        draw_minicars(file)
 
 
 def draw_minicars(file: Path) -> Catalog:

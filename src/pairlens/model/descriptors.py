@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pairlens.core.similarity import working_precision
+
 Letter = Literal["S", "M", "G"]
 
 GEM_FLOOR = 1e-6
@@ -61,7 +63,7 @@ class GeneralizedMean(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool (photo, channel, height, width) to (photo, channel)."""
-        return features.float().clamp(min=GEM_FLOOR).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
+        return working_precision(features).clamp(min=GEM_FLOOR).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
 
 
 def descriptor(letter: Letter, learn_power: bool = False) -> nn.Module:

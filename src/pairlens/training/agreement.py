@@ -1,10 +1,13 @@
 """Whether the ranking loss and the auxiliary loss want the same of the backbone."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from pairlens.core.ranks import total
 
 
 @contextmanager
@@ -34,12 +37,14 @@ def gradient_cosine(first: Tensor, second: Tensor, features: Tensor) -> float:
     0.0
     """
     if not (features.requires_grad and first.requires_grad and second.requires_grad):
-        return float("nan")
+        return math.nan
     gradients = [
         torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)[0] for loss in (first, second)
     ]
     if any(gradient is None for gradient in gradients):
-        return float("nan")
+        return math.nan
     a, b = (gradient.flatten().double() for gradient in gradients)
-    length = a.norm() * b.norm()
-    return float(a @ b / length) if length > 0 else float("nan")
+    # Each rank has the gradients of its own photos.
+    dot, first_square, second_square = total(torch.stack([a @ b, a @ a, b @ b])).tolist()
+    length = math.sqrt(first_square * second_square)
+    return dot / length if length > 0 else math.nan

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
 from pairlens.training.chance import chance_state, set_chance_state
@@ -61,6 +62,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        _lay_out(learner.optimizer)
         learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
         under_way = state["under_way"]
         learner.under_way = None if under_way is None else UnderWay.from_state(under_way)
@@ -72,6 +74,17 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train anew") from error
     set_chance_state(state["chance"])
     return record
+
+
+def _lay_out(optimizer: Optimizer) -> None:
+    """Lay in memory what is kept of each parameter as that parameter lies.
+
+    A fused step on a CPU walks through both from end to end and does not look at their strides, which a file has not.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Any]:

@@ -16,9 +16,12 @@ from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pairlens.core.ranks import gather_equal
+from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.agreement import gradient_cosine, watch_input
 from pairlens.training.criterion import Criterion
+from pairlens.training.distributed import Network, share_out
 from pairlens.training.finite import DivergedError, Undo, gradient_norm, refuse_not_finite
 from pairlens.training.underway import UnderWay
 
@@ -74,6 +77,7 @@ class Learner:
     Attributes:
         epoch: how many epochs are finished.
         under_way: what the next one has come to, if it has begun.
+        network: the model as the ranks share it in this epoch.
     """
 
     model: Embedder
@@ -82,6 +86,10 @@ class Learner:
     schedule: LRScheduler
     epoch: int = 0
     under_way: UnderWay | None = None
+    network: Network = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.network = share_out(self.model, self.criterion)
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,7 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     learner.model.chunk(objective.micro_batch, objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
+    learner.network = share_out(learner.model, learner.criterion, objective.freeze_bn)
     for batch in photos.epoch(number, way.step):
         count = _take(learner, objective, batch, number, probe=way.step + 1 == len(photos))
         way.seconds = time.perf_counter() - start
@@ -237,17 +246,19 @@ class _Learned:
 
 def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
     """Take one step; with `probe` compare what ranking and auxiliary loss want of the backbone."""
+    labels = gather_equal(labels)
     with _autocast(pixels.device, objective.precision), watch_input(learner.model.descriptors[0]) as maps:
-        embeddings, logits = learner.model(pixels)
+        embeddings, logits = learner.network(pixels)
     ranking = learner.criterion(embeddings, labels)
     total, right, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
     if logits is not None:
-        auxiliary = _classification(logits.float(), labels, objective)
+        auxiliary = _classification(working_precision(logits), labels, objective)
         total = ranking + objective.auxiliary * auxiliary
         right = (logits.argmax(dim=1) == labels).sum()
         cosine = gradient_cosine(ranking, auxiliary, maps[-1]) if probe else math.nan
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
+    learner.network.settle(learner.criterion)
     norm = _hold_back(learner, objective, total)
     if objective.clip_value:
         clip_grad_value_(_moved(learner), objective.clip_value)

@@ -1,0 +1,6 @@
+"""`python -m pairlens`, which is what torchrun starts: `torchrun --nproc_per_node 2 -m pairlens train ...`."""
+
+from pairlens.cli import main
+
+if __name__ == "__main__":
+    main()

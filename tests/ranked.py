@@ -1,0 +1,145 @@
+"""What several processes train in tests; the processes import it from here."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed as dist
+
+from pairlens.core.ranks import from_first, gather_rows, rank, share, total, world
+from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
+from pairlens.losses.miners import DistanceWeighted
+from pairlens.model.embedder import Embedder
+from pairlens.training.criterion import Criterion, wrap
+from pairlens.training.fit import Epoch, Learner, Objective, fit
+from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.references import Batch, Memory, Proxies
+
+LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+STEPS, EPOCHS, DIM = 3, 2, 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training: a loss on its references, and what of the setting is to be shared out rightly."""
+
+    loss: object
+    references: str = "batch"
+    miner: object = None
+    head: bool = True
+    backbone: str = "test_resnet"
+    dtype: torch.dtype = torch.float64
+    optimizer: str = "sgd"
+    broken: int | None = None
+    objective: Objective = Objective()  # noqa: RUF009
+
+
+class Weighted(torch.nn.Module):
+    """A foreign loss of embeddings that has a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(DIM))
+
+    def forward(self, embeddings, labels):
+        return ((embeddings * self.scale) @ embeddings.T).logsumexp(dim=1).mean()
+
+
+CASES = {
+    "batch": Case(Triplet(margin=0.3)),
+    "adam": Case(Circle(), optimizer="adam"),
+    "memory": Case(MultiSimilarity(), "memory"),
+    "proxies": Case(ProxyAnchor(), "proxies"),
+    "learned": Case(Margin(), miner=DistanceWeighted(dim=DIM), head=False),
+    "wrapped": Case("wrapped"),
+    "batchnorm": Case(Circle(gamma=16), objective=Objective(freeze_bn="none")),
+    "batchnorm with activation": Case(
+        Circle(gamma=16), backbone="test_efficientnet", objective=Objective(freeze_bn="none")
+    ),
+    "warm-up and clipping": Case(Triplet(margin=0.3), objective=Objective(warm_up=1, clip_value=1e-3)),
+    "idle parameters": Case(Triplet(margin=0.3), backbone="test_convnext"),
+    "chunks": Case(Triplet(margin=0.3), objective=Objective(micro_batch=3)),
+    "skipped": Case(Triplet(margin=0.3), "memory", broken=6, objective=Objective(on_nan="skip")),
+    "bfloat16": Case(Triplet(margin=0.3), dtype=torch.float32, objective=Objective(precision="bfloat16")),
+}
+
+
+class Photos:
+    """Three batches of noise an epoch, of which each rank has its share; one photo of the second may be broken."""
+
+    def __init__(self, case):
+        self.case = case
+
+    def __len__(self):
+        return STEPS
+
+    def epoch(self, number, start=0):
+        draw = torch.Generator().manual_seed(number)
+        mine = share(len(LABELS), rank(), world())
+        for step in range(STEPS):
+            pixels = torch.rand(len(LABELS), 3, 32, 32, generator=draw).to(self.case.dtype)
+            if step == 1 and self.case.broken is not None:
+                pixels[self.case.broken] = torch.nan
+            if step >= start:
+                yield pixels[mine], LABELS[mine], torch.arange(len(LABELS))[mine]
+
+
+def learner_of(case):
+    torch.manual_seed(0)
+    model = Embedder(
+        backbone=case.backbone,
+        descriptors="SG",
+        dim=DIM,
+        classes=4 if case.head else 0,
+        weights="none",
+        stride="none",
+        image_size=32,
+        learn_power=True,
+    ).to(case.dtype)
+    loss = wrap(Weighted()) if case.loss == "wrapped" else case.loss
+    references = {"batch": Batch, "memory": lambda: Memory(20, DIM), "proxies": lambda: Proxies(4, DIM)}
+    criterion = Criterion(loss, references[case.references](), case.miner, classes=4).to(case.dtype)
+    optimizer = make_optimizer(
+        model, criterion, kind=case.optimizer, learning_rate=1e-2, proxy_learning_rate=1e-2, weight_decay=0.0
+    )
+    return Learner(model, criterion, optimizer, make_schedule(optimizer, EPOCHS))
+
+
+def train(case):
+    """Return everything that training comes to, as tensors by name."""
+    learner = learner_of(case)
+    epochs = [record for record in fit(learner, Photos(case), case.objective, EPOCHS) if isinstance(record, Epoch)]
+    found = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
+    found = {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
+    found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine, e.skipped] for e in epochs])
+    found["embeddings"], found["labels"] = epochs[-1].embeddings, epochs[-1].labels
+    return found
+
+
+def exchange():
+    """Return what the ranks make of something different from each."""
+    rows = torch.full((rank() + 1, 2), float(rank()))
+    return {
+        "rows": gather_rows(rows),
+        "total": total(rows.sum()),
+        "text": torch.tensor([*from_first(f"é{rank()}").encode()]),
+        "nothing": torch.tensor([*from_first("").encode()]),
+    }
+
+
+@contextmanager
+def group(number, count, folder):
+    """Work together with the other processes that are given the same folder."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=count)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def train_all(number, count, folder):
+    """Train every case as one of so many ranks, and leave what came of it in the folder."""
+    torch.set_num_threads(1)
+    with group(number, count, folder):
+        found = {name: train(case) for name, case in CASES.items()} | {"ranks": exchange()}
+    torch.save(found, f"{folder}/rank{number}.pt")

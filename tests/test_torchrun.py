@@ -1,0 +1,99 @@
+"""Commands as torchrun starts them, on two ranks; all are started together, and cost their imports."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import distributed as dist
+
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import run
+from pairlens.torchrun import Voice
+
+ROOT = Path(__file__).parent.parent
+STARTING, ENDING = 300, 60
+ENDS = ("raise", "killed")
+
+
+def torchrun(*words):
+    # No name of the host is looked up, which some machines cannot do.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def settings(tiny):
+    return replace(tiny, backbone_type="test_resnet", num_epochs=1, references="memory", memory_size=36)
+
+
+@pytest.fixture(scope="module")
+def started(settings, tmp_path_factory):
+    s = settings
+    words = f"""train circle --data_path {s.data_path} --data_name {s.data_name} --backbone_type
+        {s.backbone_type} --gd_config {s.gd_config} --feature_dim {s.feature_dim} --batch_size {s.batch_size} --per_class
+        {s.per_class} --num_epochs {s.num_epochs} --learning_rate {s.learning_rate} --weights none --stride none --freeze_bn
+        none --image_size {s.image_size} --device cpu --workers 0 --references memory --memory_size {s.memory_size}
+        --recalls {",".join(map(str, s.recalls))}"""
+    runs = tmp_path_factory.mktemp("runs")
+    processes = {end: torchrun(ROOT / "tests" / "failing.py", end, runs / end) for end in ENDS}
+    processes["train"] = torchrun("-m", "pairlens", *words.split(), "--runs", runs, "--name", "two")
+    yield processes, runs
+    for process in processes.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def alone(started, settings, tmp_path_factory):
+    return run(settings, tmp_path_factory.mktemp("alone") / "one")
+
+
+def last_words(process, sign):
+    """Return what a job writes to stderr that must end within a minute of a rank's sign that it is about to fail."""
+    start = time.monotonic()
+    while not sign.exists() and time.monotonic() - start < STARTING:
+        time.sleep(0.1)
+    return process.communicate(timeout=ENDING)[1]
+
+
+def test_two_ranks_come_to_the_report_of_one_process(started, alone):
+    processes, runs = started
+    out, error = processes["train"].communicate(timeout=STARTING)
+    assert processes["train"].returncode == 0, error
+    found = RunFolder(runs / "two").read_outcome()
+    assert found.untrained == alone.outcome.untrained
+    for a, b in zip(found.rows, alone.outcome.rows, strict=True):
+        assert a.report["MAP@R"] == pytest.approx(b.report["MAP@R"], abs=0.02)
+        assert a.epoch == 0 or a.train_loss == pytest.approx(b.train_loss, rel=1e-3)
+    assert out.count("epoch 1/1  loss") == 1
+    assert out.count("look up a photo") == 1
+
+
+def test_a_rank_that_fails_ends_all_with_its_sentence_within_a_minute(started):
+    processes, folder = started
+    assert "pairlens: rank 1: photo 7 is damaged\n" in last_words(processes["raise"], folder / "raise")
+    assert processes["raise"].returncode == 1
+
+
+def test_a_rank_that_is_killed_ends_all_within_a_minute(started):
+    processes, folder = started
+    assert "Signal 9 (SIGKILL)" in last_words(processes["killed"], folder / "killed")
+    assert processes["killed"].returncode == 1
+
+
+def test_what_all_ranks_say_is_said_once(monkeypatch, capsys, tmp_path):
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    store = dist.HashStore()
+    for rank in range(3):
+        Voice(store, rank).end("the loss became nan", 2)
+    Voice(store, 1).end("photo 7 is damaged", 2)
+    assert capsys.readouterr().err == "pairlens: rank 0: the loss became nan\npairlens: rank 1: photo 7 is damaged\n"
+    assert left == [2, 2, 2, 2]
+    assert "rank 1: photo 7" in (tmp_path / "error.json").read_text()
