@@ -20,7 +20,7 @@ from pairlens.analysis.comparison import (
 )
 from pairlens.analysis.comparison_tables import latex, long_rows, markdown, write_tables
 from pairlens.analysis.intervals import t_interval
-from pairlens.analysis.verdicts import headline, pair_verdict, verdict
+from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.compare import FAILED_FILE, Plan
 from pairlens.experiments.study import Arm, read_study, write_study
@@ -99,6 +99,15 @@ def test_the_verdict_says_what_can_be_said(field, said):
 )
 def test_the_headline_is_the_verdict_in_one_sentence(field, said):
     assert said in headline(field)
+
+
+def test_the_headline_of_several_fields():
+    one, two = made(THREE, {("a", "b"), ("a", "c")}), replace(made({"b": (0.5,), "a": (0.1,)}), name="shop")
+    assert headline_of_all([one, one]) == "a has the highest MAP@R in all 2 fields"
+    assert headline_of_all([one, two]) == "No loss is highest everywhere: a on bars; b on shop"
+    none = made(THREE, untrained=0.9)
+    assert headline_of_all([one, none]) == "No loss is highest everywhere: a on bars; no training on bars"
+    assert headline_of_all([none, none]) == "In none of 2 fields does any training beat the backbone as it came"
 
 
 def test_the_verdict_of_a_pair():

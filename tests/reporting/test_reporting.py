@@ -12,6 +12,7 @@ from pairlens.analysis.page import MOST_BYTES
 from pairlens.analysis.verdicts import headline, verdict
 from pairlens.experiments.folder import RunFolder
 from pairlens.reporting import parts
+from pairlens.reporting.comparison import rounded
 from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
 from test_cli import run
 
@@ -71,7 +72,7 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
     assert headline(field) in words
     assert verdict(field) in words
     for loss in field.losses:
-        assert loss.loss in words
+        assert rounded(loss.loss) in words
         assert f"Audit of {loss.name}" in words
         assert f"{100 * loss.metric('MAP@R').over_seeds.mean:.1f} ±" in words
     for d in field.differences:

@@ -30,9 +30,10 @@ def draw_epochs(rows: Sequence[EpochRow], file: Path) -> Picture:
         axes.set_title(title)
     panels[0].legend(fontsize=7, frameon=False)
     points = [(row.epoch, row.gradient_cosine) for row in rows if row.gradient_cosine is not None]
+    panels[-1].set_visible(bool(points))
     panels[-1].axhline(0, color=INK, linewidth=0.6)
     panels[-1].plot([e for e, _ in points], [c for _, c in points], "s-", color=INK, markersize=3)
-    panels[-1].set_title("gradient cosine of both losses" if points else "no auxiliary loss")
+    panels[-1].set_title("gradient cosine of both losses")
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -32,6 +32,7 @@ class Grid:
         strong: names of rows that stand out.
         note: said below it.
         words: whether its cells are text, which is set to the left and broken, and not numbers.
+        folded: whether it is opened by a click (and open on paper).
     """
 
     caption: str
@@ -40,6 +41,7 @@ class Grid:
     strong: frozenset[str] = frozenset()
     note: str = ""
     words: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,18 @@ def headline(field: FieldResult) -> str:
     return f"{lead}: above {_named(worse)}, not distinguishable from {_named(open_)}"
 
 
+def headline_of_all(fields: Sequence[FieldResult]) -> str:
+    """Return in one sentence which loss is highest where, for several fields."""
+    won = [f for f in fields if f.losses[0].metric(f.metric).over_seeds.mean > f.untrained.mean]
+    if not won:
+        return f"In none of {len(fields)} fields does any training beat the backbone as it came"
+    best = dict.fromkeys(f.losses[0].name for f in won)
+    if len(best) == 1 and len(won) == len(fields):
+        return f"{next(iter(best))} has the highest {fields[0].metric} in all {len(fields)} fields"
+    where = [f"{f.losses[0].name} on {f.name}" if f in won else f"no training on {f.name}" for f in fields]
+    return f"No loss is highest everywhere: {'; '.join(where)}"
+
+
 def _named(losses: Sequence[LossResult]) -> str:
     return listed(losses) if len(losses) <= MOST_NAMED else f"{len(losses)} others"
 

@@ -1,5 +1,6 @@
 """The report of a comparison."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,16 +13,26 @@ from pairlens.analysis.comparison import FieldResult, LossResult
 from pairlens.analysis.comparison_figures import FIGURES
 from pairlens.analysis.comparison_tables import NOTE, header, rows, stands_out
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
-from pairlens.analysis.verdicts import headline, pair_verdict, verdict
+from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.experiments.compare import Plan
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.spelling import study_text
 from pairlens.experiments.study import Field, read_study, slug
 from pairlens.experiments.tuning import read_trials
-from pairlens.reporting.parts import losses_section, made, model_sections, record, settings_table, versions_section
+from pairlens.reporting.parts import (
+    losses_section,
+    made,
+    model_sections,
+    record,
+    settings_table,
+    versions_section,
+    with_first,
+)
 from pairlens.training.criterion import Wrapped
 
-MOST_PAIRS = 45
+MOST_PAIRS, UNFOLDED = 45, 10
+SHAPE = "The shape of the space"
+ROUNDED = "Four digits of each number; study.json and the trials have all."
 
 
 def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) -> tuple[Page, str]:
@@ -39,23 +50,26 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
     plan = Plan(read_study(folder), folder)
     fields = {field.name: field for field in plan.study.fields}
     several, missing = len(results.fields) > 1, []
-    sections, leads = [], []
+    sections: list[Section] = []
+    leads: list[Block] = []
     for found in results.fields:
         own, lead, why = _field_sections(plan, fields[found.name], found, scratch, data_path, several)
-        sections += own
-        leads.append(lead)
+        # The page opens with the first map; those of other fields open what is said of their models.
+        opens = not leads
+        sections += own if opens else [with_first(x, lead) if x.title.startswith(SHAPE) else x for x in own]
+        leads += lead if opens else []
         missing += [why] if why else []
     drawn = [FIGURES["ranks"](f, scratch / f"{slug(f.name)}-ranks.svg") for f in results.fields]
-    lead = [Shown(ranks) for ranks in drawn] + [b for lead in leads for b in lead]
+    opening: list[Block] = [*map(Shown, drawn), *leads]
     heads = [headline(found) for found in results.fields]
-    title = heads[0] if not several else f"{len(plan.study.arms)} losses in {len(heads)} fields"
+    title = headline_of_all(results.fields) if several else heads[0]
     said = [f"{h}." for h in heads] if several else [verdict(results.fields[0])]
     page = Page(
         kind=f"report of the comparison {folder.resolve().name}",
         title=title + ".",
         verdict=[*said, *(f"What needs the photos is left out: {why}." for why in dict.fromkeys(missing))],
         facts=_facts(plan, results.fields),
-        lead=lead,
+        lead=opening,
         sections=[*sections, _study_section(plan), _commands(plan), versions_section()],
         made=made(),
     )
@@ -115,13 +129,19 @@ def _loss(plan: Plan, found: LossResult) -> Any:
 
 def _tables(found: FieldResult) -> list[Block]:
     strong = frozenset(loss.name for loss in found.losses if stands_out(found, loss))
-    blocks: list[Block] = [
-        Grid(
-            f"Losses on {found.name}, best first", header(found), rows(found), strong, NOTE.format(metric=found.metric)
-        )
+    # What ranks the losses comes first, for it must not be out of sight on a narrow screen.
+    head = header(found)
+    first = [head.index(found.metric), head.index(f"{found.metric} over classes")]
+    order = [0, *first, *(column for column in range(1, len(head)) if column not in first)]
+    names, *table = [[row[column] for column in order] for row in (head, *rows(found))]
+    note = NOTE.format(metric=found.metric)
+    blocks: list[Block] = [Grid(f"Losses on {found.name}, best first", names, table, strong, note)]
+    settings = [
+        (x.name, rounded(x.loss), x.settings or "as given", "; ".join(x.failed) or "none") for x in found.losses
     ]
-    settings = [(x.name, x.loss, x.settings or "as given", "; ".join(x.failed) or "none") for x in found.losses]
-    blocks.append(Grid("The losses in full", ("name", "loss", "rates", "failed runs"), settings, words=True))
+    blocks.append(
+        Grid("The losses in full", ("name", "loss", "rates", "failed runs"), settings, note=ROUNDED, words=True)
+    )
     if found.differences:
         blocks.append(_pairs(found))
     return blocks
@@ -142,7 +162,16 @@ def _pairs(found: FieldResult) -> Grid:
         table.append((f"{d.first} − {d.second}", mean, over, _ends(d.class_low, d.class_high), said))
     level = f"{100 * found.level:.1f} %"
     head = ("pair", f"points of {found.metric}", f"{level} over seeds", f"{level} over classes", "verdict")
-    return Grid("Every two losses", head, table, note=note, words=True)
+    return Grid("Every two losses", head, table, note=note, words=True, folded=len(table) > UNFOLDED)
+
+
+def rounded(text: str) -> str:
+    """Return a loss as text with four digits of each number.
+
+    >>> rounded("circle:margin=0.42971260824036267,gamma=80.0")
+    'circle:margin=0.4297,gamma=80'
+    """
+    return re.sub(r"\d+\.\d+(e[-+]?\d+)?", lambda found: f"{float(found.group()):.4g}", text)
 
 
 def _ends(low: float, high: float | None) -> str:

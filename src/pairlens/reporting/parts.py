@@ -49,17 +49,26 @@ def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int =
     """Return what losses are: their similarity planes, and what the audit found of each."""
     drawn = draw_planes(losses, folder / f"{slug(stem)}.svg")
     title = "The loss by itself" if len(losses) == 1 else "The losses by themselves"
-    return Section(title, [*([Shown(drawn)] if drawn else []), *[_audited(name, loss) for name, loss in losses]], level)
+    folded = len(losses) > 1
+    audits = [_audited(name, loss, folded) for name, loss in losses]
+    return Section(title, [*([Shown(drawn)] if drawn else []), *audits], level)
 
 
-def _audited(name: str, loss: Any) -> Block:
+def _audited(name: str, loss: Any, folded: bool) -> Block:
     if isinstance(loss, Wrapped) and loss == Wrapped(loss.name):
         return Prose(f"{name}: a function of Python, which is not stored; audit it with pairlens audit.")
     found = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
     rows = [(f.check, f.verdict, f.evidence) for f in found.findings]
     failed = len(found.failed)
-    said = "nothing failed" if not failed else f"{failed} failed: {', '.join(found.failed)}"
-    return Grid(f"Audit of {name}: {said}", ("check", "verdict", "evidence"), rows, words=True)
+    known = f", {found.diagnosis.name}" if found.diagnosis else ""
+    said = "nothing failed" if not failed else f"{failed} failed ({', '.join(found.failed)})"
+    head = ("check", "verdict", "evidence")
+    return Grid(f"Audit of {name}: {said}{known}", head, rows, words=True, folded=folded)
+
+
+def with_first(section: Section, blocks: Sequence[Block]) -> Section:
+    """Return a section that opens with these blocks."""
+    return Section(section.title, [*blocks, *section.blocks], section.level)
 
 
 def model_sections(
