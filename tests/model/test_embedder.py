@@ -77,6 +77,13 @@ def test_a_saved_model_opens_with_the_same_embeddings(tmp_path):
     assert torch.equal(opened.embed(PHOTOS), model.embed(PHOTOS))
 
 
+def test_opening_a_model_draws_no_random_number(tmp_path):
+    small().save(tmp_path)
+    before = torch.get_rng_state()
+    Embedder.load(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_damaged_missing_or_foreign_model_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         Embedder.load(tmp_path)

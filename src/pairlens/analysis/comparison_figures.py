@@ -191,7 +191,7 @@ def shortened(name: str) -> str:
     r"""Return a name short enough for a figure, its dollars no mathematics.
 
     >>> shortened("x" * 30), shortened("$1")
-    ('xxxxxxxxxxxxxxxxxxxxxxx…', '\\\\$1')
+    ('xxxxxxxxxxxxxxxxxxxxxxx…', '\\$1')
     """
     short = name if len(name) <= MOST_NAMED else name[: MOST_NAMED - 1] + "…"
     return short.replace("$", r"\$")

@@ -29,15 +29,8 @@ from pairlens.data.stamp import Stamp, stamp_of
 
 Crop = Literal["uncropped", "cropped"]
 
-SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("label", pa.int64()),
-        ("class_name", pa.string()),
-        ("split", pa.string()),
-        ("jpeg", pa.binary()),
-    ]
-)
+_TEXT = pa.string()
+SCHEMA = pa.schema({"path": _TEXT, "label": pa.int64(), "class_name": _TEXT, "split": _TEXT, "jpeg": pa.binary()})
 
 _STANDARD = ("car", "cub", "sop", "isc")
 _BATCH = 256
@@ -101,9 +94,8 @@ def _command(file: Path) -> str:
     own = "--data_name csv" if name == "csv" else f"--data_name folder --name {shlex.quote(name)}"
     known = f"--data_name {name}" if name in _STANDARD else own
     source = "" if name in _STANDARD else f" --source {'TABLE' if name == 'csv' else 'FOLDER_OF_PHOTOS'}"
-    return f"pairlens prepare {known} --data_path {data_path}{source}" + " --crop_type cropped" * (
-        file.stem == "cropped"
-    )
+    crop = " --crop_type cropped" if file.stem == "cropped" else ""
+    return f"pairlens prepare {known} --data_path {data_path}{source}{crop}"
 
 
 def _again(file: Path) -> str:

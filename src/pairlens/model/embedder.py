@@ -194,7 +194,9 @@ class Embedder(nn.Module):
                 raise ValueError(f"{file} does not exist; give the folder of a finished run")
         try:
             architecture = from_plain(Architecture, json.loads(config.read_text()), str(config))
-            model = cls.untrained(architecture)
+            # A new model draws its first weights, which would move the random numbers of a run that goes on.
+            with torch.random.fork_rng(devices=[]):
+                model = cls.untrained(architecture)
             model.load_state_dict(load_file(weights))
         except (SafetensorError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
