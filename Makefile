@@ -24,7 +24,7 @@ demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

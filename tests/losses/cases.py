@@ -115,3 +115,8 @@ def criterion(loss, source, dim=DIM, classes=CLASSES):
         case "proxies":
             references = Proxies(classes, dim, getattr(loss, "centers", 1))
     return Criterion(loss, references, classes=owned)
+
+
+def called(value):
+    """What a test is called by a parameter: a function by its name, since its address differs between processes."""
+    return getattr(value, "__name__", None) or str(value)

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
-from cases import BATCH
+from cases import BATCH, called
 from holding import unit_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +93,7 @@ def test_every_miner_is_tried():
     assert {type(miner) for miner, _ in TWINS} | {DistanceWeighted} == set(get_args(Miner))
 
 
-@pytest.mark.parametrize(("miner", "twin"), TWINS, ids=lambda x: str(x) if hasattr(x, "__dict__") else "")
+@pytest.mark.parametrize(("miner", "twin"), TWINS, ids=called)
 @settings(max_examples=30, deadline=None)
 @given(labels=layouts, seed=st.integers(0, 99))
 def test_equals_its_plain_loop(miner, twin, labels, seed):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import called
 from holding import gradient_of, hold_between, hold_to_twin, hold_weights, unit_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,25 +98,21 @@ PROXY_TWINS = [
 layouts = st.lists(st.integers(0, 3), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize(
-    ("loss", "twin"), TWINS, ids=lambda x: str(x) if not callable(x) or hasattr(x, "__dict__") else ""
-)
+@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=called)
 @settings(max_examples=15, deadline=None)
 @given(labels=layouts, dim=st.sampled_from([2, 5]), seed=st.integers(0, 99))
 def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
     hold_to_twin(loss, lambda s: twin(s, labels), labels, dim, seed)
 
 
-@pytest.mark.parametrize(
-    ("loss", "twin"), TWINS, ids=lambda x: str(x) if not callable(x) or hasattr(x, "__dict__") else ""
-)
+@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=called)
 def test_equals_its_plain_loop_where_positives_are_few(loss, twin):
     """Ten classes of two: here the positives are gathered, above they are mostly a masked matrix."""
     labels = [*range(10), *range(10), 10]
     hold_to_twin(loss, lambda s: twin(s, labels), labels, dim=3)
 
 
-@pytest.mark.parametrize(("loss", "twin"), PROXY_TWINS, ids=lambda x: str(x) if hasattr(x, "__dict__") else "")
+@pytest.mark.parametrize(("loss", "twin"), PROXY_TWINS, ids=called)
 @settings(max_examples=15, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=7), classes=st.sampled_from([5, 9]), seed=st.integers(0, 99)
@@ -157,7 +154,7 @@ OF_EMBEDDINGS = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "twin"), OF_EMBEDDINGS, ids=lambda x: str(x) if hasattr(x, "__dict__") else "")
+@pytest.mark.parametrize(("loss", "twin"), OF_EMBEDDINGS, ids=called)
 @settings(max_examples=20, deadline=None)
 @given(labels=layouts, seed=st.integers(0, 99))
 def test_losses_of_embeddings_equal_their_plain_loops(loss, twin, labels, seed):
