@@ -196,9 +196,9 @@ class InMemory:
     def __len__(self) -> int:
         return self.steps
 
-    def epoch(self, number: int):
+    def epoch(self, number: int, start: int = 0):
         """Yield it."""
-        return iter([self.batch] * self.steps)
+        return iter([self.batch] * (self.steps - start))
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,10 @@ class FirstSteps:
     def __len__(self) -> int:
         return self.steps
 
-    def epoch(self, number: int):
+    def epoch(self, number: int, start: int = 0):
         """Yield them, and stop the threads."""
-        epoch = self.photos.epoch(number)
-        yield from (next(epoch) for _ in range(self.steps))
+        epoch = self.photos.epoch(number, start)
+        yield from (next(epoch) for _ in range(self.steps - start))
         epoch.close()
 
 
