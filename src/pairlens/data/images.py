@@ -4,6 +4,7 @@ import io
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ from torchvision.transforms.v2 import functional
 from pairlens.data.listing import Box
 
 PIXEL_LIMIT = 100_000_000
+STORED_PIXEL_LIMIT = 4096 * 4096
+# Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
+
+_ROWS = 64
 
 # Warning filters belong to the whole process, so two threads must not set and restore them at once.
 _FILTERS = threading.Lock()
@@ -37,7 +43,7 @@ def load_image(source: Path | bytes) -> Image.Image:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as image:
                 pixels = image.width * image.height
                 rgb = _to_rgb(_upright(image)) if pixels <= PIXEL_LIMIT else None
         # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
@@ -48,6 +54,13 @@ def load_image(source: Path | bytes) -> Image.Image:
     # What PIL keeps beside the pixels, such as comments, would be written again with every small copy.
     rgb.info.clear()
     return rgb
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    # An older Pillow, or one built without a library, lacks some.
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _reason(error: Exception) -> str:
@@ -77,9 +90,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Scale integers by 255/65535 and floats by 255; where they exceed 65535 or 1, by 255 over their maximum."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    white = max(1.0 if image.mode == "F" else 65535.0, float(values.max()))
-    return Image.fromarray(np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    values = np.asarray(image)
+    finite = values[np.isfinite(values)] if image.mode == "F" else values
+    white = max(1.0 if image.mode == "F" else 65535.0, float(finite.max(initial=0)))
+    grey = np.empty(values.shape, np.uint8)
+    # A few rows at a time, because the whole picture as float64 takes ten times the memory of the file's pixels.
+    for start in range(0, len(values), _ROWS):
+        rows = np.nan_to_num(values[start : start + _ROWS].astype(np.float64), posinf=0.0, neginf=0.0)
+        grey[start : start + _ROWS] = np.clip(rows * (255 / white) + 0.5, 0, 255)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def encode(image: Image.Image, size: int, box: Box | None = None, quality: int = 95) -> bytes:
@@ -122,8 +141,11 @@ def decode(jpegs: Sequence[bytes | bytearray | memoryview], size: int) -> Tensor
         try:
             # Not torchvision's decoder: torchvision 0.29 deprecates it, and the pixels are the same.
             with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+                if image.width * image.height > STORED_PIXEL_LIMIT:
+                    raise ValueError(f"{image.width} × {image.height} pixels are never prepared")
                 pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-        except (OSError, SyntaxError) as error:
+        # As in `load_image`; a warning about many pixels, too, comes as an error where these are asked for.
+        except Exception as error:
             raise ValueError(
                 f"JPEG {position} of the batch is damaged ({error}); prepare the data set again"
             ) from error
