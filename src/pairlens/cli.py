@@ -9,6 +9,7 @@ from typing import Any, Literal
 import tyro
 
 from pairlens.comparing import compare_command
+from pairlens.core.reading import without_controls
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -277,4 +278,4 @@ def _sentence(error: Exception) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return without_controls(" ".join(text.split()))

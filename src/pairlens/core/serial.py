@@ -110,9 +110,9 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     records: dict[str, Any] = {k.__name__: k for k in kinds if _is_record(k)}
     if isinstance(data, Mapping) and records:
         tag = data.get(TAG)
-        return _build(
-            records[_expect(isinstance(tag, str) and tag in records, tag, f"one of the types {', '.join(records)}", where)], data, where
-        )
+        known = isinstance(tag, str) and tag in records
+        _expect(known, tag, f"one of the types {', '.join(records)}", where)
+        return _build(records[tag], data, where)
     plain = [k for k in kinds if k is not type(None) and not _is_record(k)]
     for kind in plain[:-1]:
         try:

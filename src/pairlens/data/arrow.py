@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairlens.core.reading import leaves_folder
 from pairlens.core.reading import LEADS_OUT
 from pairlens.data.listing import SPLITS
 
@@ -94,8 +93,9 @@ def _class_names(table: pa.Table) -> tuple[str, ...]:
     if numbers[0] != 0 or numbers[-1] != len(numbers) - 1:
         raise ValueError(f"its labels run from {numbers[0]} to {numbers[-1]}, but count {len(numbers)} classes")
     names = table["class_name"].take(pa.array(first)).combine_chunks()
-    same = pc.all(pc.equal(names.take(table["label"].combine_chunks()), table["class_name"])).as_py()
-    known = pc.all(pc.is_in(table["split"], pa.array(SPLITS))).as_py()
+    same = pc.call_function("equal", [names.take(table["label"].combine_chunks()), table["class_name"]])
+    same = pc.call_function("all", [same]).as_py()
+    known = set(table["split"].unique().to_pylist()) <= set(SPLITS)
     if not same or not known:
         raise ValueError("a class in it has two names" if not same else "a split in it is unknown")
     _refuse_texts(table["path"], f"{LEADS_OUT}|{_CONTROLS}", "a path in it leads out of the folder or is no text")
@@ -104,6 +104,7 @@ def _class_names(table: pa.Table) -> tuple[str, ...]:
 
 
 def _refuse_texts(texts: pa.ChunkedArray | pa.Array, pattern: str, sentence: str) -> None:
-    wrong = pc.filter(texts, pc.match_substring_regex(texts, pattern))
+    options = pc.MatchSubstringOptions(pattern)
+    wrong = texts.filter(pc.call_function("match_substring_regex", [texts], options))
     if len(wrong):
         raise ValueError(f"{sentence}: {wrong[0].as_py()[:200]!r}")

@@ -222,7 +222,7 @@ def _open_table(file: Path, told: Description) -> tuple[pa.Table, tuple[str, ...
         raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
     try:
         return read_table(pa.memory_map(str(file)).read_buffer())
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_again(file)}") from error
 
 

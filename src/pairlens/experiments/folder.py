@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_whole
+from pairlens.core.reading import read_json
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
@@ -61,6 +62,13 @@ class Outcome:
     select: Select
     epoch: int
     rows: tuple[EpochRow, ...]
+
+    def __post_init__(self) -> None:
+        if self.epoch not in {row.epoch for row in self.rows}:
+            raise ValueError(f"an outcome without its kept epoch {self.epoch} is none; train anew")
+        names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
+        if len(names) > 1 or () in names:
+            raise ValueError("the epochs of an outcome have different metrics, or none; train anew")
 
     @property
     def untrained(self) -> Report:
@@ -204,6 +212,6 @@ def _columns(prefix: str, report: Report | None) -> dict[str, float]:
 
 def _read_json(file: Path) -> dict:
     try:
-        return json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return read_json(file)
+    except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); restore it or train anew") from error

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pairlens.core.reading import parse_json
 from pairlens.training.fit import Learner
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -46,21 +47,41 @@ def load_checkpoint(learner: Learner, folder: Path) -> None:
         raise ValueError(f"{file} does not exist, so there is no finished epoch to go on from; train anew")
     try:
         state = _read(file)
+        _refuse_strange(state, learner)
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
+        torch.set_rng_state(state["random"])
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train anew") from error
-    learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
-    torch.set_rng_state(state["random"])
     learner.epoch = state["epoch"]
 
 
 def _read(file: Path) -> dict[str, Any]:
     with safe_open(file, framework="pt") as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
-        return _unflatten(json.loads(stored.metadata()["tree"]), tensors)
+        return _unflatten(parse_json(stored.metadata()["tree"]), tensors)
+
+
+def _refuse_strange(state: dict[str, Any], learner: Learner) -> None:
+    """Raise ValueError unless epoch, schedule and groups hold what ours do: torch puts whatever it is given into them."""
+    pairs = [(learner.schedule.state_dict(), state["schedule"])]
+    ours, theirs = learner.optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
+    pairs += zip(ours, theirs, strict=True)
+    for mine, found in pairs:
+        kinds = {name: _kind(value) for name, value in mine.items()}
+        if kinds != {name: _kind(value) for name, value in found.items()}:
+            raise ValueError("its optimizer or schedule is another")
+    if type(state["epoch"]) is not int or state["epoch"] < 0:
+        raise ValueError(f"its epoch is {state['epoch']!r}"[:80])
+
+
+def _kind(value: Any) -> type:
+    # JSON has lists for tuples, a whole learning rate may be an integer, and a Counter is a dict.
+    known = ((bool, bool), (int | float, float), (list | tuple, list), (dict, dict))
+    return next((kind for kinds, kind in known if isinstance(value, kinds)), type(value))
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

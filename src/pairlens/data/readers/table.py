@@ -55,7 +55,8 @@ def _columns(file: Path) -> dict[str, list[str]]:
         raise FileNotFoundError(f"{file} is not a file; name a .csv or .parquet table")
     try:
         table = _table(file)
-    except (pa.ArrowException, MemoryError, OSError, ValueError) as error:
+    # A damaged Parquet file also makes Arrow miss a column that its own schema names.
+    except (pa.ArrowException, KeyError, MemoryError, OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
     twice = [name for name in _KNOWN if table.column_names.count(name) > 1]
     if twice:
@@ -80,22 +81,31 @@ def _table(file: Path) -> pa.Table:
 
 def _parquet(file: Path) -> pa.Table:
     """Read the known columns; texts stay in their dictionaries, as a small file may repeat a long one without end."""
-    with parquet.ParquetFile(file, read_dictionary=list(_KNOWN), page_checksum_verification=False) as opened:
+    schema = parquet.read_schema(file)
+    known = [name for name in schema.names if name in _KNOWN]
+    nested = [
+        name
+        for name in set(known)
+        if any(pa.types.is_nested(schema.field(i).type) for i in schema.get_all_field_indices(name))
+    ]
+    if nested:
+        raise ValueError(f"the column {nested[0]!r} holds lists")
+    with parquet.ParquetFile(file, read_dictionary=known) as opened:
         told = opened.metadata
-        groups = [told.row_group(i) for i in range(told.num_row_groups)]
-        if told.num_rows > MOST_ROWS or sum(group.total_byte_size for group in groups) > MOST_BYTES:
-            raise ValueError(f"it says that it has {told.num_rows:,} rows, or is much larger than any list of photos")
-        names = opened.schema_arrow.names
-        nested = [n for n in _KNOWN if n in names and pa.types.is_nested(opened.schema_arrow.field(names.index(n)).type)]
-        if nested:
-            raise ValueError(f"the column {nested[0]!r} holds lists")
-        return opened.read([name for name in dict.fromkeys(names) if name in _KNOWN])
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        if told.num_rows > MOST_ROWS or size > MOST_BYTES:
+            raise ValueError(
+                f"it says that it has {told.num_rows:,} rows in {size:,} bytes, more than any list of photos"
+            )
+        return opened.read(known)
 
 
 def _cells(file: Path, column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
-        longest = max((len(str(text)) for text in column.chunk(0).dictionary.to_pylist()), default=0) if len(column) else 0
+        longest = (
+            max((len(str(text)) for text in column.chunk(0).dictionary.to_pylist()), default=0) if len(column) else 0
+        )
         if longest > MOST_LETTERS:
             raise ValueError(f"{file} has a cell of {longest:,} letters; a path or label is shorter")
     return column.to_pylist()
