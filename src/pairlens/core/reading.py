@@ -23,7 +23,9 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
     """
     size = file.stat().st_size
     if size > MOST_BYTES:
-        raise ValueError(f"{file} has {size:,} bytes where at most {MOST_BYTES:,} are read; it is not what its name says")
+        raise ValueError(
+            f"{file} has {size:,} bytes where at most {MOST_BYTES:,} are read; it is not what its name says"
+        )
     return file.read_text(encoding=encoding)
 
 

@@ -39,8 +39,8 @@ class Listing:
     """The photos of a raw data set, sorted into train, test, query, gallery and otherwise in the reader's order.
 
     Raises:
-        ValueError: if there is no photo, a path occurs twice or leaves the root, a name has control characters, or a class is
-            trained and tested on.
+        ValueError: if there is no photo, a path occurs twice or leaves the root, a name has a control character, or a
+            class is trained and tested on.
     """
 
     name: str

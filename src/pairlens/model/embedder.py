@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pairlens.core.reading import first_misfit, read_json, read_shapes
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.serial import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
@@ -172,11 +172,11 @@ class Embedder(nn.Module):
             if not file.is_file():
                 raise ValueError(f"{file} does not exist; give the folder of a finished run")
         try:
-            architecture = from_plain(Architecture, read_json(config), str(config))
+            architecture = from_plain(Architecture, _plain(config), str(config))
             _refuse_misfit(cls, architecture, read_shapes(weights))
             model = cls.untrained(architecture)
             model.load_state_dict(load_file(weights))
-        except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"the model in {folder} is damaged or of another shape: {reason}; train it anew"
@@ -186,6 +186,13 @@ class Embedder(nn.Module):
     def without_head(self) -> Architecture:
         """Return the architecture that retrieval needs: the same without the auxiliary head."""
         return replace(self.architecture, classes=0)
+
+
+def _plain(config: Path) -> Plain:
+    try:
+        return read_json(config)
+    except ValueError as error:
+        raise ValueError(f"{config} is damaged ({error}); restore it or train anew") from error
 
 
 def _refuse_misfit(kind: type[Embedder], architecture: Architecture, found: dict[str, tuple[int, ...]]) -> None:

@@ -8,6 +8,7 @@ from pairlens.core.reading import read_text
 
 MOST_PIXELS = 1e9
 
+
 @dataclass(frozen=True)
 class Line:
     """One line of an annotation file, split at white space; `number` counts from 1."""
