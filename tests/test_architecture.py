@@ -16,7 +16,7 @@ LAYERS = {
     "experiments": 3,
     "analysis": 4,
     "retrieval": 4,
-    "torchrun": 0,
+    "torchrun": 1,
     "showing": 5,
     "sheets": 5,
     "reporting": 6,

@@ -13,6 +13,7 @@ from rich.table import Table
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.analysis.inspect import Inspection
+from pairlens.core.reading import without_controls
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe
@@ -136,7 +137,12 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
 
 def report_table(reports: Sequence[tuple[str, Report]], title: str) -> Table:
     """Return one table of reports in percent: a row each, a column a metric, the first metric's interval below."""
-    table = Table(title=title, title_justify="left", caption=_caption(reports), caption_justify="left")
+    table = Table(
+        title=escape(without_controls(title)),
+        title_justify="left",
+        caption=escape(_caption(reports)),
+        caption_justify="left",
+    )
     table.add_column("model")
     for metric in reports[0][1].metrics:
         table.add_column(metric.name, justify="right", no_wrap=True)
@@ -173,7 +179,10 @@ def audit_table(found: Audit) -> Table:
 def inspection_table(found: Inspection, title: str) -> Table:
     """Return the shape of seen and unseen classes, a row a metric."""
     table = Table(
-        title=title, title_justify="left", caption="docs/analysis.md says what each is", caption_justify="left"
+        title=escape(without_controls(title)),
+        title_justify="left",
+        caption="docs/analysis.md says what each is",
+        caption_justify="left",
     )
     for name in ("metric", "seen classes", "unseen classes"):
         table.add_column(name, justify="left" if name == "metric" else "right")
@@ -201,5 +210,5 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def say(line: str) -> None:
-    """Print one line at once, also into a pipe."""
-    print(line, flush=True)  # noqa: T201
+    """Print one line at once, also into a pipe; what a terminal would obey is written out."""
+    print(without_controls(line), flush=True)  # noqa: T201

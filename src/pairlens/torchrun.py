@@ -18,6 +18,8 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
+from pairlens.core.reading import without_controls
+
 # A rank that dies is noticed at once, by its closed connection. This is for one that hangs; nobody works alone for so long.
 PATIENCE = timedelta(minutes=10)
 # For another rank to finish its sentence, before torchrun ends all.
@@ -113,7 +115,7 @@ def _sentence(error: Exception) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return without_controls(" ".join(text.split()))
 
 
 def _is_loss(error: RuntimeError) -> bool:

@@ -145,7 +145,7 @@ def test_a_file_cut_short_is_refused(catalog):
 def test_a_foreign_file_is_refused(catalog):
     length = catalog.file.stat().st_size
     catalog.file.write_bytes(bytes(length))
-    with pytest.raises(ValueError, match="is not an Arrow file"):
+    with pytest.raises(ValueError, match="is not a catalog of Pairlens"):
         Catalog.open(catalog.file)
     catalog.file.with_suffix(".json").write_text('{"type": "Report"}')
     with pytest.raises(ValueError, match="does not describe a prepared data set"):

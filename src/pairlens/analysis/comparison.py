@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pairlens.analysis.intervals import Interval
 from pairlens.core.files import write_whole
+from pairlens.core.reading import read_json
 from pairlens.core.serial import from_plain, to_plain
 
 RESULTS_FILE = "results.json"
@@ -143,11 +144,12 @@ def read_results(folder: Path) -> Results:
     if not file.is_file():
         raise ValueError(f"{folder} is not the folder of a comparison with results: it has no {file.name}")
     try:
-        return from_plain(Results, json.loads(file.read_text()), str(file))
-    except json.JSONDecodeError as error:
+        found = read_json(file)
+    except ValueError as error:
         raise ValueError(
             f"{file} is damaged ({error}); run pairlens compare --resume {folder} to write it anew"
         ) from error
+    return from_plain(Results, found, str(file))
 
 
 def share(value: float | None) -> str:

@@ -1,15 +1,23 @@
 """Frozen records to plain data and back, so that a run can be written as JSON and read without running code."""
 
 import dataclasses
+import reprlib
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pairlens.core.reading import is_plain_text
+
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Record = TypeVar("Record")
 
 TAG = "type"
+
+_LARGEST = 2**63
+# Of a value that is wrong, a sentence shows the beginning.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 120
 
 
 def to_plain(value: Any) -> Plain:
@@ -67,9 +75,17 @@ def _build_scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is Path:
         return Path(_expect(isinstance(data, str), data, "a path", where))
     if kind is float:
-        return float(_expect(isinstance(data, int | float) and not isinstance(data, bool), data, "a number", where))
+        _expect(isinstance(data, int | float) and not isinstance(data, bool), data, "a number", where)
+        return float(_expect(isinstance(data, float) or abs(data) <= _LARGEST, data, "at most 2 ** 63", where))
+    if kind is int:
+        _expect(type(data) is int, data, "of type int", where)
+        return _expect(abs(data) <= _LARGEST, data, "at most 2 ** 63", where)
     if kind is type(None):
         return _expect(data is None, data, "null", where)
+    if isinstance(data, str):
+        # A terminal would obey them where the text is shown.
+        plain = is_plain_text(data.replace("\n", "").replace("\t", ""))
+        _expect(plain, data, "text without control characters", where)
     return _expect(type(data) is kind, data, f"of type {kind.__name__}", where)
 
 
@@ -80,7 +96,7 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
     if unknown:
-        raise ValueError(f"{where} has an unknown key {unknown[0]!r}; known are {', '.join(sorted(hints))}")
+        raise ValueError(f"{where} has an unknown key {_BRIEF.repr(unknown[0])}; known are {', '.join(sorted(hints))}")
     values = {name: _build(hints[name], data[name], f"{where}.{name}") for name in hints if name in data}
     missing = [f.name for f in dataclasses.fields(kind) if f.name not in values and not _has_default(f)]
     if missing:
@@ -94,9 +110,9 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     records: dict[str, Any] = {k.__name__: k for k in kinds if _is_record(k)}
     if isinstance(data, Mapping) and records:
         tag = data.get(TAG)
-        return _build(
-            records[_expect(tag in records, tag, f"one of the types {', '.join(records)}", where)], data, where
-        )
+        kind = records.get(tag) if isinstance(tag, str) else None
+        _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
+        return _build(kind, data, where)
     plain = [k for k in kinds if k is not type(None) and not _is_record(k)]
     for kind in plain[:-1]:
         try:
@@ -120,5 +136,5 @@ def _has_default(field: dataclasses.Field) -> bool:
 
 def _expect(holds: bool, data: Any, wanted: str, where: str) -> Any:
     if not holds:
-        raise ValueError(f"{where} holds {data!r}, but must be {wanted}; correct it there")
+        raise ValueError(f"{where} holds {_BRIEF.repr(data)}, but must be {wanted}; correct it there")
     return data

@@ -23,14 +23,15 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from pairlens.core.reading import read_json
 from pairlens.core.serial import from_plain, to_plain
+from pairlens.data.arrow import SCHEMA, read_table
 from pairlens.data.listing import SPLITS, Photo, Split
 from pairlens.data.stamp import Stamp, stamp_of
 
 Crop = Literal["uncropped", "cropped"]
 
-_TEXT = pa.string()
-SCHEMA = pa.schema({"path": _TEXT, "label": pa.int64(), "class_name": _TEXT, "split": _TEXT, "jpeg": pa.binary()})
+MOST_SIDE = 4096
 
 _STANDARD = ("car", "cub", "sop", "isc")
 _BATCH = 256
@@ -71,6 +72,10 @@ class Description:
     origin: Origin
     version: str
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MOST_SIDE or not 1 <= self.origin.quality <= 100:
+            raise ValueError(f"pictures of {self.size} px at quality {self.origin.quality} are never prepared")
+
     @classmethod
     def read(cls, file: Path) -> "Description":
         """Read the description of the prepared data set `file`.
@@ -84,7 +89,7 @@ class Description:
         if missing:
             raise FileNotFoundError(f"{missing[0]} does not exist; prepare it with: {_command(file)}")
         try:
-            return from_plain(cls, json.loads(beside.read_text(encoding="utf-8")), str(beside))
+            return from_plain(cls, read_json(beside), str(beside))
         except ValueError as error:
             raise ValueError(f"{beside} does not describe a prepared data set ({error}); {_again(file)}") from error
 
@@ -137,10 +142,8 @@ class Catalog:
         """
         file = Path(path).absolute()
         told = Description.read(file)
-        stamp, table = stamp_of(file), _open_table(file, told)
+        stamp, (table, names) = stamp_of(file), _open_table(file, told)
         labels = table["label"].to_numpy().copy()
-        first = np.unique(labels, return_index=True)[1]
-        names = tuple(table["class_name"].take(pa.array(first)).to_pylist())
         told_of = (told.name, told.crop, told.size, told.origin.quality, told.digest)
         return cls(file, *told_of, names, torch.from_numpy(labels), torch.arange(len(labels)), stamp)
 
@@ -155,7 +158,7 @@ class Catalog:
         told = Description.read(self.file)
         if told.digest != self.digest:
             raise ValueError(f"{self.file} was prepared anew while it was in use; start again")
-        return _open_table(self.file, told)
+        return _open_table(self.file, told)[0]
 
     @cached_property
     def _jpegs(self) -> pa.ChunkedArray:
@@ -223,17 +226,14 @@ class Catalog:
         return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
 
 
-def _open_table(file: Path, told: Description) -> pa.Table:
+def _open_table(file: Path, told: Description) -> tuple[pa.Table, tuple[str, ...]]:
     length = file.stat().st_size
     if length != told.bytes:
         raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file} is not an Arrow file ({error}); {_again(file)}") from error
-    if not table.schema.equals(SCHEMA):
-        raise ValueError(f"{file} has the columns {', '.join(table.column_names)}, not Pairlens's; {_again(file)}")
-    return table
+        return read_table(pa.memory_map(str(file)).read_buffer())
+    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+        raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_again(file)}") from error
 
 
 def write_catalog(

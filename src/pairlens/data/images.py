@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ from pairlens.data.listing import Box
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _DESK = Desk()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
+# Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
+_ROWS = 64
 
 
 def load_image(source: Path | bytes) -> Image.Image:
@@ -41,7 +45,8 @@ def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixe
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
     try:
-        with QUIET, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with QUIET, Image.open(file, formats=_formats()) as image:
             pixels = image.width * image.height
             taken = take(image) if pixels <= PIXEL_LIMIT else None
     # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
@@ -50,6 +55,13 @@ def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixe
     if taken is None:
         raise ValueError(f"{name} has {pixels:,} pixels, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it")
     return taken
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    # An older Pillow, or one built without a library, lacks some.
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _reason(error: Exception) -> str:
@@ -83,9 +95,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Scale integers by 255/65535 and floats by 255; where they exceed 65535 or 1, by 255 over their maximum."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    white = max(1.0 if image.mode == "F" else 65535.0, float(values.max()))
-    return Image.fromarray(np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    values = np.asarray(image)
+    finite = values[np.isfinite(values)] if image.mode == "F" else values
+    white = max(1.0 if image.mode == "F" else 65535.0, float(finite.max(initial=0)))
+    grey = np.empty(values.shape, np.uint8)
+    # A few rows at a time, because the whole picture as float64 takes ten times the memory of the file's pixels.
+    for start in range(0, len(values), _ROWS):
+        rows = np.nan_to_num(values[start : start + _ROWS].astype(np.float64), posinf=0.0, neginf=0.0)
+        grey[start : start + _ROWS] = np.clip(rows * (255 / white) + 0.5, 0, 255)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def encode(image: Image.Image, size: int, box: Box | None = None, quality: int = 95) -> bytes:

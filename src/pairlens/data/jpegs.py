@@ -11,6 +11,8 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 PIXEL_LIMIT = 100_000_000
+# No catalog holds larger ones; a stranger's, which does, would fill the memory of every loader thread.
+STORED_PIXEL_LIMIT = 4096 * 4096
 
 Jpeg = bytes | bytearray | memoryview
 
@@ -62,7 +64,7 @@ class Desk(threading.local):
         return self.memory[:needed].reshape(height, width, 3)
 
 
-def unpack_quickly(jpeg: Jpeg, desk: Desk) -> np.ndarray | None:
+def unpack_quickly(jpeg: Jpeg, desk: Desk, limit: int = PIXEL_LIMIT) -> np.ndarray | None:
     """Return the pixels of a sound, usual JPEG file on the desk, None for any other; they are the same as Pillow's.
 
     Shapes:
@@ -71,7 +73,7 @@ def unpack_quickly(jpeg: Jpeg, desk: Desk) -> np.ndarray | None:
     try:
         rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
         height, width = int(rows), int(columns)
-        if colours not in _FAST_COLOURS or height * width > PIXEL_LIMIT:
+        if colours not in _FAST_COLOURS or height * width > limit:
             return None
         return simplejpeg.decode_jpeg(jpeg, buffer=desk.place(height, width))
     except ValueError:
@@ -79,15 +81,15 @@ def unpack_quickly(jpeg: Jpeg, desk: Desk) -> np.ndarray | None:
 
 
 def unpack(jpeg: Jpeg, desk: Desk) -> np.ndarray:
-    """Return the RGB pixels of any JPEG file, on the desk if they can be there.
+    """Return the RGB pixels of any JPEG file of a catalog, on the desk if they can be there.
 
     Shapes:
         result: uint8 [height, width, 3].
 
     Raises:
-        ValueError: if it is none or damaged, or has more than `PIXEL_LIMIT` pixels.
+        ValueError: if it is none or damaged, or has more than `STORED_PIXEL_LIMIT` pixels.
     """
-    quick = unpack_quickly(jpeg, desk)
+    quick = unpack_quickly(jpeg, desk, STORED_PIXEL_LIMIT)
     return _unpack_patiently(jpeg) if quick is None else quick
 
 
@@ -95,11 +97,11 @@ def _unpack_patiently(jpeg: Jpeg) -> np.ndarray:
     try:
         with QUIET, Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             pixels = image.width * image.height
-            if pixels <= PIXEL_LIMIT:
+            if pixels <= STORED_PIXEL_LIMIT:
                 return np.array(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
-    raise ValueError(f"{pixels:,} pixels, more than {PIXEL_LIMIT:,}")
+    raise ValueError(f"{pixels:,} pixels, more than {STORED_PIXEL_LIMIT:,}")
 
 
 def squash(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -6,8 +6,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, get_args
+
+from pairlens.core.reading import is_plain_text, leaves_folder
 
 Split = Literal["train", "test", "query", "gallery"]
 Box = tuple[int, int, int, int]
@@ -37,7 +39,8 @@ class Listing:
     """The photos of a raw data set, sorted into train, test, query, gallery and otherwise in the reader's order.
 
     Raises:
-        ValueError: if there is no photo, a path occurs twice or leaves the root, or a class is trained and tested on.
+        ValueError: if there is no photo, a path occurs twice or leaves the root, a name has a control character, or a
+            class is trained and tested on.
     """
 
     name: str
@@ -61,11 +64,16 @@ class Listing:
 
 def _refuse_paths(listing: Listing) -> None:
     for path, times in Counter(photo.path for photo in listing.photos).items():
-        pure = PurePosixPath(path)
-        if not path or pure.is_absolute() or ".." in pure.parts:
+        if leaves_folder(path):
             raise ValueError(f"{listing.name} lists the photo {path!r}, which is not inside {listing.root}; correct it")
         if times > 1:
             raise ValueError(f"{listing.name} lists the photo {path!r} {times} times; keep one, since paths are keys")
+    texts = [text for photo in listing.photos for text in (photo.path, photo.class_name)]
+    strange = next((text for text in texts if not is_plain_text(text)), None)
+    if strange is not None:
+        raise ValueError(
+            f"{listing.name} lists {strange!r}, which has a control character or is not UTF-8; name it otherwise"
+        )
 
 
 def _refuse_shared_classes(listing: Listing) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pairlens.core.files import write_tensors
 from pairlens.core.ranks import gather_rows, rank, share, world
+from pairlens.core.reading import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TestBatches
 from pairlens.model.embedder import Embedder
@@ -64,13 +65,28 @@ class Embeddings:
             with safe_open(file, framework="pt") as stored:
                 names = stored.metadata()
             tensors = load_file(file)
-            paths, class_names = tuple(json.loads(names["paths"])), tuple(json.loads(names["class_names"]))
+            paths, class_names = _texts(names["paths"]), _texts(names["class_names"])
+            _check(tensors["vectors"], tensors["labels"])
             told = (names.get("catalog", ""), names.get("model", ""))
             return cls(tensors["vectors"], tensors["labels"], paths, class_names, *told)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file} is not a readable file of embeddings ({error}); write it again with pairlens evaluate"
             ) from error
+
+
+def _texts(stored: str) -> tuple[str, ...]:
+    texts = parse_json(stored)
+    if not isinstance(texts, list) or not all(isinstance(text, str) and is_plain_text(text) for text in texts):
+        raise ValueError("its names are no list of texts without control characters")
+    return tuple(texts)
+
+
+def _check(vectors: Tensor, labels: Tensor) -> None:
+    if vectors.ndim != 2 or vectors.dtype != torch.float32 or labels.ndim != 1 or labels.dtype != torch.int64:
+        raise ValueError(f"its vectors are {vectors.dtype} of shape {tuple(vectors.shape)}, its labels {labels.dtype}")
+    if not vectors.numel() or not torch.isfinite(vectors).all():
+        raise ValueError("it has no vectors, or some that are not finite")
 
 
 def embed(

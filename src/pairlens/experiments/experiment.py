@@ -19,6 +19,19 @@ CropType: TypeAlias = Literal["uncropped", "cropped"]
 ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
 Select: TypeAlias = Literal["last", "validation", "test"]
 
+# Far beyond what anybody runs; a record of a stranger that asks for more asks for all memory.
+MOST = {
+    "batch_size": 1 << 20,
+    "per_class": 1 << 20,
+    "image_size": 4096,
+    "feature_dim": 1 << 20,
+    "memory_size": 1 << 26,
+    "num_epochs": 1 << 24,
+    "workers": 1024,
+    "seed": (1 << 63) - 1,
+    "folds": 1 << 20,
+}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -143,6 +156,13 @@ class Experiment:
             "checkpoint_minutes",
         ):
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
+        for name, most in MOST.items():
+            _require(getattr(self, name) <= most, f"--{name} {getattr(self, name)} must be at most {most:,}")
+        plain = self.data_name == Path(self.data_name).name and self.data_name not in ("", "..")
+        _require(
+            plain,
+            f"--data_name {self.data_name!r} is no plain folder name; give the folder around it as --data_path",
+        )
         _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
         _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")
         rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import LOCK_FILE, alone_in, write_whole
+from pairlens.core.reading import read_json
 from pairlens.core.serial import Record, from_plain, to_plain
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment, Select
@@ -71,6 +72,9 @@ class Outcome:
     def __post_init__(self) -> None:
         if self.epoch not in {row.epoch for row in self.rows}:
             raise ValueError(f"epoch {self.epoch} was kept, but there is no row of it")
+        names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
+        if len(names) > 1 or () in names:
+            raise ValueError("its epochs have different metrics, or none")
 
     @property
     def untrained(self) -> Report:
@@ -247,7 +251,7 @@ def _columns(prefix: str, report: Report | None) -> dict[str, float]:
 
 def _read(kind: type[Record], file: Path, advice: str) -> Record:
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); {advice}") from error
     try:

@@ -5,6 +5,7 @@ import re
 from dataclasses import fields
 from typing import Any, get_args
 
+from pairlens.core.reading import parse_json
 from pairlens.core.serial import from_plain
 from pairlens.experiments.strangers import find_stranger
 from pairlens.losses import Loss
@@ -118,6 +119,6 @@ def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text

@@ -51,7 +51,8 @@ def _name_and_settings(wanted: str, text: str) -> tuple[str, dict[str, Any]]:
             return tree.func.id, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
         if isinstance(tree, ast.Name):
             return tree.id, {}
-    except (SyntaxError, ValueError):
+    # What is nested deeply exhausts Python's parser, and what follows its tree, in either of two ways.
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ValueError(
         f"{text} names no loss; give module:callable or module:Class(name=value), values as numbers or text"

@@ -3,11 +3,13 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_whole
+from pairlens.core.reading import read_json, read_text
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import miner_from_text, trainable_from_text
@@ -16,6 +18,7 @@ from pairlens.training.criterion import Wrapped
 
 STUDY_FILE = "study.json"
 SEEDS = 5
+MOST = 10_000
 METRIC = "MAP@R"
 SETTINGS = {f.name for f in fields(Experiment)} - {"loss", "seed", "folds", "fold"}
 
@@ -93,17 +96,18 @@ class Study:
         _require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
         _require(bool(self.fields), "a comparison needs a data set; give one with --data_name")
         for what, names in (("losses", [a.name for a in self.arms]), ("fields", [f.name for f in self.fields])):
-            twice = [name for name in names if names.count(name) > 1 or slug(name) in map(slug, set(names) - {name})]
+            slugs = Counter(map(slug, names))
+            twice = [name for name in names if slugs[slug(name)] > 1]
             _require(
                 not twice, f"two {what} are called {twice[0] if twice else ''}; name them apart, as in 'circle as mine'"
             )
-        _require(self.tune >= 0, f"--tune {self.tune} must not be negative")
+        _require(0 <= self.tune <= MOST, f"--tune {self.tune} must be 0 to {MOST:,}")
         _require(not self.tune or self.folds >= 2, f"--folds {self.folds} must be at least 2 to tune")
         for field in self.fields:
             self._check(field)
 
     def _check(self, field: Field) -> None:
-        _require(field.seeds >= 1, f"{field.seeds} seeds of {field.name} are none; give --seeds 1 or more")
+        _require(1 <= field.seeds <= MOST, f"{field.seeds} seeds of {field.name} cannot be; give --seeds 1 to {MOST:,}")
         known = [f"{letter}@{k}" for letter in "RP" for k in field.settings.recalls] + ["R-Precision", "MAP@R"]
         _require(self.metric in known, f"--metric {self.metric} is not measured; there are {', '.join(known)}")
         others = [f.name for f in self.fields if f is not field and not f.tuned_in]
@@ -121,10 +125,12 @@ def experiment_of(arm: Arm, field: Field, seed: int) -> Experiment:
 def slug(name: str) -> str:
     """Return a name as a folder is called.
 
-    >>> slug("Omniglot, loss alone")
-    'omniglot-loss-alone'
+    No name leads out of the folder it is put into.
+
+    >>> slug("Omniglot, loss alone"), slug("..")
+    ('omniglot-loss-alone', 'unnamed')
     """
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") or "unnamed"
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "unnamed"
 
 
 def grid(
@@ -154,8 +160,9 @@ def read_toml(file: Path) -> Study:
         ValueError: naming the key that is unknown or of another type.
     """
     try:
-        data = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(read_text(file))
+    # TOML nested too deeply; and a number or date that is none can fail in Python's own types.
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{file} cannot be read as TOML ({error}); give a study as docs/analysis.md shows it"
         ) from error
@@ -164,6 +171,8 @@ def read_toml(file: Path) -> Study:
     _require(not unknown, f"{file} has an unknown key {unknown[:1]}; known are {', '.join(sorted(known))}")
     losses, settings = data.pop("losses", []), data.pop("settings", {})
     seeds, own = data.pop("seeds", SEEDS), data.pop("fields", [{}])
+    tables = isinstance(settings, dict) and isinstance(own, list) and all(isinstance(one, dict) for one in own)
+    _require(tables, f"{file}: [settings] must be a table and [[fields]] a list of tables")
     _require(
         isinstance(losses, list) and all(isinstance(x, str) for x in losses), f"{file}: losses must be a list of texts"
     )
@@ -198,9 +207,10 @@ def read_study(folder: Path) -> Study:
     if not file.is_file():
         raise ValueError(f"{folder} is not the folder of a comparison: it has no {STUDY_FILE}")
     try:
-        return from_plain(Study, json.loads(file.read_text()), str(file))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = read_json(file)
+    except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
+    return from_plain(Study, found, str(file))
 
 
 def _require(holds: bool, sentence: str) -> None:

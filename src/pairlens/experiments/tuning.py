@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_whole
+from pairlens.core.reading import read_json
 from pairlens.core.serial import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import PROXY_RATE, RATE, SPACES, Range
@@ -64,6 +65,9 @@ def _owner(experiment: Experiment, name: str) -> Any:
 
 def with_params(experiment: Experiment, params: Mapping[str, float]) -> Experiment:
     """Return an experiment with these values of what can be tuned."""
+    unknown = sorted(set(params) - set(space_of(experiment)))
+    if unknown:
+        raise ValueError(f"trials of {unknown[0]!r}, which cannot be tuned here, are of another loss; remove them")
     rates: dict[str, Any] = {name: value for name, value in params.items() if name in RATES}
     own: dict[str, Any] = {name: value for name, value in params.items() if name not in RATES}
     loss: Loss | Wrapped = replace(experiment.loss, **own) if own else experiment.loss
@@ -103,9 +107,16 @@ def read_trials(folder: Path) -> list[Trial]:
     """Return the trials in a folder; none if there is no file; raises ValueError if it is damaged."""
     trials = _read(folder).get("trials", [])
     try:
-        return [Trial(t["number"], t["params"], tuple(t["folds"]), t["value"]) for t in trials]
-    except (KeyError, TypeError) as error:
+        return [_trial(found) for found in trials]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{folder / TRIALS_FILE} is damaged ({error}); remove it to tune anew") from error
+
+
+def _trial(found: dict[str, Any]) -> Trial:
+    numbers = [found["value"], *found["params"].values(), *found["folds"]]
+    if not all(isinstance(value, int | float) and abs(value) < math.inf for value in numbers):
+        raise ValueError("a trial holds what is no number")
+    return Trial(int(found["number"]), dict(found["params"]), tuple(found["folds"]), found["value"])
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -113,8 +124,8 @@ def _read(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = read_json(file)
+    except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); remove it to tune anew") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} is damaged (it holds no record); remove it to tune anew")

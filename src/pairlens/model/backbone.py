@@ -2,6 +2,7 @@
 
 import socket
 import warnings
+import zipfile
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -194,14 +195,28 @@ def _load_file(network: nn.Module, file: Path) -> None:
     if not file.is_file():
         raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; give one of these")
     try:
-        stored = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        stored = load_file(file) if file.suffix == ".safetensors" else _load_pth(file)
     except Exception as error:
         raise ValueError(f"{file} could not be read as weights ({type(error).__name__}); give a state dict") from error
+    tensors = isinstance(stored, dict) and all(isinstance(value, Tensor) for value in stored.values())
+    if not tensors:
+        raise ValueError(f"{file} does not hold tensors by their names; give a state dict")
     wanted = network.state_dict()
-    found = {name.removeprefix("backbone.network.").removeprefix("module."): value for name, value in stored.items()}
+    found = {
+        str(name).removeprefix("backbone.network.").removeprefix("module."): value for name, value in stored.items()
+    }
     wrong = [n for n in wanted if n not in found or found[n].shape != wanted[n].shape]
     if wrong:
         raise ValueError(
             f"{file} does not fit this backbone: {wrong[0]} is missing or of another shape ({len(wrong)} are)"
         )
     network.load_state_dict({name: found[name] for name in wanted})
+
+
+def _load_pth(file: Path) -> Any:
+    # PyTorch stores tensors as they are; where the archive unpacks to more than it is, somebody else packed it.
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+                raise ValueError("compressed")
+    return torch.load(file, "cpu", weights_only=True)

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_whole
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.reading import first_misfit, read_json, read_shapes
+from pairlens.core.serial import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.chunks import in_chunks
@@ -22,6 +23,7 @@ FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
+MOST_OUTPUTS, MOST_SIDE = 1 << 24, 4096
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Architecture:
             )
         if self.classes < 0 or self.image_size < 1:
             raise ValueError(f"classes {self.classes} and image_size {self.image_size} must not be negative or zero")
+        if max(self.classes, self.dim) > MOST_OUTPUTS or self.image_size > MOST_SIDE:
+            raise ValueError(
+                f"{self.classes} classes, {self.dim} dimensions or {self.image_size} pixels are too many; at most "
+                f"{MOST_OUTPUTS:,} and {MOST_SIDE:,} pixels can be"
+            )
 
 
 class Embedder(nn.Module):
@@ -193,12 +200,13 @@ class Embedder(nn.Module):
             if not file.is_file():
                 raise ValueError(f"{file} does not exist; give the folder of a finished run")
         try:
-            architecture = from_plain(Architecture, json.loads(config.read_text()), str(config))
+            architecture = from_plain(Architecture, _plain(config), str(config))
             # A new model draws its first weights, which would move the random numbers of a run that goes on.
             with torch.random.fork_rng(devices=[]):
+                _refuse_misfit(cls, architecture, read_shapes(weights))
                 model = cls.untrained(architecture)
             model.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes that of "
@@ -220,3 +228,19 @@ class Embedder(nn.Module):
 
 def _takes_statistics(module: nn.Module) -> bool:
     return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
+
+
+def _plain(config: Path) -> Plain:
+    try:
+        return read_json(config)
+    except ValueError as error:
+        raise ValueError(f"{config} is damaged ({error}); restore it or train anew") from error
+
+
+def _refuse_misfit(kind: type[Embedder], architecture: Architecture, found: dict[str, tuple[int, ...]]) -> None:
+    """Raise ValueError, before anything is allocated, if tensors of these shapes are not of this architecture."""
+    with torch.device("meta"):
+        wanted = {name: tuple(tensor.shape) for name, tensor in kind.untrained(architecture).state_dict().items()}
+    misfit = first_misfit(wanted, found)
+    if misfit is not None:
+        raise RuntimeError(f"{misfit} in {WEIGHTS_FILE}")

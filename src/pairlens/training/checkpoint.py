@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
+from pairlens.core.reading import parse_json
 from pairlens.training.chance import chance_state, set_chance_state
 from pairlens.training.fit import Learner
 from pairlens.training.underway import UnderWay
@@ -59,6 +60,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         raise ValueError(f"{file} does not exist, so there is no finished epoch to go on from; train anew")
     try:
         state, record = _read(file)
+        _refuse_strange(state, learner)
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -99,7 +101,7 @@ def _read(file: Path) -> tuple[dict[str, Any], Any]:
     found = names.pop("sum", "")
     if found != _sum(names, tensors):
         raise ValueError("its contents are not what was written")
-    return _unflatten(json.loads(names["tree"]), tensors), json.loads(names["record"])
+    return _unflatten(parse_json(names["tree"]), tensors), parse_json(names["record"])
 
 
 def _sum(names: dict[str, str], tensors: dict[str, Tensor]) -> str:
@@ -109,6 +111,25 @@ def _sum(names: dict[str, str], tensors: dict[str, Tensor]) -> str:
         found = zlib.crc32(name.encode(), found)
         found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
     return str(found)
+
+
+def _refuse_strange(state: dict[str, Any], learner: Learner) -> None:
+    """Raise ValueError unless epoch, schedule and groups hold what ours do: torch puts whatever it is given into them."""
+    pairs = [(learner.schedule.state_dict(), state["schedule"])]
+    ours, theirs = learner.optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
+    pairs += zip(ours, theirs, strict=True)
+    for mine, found in pairs:
+        kinds = {name: _kind(value) for name, value in mine.items()}
+        if kinds != {name: _kind(value) for name, value in found.items()}:
+            raise ValueError("its optimizer or schedule is another")
+    if type(state["epoch"]) is not int or state["epoch"] < 0:
+        raise ValueError(f"its epoch is {state['epoch']!r}"[:80])
+
+
+def _kind(value: Any) -> type:
+    # JSON has lists for tuples, a whole learning rate may be an integer, and a Counter is a dict.
+    known = ((bool, bool), (int | float, float), (list | tuple, list), (dict, dict))
+    return next((kind for kinds, kind in known if isinstance(value, kinds)), type(value))
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

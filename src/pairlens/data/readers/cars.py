@@ -6,6 +6,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.readers.matlab import refuse_lies
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (98, 8054), "test": (98, 8131)}
 
@@ -24,7 +25,7 @@ def read(root: Path) -> Listing:
     annotations, names = _annotations(file)
     try:
         photos = tuple(_photo(row, names) for row in sorted(annotations, key=lambda row: int(row["class"])))
-    except (IndexError, TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{file} holds a row that is no car ({error}); restore it from the download") from error
     return Listing("car", root, photos)
 
@@ -33,7 +34,8 @@ def _annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; put cars_annos.mat of Cars196 there, beside the folder car_ims")
     try:
-        contents = loadmat(file, squeeze_me=True)
+        refuse_lies(file)
+        contents = loadmat(file, squeeze_me=True, variable_names=["annotations", "class_names"])
         annotations, names = np.atleast_1d(contents["annotations"]), np.atleast_1d(contents["class_names"])
         annotations[_FIELDS]
     # A broken MAT file makes scipy raise nearly anything, down to zlib.error.

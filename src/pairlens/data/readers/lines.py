@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairlens.core.reading import read_text
+
+MOST_PIXELS = 1e9
+
 
 @dataclass(frozen=True)
 class Line:
@@ -22,14 +26,17 @@ class Line:
         try:
             return int(self.fields[position])
         except ValueError as error:
-            raise self.fault(f"{self.fields[position]!r} should be a whole number") from error
+            raise self.fault(f"{self.fields[position][:80]!r} should be a whole number") from error
 
     def pixels(self, position: int) -> float:
         """Return a field as a number, or raise its fault."""
         try:
-            return float(self.fields[position])
+            pixels = float(self.fields[position])
         except ValueError as error:
-            raise self.fault(f"{self.fields[position]!r} should be a number of pixels") from error
+            raise self.fault(f"{self.fields[position][:80]!r} should be a number of pixels") from error
+        if not abs(pixels) < MOST_PIXELS:
+            raise self.fault(f"{pixels} should be a number of pixels")
+        return pixels
 
 
 def read_lines(file: Path, fields: int, skip: int = 0) -> Iterator[Line]:
@@ -54,6 +61,6 @@ def _text(file: Path) -> str:
             f"{file} is missing; unpack the data set's annotations there, or correct the raw folder"
         )
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not a text file ({error.reason}); restore it from the download") from error

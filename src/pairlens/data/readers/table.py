@@ -8,12 +8,16 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from pairlens.core.reading import MOST_BYTES
 from pairlens.data.listing import Box, Listing, Photo, Split
 
 _REQUIRED = ("label", "path", "split")
 _FLAGS = ("is_query", "is_gallery")
 _CORNERS = ("x_1", "y_1", "x_2", "y_2")
 _KNOWN = (*_REQUIRED, *_FLAGS, *_CORNERS)
+
+MOST_ROWS = 50_000_000
+MOST_LETTERS = 10_000
 
 _EMPTY = frozenset({"", "none", "nan", "null", "na"})
 
@@ -50,22 +54,61 @@ def _columns(file: Path) -> dict[str, list[str]]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not a file; name a .csv or .parquet table")
     try:
-        match file.suffix.lower():
-            case ".csv":
-                # Everything is read as text, so that the labels 007 and 7 stay two classes.
-                table = csv.read_csv(
-                    file, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
-                )
-            case ".parquet":
-                table = parquet.read_table(file)
-            case other:
-                raise ValueError(f"the suffix {other!r} is neither .csv nor .parquet")
-    except (pa.ArrowException, ValueError) as error:
+        table = _table(file)
+    # A damaged Parquet file also makes Arrow miss a column that its own schema names.
+    except (pa.ArrowException, KeyError, MemoryError, OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
     twice = [name for name in _KNOWN if table.column_names.count(name) > 1]
     if twice:
         raise ValueError(f"{file} has the column {twice[0]!r} twice; keep one")
-    return {name: [_text(cell) for cell in table[name].to_pylist()] for name in table.column_names if name in _KNOWN}
+    return {name: [_text(cell) for cell in _cells(file, table[name])] for name in table.column_names if name in _KNOWN}
+
+
+def _table(file: Path) -> pa.Table:
+    match file.suffix.lower():
+        case ".csv":
+            if file.stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+            # Everything is read as text, so that the labels 007 and 7 stay two classes.
+            return csv.read_csv(
+                file, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
+            )
+        case ".parquet":
+            return _parquet(file)
+        case other:
+            raise ValueError(f"the suffix {other!r} is neither .csv nor .parquet")
+
+
+def _parquet(file: Path) -> pa.Table:
+    """Read the known columns; texts stay in their dictionaries, as a small file may repeat a long one without end."""
+    schema = parquet.read_schema(file)
+    known = [name for name in schema.names if name in _KNOWN]
+    nested = [
+        name
+        for name in set(known)
+        if any(pa.types.is_nested(schema.field(i).type) for i in schema.get_all_field_indices(name))
+    ]
+    if nested:
+        raise ValueError(f"the column {nested[0]!r} holds lists")
+    with parquet.ParquetFile(file, read_dictionary=known) as opened:
+        told = opened.metadata
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        if told.num_rows > MOST_ROWS or size > MOST_BYTES:
+            raise ValueError(
+                f"it says that it has {told.num_rows:,} rows in {size:,} bytes, more than any list of photos"
+            )
+        return opened.read(known)
+
+
+def _cells(file: Path, column: pa.ChunkedArray) -> list[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+        longest = (
+            max((len(str(text)) for text in column.chunk(0).dictionary.to_pylist()), default=0) if len(column) else 0
+        )
+        if longest > MOST_LETTERS:
+            raise ValueError(f"{file} has a cell of {longest:,} letters; a path or label is shorter")
+    return column.to_pylist()
 
 
 def _text(cell: Any) -> str:

@@ -1,0 +1,135 @@
+"""Does anything that opens files of strangers crash, hang or swallow the memory?
+
+A hundred thousand inputs and more through every target of `tests/fuzz/targets.py`: most from atheris, which is guided by
+the coverage of our code (`pip install "pairlens[fuzz]"`), some from hypothesis, which breaks valid files on purpose. Each
+target has a process of its own; more than 5 seconds or 2 GB for one input is a failure, as is any error but a refusal.
+
+    python benches/fuzz.py                      # all targets
+    python benches/fuzz.py --targets car study  # some
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TESTS = HERE.parent / "tests"
+RESULTS = HERE / "results" / "fuzz.json"
+GUIDED, BROKEN = 97_000, 3_000
+# Each input builds a model or starts as one file of a megabyte; `architecture` fuzzes what is decided before that.
+SAMPLED = {"model": (0, 2_000)}
+SECONDS, MEGABYTES = 5, 2048
+
+
+def guided(name: str, folder: Path, runs: int) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["pairlens"]):
+        from fuzz.mutate import WORDS
+        from fuzz.targets import TARGETS
+    target = TARGETS[name]
+    seeds = folder / "seeds"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds()):
+        (seeds / str(number)).write_bytes(seed)
+    words = folder / "words"
+    escaped = ["".join(rf"\x{byte:02x}" for byte in word[:60]) for word in WORDS]
+    words.write_text("".join(f'"{word}"\n' for word in escaped))
+    limits = [f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}", "-max_len=16384", f"-runs={runs}", "-verbosity=1"]
+    options = [f"-dict={words}", f"-artifact_prefix={folder}/", "-seed=1", "-print_final_stats=1", *limits]
+    atheris.Setup([sys.argv[0], *options, str(seeds)], target.run)
+    atheris.Fuzz()
+
+
+def broken_on_purpose(name: str, folder: Path, runs: int) -> None:
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    from fuzz.mutate import broken
+    from fuzz.targets import TARGETS
+
+    target = TARGETS[name]
+
+    @settings(
+        max_examples=runs,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(broken(target.seeds()))
+    def run(data: bytes) -> None:
+        (folder / "last").write_bytes(data)
+        signal.alarm(SECONDS)
+        target.run(data)
+        signal.alarm(0)
+        run.count += 1
+
+    run.count = 0
+    run()
+    print(f"hypothesis: {run.count} runs, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+
+
+def attempt(name: str, way: str, runs: int, keep: Path) -> dict:
+    folder = keep / f"{name}-{way}"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "--child", way, name, str(folder), str(runs)]
+    start = time.perf_counter()
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    said = done.stdout + done.stderr
+    (folder / "log").write_text(said)
+    counted = re.findall(r"Done (\d+) runs|hypothesis: (\d+) runs", said)
+    memory = re.findall(r"peak_rss_mb:\s+(\d+)|runs, (\d+) MB", said)
+    return {
+        "runs": int("".join(counted[-1])) if counted else 0,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mb": int("".join(memory[-1])) if memory else None,
+        "status": done.returncode,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="*")
+    parser.add_argument("--child", nargs=4)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "pairlens-fuzz")
+    given = parser.parse_args()
+    sys.path.insert(0, str(TESTS))
+    if given.child:
+        way, name, folder, runs = given.child
+        {"atheris": guided, "hypothesis": broken_on_purpose}[way](name, Path(folder), int(runs))
+        return
+    from fuzz.targets import TARGETS
+
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
+    ).stdout.strip()
+    known = json.loads(RESULTS.read_text())["targets"] if RESULTS.is_file() else {}
+    for name in given.targets or TARGETS:
+        wanted = zip(("atheris", "hypothesis"), SAMPLED.get(name, (GUIDED, BROKEN)), strict=True)
+        found = {way: attempt(name, way, int(runs * given.scale), given.keep) for way, runs in wanted if runs}
+        found["runs"], found["commit"] = sum(one["runs"] for one in found.values()), commit
+        print(f"{name:14} {json.dumps(found)}", flush=True)
+        known[name] = found
+        versions = {
+            p: metadata.version(p)
+            for p in ("atheris", "hypothesis", "pillow", "pyarrow", "safetensors", "scipy", "torch")
+        }
+        told = {"date": date.today().isoformat(), "device": f"{os.cpu_count()} CPU cores, shared", "versions": versions}
+        RESULTS.write_text(json.dumps({**told, "targets": known}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""What is fuzzed: everything that opens files of strangers, each as a function of bytes that may only refuse in a sentence.
+
+`benches/fuzz.py` runs a hundred thousand inputs and more through each; `test_fuzz.py` a few, and all that ever failed.
+"""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from pyarrow import parquet
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from scipy.io import savemat
+
+from pairlens.analysis.comparison import read_results
+from pairlens.core.reading import read_shapes
+from pairlens.core.serial import from_plain, to_plain
+from pairlens.data.catalog import Catalog, write_catalog
+from pairlens.data.images import decode, encode, load_image
+from pairlens.data.listing import Photo
+from pairlens.data.readers import read
+from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.report import Metric, Report
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.naming import any_loss_from_text, loss_from_text, miner_from_text
+from pairlens.experiments.strangers import _name_and_settings
+from pairlens.experiments.study import Arm, Field, Study, read_study, read_toml, slug
+from pairlens.experiments.tuning import read_trials
+from pairlens.losses import Circle, SoftTriple
+from pairlens.losses.miners import SemiHard
+from pairlens.model.embedder import Architecture, Embedder
+from pairlens.training.checkpoint import VERSION
+from pairlens.training.checkpoint import _read as read_checkpoint
+from pairlens.training.checkpoint import _sum as check_sum
+
+REFUSALS = (ValueError, FileNotFoundError, SafetensorError)
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A way in: what it does with bytes, and some that it should like."""
+
+    open: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+    def run(self, data: bytes) -> None:
+        """Open what may be wrong: it is taken or refused, and nothing else may happen."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self.open(data)
+            except REFUSALS as refusal:
+                if not str(refusal):
+                    raise
+
+
+@cache
+def _folder(owner: int) -> Path:
+    # A process of its own, a folder of its own.
+    return Path(tempfile.mkdtemp(prefix=f"pairlens-fuzz-{owner}-", dir=MEMORY if MEMORY.is_dir() else None))
+
+
+def _written(name: str, data: bytes) -> Path:
+    file = _folder(os.getpid()) / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return file
+
+
+def _car(data: bytes) -> None:
+    read("car", _written("car/cars_annos.mat", data).parent)
+
+
+def _car_seeds() -> list[bytes]:
+    kind = [(n, object) for n in ("relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "test")]
+    rows = [(f"car_ims/{i}.jpg", 1, 1, 9, 9, i, 0) for i in (1, 2)]
+    held = {"annotations": np.array([rows], dtype=kind), "class_names": np.array(["a", "b"], dtype=object)}
+    found = []
+    for compressed in (False, True):
+        buffer = io.BytesIO()
+        savemat(buffer, held, do_compression=compressed)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _split_reader(name: str, files: tuple[str, ...]) -> Callable[[bytes], None]:
+    def run(data: bytes) -> None:
+        parts = data.split(b"\x1e", len(files) - 1)
+        for file, part in zip(files, [*parts, *[b""] * len(files)], strict=False):
+            _written(f"{name}/{file}", part)
+        read(name, _folder(os.getpid()) / name)
+
+    return run
+
+
+CUB_FILES = ("images.txt", "classes.txt", "image_class_labels.txt", "bounding_boxes.txt")
+SOP_FILES = ("Ebay_train.txt", "Ebay_test.txt")
+
+
+def _cub_seeds() -> list[bytes]:
+    parts = (b"1 a/b.jpg\n2 c/d e.jpg\n", b"1 a\n101 c\n", b"1 1\n2 101\n", b"1 0 0 9 9\n2 1.5 2 3 4\n")
+    return [b"\x1e".join(parts)]
+
+
+def _sop_seeds() -> list[bytes]:
+    head = b"image_id class_id super_class_id path\n"
+    return [head + b"1 1 1 a/1_0.jpg\n2 1 1 a/1_1.jpg\n\x1e" + head + b"3 2 1 a/2_0.jpg\n"]
+
+
+def _shop_seeds() -> list[bytes]:
+    head = b"3\nimage_name item_id evaluation_status\n"
+    return [head + b"img/a/1.jpg id_1 train\nimg/b/2.jpg id_2 query\nimg/b/3.jpg id_2 gallery\n"]
+
+
+def _csv(data: bytes) -> None:
+    read("csv", _written("table/table.csv", data))
+
+
+def _csv_seeds() -> list[bytes]:
+    return [
+        b"label,path,split,x_1,y_1,x_2,y_2\n1,a.jpg,train,0,0,9,9\n2,b.jpg,test,,,,\n",
+        b'label,path,split,is_query,is_gallery\n"1",a.jpg,train,,\n2,b.jpg,validation,True,False\n2,c.jpg,validation,0,1\n',
+    ]
+
+
+def _parquet(data: bytes) -> None:
+    read("csv", _written("table/table.parquet", data))
+
+
+def _parquet_seeds() -> list[bytes]:
+    corners = {name: [at, None] for name, at in zip(("x_1", "y_1", "x_2", "y_2"), (0.0, 0.0, 9.0, 9.0), strict=True)}
+    table = pa.table({"label": [1, 2], "path": ["a.jpg", "b.jpg"], "split": ["train", "test"], **corners})
+    found = []
+    for options in ({"compression": "none"}, {"compression": "snappy", "data_page_version": "2.0"}):
+        sink = io.BytesIO()
+        parquet.write_table(table, sink, **options)
+        found.append(sink.getvalue())
+    return found
+
+
+def _catalog(data: bytes) -> None:
+    file = _written("bars/uncropped.arrow", data)
+    told = json.loads(_catalog_parts()[1]) | {"bytes": len(data)}
+    _written("bars/uncropped.json", json.dumps(told).encode())
+    catalog = Catalog.open(file)
+    assert len(catalog.paths) == len(catalog.splits) == len(catalog)
+    for i in range(min(len(catalog), 8)):
+        bytes(catalog.jpeg(i))
+
+
+@cache
+def _catalog_parts() -> tuple[bytes, bytes]:
+    jpeg = encode(Image.new("RGB", (9, 9), "red"), 8)
+    rows = [
+        (Photo(f"{name}/{i}.jpg", name, split), jpeg) for name, split in (("a", "train"), ("b", "test")) for i in "12"
+    ]
+    file = write_catalog(_folder(os.getpid()) / "seed" / "uncropped.arrow", "seed", rows, 8).file
+    return file.read_bytes(), file.with_suffix(".json").read_bytes()
+
+
+def _description(data: bytes) -> None:
+    _written("told/uncropped.arrow", _catalog_parts()[0])
+    _written("told/uncropped.json", data)
+    Catalog.open(_folder(os.getpid()) / "told" / "uncropped.arrow")
+
+
+def _embeddings(data: bytes) -> None:
+    found = Embeddings.load(_written("gallery.safetensors", data))
+    assert len(found.vectors) == len(found.labels) == len(found.paths)
+
+
+def _embeddings_seeds() -> list[bytes]:
+    names = {"paths": '["a.jpg", "b.jpg"]', "class_names": '["a"]', "catalog": "0f"}
+    return [save({"vectors": torch.eye(2), "labels": torch.zeros(2, dtype=torch.int64)}, names)]
+
+
+def _architecture(data: bytes) -> None:
+    """Stop where the model would be built: the shapes in the header decide whether it is."""
+    text, _, weights = data.partition(b"\x1e")
+    with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        from_plain(Architecture, json.loads(text.decode()), "model.json")
+    read_shapes(_written("model.safetensors", weights))
+
+
+def _architecture_seeds() -> list[bytes]:
+    plain = json.dumps(to_plain(Architecture("test_resnet", "SM", 8, image_size=32))).encode()
+    return [plain + b"\x1e" + save({"projections.0.weight": torch.zeros(4, 2)})]
+
+
+def _model(data: bytes) -> None:
+    text, _, weights = data.partition(b"\x1e")
+    _written("model/model.json", text)
+    Embedder.load(_written("model/model.safetensors", weights).parent)
+
+
+def _model_seeds() -> list[bytes]:
+    model = Embedder(backbone="test_resnet", descriptors="SM", dim=8, weights="none", stride="none", image_size=32)
+    model.save(_folder(os.getpid()))
+    kept = [(_folder(os.getpid()) / name).read_bytes() for name in ("model.json", "model.safetensors")]
+    return [b"\x1e".join(kept)]
+
+
+def _checkpoint(data: bytes) -> None:
+    try:
+        read_checkpoint(_signed(_written("checkpoint.safetensors", data)))
+    except (RecursionError, NotImplementedError):
+        raise
+    # As `load_checkpoint`, which says so in a sentence.
+    except (RuntimeError, LookupError, TypeError, AttributeError):
+        pass
+
+
+def _signed(file: Path) -> Path:
+    """Write the check sum that the contents have: who means harm writes it too."""
+    with safe_open(file, framework="pt") as stored:
+        names = {key: text for key, text in (stored.metadata() or {}).items() if key != "sum"}
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+    file.write_bytes(save(tensors, {**names, "sum": check_sum(names, tensors)}))
+    return file
+
+
+def _checkpoint_seeds() -> list[bytes]:
+    tree = {"epoch": 1, "model": {"w": "tensor:/model/w"}, "optimizer": {"state": {"#0": {"step": [1.5]}}}}
+    return [save({"/model/w": torch.zeros(2)}, {"tree": json.dumps(tree), "record": "null", "version": VERSION})]
+
+
+def _experiment(data: bytes) -> None:
+    found = RunFolder(_written("run/config.json", data).parent).experiment()
+    assert "/" not in found.default_name
+    assert from_plain(Experiment, json.loads(json.dumps(to_plain(found)))) is not None
+
+
+def _experiment_seeds() -> list[bytes]:
+    several = (Experiment(), replace(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10)))
+    mined = replace(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
+    return [json.dumps(to_plain(e)).encode() for e in (*several, mined)]
+
+
+def _outcome(data: bytes) -> None:
+    found = RunFolder(_written("run/outcome.json", data).parent).read_outcome()
+    assert found.report is not None
+    assert found.untrained is not None
+    assert found.selection
+
+
+def _outcome_seeds() -> list[bytes]:
+    report = Report((Metric("R@1", 0.5, 0.4, 0.6), Metric("MAP@R", 0.3, 0.2, 0.4)), 4, 0, 4, 2)
+    rows = tuple(EpochRow(i, None, 0.5, report, 0.5, None, 1.0) for i in (0, 1))
+    return [json.dumps(to_plain(Outcome("last", 1, rows))).encode()]
+
+
+def _study(data: bytes) -> None:
+    _written("study/study.json", data)
+    study = read_study(_folder(os.getpid()) / "study")
+    for name in (*(arm.name for arm in study.arms), *(field.name for field in study.fields)):
+        assert not {"/", "\\"} & set(slug(name))
+        assert slug(name) not in ("", ".", "..")
+
+
+def _study_seeds() -> list[bytes]:
+    arms = (Arm("triplet", "triplet"), Arm("mine", "module:function(a=1)"))
+    return [json.dumps(to_plain(Study(arms, (Field("bars", Experiment(), 3),)))).encode()]
+
+
+def _toml(data: bytes) -> None:
+    read_toml(_written("study.toml", data))
+
+
+def _toml_seeds() -> list[bytes]:
+    losses = b'losses = ["triplet", "circle:gamma=64 as circle"]\nseeds = 2\n[settings]\nfeature_dim = 8\n'
+    return [losses + b'miner = "semi_hard:margin=0.1"\n[[fields]]\ndata_name = "bars"\nname = "b"\n']
+
+
+def _trials(data: bytes) -> None:
+    for trial in read_trials(_written("tuning/trials.json", data).parent):
+        assert isinstance(trial.value, float | int)
+
+
+def _trials_seeds() -> list[bytes]:
+    return [json.dumps({"trials": [{"number": 0, "params": {"margin": 0.1}, "folds": [0.5], "value": 0.5}]}).encode()]
+
+
+def _results(data: bytes) -> None:
+    read_results(_written("results/results.json", data).parent)
+
+
+def _naming(data: bytes) -> None:
+    text = data.decode(errors="surrogateescape")
+    for parse in (loss_from_text, miner_from_text, Arm.of, _settings):
+        with contextlib.suppress(*REFUSALS):
+            parse(text)
+    if ":" not in text:
+        any_loss_from_text(text)
+
+
+def _settings(text: str) -> None:
+    # The part before the colon is a module that whoever typed it wants imported; that is not tried with random names.
+    _name_and_settings(text.partition(":")[2] or text, text)
+
+
+def _naming_seeds() -> list[bytes]:
+    texts = ("circle:margin=0.25,gamma=64", "multi_similarity", "semi_hard:margin=0.1", "a.b:C(m=0.4, k=[1, 'x'])")
+    return [text.encode() for text in texts]
+
+
+def _picture(data: bytes) -> None:
+    image = load_image(data)
+    assert image.mode == "RGB"
+    encode(image, 8)
+
+
+def _picture_seeds() -> list[bytes]:
+    draw = np.random.default_rng(0)
+    colour = Image.fromarray(draw.integers(0, 255, (12, 10, 3), dtype=np.uint8))
+    found = []
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "PCX", "TGA", "SGI", "JPEG2000", "QOI", "DIB"):
+        buffer = io.BytesIO()
+        colour.save(buffer, kind)
+        found.append(buffer.getvalue())
+    for kind, image in (("PNG", colour.convert("P")), ("TIFF", Image.fromarray(np.full((5, 5), 0.5, np.float32)))):
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _jpeg(data: bytes) -> None:
+    assert decode([data], 8).shape == (1, 3, 8, 8)
+
+
+TARGETS = {
+    name: Target(run, seeds)
+    for name, run, seeds in (
+        ("car", _car, _car_seeds),
+        ("cub", _split_reader("cub", CUB_FILES), _cub_seeds),
+        ("sop", _split_reader("sop", SOP_FILES), _sop_seeds),
+        ("isc", _split_reader("isc", ("Eval/list_eval_partition.txt",)), _shop_seeds),
+        ("csv", _csv, _csv_seeds),
+        ("parquet", _parquet, _parquet_seeds),
+        ("catalog", _catalog, lambda: [_catalog_parts()[0]]),
+        ("description", _description, lambda: [_catalog_parts()[1]]),
+        ("embeddings", _embeddings, _embeddings_seeds),
+        ("architecture", _architecture, _architecture_seeds),
+        ("model", _model, _model_seeds),
+        ("checkpoint", _checkpoint, _checkpoint_seeds),
+        ("experiment", _experiment, _experiment_seeds),
+        ("outcome", _outcome, _outcome_seeds),
+        ("study", _study, _study_seeds),
+        ("toml", _toml, _toml_seeds),
+        ("trials", _trials, _trials_seeds),
+        ("results", _results, lambda: [b'{"type": "Results", "fields": []}']),
+        ("naming", _naming, _naming_seeds),
+        ("picture", _picture, _picture_seeds),
+        ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
+    )
+}
