@@ -1,9 +1,11 @@
 """What evaluation costs: `python benches/evaluation.py --part search|peer|growth|approximate`.
 
 search: every metric at 60,502 × 512 beside FAISS's exact search alone, with the k of SOP's class sizes and with 1,000.
-peer: beside the AccuracyCalculator of pytorch-metric-learning (k = max_bin_count) at 10,000 and at 60,502 × 128.
+peer: beside the AccuracyCalculator of pytorch-metric-learning at 10,000, 20,000 and 60,502 × 128: as it comes (k = None;
+    left out at 60,502, where it would take 44 GB), with k = max_bin_count, and beside FAISS alone, the least that is exact.
 growth: time and memory from 25,000 to 200,000 × 128.
-approximate: IVF and HNSW beside exact search at 300,000 × 128.
+approximate: IVF and HNSW beside exact search at 300,000 × 128, also where the vectors vary in 16 directions only: learned
+    ones vary in few, and noise in all 128 has no cells that an index could use.
 
 Each measurement is a process of its own, and memory is the largest resident set above what it held once the embeddings
 and the libraries were there. Embeddings are drawn: unit class centres with noise, classes of 2 to 10 photos as in SOP.
@@ -35,7 +37,9 @@ from pairlens.evaluation.report import evaluate
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 SOP, CLASSES = 60502, 11316
 USUAL, DEEP = (1, 2, 4, 8), (1, 10, 100, 1000)
-Job = Literal["ours", "ours_deep", "faiss", "faiss_deep", "ours_r", "pml", "ivf", "hnsw", "exact"]
+Job = Literal[
+    "ours", "ours_deep", "faiss", "faiss_deep", "ours_r", "faiss_r", "pml", "pml_default", "ivf", "hnsw", "exact"
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Options:
         job: one measurement in this process, printed as JSON (used by the bench itself).
         photos: of that measurement.
         dim: of that measurement.
+        directions: in how many the drawn vectors vary; 0: in all.
     """
 
     part: Literal["search", "peer", "growth", "approximate"] = "search"
@@ -55,10 +60,15 @@ class Options:
     job: Job | None = None
     photos: int = SOP
     dim: int = 512
+    directions: int = 0
 
 
-def drawn(photos: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(photos: int, dim: int, directions: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Return unit vectors and labels: 11,316 classes for 60,502 photos, of 2 to about 10."""
+    if directions:
+        few, labels = drawn(photos, directions)
+        turned = torch.randn(directions, dim, generator=torch.Generator().manual_seed(1))
+        return torch.nn.functional.normalize(few @ turned, dim=1), labels
     draw = torch.Generator().manual_seed(0)
     classes = round(photos * CLASSES / SOP)
     labels = torch.cat(
@@ -70,9 +80,9 @@ def drawn(photos: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.nn.functional.normalize(noise.add_(centers[labels]), dim=1), labels
 
 
-def measure(job: Job, photos: int, dim: int) -> dict[str, Any]:
+def measure(job: Job, photos: int, dim: int, directions: int) -> dict[str, Any]:
     """Run one measurement; returns seconds, processor seconds, bytes above the embeddings, and values."""
-    vectors, labels = drawn(photos, dim)
+    vectors, labels = drawn(photos, dim, directions)
     largest = int(labels.bincount().max())
     work = WORK[job](vectors, labels, largest)
     # The largest resident set starts again from what is held now.
@@ -114,14 +124,18 @@ def bare(depth: int) -> Callable[..., Any]:
     return prepare
 
 
-def peer(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
+def peer(depth: Literal["max_bin_count"] | None) -> Callable[..., Any]:
     """Return the same three values by pytorch-metric-learning."""
-    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-    metrics = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
-    calculator = AccuracyCalculator(include=metrics, k="max_bin_count", device=torch.device("cpu"))
-    names = dict(zip(metrics, ("R@1", "R-Precision", "MAP@R"), strict=True))
-    return lambda: {names[k]: float(v) for k, v in calculator.get_accuracy(vectors, labels).items() if k in names}
+    def prepare(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
+        from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+        metrics = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+        calculator = AccuracyCalculator(include=metrics, k=depth, device=torch.device("cpu"))
+        names = dict(zip(metrics, ("R@1", "R-Precision", "MAP@R"), strict=True))
+        return lambda: {names[k]: float(v) for k, v in calculator.get_accuracy(vectors, labels).items() if k in names}
+
+    return prepare
 
 
 def approximate(settings: Ivf | Hnsw | None) -> Callable[..., Any]:
@@ -150,16 +164,19 @@ WORK: dict[str, Callable[..., Callable[[], Any]]] = {
     "ours_r": ours((1,)),
     "faiss": bare(max(USUAL)),
     "faiss_deep": bare(max(DEEP)),
-    "pml": peer,
+    "faiss_r": bare(1),
+    "pml": peer("max_bin_count"),
+    "pml_default": peer(None),
     "exact": approximate(None),
     "ivf": approximate(Ivf()),
     "hnsw": approximate(Hnsw()),
 }
 
 
-def apart(job: Job, photos: int, dim: int) -> dict[str, Any]:
+def apart(job: Job, photos: int, dim: int, directions: int = 0) -> dict[str, Any]:
     """Run one measurement in a process of its own."""
     words = [sys.executable, __file__, "--job", job, "--photos", str(photos), "--dim", str(dim)]
+    words += ["--directions", str(directions)]
     found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     shown = {k: round(v, 2) for k, v in found.items() if isinstance(v, float)}
     print(
@@ -199,15 +216,18 @@ def search(repeats: int) -> dict[str, Any]:
 def beside_peer(repeats: int) -> dict[str, Any]:
     """The same metrics by pytorch-metric-learning."""
     sizes = {}
-    for photos, times in ((10_000, repeats), (SOP, 1)):
-        found = in_turn(("ours_r", "pml"), photos, 128, times)
-        both = found["ours_r"]["values"], found["pml"]["values"]
-        apart_by = max(abs(both[0][name] - both[1][name]) for name in both[1])
+    for photos in (10_000, 20_000, SOP):
+        peers: tuple[Job, ...] = ("pml",) if photos == SOP else ("pml", "pml_default")
+        found = in_turn(("ours_r", "faiss_r", *peers), photos, 128, repeats)
+        mine = found["ours_r"]["values"]
         sizes[str(photos)] = {
             "measured": found,
-            "peer_to_ours": ratio(found, "pml", "ours_r"),
-            "values_apart": apart_by,
+            "to_ours": {job: ratio(found, job, "ours_r") for job in ("faiss_r", *peers)},
+            "values_apart": max(
+                abs(mine[name] - value) for job in peers for name, value in found[job]["values"].items()
+            ),
         }
+        print(json.dumps(sizes[str(photos)]["to_ours"]), flush=True)
     return sizes
 
 
@@ -226,13 +246,14 @@ def slope(sizes: tuple[int, ...], values: list[float]) -> float:
 
 def beside_exact(_repeats: int) -> dict[str, Any]:
     """IVF and HNSW beside exact search."""
-    return {job: apart(job, 300_000, 128) for job in ("exact", "ivf", "hnsw")}
+    jobs: tuple[Job, ...] = ("exact", "ivf", "hnsw")
+    return {name: {job: apart(job, 300_000, 128, few) for job in jobs} for name, few in (("all", 0), ("16", 16))}
 
 
 def main(options: Options) -> None:
     """Measure one part and keep it with the others."""
     if options.job is not None:
-        print(json.dumps(measure(options.job, options.photos, options.dim)))
+        print(json.dumps(measure(options.job, options.photos, options.dim, options.directions)))
         return
     parts = {"search": search, "peer": beside_peer, "growth": growth, "approximate": beside_exact}
     found = parts[options.part](options.repeats)

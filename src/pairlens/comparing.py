@@ -64,7 +64,7 @@ class Question:
         """Return the study in these settings; raises ValueError for one that cannot be."""
         if not self.losses:
             raise ValueError("compare needs losses, as in --losses triplet circle multi_similarity, or a study file")
-        fixed = {"loss": Triplet(), "seed": 0, "folds": 0, "data_name": "", "auxiliary": 0.0}
+        fixed = {"loss": Triplet(), "seed": 0, "folds": 0, "data_name": Experiment().data_name, "auxiliary": 0.0}
         plain = {f.name: getattr(settings, f.name) for f in fields(Experiment)} | fixed
         found = grid(Experiment(**plain), settings.data_name, settings.auxiliary, self.seeds)
         return Study(tuple(map(Arm.of, self.losses)), found, self.tune, settings.folds, self.metric)
