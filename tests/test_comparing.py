@@ -79,7 +79,7 @@ def number(text):
         (["--losses", "triplet"], "two losses or more"),
         (["--losses", "triplet", "nonsense"], "there is no loss nonsense"),
         (["--losses", "triplet", "circle", "--data_name", "nowhere"], "does not exist"),
-        (["--losses", "triplet", "circle", "--seeds", "0"], "give --seeds 1 or more"),
+        (["--losses", "triplet", "circle", "--seeds", "0"], "give --seeds 1 to"),
         (["--losses", "triplet", "circle", "--metric", "R@3"], "--metric R@3 is not measured"),
         (["--losses", "triplet", "circle", "--processes", "0"], "--processes 0"),
         (["--resume", "nowhere"], "not the folder of a comparison"),
