@@ -28,6 +28,7 @@ def task_of(labels, recalls=(1, 8)):
 
 def test_one_large_class_does_not_make_all_queries_search_deep(monkeypatch):
     depths = []
+    monkeypatch.setattr(measuring, "FEWEST_AT_ONCE", 250)
     search = ExactIndex.search
     monkeypatch.setattr(ExactIndex, "search", lambda self, q, k, **rest: depths.append(k) or search(self, q, k, **rest))
     labels = labels_of(*[2] * 500, 200)

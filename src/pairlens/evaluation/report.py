@@ -123,9 +123,11 @@ def _with_intervals(values: dict[str, Tensor], labels: Tensor) -> tuple[Metric, 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the (resample, metric) means over classes drawn with replacement, from (class, metric) sums."""
-    draw, share = np.random.default_rng(0), np.full(len(counts), 1 / len(counts))
-    means = []
+    draw, classes, means = np.random.default_rng(0), len(counts), []
+    # Where the classes of each resample start, so that one count serves them all.
+    starts = classes * np.arange(RESAMPLES_AT_ONCE)[:, None]
     for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        drawn = draw.multinomial(len(counts), share, RESAMPLES_AT_ONCE).astype(float)
+        chosen = draw.integers(classes, size=(RESAMPLES_AT_ONCE, classes)) + starts
+        drawn = np.bincount(chosen.ravel(), minlength=starts.size * classes).reshape(-1, classes).astype(float)
         means.append(drawn @ sums / (drawn @ counts)[:, None])
     return np.concatenate(means)
