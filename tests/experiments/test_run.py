@@ -1,6 +1,10 @@
 import csv
 import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -338,6 +342,28 @@ def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert all(torch.allclose(t, found[1][name], rtol=1e-3, atol=1e-4) for name, t in found[0].items())
+
+
+AS_BEFORE = """
+import sys
+from pathlib import Path
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import run
+run(RunFolder(Path(sys.argv[1])).experiment(), Path(sys.argv[2]))
+"""
+
+
+def test_another_kind_of_processor_agrees_to_rounding_only(tiny, tmp_path):
+    # The code that PyTorch and oneDNN have for processors of ten years ago stands for another machine.
+    settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
+    here = weights(run(settings, tmp_path / "here").folder)
+    older = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-W", "error", "-c", AS_BEFORE, tmp_path / "here", tmp_path / "there"]
+    subprocess.run(words, check=True, env={**os.environ, **older})
+    there = weights(tmp_path / "there")
+    assert all(torch.allclose(t, there[name], rtol=1e-3, atol=1e-4) for name, t in here.items())
+    if platform.machine() == "x86_64":
+        assert not all(torch.equal(t, there[name]) for name, t in here.items())
 
 
 def until(events, steps):
