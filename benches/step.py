@@ -4,8 +4,9 @@
     python benches/step.py --part memory    # again, into the same file
 
 Speed: the plain loop trains as history did (float32, photos contiguous, BatchNorm as layers of their own, Adam parameter by
-parameter); ours is the step of `fit`. Both have the same model, loss and batch, and take turns. On a CPU one
-thread is used and its processor time is counted, so that other work on the machine takes no part beyond the caches.
+parameter); ours is the step of `fit`, also with BatchNorm as layers of their own. All have the same model, loss and batch and
+take turns. On a CPU one thread is used and its processor time is counted, so that other work on the machine takes no part
+beyond the caches; with `--threads 2` it is the wall clock, for a machine that does nothing else.
 Memory: each figure is the peak of a process of its own, also without what it holds before the first step.
 Writes benches/results/step.json.
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +48,7 @@ class Options:
     size: int = 224
     batch: int = 8
     repeats: int = 3
+    threads: int = 1
     large: int = 1024
     micro: int = 128
     small_backbone: str = "resnet18"
@@ -63,9 +65,7 @@ def plain_step(backbone: str, photos: Tensor, labels: Tensor) -> Callable[[], ob
     """The loop as history trains, on the same model."""
     torch.manual_seed(0)
     model = Embedder(backbone=backbone, classes=CLASSES, weights="none", image_size=photos.shape[-1]).to(photos.device)
-    for module in model.modules():
-        # As timm made it: no BatchNorm in its convolution.
-        vars(module).pop("forward", None)
+    unfold(model)
     model.train()
     model.freeze_batchnorm("statistics")
     criterion = Criterion(Circle())
@@ -86,16 +86,24 @@ def plain_step(backbone: str, photos: Tensor, labels: Tensor) -> Callable[[], ob
     return step
 
 
-def our_step(experiment: Experiment, photos: Tensor, labels: Tensor) -> Callable[[], object]:
+def unfold(model: nn.Module) -> None:
+    """Make it as timm did: no BatchNorm in its convolution."""
+    for module in model.modules():
+        vars(module).pop("forward", None)
+
+
+def our_step(experiment: Experiment, photos: Tensor, labels: Tensor, folded: bool = True) -> Callable[[], object]:
     learner = make_learner(experiment, CLASSES)
+    if not folded:
+        unfold(learner.model)
     objective = make_objective(experiment, photos.device)
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
     return lambda: _learn(learner, objective, photos, labels, probe=False)
 
 
-def seconds(step: Callable[[], object], cuda: bool) -> float:
-    clock = time.perf_counter if cuda else time.process_time
+def seconds(step: Callable[[], object], cuda: bool, wall: bool) -> float:
+    clock = time.perf_counter if wall else time.process_time
     start = clock()
     step()
     if cuda:
@@ -107,14 +115,16 @@ def speed(options: Options) -> dict[str, object]:
     """Both steps in turns: photos a second, and on a GPU memory and the share of the rate of its matrix units."""
     device = choose_device("auto")
     cuda = device.type == "cuda"
-    if not cuda:
-        torch.set_num_threads(1)
+    wall = cuda or options.threads > 1
+    torch.set_num_threads(options.threads)
     photos, labels = photos_of(options.batch, options.size, device)
     base = Experiment(Circle(), backbone_type=options.backbone, weights="none", image_size=options.size)
+    full, half = (replace(base, precision=precision) for precision in ("float32", "bfloat16"))
     steps = {
         "plain": plain_step(options.backbone, photos, labels),
-        "float32": our_step(Experiment(**{**vars(base), "precision": "float32"}), photos, labels),
-        "ours": our_step(Experiment(**{**vars(base), "precision": "bfloat16"}), photos, labels),
+        "float32": our_step(full, photos, labels),
+        "bfloat16, BatchNorm apart": our_step(half, photos, labels, folded=False),
+        "ours": our_step(half, photos, labels),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     peaks: dict[str, int] = {}
@@ -122,7 +132,7 @@ def speed(options: Options) -> dict[str, object]:
         for name, step in steps.items():
             if cuda:
                 torch.cuda.reset_peak_memory_stats()
-            spent = seconds(step, cuda)
+            spent = seconds(step, cuda, wall)
             print(f"{name}: {spent:.2f} s" + ("" if turn else " (warming up, left out)"), flush=True)
             if turn:
                 times[name].append(spent)
@@ -130,10 +140,11 @@ def speed(options: Options) -> dict[str, object]:
     rate = {name: options.batch / statistics.median(some) for name, some in times.items()}
     found: dict[str, object] = {
         "what": f"{options.backbone} at {options.size} px, batch {options.batch}",
-        "clock": "wall" if cuda else "processor, one thread",
+        "clock": f"wall, {options.threads} threads" if wall else "processor, one thread",
         "photos a second": rate,
         "ours / plain": rate["ours"] / rate["plain"],
         "float32 / plain": rate["float32"] / rate["plain"],
+        "ours / BatchNorm apart": rate["ours"] / rate["bfloat16, BatchNorm apart"],
         "seconds": times,
     }
     if cuda:
@@ -146,7 +157,7 @@ def speed(options: Options) -> dict[str, object]:
 def matrix_rate() -> float:
     """Operations a second of a large bfloat16 product."""
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    times = [seconds(lambda: a @ a, cuda=True) for _ in range(10)]
+    times = [seconds(lambda: a @ a, cuda=True, wall=True) for _ in range(10)]
     return 2 * 8192**3 / min(times)
 
 
@@ -191,7 +202,7 @@ def one(options: Options) -> None:
     )
     step = our_step(experiment, photos, labels)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    spent = seconds(step, cuda=False)
+    spent = seconds(step, cuda=False, wall=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"peak": peak, "step": peak - before, "seconds": spent}))
 
@@ -203,8 +214,9 @@ def main(options: Options) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name, measure in {"speed": speed, "memory": memory}.items():
         if options.part in ("all", name):
-            kept[name] = {"about": about(), **measure(options)}
-            print(json.dumps({k: v for k, v in kept[name].items() if k != "about"}, indent=1), flush=True)
+            key = f"{name}, {options.threads} threads" if options.threads > 1 else name
+            kept[key] = {"about": about(), **measure(options)}
+            print(json.dumps({k: v for k, v in kept[key].items() if k != "about"}, indent=1), flush=True)
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -11,8 +11,9 @@ import pytest
 from torch import distributed as dist
 
 from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.run import run
+from pairlens.experiments.run import run, train
 from pairlens.torchrun import Voice
+from pairlens.training.fit import Step
 
 ROOT = Path(__file__).parent.parent
 STARTING, ENDING = 300, 60
@@ -42,10 +43,19 @@ def started(settings, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     processes = {end: torchrun(ROOT / "tests" / "failing.py", end, runs / end) for end in ENDS}
     processes["train"] = torchrun("-m", "pairlens", *words.split(), "--runs", runs, "--name", "two")
+    stop_after_a_step(replace(settings, checkpoint_minutes=1e-9), RunFolder(runs / "stopped"))
+    processes["resume"] = torchrun("-m", "pairlens", "train", "--resume", runs / "stopped")
     yield processes, runs
     for process in processes.values():
         process.kill()
         process.wait()
+
+
+def stop_after_a_step(settings, place):
+    events = train(settings, place)
+    while not isinstance(next(events), Step):
+        pass
+    events.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +71,12 @@ def last_words(process, sign):
     return process.communicate(timeout=ENDING)[1]
 
 
-def test_two_ranks_come_to_the_report_of_one_process(started, alone):
+@pytest.mark.parametrize(("job", "folder"), [("train", "two"), ("resume", "stopped")])
+def test_two_ranks_come_to_the_report_of_one_process(started, alone, job, folder):
     processes, runs = started
-    out, error = processes["train"].communicate(timeout=STARTING)
-    assert processes["train"].returncode == 0, error
-    found = RunFolder(runs / "two").read_outcome()
+    out, error = processes[job].communicate(timeout=STARTING)
+    assert processes[job].returncode == 0, error
+    found = RunFolder(runs / folder).read_outcome()
     assert found.untrained == alone.outcome.untrained
     for a, b in zip(found.rows, alone.outcome.rows, strict=True):
         assert a.report["MAP@R"] == pytest.approx(b.report["MAP@R"], abs=0.02)
