@@ -4,7 +4,7 @@
     python benches/step.py --part memory    # again, into the same file
 
 Speed: the plain loop trains as history did (float32, photos contiguous, BatchNorm as layers of their own, Adam parameter by
-parameter); ours is the step of `fit`, also with BatchNorm as layers of their own. All have the same model, loss and batch and
+parameter); ours is the step of `fit`, also with BatchNorm as layers of their own. All have the same model, loss, batch and
 take turns. On a CPU one thread is used and its processor time is counted, so that other work on the machine takes no part
 beyond the caches; with `--threads 2` it is the wall clock, for a machine that does nothing else.
 Memory: each figure is the peak of a process of its own, also without what it holds before the first step.
