@@ -2,7 +2,8 @@
 
 search: every metric at 60,502 × 512 beside FAISS's exact search alone, with the k of SOP's class sizes and with 1,000.
 peer: beside the AccuracyCalculator of pytorch-metric-learning at 10,000 and 60,502 × 128: as it comes (k = None; at 10,000
-    only, because at 20,000 it was killed for its memory on a machine of 22 GB), with k = max_bin_count, and beside FAISS alone, the least that is exact.
+    only: at 20,000 it was killed for its memory on a machine of 22 GB), with k = max_bin_count, and beside FAISS alone, the
+    least that is exact.
 growth: time and memory from 25,000 to 200,000 × 128.
 approximate: IVF and HNSW beside exact search at 300,000 × 128, also where the vectors vary in 16 directions only: learned
     ones vary in few, and noise in all 128 has no cells that an index could use.
