@@ -199,9 +199,15 @@ def test_shrinking_a_file_is_loading_and_encoding_it(tmp_path, box):
         assert shrink(source, 12, box, quality=80) == shrink(tmp_path / "file", 12, box, quality=80) == expected
 
 
-def test_an_upright_jpeg_is_not_unpacked_by_pillow(monkeypatch):
-    jpeg = _file(_chequered(), "JPEG")
+@pytest.mark.parametrize("jpeg", [_file(_chequered(), "JPEG"), _oriented(1)])
+def test_an_upright_jpeg_is_not_unpacked_by_pillow(jpeg, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("unpacked"))
+    shrink(jpeg, 12)
+
+
+def test_a_jpeg_that_cannot_tell_a_direction_is_not_even_opened_by_pillow(monkeypatch):
+    jpeg = _file(_chequered(), "JPEG")
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
     shrink(jpeg, 12)
 
 

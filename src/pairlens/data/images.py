@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +11,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pairlens.core.reading import MOST_BYTES
 from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
 from pairlens.data.listing import Box
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
+_JPEG_START, _APP1 = b"\xff\xd8", b"\xff\xe1"
 _DESK = Desk()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 # Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
@@ -123,16 +125,31 @@ def shrink(source: Path | bytes, size: int, box: Box | None = None, quality: int
     Raises:
         FileNotFoundError, ValueError: as these two do.
     """
-
-    def pixels(image: Image.Image) -> np.ndarray:
-        quick = unpack_quickly(_contents(source), _DESK) if _is_upright_jpeg(image) else None
-        return np.array(_as_rgb(image)) if quick is None else quick
-
-    return _small_copy(_read(source, pixels), size, box, quality)
+    jpeg = _plain_jpeg(source)
+    quick = None if jpeg is None else unpack_quickly(jpeg, _DESK, PIXEL_LIMIT)
+    return _small_copy(_read(source, partial(_upright_pixels, source)) if quick is None else quick, size, box, quality)
 
 
-def _contents(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
+def _plain_jpeg(source: Path | bytes) -> bytes | None:
+    """Return a JPEG file whose pixels are upright as they are, None for anything else.
+
+    Where no APP1 is, nothing tells a direction; in the pixels themselves its bytes cannot be.
+    """
+    if isinstance(source, Path) and not source.is_file():
+        return None
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            start = file.read(2)
+            jpeg = start + file.read(MOST_BYTES) if start == _JPEG_START else None
+    except OSError:
+        return None
+    return None if jpeg is None or _APP1 in jpeg else jpeg
+
+
+def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
+    contents = source if isinstance(source, bytes) else source.read_bytes()
+    quick = unpack_quickly(contents, _DESK, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
+    return np.array(_as_rgb(image)) if quick is None else quick
 
 
 def _is_upright_jpeg(image: Image.Image) -> bool:
