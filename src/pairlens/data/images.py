@@ -1,7 +1,9 @@
 """Pictures in and out: any photo to RGB, RGB to a small square JPEG, JPEGs to one batch of pixels."""
 
 import io
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +23,9 @@ _DESK = Desk()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 # Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
-_ROWS = 64
+_PIXELS_AT_ONCE = 1 << 20
+# On the way to RGB a picture may take twenty bytes a pixel, so those that say they are large go one by one.
+_LARGE, _ALONE = 32_000_000, threading.Lock()
 
 
 def load_image(source: Path | bytes) -> Image.Image:
@@ -50,7 +54,8 @@ def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixe
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with QUIET, Image.open(file, formats=_formats()) as image:
             pixels = image.width * image.height
-            taken = take(image) if pixels <= PIXEL_LIMIT else None
+            with _ALONE if pixels > _LARGE else nullcontext():
+                taken = take(image) if pixels <= PIXEL_LIMIT else None
     # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
     except Exception as error:
         raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
@@ -98,13 +103,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Scale integers by 255/65535 and floats by 255; where they exceed 65535 or 1, by 255 over their maximum."""
     values = np.asarray(image)
-    finite = values[np.isfinite(values)] if image.mode == "F" else values
-    white = max(1.0 if image.mode == "F" else 65535.0, float(finite.max(initial=0)))
-    grey = np.empty(values.shape, np.uint8)
     # A few rows at a time, because the whole picture as float64 takes ten times the memory of the file's pixels.
-    for start in range(0, len(values), _ROWS):
-        rows = np.nan_to_num(values[start : start + _ROWS].astype(np.float64), posinf=0.0, neginf=0.0)
-        grey[start : start + _ROWS] = np.clip(rows * (255 / white) + 0.5, 0, 255)
+    rows = max(1, _PIXELS_AT_ONCE // max(1, values.shape[1]))
+    parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    most = max((float(values[part].max(initial=0, where=np.isfinite(values[part]))) for part in parts), default=0.0)
+    white = max(1.0 if image.mode == "F" else 65535.0, most)
+    grey = np.empty(values.shape, np.uint8)
+    for part in parts:
+        whole = np.nan_to_num(values[part].astype(np.float64), posinf=0.0, neginf=0.0)
+        grey[part] = np.clip(whole * (255 / white) + 0.5, 0, 255)
     return Image.fromarray(grey).convert("RGB")
 
 

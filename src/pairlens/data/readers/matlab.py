@@ -20,6 +20,8 @@ _HEAD = 128
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR, _SPARSE, _LAST_NUMBER = 1, 2, 4, 5, 15
 _COMPLEX = 0x800
+# Numbers of 8 to 64 bits and texts; scipy looks up any other beyond the end of its table, and ends the process.
+_ELEMENTS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
 
 
 def refuse_lies(file: Path) -> None:
@@ -114,6 +116,8 @@ class _Walk:
         start = self.at + 8
         if kind >> 16:
             length, start = kind >> 16, self.at + 4
+        if kind & 0xFFFF not in _ELEMENTS:
+            raise ValueError(f"an element in it is of type {kind & 0xFFFF}, which is neither number nor text")
         if start + length > len(self.data):
             raise ValueError("an element in it says that it is longer than the file")
         self.at = self.at + 8 if kind >> 16 else start + -(-length // 8) * 8

@@ -97,7 +97,10 @@ def _parquet(file: Path) -> pa.Table:
             raise ValueError(
                 f"it says that it has {told.num_rows:,} rows in {size:,} bytes, more than any list of photos"
             )
-        return opened.read(known)
+        table = opened.read(known)
+    # Arrow reads an index into a dictionary as it finds it, until it is asked whether all is well.
+    table.validate(full=True)
+    return table
 
 
 def _cells(file: Path, column: pa.ChunkedArray) -> list[Any]:
