@@ -2,7 +2,7 @@
 
 A hundred thousand inputs and more through every target of `tests/fuzz/targets.py`: most from atheris, which is guided by
 the coverage of our code (`pip install "pairlens[fuzz]"`), some from hypothesis, which breaks valid files on purpose. Each
-target has a process of its own; more than 5 seconds or 3 GB in all for one input is a failure, as is any error but a refusal.
+target has a process of its own; more than 5 seconds or 3 GB is a failure, as is any error but a refusal.
 
     python benches/fuzz.py                      # all targets
     python benches/fuzz.py --targets car study  # some
