@@ -96,7 +96,7 @@ def our_step(experiment: Experiment, photos: Tensor, labels: Tensor, folded: boo
     learner = make_learner(experiment, CLASSES)
     if not folded:
         unfold(learner.model)
-    objective = make_objective(experiment, photos.device)
+    objective = make_objective(experiment, learner.model)
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
     return lambda: _learn(learner, objective, photos, labels, probe=False)

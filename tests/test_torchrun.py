@@ -38,7 +38,8 @@ def started(settings, tmp_path_factory):
     words = f"""train circle --data_path {s.data_path} --data_name {s.data_name} --backbone_type
         {s.backbone_type} --gd_config {s.gd_config} --feature_dim {s.feature_dim} --batch_size {s.batch_size} --per_class
         {s.per_class} --num_epochs {s.num_epochs} --learning_rate {s.learning_rate} --weights none --stride none --freeze_bn
-        none --image_size {s.image_size} --device cpu --workers 0 --references memory --memory_size {s.memory_size}
+        none --image_size {s.image_size} --device cpu --precision {s.precision} --workers 0
+        --references memory --memory_size {s.memory_size}
         --recalls {",".join(map(str, s.recalls))}"""
     runs = tmp_path_factory.mktemp("runs")
     processes = {end: torchrun(ROOT / "tests" / "failing.py", end, runs / end) for end in ENDS}

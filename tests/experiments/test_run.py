@@ -137,7 +137,7 @@ def test_every_setting_arrives_where_it_works(tiny):
     learner = make_learner(asked, classes=4)
     assert learner.model.architecture == Architecture("resnet10t", "G", 16, 4, "paper", 32, learn_power=True)
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
-    assert make_objective(asked, torch.device("cpu")) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
+    assert make_objective(asked, make_learner(asked, 4).model) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
     catalog = Catalog.open(asked.data_path / "bars" / "uncropped.arrow").select("train")
     batches = running._training_batches(asked, catalog)
     assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)

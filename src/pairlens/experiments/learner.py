@@ -92,14 +92,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def make_objective(experiment: Experiment, device: torch.device) -> Objective:
+def make_objective(experiment: Experiment, model: Embedder) -> Objective:
     """Return what an experiment minimises, and in which arithmetic."""
     return Objective(
         auxiliary=experiment.auxiliary,
         smoothing=experiment.smoothing,
         temperature=experiment.temperature,
         freeze_bn=experiment.freeze_bn,
-        precision=_automatic(device) if experiment.precision == "auto" else experiment.precision,
+        precision=_automatic(model) if experiment.precision == "auto" else experiment.precision,
         clip_value=experiment.clip_value,
         warm_up=experiment.warm_up,
         micro_batch=experiment.micro_batch,
@@ -107,6 +107,18 @@ def make_objective(experiment: Experiment, device: torch.device) -> Objective:
     )
 
 
-def _automatic(device: torch.device) -> Precision:
-    # Not yet on a CPU: that bfloat16 learns the same there has not been shown (benches/step_curve.py).
-    return "bfloat16" if device.type == "cuda" else "float32"
+def _automatic(model: Embedder) -> Precision:
+    on_gpu = next(model.parameters()).is_cuda
+    # On a CPU a grouped convolution takes twice as long in bfloat16, any other half as long (docs/performance.md).
+    fast = on_gpu or (_cpu_multiplies_bfloat16() and not _has_grouped_convolutions(model))
+    return "bfloat16" if fast else "float32"
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    # An older PyTorch does not tell.
+    told = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
+
+
+def _has_grouped_convolutions(model: Embedder) -> bool:
+    return any(isinstance(layer, torch.nn.Conv2d) and layer.groups > 1 for layer in model.modules())

@@ -170,7 +170,7 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
 
 def _train(keeper: Keeper, photos: TrainingBatches) -> Iterator[Event]:
     experiment, learner = keeper.experiment, keeper.learner
-    objective = make_objective(experiment, next(learner.model.parameters()).device)
+    objective = make_objective(experiment, learner.model)
     try:
         if not keeper.rows:
             yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
