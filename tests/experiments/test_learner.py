@@ -6,12 +6,17 @@ import torch
 from pairlens.experiments import learner as learners
 from pairlens.experiments.learner import make_learner, make_objective
 
-GROUPED = "test_efficientnet"
+DEPTHWISE = "test_efficientnet"
 
 
 @pytest.mark.parametrize(
     ("multiplies", "backbone", "expected"),
-    [(True, "resnet10t", "bfloat16"), (True, GROUPED, "float32"), (False, "resnet10t", "float32")],
+    [
+        (True, "resnet10t", "bfloat16"),
+        (True, "resnext26ts", "bfloat16"),
+        (True, DEPTHWISE, "float32"),
+        (False, "resnet10t", "float32"),
+    ],
 )
 def test_auto_is_bfloat16_where_that_is_faster(tiny, monkeypatch, multiplies, backbone, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": multiplies}, raising=False)

@@ -82,7 +82,7 @@ class Experiment:
         seed: of everything random.
         device: auto takes a GPU if there is one.
         precision: auto is bfloat16 where that is faster: on a GPU, and on a CPU that multiplies it (AVX512-BF16, AMX) if the
-            backbone has no grouped convolutions; else float32. Runs that must agree between machines name one.
+            backbone has no depthwise convolutions; else float32. Runs that must agree between machines name one.
         compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, because on a CPU it takes
             minutes to begin.
         workers: threads that load photos; 0 loads them between the steps.

@@ -109,8 +109,8 @@ def make_objective(experiment: Experiment, model: Embedder) -> Objective:
 
 def _automatic(model: Embedder) -> Precision:
     on_gpu = next(model.parameters()).is_cuda
-    # On a CPU a grouped convolution takes twice as long in bfloat16, any other half as long (docs/performance.md).
-    fast = on_gpu or (_cpu_multiplies_bfloat16() and not _has_grouped_convolutions(model))
+    # On a CPU a depthwise convolution takes longer in bfloat16, any other half as long (docs/performance.md).
+    fast = on_gpu or (_cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model))
     return "bfloat16" if fast else "float32"
 
 
@@ -120,5 +120,6 @@ def _cpu_multiplies_bfloat16() -> bool:
     return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 
 
-def _has_grouped_convolutions(model: Embedder) -> bool:
-    return any(isinstance(layer, torch.nn.Conv2d) and layer.groups > 1 for layer in model.modules())
+def _has_depthwise_convolutions(model: Embedder) -> bool:
+    convolutions = (layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
+    return any(layer.groups == layer.in_channels > 1 for layer in convolutions)
