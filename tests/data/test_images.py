@@ -205,6 +205,18 @@ def test_an_upright_jpeg_is_not_unpacked_by_pillow(jpeg, monkeypatch):
     shrink(jpeg, 12)
 
 
+def _with_segments(count, name=b"\xff\xfe"):
+    jpeg = _oriented(6)
+    return jpeg[:2] + count * (name + b"\x00\x06\xff\xda\xff\xd9") + jpeg[2:]
+
+
+@pytest.mark.parametrize("count", [1, 299, 5000])
+def test_a_direction_is_found_behind_what_looks_like_the_start_of_the_pixels(count):
+    jpeg = _with_segments(count)
+    assert load_image(jpeg).size == (30, 40)
+    assert shrink(jpeg, 12) == encode(load_image(jpeg), 12)
+
+
 def test_a_jpeg_that_cannot_tell_a_direction_is_not_even_opened_by_pillow(monkeypatch):
     jpeg = _file(_chequered(), "JPEG")
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))

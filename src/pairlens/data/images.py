@@ -1,6 +1,7 @@
 """Pictures in and out: any photo to RGB, RGB to a small square JPEG, JPEGs to one batch of pixels."""
 
 import io
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,8 @@ from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, un
 from pairlens.data.listing import Box
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
-_JPEG_START, _APP1 = b"\xff\xd8", b"\xff\xe1"
+_JPEG_START, _APP1, _PIXELS = b"\xff\xd8", b"\xff\xe1", b"\xff\xda"
+_MOST_SEGMENTS = 300
 _DESK = Desk()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 # Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
@@ -138,19 +140,28 @@ def shrink(source: Path | bytes, size: int, box: Box | None = None, quality: int
 
 
 def _plain_jpeg(source: Path | bytes) -> bytes | None:
-    """Return a JPEG file whose pixels are upright as they are, None for anything else.
-
-    Where no APP1 is, nothing tells a direction; in the pixels themselves its bytes cannot be.
-    """
-    if isinstance(source, Path) and not source.is_file():
-        return None
+    """Return a JPEG file whose pixels are upright, because nothing in it can say otherwise; None for any other."""
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            start = file.read(2)
-            jpeg = start + file.read(MOST_BYTES) if start == _JPEG_START else None
+        jpeg = source if isinstance(source, bytes) else _contents(source)
     except OSError:
         return None
-    return None if jpeg is None or _APP1 in jpeg else jpeg
+    return jpeg if jpeg.startswith(_JPEG_START) and not _may_tell_a_direction(jpeg) else None
+
+
+def _contents(file: Path) -> bytes:
+    status = file.stat()
+    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES else b""
+
+
+def _may_tell_a_direction(jpeg: bytes) -> bool:
+    """Go through the segments before the pixels: EXIF and XMP are in one that is called APP1."""
+    at = len(_JPEG_START)
+    for _ in range(_MOST_SEGMENTS):
+        name = jpeg[at : at + 2]
+        if name in (_APP1, _PIXELS) or not name.startswith(b"\xff"):
+            return name != _PIXELS
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return True
 
 
 def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
