@@ -27,7 +27,7 @@ from pairlens.analysis.comparison import read_results
 from pairlens.core.reading import read_shapes
 from pairlens.core.serial import from_plain, to_plain
 from pairlens.data.catalog import Catalog, write_catalog
-from pairlens.data.images import decode, encode, load_image
+from pairlens.data.images import decode, encode, load_image, shrink
 from pairlens.data.listing import Photo
 from pairlens.data.readers import read
 from pairlens.evaluation.embed import Embeddings
@@ -319,7 +319,7 @@ def _naming_seeds() -> list[bytes]:
 def _picture(data: bytes) -> None:
     image = load_image(data)
     assert image.mode == "RGB"
-    encode(image, 8)
+    assert shrink(data, 8) == encode(image, 8)
 
 
 def _picture_seeds() -> list[bytes]:
