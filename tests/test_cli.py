@@ -183,6 +183,8 @@ WRONG = [
     (["train", "--resume", "nowhere"], "not the folder of a run"),
     (["train", "--resume", "nowhere", "--num_epochs", "5"], "give no others beside it"),
     (["train", "--recalls", "8,1"], "rising ranks"),
+    (["train", "--recalls", "1,99999999999999999999"], "rising ranks"),
+    (["train", "--warm_up", "99999999999999999999"], "warm_up"),
     (["train", "softtriple", "--centers", "0"], "centers 0"),
     (["train", "circle", "--gamma", "nan"], "gamma nan"),
     (["train", "triplet", "--margin", "-3"], "margin -3"),
@@ -357,5 +359,9 @@ def test_resume_takes_what_does_not_change_the_past(data_path, tmp_path, capsys)
     assert (experiment.on_nan, experiment.checkpoint_minutes) == ("skip", 2)
     assert run("train", "--resume", tmp_path / "r") == 0
     assert RunFolder(tmp_path / "r").experiment() == experiment
+    assert run("train", "--resume", tmp_path / "r", "--on_nan", "stop", "--checkpoint-minutes=10") == 0
+    experiment = RunFolder(tmp_path / "r").experiment()
+    assert (experiment.on_nan, experiment.checkpoint_minutes) == ("stop", 10)
+    assert run("train", "--resume", tmp_path / "r", "--runs", tmp_path) == 2
     assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--seed", 3) == 2
     assert "give no others beside it" in capsys.readouterr().err

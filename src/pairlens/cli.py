@@ -39,8 +39,13 @@ def prepare(options: Preparation) -> None:
     say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
 
 
-def train_command(base: Experiment) -> Callable[..., None]:
-    """Return the command `train` whose defaults are those of an experiment."""
+def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Callable[..., None]:
+    """Return the command `train` whose defaults are those of an experiment.
+
+    Args:
+        base: the defaults.
+        named: the options that were given, which beside --resume count also where they are the defaults.
+    """
 
     def train(
         settings: Experiment,
@@ -61,9 +66,10 @@ def train_command(base: Experiment) -> Callable[..., None]:
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            if name is not None or recipe is not None or replace(experiment, **_changeable(base)) != base:
+            others = {"name", "recipe", "runs"} & named or replace(experiment, **_changeable(base)) != base
+            if others:
                 raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
-            given = {key: value for key, value in _changeable(experiment).items() if value != getattr(base, key)}
+            given = {key: value for key, value in _changeable(experiment).items() if key in named}
             go_on(RunFolder(resume), given)
             return
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
@@ -83,6 +89,16 @@ def asked_recipe(arguments: Sequence[str]) -> Experiment:
         if option == "--recipe":
             return find_recipe(value if equals else following).experiment
     return Experiment()
+
+
+def _named(arguments: Sequence[str]) -> frozenset[str]:
+    """Return the names of the options among some arguments.
+
+    >>> sorted(_named(["train", "--on-nan=stop", "--resume", "runs/mine"]))
+    ['on_nan', 'resume']
+    """
+    options = (word for word in arguments if word.startswith("--"))
+    return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
 
 
 def start(experiment: Experiment, place: RunFolder) -> None:
@@ -198,6 +214,8 @@ def query(
         index: how to search; ivf and hnsw are approximate, and what they miss is measured and printed.
     """
     gallery = Gallery.open(run, data_path, index)
+    if query_class is not None and query_img_name is None:
+        raise ValueError("--query_class is the class of a picture; give that as --query_img_name")
     photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
     matches = gallery.search(photo, retrieval_num)
     files = write_pictures(photo, matches, out / photo.name)
@@ -243,11 +261,11 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
     show_demo(out, seed, open_console())
 
 
-def commands(base: Experiment) -> dict[str, Callable[..., None]]:
+def commands(base: Experiment, named: frozenset[str] = frozenset()) -> dict[str, Callable[..., None]]:
     """Return every command by its name, `train` with the defaults of an experiment."""
     return {
         "prepare": prepare,
-        "train": train_command(base),
+        "train": train_command(base, named),
         "evaluate": evaluate,
         "compare": compare_command(),
         "query": query,
@@ -270,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if world() > 1 and words[:1] not in (["train"], ["evaluate"]):
             raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
-            commands(asked_recipe(words)),
+            commands(asked_recipe(words), _named(words)),
             args=words,
             prog="pairlens",
             config=CONFIG,

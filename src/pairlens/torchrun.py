@@ -25,6 +25,7 @@ PATIENCE = timedelta(minutes=10)
 # For another rank to finish its sentence, before torchrun ends all.
 MOMENT = timedelta(seconds=5)
 WRONG_INPUT, INTERRUPTED = 2, 130
+NO_ROOM = "there is not enough memory; lower --batch_size, --image_size or --memory_size, or give --micro_batch"
 LOST = "another rank has ended, so this one ends too; what that one says is the reason"
 
 
@@ -100,9 +101,13 @@ def guard(command: Callable[[], object]) -> None:
         except BrokenPipeError:
             # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            voice.end(f"{_sentence(error)}; {NO_ROOM}", WRONG_INPUT)
         except (ValueError, OSError, FloatingPointError) as error:
             voice.end(_sentence(error), WRONG_INPUT)
         except RuntimeError as error:
+            if "can't allocate memory" in str(error):
+                voice.end(NO_ROOM, WRONG_INPUT)
             if not _is_loss(error):
                 raise
             voice.end(LOST, WRONG_INPUT)

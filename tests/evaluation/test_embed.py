@@ -18,12 +18,19 @@ def test_every_photo_is_embedded_in_its_order(data_path):
 
 
 def test_embeddings_survive_the_disk(tmp_path):
-    stored = Embeddings(torch.randn(2, 3), torch.tensor([4, 2**40]), ("a/ü.jpg", "b.jpg"), ("x", "y"))
+    stored = Embeddings(torch.randn(2, 3), torch.tensor([1, 0]), ("a/ü.jpg", "b.jpg"), ("x", "y"))
     stored.save(tmp_path / "gallery.safetensors")
     opened = Embeddings.load(tmp_path / "gallery.safetensors")
     assert torch.equal(opened.vectors, stored.vectors)
     assert torch.equal(opened.labels, stored.labels)
     assert (opened.paths, opened.class_names) == (stored.paths, stored.class_names)
+
+
+@pytest.mark.parametrize("label", [-1, 2, -(2**62)])
+def test_a_label_without_a_class_is_one_sentence(tmp_path, label):
+    Embeddings(torch.ones(2, 3), torch.tensor([0, label]), ("a", "b"), ("x", "y")).save(tmp_path / "e")
+    with pytest.raises(ValueError, match="its classes are 2"):
+        Embeddings.load(tmp_path / "e")
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path):

@@ -441,6 +441,16 @@ def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
     assert len(place.read_outcome().rows) == 1
 
 
+def test_a_last_step_that_ruins_the_model_names_the_last_good_checkpoint(tiny, tmp_path):
+    place = RunFolder(tmp_path / "r")
+    settings = replace(tiny, learning_rate=1e30, batch_size=24, per_class=6)
+    with pytest.raises(
+        FloatingPointError, match=r"after epoch 1 the embedding of .* is not finite.*last good checkpoint"
+    ):
+        list(running.train(settings, place))
+    assert len(place.read_outcome().rows) == 1
+
+
 def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
     from pairlens.training import fit
 

@@ -7,7 +7,7 @@ from conftest import write_bars
 from pairlens.data.images import load_image
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import evaluate_run, resume, run
-from pairlens.retrieval.gallery import Gallery
+from pairlens.retrieval.gallery import Gallery, _short_name
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,20 @@ def test_any_picture_file_can_be_looked_up(gallery, tmp_path):
     assert query.class_name is None
     assert [m.right for m in matches] == [None] * 3
     assert gallery.search(tmp_path / "red.png", 3)[0].path == matches[0].path
+
+
+@pytest.mark.parametrize("name", ["...jpg", ". ..png", "a.jpg.jpg"])
+def test_a_picture_gives_its_results_no_name_that_leads_elsewhere(gallery, tmp_path, name):
+    Image.new("RGB", (9, 9)).save(tmp_path / name, "PNG")
+    found = gallery.query(tmp_path / name).name
+    assert (tmp_path / "out" / found).resolve().parent == (tmp_path / "out").resolve()
+
+
+def test_a_key_gives_its_results_no_name_that_leads_elsewhere():
+    for key in ("a/...jpg", "a/..jpg", "...jpg", "a/" + 300 * "x" + ".jpg"):
+        name = _short_name(key, (key,))
+        assert name.strip(".")
+        assert len(name) <= 120
 
 
 def test_a_class_can_be_given(gallery, tmp_path):
@@ -108,6 +122,13 @@ def test_a_data_set_prepared_anew_is_noticed_and_evaluation_mends_it(tiny, tmp_p
     for look in (lambda: Gallery.open(folder), lambda: list(resume(RunFolder(folder)))):
         with pytest.raises(ValueError, match="prepared anew"):
             look()
+    before = RunFolder(folder).gallery.read_bytes()
+    with pytest.raises(ValueError, match="ranks"):
+        evaluate_run(folder, recalls=(1, 2**62))
+    write_bars(tmp_path / "lone" / "bars" / "uncropped.arrow", shots=1)
+    with pytest.raises(ValueError, match="nothing can be measured"):
+        evaluate_run(folder, data_path=tmp_path / "lone")
+    assert RunFolder(folder).gallery.read_bytes() == before
     evaluate_run(folder)
     assert Gallery.open(folder).search("test/bar5/test2.jpg", 1)
 

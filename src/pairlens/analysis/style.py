@@ -8,6 +8,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pairlens.core.files import whole
+
 PULL, PUSH, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#BBBBBB"
 # Grey stands for their yellow, which white paper hides.
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -42,9 +44,7 @@ def tidy(panels: Iterable[Axes]) -> None:
 def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
     """Write a figure under its name when it is complete; the same figure gives the same SVG."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}")
-    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), whole(file) as part:
         figure.savefig(
             part, format=file.suffix[1:], dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None
         )
-    part.replace(file)

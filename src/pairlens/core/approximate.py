@@ -168,6 +168,8 @@ def _build(vectors: Tensor, settings: Ivf | Hnsw) -> faiss.Index:
         case Ivf():
             lists = settings.lists_for(len(numbers))
             index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+            # One list of a small gallery may have fewer, and FAISS would say so on the screen.
+            index.cp.min_points_per_centroid = 1
             index.nprobe = min(settings.probes, lists)
             index.train(numbers)  # pyright: ignore[reportCallIssue]
         case Hnsw():

@@ -127,8 +127,11 @@ def _lock(handle: int, folder: Path) -> None:
         raise ValueError(
             f"{folder} is being written to by process {holder}; wait until it is done, or stop it"
         ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise _unwritable(folder / LOCK_FILE, error) from error
 
 
 def _let_go() -> None:

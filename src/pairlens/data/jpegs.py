@@ -99,6 +99,8 @@ def _unpack_patiently(jpeg: Jpeg) -> np.ndarray:
             pixels = image.width * image.height
             if pixels <= STORED_PIXEL_LIMIT:
                 return np.array(image.convert("RGB"))
+    except Image.UnidentifiedImageError as error:
+        raise ValueError("it does not begin as one") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
     raise ValueError(f"{pixels:,} pixels, more than {STORED_PIXEL_LIMIT:,}")

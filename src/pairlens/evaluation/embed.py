@@ -66,7 +66,7 @@ class Embeddings:
                 names = stored.metadata()
             tensors = load_file(file)
             paths, class_names = _texts(names["paths"]), _texts(names["class_names"])
-            _check(tensors["vectors"], tensors["labels"])
+            _check(tensors["vectors"], tensors["labels"], len(class_names))
             told = (names.get("catalog", ""), names.get("model", ""))
             return cls(tensors["vectors"], tensors["labels"], paths, class_names, *told)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -82,9 +82,11 @@ def _texts(stored: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _check(vectors: Tensor, labels: Tensor) -> None:
+def _check(vectors: Tensor, labels: Tensor, classes: int) -> None:
     if vectors.ndim != 2 or vectors.dtype != torch.float32 or labels.ndim != 1 or labels.dtype != torch.int64:
         raise ValueError(f"its vectors are {vectors.dtype} of shape {tuple(vectors.shape)}, its labels {labels.dtype}")
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"its labels run from {int(labels.min())} to {int(labels.max())}, its classes are {classes}")
     if not vectors.numel() or not torch.isfinite(vectors).all():
         raise ValueError("it has no vectors, or some that are not finite")
 
@@ -103,7 +105,7 @@ def embed(
         model: on any device.
         catalog: the photos.
         batch_size: photos at once.
-        workers: processes that decode.
+        workers: threads that decode.
         watch: wraps the batches to show progress; called with the batches and their number.
     """
     device = next(model.parameters()).device

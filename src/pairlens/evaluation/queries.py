@@ -18,6 +18,7 @@ PARTS = 16
 BYTES_AT_ONCE = 2**28
 # Of one neighbour of one query: what FAISS keeps to choose from, scores and indices twice, labels and hits.
 BYTES_A_NEIGHBOR = 64
+MOST_RANK = 1 << 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,5 +169,5 @@ def _check(
             )
         if ids.is_floating_point():
             raise ValueError(f"{name} labels are {ids.dtype}; floats collide above 2**24, so give int64")
-    if not recalls or min(recalls) < 1 or len(set(recalls)) < len(recalls):
-        raise ValueError(f"recalls {tuple(recalls)} must be one or more different ranks of at least 1")
+    if not recalls or min(recalls) < 1 or max(recalls) > MOST_RANK or len(set(recalls)) < len(recalls):
+        raise ValueError(f"recalls {tuple(recalls)} must be one or more different ranks of 1 to {MOST_RANK:,}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pairlens.data.loading import Augment
+from pairlens.evaluation.queries import MOST_RANK
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.frame import Source
 from pairlens.losses.miners import Miner
@@ -26,6 +27,9 @@ MOST = {
     "image_size": 4096,
     "feature_dim": 1 << 20,
     "memory_size": 1 << 26,
+    "memory_warm_up": 1 << 40,
+    "warm_up": 1 << 40,
+    "micro_batch": 1 << 20,
     "num_epochs": 1 << 24,
     "workers": 1024,
     "seed": (1 << 63) - 1,
@@ -168,7 +172,8 @@ class Experiment:
         _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")
         rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
         _require(
-            bool(self.recalls) and rising, f"--recalls {self.recalls} must be rising ranks of at least 1, as 1,2,4,8"
+            bool(self.recalls) and rising and self.recalls[-1] <= MOST_RANK,
+            f"--recalls {self.recalls} must be rising ranks of 1 to {MOST_RANK:,}, as 1,2,4,8",
         )
 
         _require(self.optimizer_eps > 0, f"--optimizer_eps {self.optimizer_eps} must be above 0")

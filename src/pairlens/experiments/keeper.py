@@ -5,7 +5,10 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
 
 from pairlens.core.approximate import IndexName
 from pairlens.core.ranks import from_first, rank, world
@@ -20,6 +23,7 @@ from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.shape import Shape, shape_or_none, whole_classes
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.finite import DivergedError
 from pairlens.training.fit import Epoch, Learner, Step
 from pairlens.training.underway import RECENT
 
@@ -58,7 +62,7 @@ class Keeper:
 
     def open(self) -> None:
         """Go on from the checkpoint in the folder; raises ValueError if it is damaged or of other photos."""
-        record = load_checkpoint(self.learner, self.place.path)
+        record = _whole_record(load_checkpoint(self.learner, self.place.path), self.place.path / CHECKPOINT_FILE)
         if record["catalog"] != self.parts.train.digest:
             raise ValueError(
                 f"{self.parts.train.file} was prepared anew since {self.place.path} was trained; prepare it as it was, or "
@@ -106,6 +110,7 @@ class Keeper:
         start = time.perf_counter()
         self._embed_test()
         assert self.test is not None
+        _refuse_ruined(epoch, self.test)
         report = evaluate_embeddings(self.test, self.gallery, self.experiment.recalls)
         held_out = None
         if self.parts.validation is not None:
@@ -178,6 +183,24 @@ class Keeper:
     def _embed(self, catalog: Catalog) -> Embeddings:
         e = self.experiment
         return embed(self.learner.model, catalog, batch_size=e.batch_size, workers=e.workers, watch=self.progress)
+
+
+def _whole_record(record: Any, file: Path) -> dict[str, Any]:
+    """Return what is kept beside a learner, if it is what `_save` writes."""
+    whole = isinstance(record, dict) and isinstance(record.get("catalog"), str)
+    if not whole or not isinstance(record.get("rows"), list) or not record["rows"]:
+        raise ValueError(f"{file} is damaged or of another experiment (it has no rows of epochs); train anew")
+    return record
+
+
+def _refuse_ruined(epoch: Epoch, test: Embeddings) -> None:
+    """Raise DivergedError if the model has come to infinity: a last step may do that without being infinite itself."""
+    wrong = (~torch.isfinite(torch.linalg.vector_norm(test.vectors, dim=1))).nonzero()
+    if len(wrong):
+        raise DivergedError(
+            f"after epoch {epoch.epoch} the embedding of {test.paths[int(wrong[0])]} is not finite, because a step has "
+            "made weights too large; lower --learning_rate"
+        )
 
 
 def save_embeddings(place: RunFolder, model: Embedder, test: Embeddings, gallery: Embeddings | None) -> None:

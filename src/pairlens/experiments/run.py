@@ -233,6 +233,7 @@ def evaluate_run(
         gallery = None
         if parts.gallery is not None:
             gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
+        report = evaluate_embeddings(test, gallery, experiment.recalls, index)
         if rank() == 0:
             save_embeddings(place, model, test, gallery)
-    return evaluate_embeddings(test, gallery, experiment.recalls, index)
+    return report

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pairlens.analysis.page import render
-from pairlens.core.files import write_whole
+from pairlens.core.files import UnwritableError, write_whole
 from pairlens.experiments.study import STUDY_FILE
 from pairlens.reporting.comparison import comparison_page
 from pairlens.reporting.run import run_page
@@ -38,6 +38,8 @@ def write_report(folder: Path, out: Path | None = None, data_path: Path | None =
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text)
+    except UnwritableError:
+        raise
     except OSError as error:
         raise ValueError(f"{file} cannot be written ({error.strerror}); give another --out") from error
     return file, missing

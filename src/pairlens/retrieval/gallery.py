@@ -16,6 +16,8 @@ from pairlens.experiments.sources import open_catalog
 from pairlens.losses.triplet import distance
 from pairlens.model.embedder import Embedder
 
+LONGEST_NAME = 120
+
 
 @dataclass(frozen=True)
 class Match:
@@ -141,8 +143,8 @@ class Gallery:
         jpeg = shrink(file, self.whole.size, quality=self.whole.quality)
         known = self._known_file(file, jpeg)
         if known is None:
-            return Query(file.stem, class_name, load_image(jpeg), jpeg)
-        return replace(self._stored_query(self.whole.paths[known], class_name), name=file.stem)
+            return Query(_as_folder(file.stem), class_name, load_image(jpeg), jpeg)
+        return replace(self._stored_query(self.whole.paths[known], class_name), name=_as_folder(file.stem))
 
     def first_query(self) -> Query:
         """Return the first photo that can be looked up, for trying a gallery out."""
@@ -181,7 +183,12 @@ def _short_name(key: str, paths: tuple[str, ...]) -> str:
     """Return the file name without its ending if no other photo has it, else the key in one word."""
     stem = Path(key).stem
     alone = sum(Path(path).stem == stem for path in paths) == 1
-    return stem if alone else Path(key).with_suffix("").as_posix().replace("/", "_")
+    return _as_folder(stem if alone else Path(key).with_suffix("").as_posix().replace("/", "_"))
+
+
+def _as_folder(name: str) -> str:
+    """Return a name that a folder may have and that leads to no other, such as the one of two dots."""
+    return name.strip(". ")[:LONGEST_NAME] or "photo"
 
 
 def _find(paths: tuple[str, ...], name: str) -> int | None:

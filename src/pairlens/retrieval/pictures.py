@@ -111,6 +111,8 @@ def _caption(draw: ImageDraw.ImageDraw, left: int, top: int, first: str, second:
 
 
 def _shortened(text: str, draw: ImageDraw.ImageDraw) -> str:
+    # No letter is narrower than a pixel, and to measure a text takes time.
+    text = text[:SIDE]
     if draw.textlength(text, font=_font(14)) <= SIDE:
         return text
     while draw.textlength(text + "…", font=_font(14)) > SIDE:

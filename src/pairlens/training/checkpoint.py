@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
 from pairlens.core.reading import parse_json
+from pairlens.training.belonging import refuse_strange
 from pairlens.training.chance import chance_state, set_chance_state
 from pairlens.training.fit import Learner
 from pairlens.training.underway import UnderWay
@@ -60,7 +61,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         raise ValueError(f"{file} does not exist, so there is no finished epoch to go on from; train anew")
     try:
         state, record = _read(file)
-        _refuse_strange(state, learner)
+        refuse_strange(state, learner)
         learner.model.load_state_dict(state["model"])
         learner.criterion.load_state_dict(state["criterion"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -69,12 +70,12 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         under_way = state["under_way"]
         learner.under_way = None if under_way is None else UnderWay.from_state(under_way)
         learner.epoch = state["epoch"]
+        set_chance_state(state["chance"])
     except _OtherVersionError:
         raise
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train anew") from error
-    set_chance_state(state["chance"])
     return record
 
 
@@ -111,25 +112,6 @@ def _sum(names: dict[str, str], tensors: dict[str, Tensor]) -> str:
         found = zlib.crc32(name.encode(), found)
         found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
     return str(found)
-
-
-def _refuse_strange(state: dict[str, Any], learner: Learner) -> None:
-    """Raise ValueError unless epoch, schedule and groups hold what ours do: torch puts whatever it is given into them."""
-    pairs = [(learner.schedule.state_dict(), state["schedule"])]
-    ours, theirs = learner.optimizer.state_dict()["param_groups"], state["optimizer"]["param_groups"]
-    pairs += zip(ours, theirs, strict=True)
-    for mine, found in pairs:
-        kinds = {name: _kind(value) for name, value in mine.items()}
-        if kinds != {name: _kind(value) for name, value in found.items()}:
-            raise ValueError("its optimizer or schedule is another")
-    if type(state["epoch"]) is not int or state["epoch"] < 0:
-        raise ValueError(f"its epoch is {state['epoch']!r}"[:80])
-
-
-def _kind(value: Any) -> type:
-    # JSON has lists for tuples, a whole learning rate may be an integer, and a Counter is a dict.
-    known = ((bool, bool), (int | float, float), (list | tuple, list), (dict, dict))
-    return next((kind for kinds, kind in known if isinstance(value, kinds)), type(value))
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,0 +1,78 @@
+import json
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run import resume, run
+from pairlens.training import checkpoint
+from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
+from pairlens.training.fit import Objective, fit
+from training.test_fit import Photos, learner
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    made = learner()
+    list(fit(made, Photos(), Objective(freeze_bn="none"), 1))
+    save_checkpoint(made, folder)
+    return checkpoint._read(folder / checkpoint.CHECKPOINT_FILE)[0]
+
+
+def opened(state, folder):
+    """Write a state as whoever means harm would, its check sum right, and open it."""
+    tensors = {}
+    tree = json.dumps(checkpoint._flatten(state, "", tensors))
+    names = {"version": checkpoint.VERSION, "tree": tree, "record": "null"}
+    checkpoint.write_tensors(
+        folder / checkpoint.CHECKPOINT_FILE, tensors, {**names, "sum": checkpoint._sum(names, tensors)}
+    )
+    return load_checkpoint(learner(), folder)
+
+
+def first_moments(state):
+    return state["optimizer"]["state"][0]
+
+
+HARMS = {
+    "short moments": lambda s: first_moments(s).update(exp_avg=torch.ones(1)),
+    "one short moment": lambda s: s["optimizer"]["state"][1].update(exp_avg_sq=torch.ones(3)),
+    "moments of whole numbers": lambda s: first_moments(s).update(exp_avg=first_moments(s)["exp_avg"].long()),
+    "absent moments": lambda s: first_moments(s).pop("exp_avg"),
+    "a number for moments": lambda s: first_moments(s).update(exp_avg=1.0),
+    "many steps": lambda s: first_moments(s).update(step=torch.ones(5)),
+    "a parameter too many": lambda s: s["optimizer"]["state"].update({999: first_moments(s)}),
+    "texts for betas": lambda s: s["optimizer"]["param_groups"][0].update(betas=["a", "b"]),
+    "one beta": lambda s: s["optimizer"]["param_groups"][0].update(betas=[0.9]),
+    "no chance": lambda s: s.update(chance=None),
+    "no generators": lambda s: s.update(chance={}),
+    "a text for a generator": lambda s: s["chance"].update(torch="x"),
+    "a short generator": lambda s: s["chance"].update(torch=torch.zeros(3, dtype=torch.uint8)),
+    "numbers for a generator": lambda s: s["chance"].update(python=[3, 1, 2]),
+    "short keys": lambda s: s["chance"].update(numpy=["MT19937", torch.zeros(3, dtype=torch.int64), 0, 0, 0.0]),
+}
+
+
+def test_what_was_saved_belongs(saved, tmp_path):
+    assert opened(deepcopy(saved), tmp_path) is None
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_does_not_belong_is_refused_in_a_sentence(saved, tmp_path, harm):
+    state = deepcopy(saved)
+    HARMS[harm](state)
+    with pytest.raises(ValueError, match="is damaged or of another experiment"):
+        opened(state, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "record", [None, [], {}, {"rows": [1]}, *({"catalog": "x", "rows": r} for r in (None, [], {}))]
+)
+def test_a_checkpoint_without_rows_is_refused_in_a_sentence(tiny, tmp_path, monkeypatch, record):
+    folder = run(replace(tiny, num_epochs=0), tmp_path / "r").folder
+    monkeypatch.setattr("pairlens.experiments.keeper.load_checkpoint", lambda *_: record)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*no rows"):
+        list(resume(RunFolder(folder)))
