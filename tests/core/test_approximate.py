@@ -61,3 +61,8 @@ def test_an_index_has_few_enough_lists_and_bad_settings_are_named(points):
         Ivf(probes=0)
     with pytest.raises(ValueError, match="at least 2"):
         Hnsw(links=1)
+
+
+def test_a_small_gallery_brings_no_warning_of_faiss(capfd):
+    ApproximateIndex(torch.eye(24), Ivf())
+    assert capfd.readouterr() == ("", "")

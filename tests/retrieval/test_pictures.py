@@ -1,9 +1,9 @@
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pairlens.data.images import load_image
 from pairlens.retrieval.gallery import Match, Query
-from pairlens.retrieval.pictures import BORDER, SIDE, contact_sheet, framed, write_pictures
+from pairlens.retrieval.pictures import BORDER, SIDE, Tile, contact_sheet, framed, tile_sheet, write_pictures
 
 BLUE = Image.new("RGB", (36, 36), (0, 0, 255))
 
@@ -50,3 +50,15 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot be written.*--out"):
         write_pictures(QUERY, matches(True), tmp_path / "file" / "x")
+
+
+def test_a_caption_without_end_is_cut_without_measuring_all_of_it(monkeypatch):
+    measured = []
+    measure = ImageDraw.ImageDraw.textlength
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "textlength",
+        lambda self, text, **rest: measured.append(text) or measure(self, text, **rest),
+    )
+    tile_sheet([[Tile(Image.new("RGB", (9, 9)), "first", 100_000 * "m")]])
+    assert max(map(len, measured)) <= SIDE + 1
