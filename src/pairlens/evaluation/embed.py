@@ -85,7 +85,8 @@ def _texts(stored: str) -> tuple[str, ...]:
 def _check(vectors: Tensor, labels: Tensor, classes: int) -> None:
     if vectors.ndim != 2 or vectors.dtype != torch.float32 or labels.ndim != 1 or labels.dtype != torch.int64:
         raise ValueError(f"its vectors are {vectors.dtype} of shape {tuple(vectors.shape)}, its labels {labels.dtype}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    # Without names the labels may be any, but for those that count from the end.
+    if len(labels) and (int(labels.min()) < 0 or 0 < classes <= int(labels.max())):
         raise ValueError(f"its labels run from {int(labels.min())} to {int(labels.max())}, its classes are {classes}")
     if not vectors.numel() or not torch.isfinite(vectors).all():
         raise ValueError("it has no vectors, or some that are not finite")
