@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,6 +20,9 @@ def fail() -> None:
     match sys.argv[1], rank():
         case "raise", 1:
             raise ValueError("photo 7 is damaged")
+        case "orphaned", number:
+            Path(f"{sys.argv[2]}-{number}").write_text(str(os.getpid()))
+            time.sleep(600)
         case "killed", 1:
             os.kill(os.getpid(), signal.SIGKILL)
     dist.all_reduce(torch.ones(1))

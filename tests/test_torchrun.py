@@ -17,7 +17,7 @@ from pairlens.training.fit import Step
 
 ROOT = Path(__file__).parent.parent
 STARTING, ENDING = 300, 60
-ENDS = ("raise", "killed")
+ENDS = ("raise", "killed", "orphaned")
 
 
 def torchrun(*words):
@@ -96,6 +96,22 @@ def test_a_rank_that_is_killed_ends_all_within_a_minute(started):
     processes, folder = started
     assert "Signal 9 (SIGKILL)" in last_words(processes["killed"], folder / "killed")
     assert processes["killed"].returncode == 1
+
+
+def test_ranks_end_when_torchrun_itself_is_killed(started):
+    processes, folder = started
+    signs, start = [folder / f"orphaned-{number}" for number in (0, 1)], time.monotonic()
+    while not all(sign.exists() and sign.read_text() for sign in signs) and time.monotonic() - start < STARTING:
+        time.sleep(0.1)
+    ranks = [Path("/proc") / sign.read_text() for sign in signs]
+    assert all(rank.exists() for rank in ranks)
+    processes["orphaned"].kill()
+    processes["orphaned"].wait()
+    start = time.monotonic()
+    while any(rank.exists() for rank in ranks) and time.monotonic() - start < ENDING:
+        time.sleep(0.1)
+    assert not any(rank.exists() for rank in ranks)
+    processes["orphaned"].communicate()
 
 
 def test_what_all_ranks_say_is_said_once(monkeypatch, capsys, tmp_path):

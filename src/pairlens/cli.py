@@ -184,7 +184,9 @@ def evaluate(
         device: where to embed; auto takes a GPU if there is one.
         index: how to search; ivf and hnsw are for a million photos and more, and what they miss is measured and printed.
     """
-    outcome = RunFolder(run).read_outcome()
+    place = RunFolder(run)
+    place.experiment()
+    outcome = place.read_outcome()
     with Display(open_console(), 0) as display:
         report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
     open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from typing import NoReturn
 
 import torch
@@ -78,6 +79,7 @@ def together() -> Iterator[Voice]:
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield Voice()
         return
+    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
     with ExitStack() as stack:
         if rank:
@@ -88,6 +90,13 @@ def together() -> Iterator[Voice]:
         dist.init_process_group(_backend(), store=store, rank=rank, world_size=world, timeout=PATIENCE)
         yield Voice(store, rank)
         dist.destroy_process_group()
+
+
+def _leave_with(launcher: int) -> None:
+    """End this rank when torchrun itself is killed: it would wait for the others, and hold the folder of the run."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os._exit(WRONG_INPUT)
 
 
 def guard(command: Callable[[], object]) -> None:

@@ -116,7 +116,7 @@ def test_photos_lie_in_memory_as_convolutions_read_them(photos):
 def test_a_damaged_photo_is_one_sentence(tmp_path, workers):
     rows = [(Photo(f"{i}.jpg", "ab"[i % 2], "train"), drawn(0, i, 36)[: 300 if i == 5 else None]) for i in range(8)]
     catalog = write_catalog(tmp_path / "x" / "uncropped.arrow", "x", rows, 36)
-    with pytest.raises(ValueError, match=r"^JPEG 5 of the batch is damaged \(.*\); prepare the data set again$"):
+    with pytest.raises(ValueError, match=r"^the picture of \S+ in \S+ is damaged \(.*\); prepare the data set again$"):
         list(TestBatches(catalog, 36, workers=workers))
 
 

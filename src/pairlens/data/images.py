@@ -226,17 +226,19 @@ def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
     """
     batch = blank(len(jpegs), size)
     for position, (row, jpeg) in enumerate(zip(rows_of(batch), jpegs, strict=True)):
-        row[:] = decode_one(jpeg, position, size)
+        try:
+            row[:] = decode_one(jpeg, size)
+        except ValueError as error:
+            raise ValueError(
+                f"JPEG {position} of the batch is damaged ({error}); prepare the data set again"
+            ) from error
     return batch
 
 
-def decode_one(jpeg: Jpeg, position: int, size: int) -> np.ndarray:
-    """Return the pixels of a batch's JPEG at a position as [size, size, 3]; the next in this thread overwrites them.
+def decode_one(jpeg: Jpeg, size: int) -> np.ndarray:
+    """Return the pixels of a stored JPEG as [size, size, 3]; the next in this thread overwrites them.
 
     Raises:
-        ValueError: if it is no JPEG, naming the position.
+        ValueError: if it is no JPEG.
     """
-    try:
-        return squash(unpack(jpeg, _DESK), size)
-    except ValueError as error:
-        raise ValueError(f"JPEG {position} of the batch is damaged ({error}); prepare the data set again") from error
+    return squash(unpack(jpeg, _DESK), size)

@@ -110,9 +110,18 @@ class TrainingBatches:
         for position, (photo, window, flip) in enumerate(
             zip(photos, windows[self._mine], flips[self._mine], strict=True)
         ):
-            pixels = decode_one(self.catalog.jpeg(photo), position, side)
+            pixels = _pixels(self.catalog, photo, side)
             rows[position] = _cut(pixels, window, self.image_size, flip)
         return batch
+
+
+def _pixels(catalog: Catalog, photo: int, side: int) -> np.ndarray:
+    try:
+        return decode_one(catalog.jpeg(photo), side)
+    except ValueError as error:
+        raise ValueError(
+            f"the picture of {catalog.paths[photo]} in {catalog.file} is damaged ({error}); prepare the data set again"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +149,7 @@ class TestBatches:
         self.catalog.check_unchanged()
         rows = rows_of(batch.photos)
         for position, photo in enumerate(batch.indices.tolist()):
-            rows[position] = decode_one(self.catalog.jpeg(photo), position, self.image_size)
+            rows[position] = _pixels(self.catalog, photo, self.image_size)
         return batch
 
 

@@ -20,6 +20,11 @@ CropType: TypeAlias = Literal["uncropped", "cropped"]
 ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
 Select: TypeAlias = Literal["last", "validation", "test"]
 
+AT_LEAST_ONE = ("batch_size", "per_class", "image_size", "feature_dim", "memory_size")
+NOT_NEGATIVE = (
+    *("num_epochs", "workers", "seed", "folds", "fold", "micro_batch", "warm_up", "memory_warm_up", "clip_value"),
+    *("auxiliary", "weight_decay", "learning_rate", "proxy_learning_rate", "head_factor", "checkpoint_minutes"),
+)
 # Far beyond what anybody runs; a record of a stranger that asks for more asks for all memory.
 MOST = {
     "batch_size": 1 << 20,
@@ -141,42 +146,34 @@ class Experiment:
 
     def __post_init__(self) -> None:
         letters(self.gd_config)
-        for name in ("batch_size", "per_class", "image_size", "feature_dim", "memory_size"):
+        self._check_ranges()
+        self._check_data()
+        self._check_folds()
+        self._check_references()
+
+    def _check_ranges(self) -> None:
+        for name in AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
-        for name in (
-            "num_epochs",
-            "workers",
-            "seed",
-            "auxiliary",
-            "weight_decay",
-            "learning_rate",
-            "proxy_learning_rate",
-            "head_factor",
-            "clip_value",
-            "warm_up",
-            "memory_warm_up",
-            "folds",
-            "fold",
-            "micro_batch",
-            "checkpoint_minutes",
-        ):
+        for name in NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
+        for name in ("temperature", "optimizer_eps"):
+            _require(getattr(self, name) > 0, f"--{name} {getattr(self, name)} must be above 0")
         for name, most in MOST.items():
             _require(getattr(self, name) <= most, f"--{name} {getattr(self, name)} must be at most {most:,}")
-        plain = self.data_name == Path(self.data_name).name and self.data_name not in ("", "..")
+        _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
+
+    def _check_data(self) -> None:
         _require(
-            plain,
+            self.data_name == Path(self.data_name).name and self.data_name not in ("", ".."),
             f"--data_name {self.data_name!r} is no plain folder name; give the folder around it as --data_path",
         )
-        _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
-        _require(self.temperature > 0, f"--temperature {self.temperature} must be above 0")
         rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
         _require(
             bool(self.recalls) and rising and self.recalls[-1] <= MOST_RANK,
             f"--recalls {self.recalls} must be rising ranks of 1 to {MOST_RANK:,}, as 1,2,4,8",
         )
 
-        _require(self.optimizer_eps > 0, f"--optimizer_eps {self.optimizer_eps} must be above 0")
+    def _check_folds(self) -> None:
         _require(self.folds != 1, "--folds 1 leaves nothing to train on; use --folds 0, or 2 and more")
         _require(
             self.fold < max(self.folds, 1), f"--fold {self.fold} is not one of --folds {self.folds}, counted from 0"
@@ -185,7 +182,6 @@ class Experiment:
             not self.folds or self.select != "validation",
             "--select validation holds classes out of the test; with --folds the test is held out itself: use --select last",
         )
-        self._check_references()
 
     def _check_references(self) -> None:
         possible = possible_sources(self.loss)

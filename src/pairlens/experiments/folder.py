@@ -257,4 +257,5 @@ def _read(kind: type[Record], file: Path, advice: str) -> Record:
     try:
         return from_plain(kind, found, str(file))
     except ValueError as error:
-        raise ValueError(f"{error}, unless it is of another version of Pairlens; {advice}") from error
+        said = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise ValueError(f"{said}, unless it is of another version of Pairlens; {advice}") from error
