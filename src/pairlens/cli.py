@@ -225,6 +225,8 @@ def query(
     if approximation is not None:
         say(str(approximation))
     say(f"query  {photo.name}  ({photo.class_name or 'class unknown'})")
+    if photo.class_name is not None and not gallery.holds(photo.class_name):
+        say("note   the photos that are searched hold none of this class, so none can be right")
     for match in matches:
         verdict = {True: "right", False: "wrong", None: "class of the query unknown"}[match.right]
         say(f"{match.rank:5}  {match.distance:.4f}  {verdict}  {match.class_name}  {match.path}")

@@ -98,6 +98,11 @@ def test_queries_are_looked_up_in_the_gallery(shop):
     assert {m.path.rsplit("/")[-1][:7] for m in shop.search(query, 24)} == {"gallery"}
 
 
+def test_only_classes_of_the_photos_that_are_searched_can_be_found(gallery):
+    assert gallery.holds("bar 6")
+    assert not gallery.holds("bar 1")
+
+
 def test_a_training_photo_is_known_too(gallery):
     query = gallery.query("train/bar1/train2.jpg")
     assert (query.class_name, query.position) == ("bar 1", None)

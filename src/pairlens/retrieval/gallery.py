@@ -146,6 +146,10 @@ class Gallery:
             return Query(_as_folder(file.stem), class_name, load_image(jpeg), jpeg)
         return replace(self._stored_query(self.whole.paths[known], class_name), name=_as_folder(file.stem))
 
+    def holds(self, class_name: str) -> bool:
+        """Whether a photo of this class can be found; of the classes of training none can."""
+        return class_name in {self.catalog.class_names[label] for label in self.catalog.labels.unique().tolist()}
+
     def first_query(self) -> Query:
         """Return the first photo that can be looked up, for trying a gallery out."""
         tests = self.whole.select("query") if "query" in self.whole.splits else self.catalog
