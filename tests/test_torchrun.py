@@ -6,13 +6,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from torch import OutOfMemoryError
 from torch import distributed as dist
 
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import run, train
-from pairlens.torchrun import Voice
+from pairlens.torchrun import Voice, guard
 from pairlens.training.fit import Step
 
 ROOT = Path(__file__).parent.parent
@@ -125,3 +127,17 @@ def test_what_all_ranks_say_is_said_once(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "pairlens: rank 0: the loss became nan\npairlens: rank 1: photo 7 is damaged\n"
     assert left == [2, 2, 2, 2]
     assert "rank 1: photo 7" in (tmp_path / "error.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("can't allocate memory: you asked for 9 bytes"),
+        MemoryError(),
+        OutOfMemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_sentence(error, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        guard(Mock(side_effect=error))
+    assert capsys.readouterr().err.startswith("pairlens: there is not enough memory; lower --batch_size")

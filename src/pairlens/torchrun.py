@@ -110,8 +110,8 @@ def guard(command: Callable[[], object]) -> None:
         except BrokenPipeError:
             # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            voice.end(f"{_sentence(error)}; {NO_ROOM}", WRONG_INPUT)
+        except (torch.OutOfMemoryError, MemoryError):
+            voice.end(NO_ROOM, WRONG_INPUT)
         except (ValueError, OSError, FloatingPointError) as error:
             voice.end(_sentence(error), WRONG_INPUT)
         except RuntimeError as error:
