@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
-from pairlens.core.ranks import rank
+from pairlens.core.distributed import rank
 from pairlens.torchrun import guard
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed as dist
 
-from pairlens.core.ranks import from_first, gather_rows, rank, share, total, world
+from pairlens.core.distributed import from_first, gather_rows, rank, share, total, world
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.model.embedder import Embedder

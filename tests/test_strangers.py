@@ -22,7 +22,7 @@ from scipy.io import savemat
 
 from conftest import write_bars
 from pairlens.cli import guard
-from pairlens.core.serial import to_plain
+from pairlens.core.records import to_plain
 from pairlens.data.arrow import SCHEMA
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image

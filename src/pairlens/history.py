@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 import tyro
 
 from pairlens import cli, options
-from pairlens.core.ranks import rank
+from pairlens.core.distributed import rank
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import found
 from pairlens.experiments.experiment import Experiment

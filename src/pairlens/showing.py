@@ -13,7 +13,7 @@ from rich.table import Table
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.analysis.inspect import Inspection
-from pairlens.core.reading import without_controls
+from pairlens.core.untrusted import without_controls
 from pairlens.evaluation.report import Report
 from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe

@@ -4,7 +4,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learner import make_criterion, make_learner
 from pairlens.experiments.recipes import RECIPES, find_recipe

@@ -25,8 +25,8 @@ from safetensors.torch import save
 from scipy.io import savemat
 
 from pairlens.analysis.comparison import read_results
-from pairlens.core.reading import read_shapes
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, to_plain
+from pairlens.core.untrusted import read_shapes
 from pairlens.data import images
 from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.images import decode, encode, load_image, shrink

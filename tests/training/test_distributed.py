@@ -5,7 +5,7 @@ import torch
 from torch import multiprocessing
 
 import ranked
-from pairlens.core.ranks import share
+from pairlens.core.distributed import share
 from pairlens.training.distributed import share_out
 
 RANKS = 2

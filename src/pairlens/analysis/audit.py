@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pairlens.analysis import battery
 from pairlens.analysis.battery import CLASSES, DIM, NOISES, Finding, Measure, gradient_of, noisy_batch
 from pairlens.analysis.known_circles import KNOWN_CIRCLES, KnownCircle
-from pairlens.analysis.threads import one_thread
+from pairlens.core.threads import one_thread
 from pairlens.losses import Circle
 from pairlens.training.criterion import Criterion, EmbeddingLoss, centers_of, possible_sources
 from pairlens.training.references import Batch, Proxies

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pairlens.analysis.intervals import Interval
 from pairlens.core.files import write_whole
-from pairlens.core.reading import read_json
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, to_plain
+from pairlens.core.untrusted import read_json
 
 RESULTS_FILE = "results.json"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pairlens.analysis.figures import Explained, draw_explanations
 from pairlens.analysis.plane import POINTS, follow, similarity_plane
-from pairlens.analysis.threads import one_thread
 from pairlens.analysis.weights import USUAL, Scene, weight_curve
+from pairlens.core.threads import one_thread
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 

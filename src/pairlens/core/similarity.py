@@ -4,8 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 SHORTEST = 1e-12
+
+# Far below the distance that rounding gives two copies of a photo.
+NOWHERE = 1e-18
 
 
 def working_precision(vectors: Tensor) -> Tensor:
@@ -98,3 +102,24 @@ class _SelfProduct(torch.autograd.Function):
         (vectors,) = ctx.saved_tensors
         # Transposed into a copy first: adding a strided view is twice as slow.
         return gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0]) @ vectors
+
+
+def distance(similarity: Tensor) -> Tensor:
+    """Return the Euclidean distance d = √(2 - 2 s) of unit vectors, with gradient 0 where it is 0.
+
+    There it is the smallest root that is a normal number, 1e-19, so that neither the root nor 1/d needs a mask.
+
+    >>> distance(torch.tensor([1.0, 0.5, -1.0])).round(decimals=4)
+    tensor([0., 1., 2.])
+    """
+    return torch.rsub(similarity, 2, alpha=2).clamp(min=torch.finfo(similarity.dtype).tiny).sqrt()
+
+
+def reciprocal(distances: Tensor) -> Tensor:
+    """Return 1/d = -dd/ds, 0 where d is 0.
+
+    >>> reciprocal(distance(torch.tensor([1.0, 0.5])))
+    tensor([0., 1.])
+    """
+    # A threshold is a pass; to compare and to select is seven times one.
+    return F.threshold(-1 / distances, -1 / NOWHERE, 0.0).abs()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairlens.core.reading import LEADS_OUT
+from pairlens.core.untrusted import LEADS_OUT
 from pairlens.data.listing import SPLITS
 
 SCHEMA = pa.schema(

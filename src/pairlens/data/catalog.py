@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from pairlens.core.reading import read_json
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, to_plain
+from pairlens.core.untrusted import read_json
 from pairlens.data.arrow import SCHEMA, read_table
 from pairlens.data.listing import SPLITS, Photo, Split
 from pairlens.data.stamp import Stamp, stamp_of

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pairlens.core.reading import MOST_BYTES
+from pairlens.core.untrusted import MOST_BYTES
 from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
 from pairlens.data.listing import Box
 

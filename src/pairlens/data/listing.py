@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from pairlens.core.reading import is_plain_text, leaves_folder
+from pairlens.core.untrusted import is_plain_text, leaves_folder
 
 Split = Literal["train", "test", "query", "gallery"]
 Box = tuple[int, int, int, int]

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairlens.core.ranks import share
+from pairlens.core.distributed import share
+from pairlens.core.threads import in_order
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import blank, decode_one, rows_of
 from pairlens.data.jpegs import squash
 from pairlens.data.sampling import ClassBatches
-from pairlens.data.threads import in_order
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]
 

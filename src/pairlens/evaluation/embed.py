@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pairlens.core.distributed import gather_rows, rank, share, world
 from pairlens.core.files import write_tensors
-from pairlens.core.ranks import gather_rows, rank, share, world
-from pairlens.core.reading import is_plain_text, parse_json
+from pairlens.core.untrusted import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TestBatches
 from pairlens.model.embedder import Embedder

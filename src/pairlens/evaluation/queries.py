@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.approximate import ApproximateIndex, Approximation, IndexKind, open_index
+from pairlens.core.distributed import gather_rows, rank, world
 from pairlens.core.neighbors import ExactIndex
-from pairlens.core.ranks import gather_rows, rank, world
 from pairlens.evaluation.metrics import map_at_r, precision_at_k, r_precision, recall_at_k
 
 QUERIES_AT_ONCE = 4096

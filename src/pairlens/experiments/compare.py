@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pairlens.core.files import write_whole
-from pairlens.core.serial import to_plain
+from pairlens.core.records import to_plain
 from pairlens.experiments.engines import Engine, run_here
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder

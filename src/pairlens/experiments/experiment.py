@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from pairlens.core.records import require
 from pairlens.data.loading import Augment
 from pairlens.evaluation.queries import MOST_RANK
 from pairlens.losses import Loss, Triplet
@@ -153,44 +154,44 @@ class Experiment:
 
     def _check_ranges(self) -> None:
         for name in AT_LEAST_ONE:
-            _require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
+            require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
         for name in NOT_NEGATIVE:
-            _require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
+            require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         for name in ("temperature", "optimizer_eps"):
-            _require(getattr(self, name) > 0, f"--{name} {getattr(self, name)} must be above 0")
+            require(getattr(self, name) > 0, f"--{name} {getattr(self, name)} must be above 0")
         for name, most in MOST.items():
-            _require(getattr(self, name) <= most, f"--{name} {getattr(self, name)} must be at most {most:,}")
-        _require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
+            require(getattr(self, name) <= most, f"--{name} {getattr(self, name)} must be at most {most:,}")
+        require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
 
     def _check_data(self) -> None:
-        _require(
+        require(
             self.data_name == Path(self.data_name).name and self.data_name not in ("", ".."),
             f"--data_name {self.data_name!r} is no plain folder name; give the folder around it as --data_path",
         )
         rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
-        _require(
+        require(
             bool(self.recalls) and rising and self.recalls[-1] <= MOST_RANK,
             f"--recalls {self.recalls} must be rising ranks of 1 to {MOST_RANK:,}, as 1,2,4,8",
         )
 
     def _check_folds(self) -> None:
-        _require(self.folds != 1, "--folds 1 leaves nothing to train on; use --folds 0, or 2 and more")
-        _require(
+        require(self.folds != 1, "--folds 1 leaves nothing to train on; use --folds 0, or 2 and more")
+        require(
             self.fold < max(self.folds, 1), f"--fold {self.fold} is not one of --folds {self.folds}, counted from 0"
         )
-        _require(
+        require(
             not self.folds or self.select != "validation",
             "--select validation holds classes out of the test; with --folds the test is held out itself: use --select last",
         )
 
     def _check_references(self) -> None:
         possible = possible_sources(self.loss)
-        _require(
+        require(
             self.source in possible,
             f"--references {self.references} does not go with {_loss_name(self.loss)}, which compares photos with "
             f"{' or '.join(possible)}; use --references {possible[0]}",
         )
-        _require(
+        require(
             self.source != "memory" or self.memory_size >= self.batch_size,
             f"--memory_size {self.memory_size} does not hold a batch of {self.batch_size}; give it several batches",
         )
@@ -222,8 +223,3 @@ def _short(value: object) -> str:
     if isinstance(value, tuple):
         return "-".join(map(_short, value))
     return f"{value:g}" if isinstance(value, int | float) else "".join(c for c in str(value) if c.isalnum() or c == "-")
-
-
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ValueError(sentence)

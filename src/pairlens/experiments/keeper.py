@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import torch
 
 from pairlens.core.approximate import IndexName
-from pairlens.core.ranks import from_first, rank, world
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.distributed import from_first, rank, world
+from pairlens.core.records import from_plain, to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embed import Embeddings, embed
 from pairlens.evaluation.metrics import mean_similarities

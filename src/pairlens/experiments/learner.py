@@ -6,7 +6,7 @@ from typing import assert_never
 
 import torch
 
-from pairlens.core.ranks import world
+from pairlens.core.distributed import world
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.model.embedder import Architecture, Embedder

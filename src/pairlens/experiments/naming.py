@@ -5,8 +5,8 @@ import re
 from dataclasses import fields
 from typing import Any, get_args
 
-from pairlens.core.reading import parse_json
-from pairlens.core.serial import from_plain
+from pairlens.core.records import from_plain
+from pairlens.core.untrusted import parse_json
 from pairlens.experiments.strangers import find_stranger
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner

@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from pairlens.core.approximate import IndexName
+from pairlens.core.distributed import rank, wait_for_all, world
 from pairlens.core.files import UnwritableError
-from pairlens.core.ranks import rank, wait_for_all, world
 from pairlens.data.catalog import Catalog
 from pairlens.data.loading import TrainingBatches
 from pairlens.data.sampling import ClassBatches

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.core.ranks import rank, wait_for_all
+from pairlens.core.distributed import rank, wait_for_all
 from pairlens.data.catalog import Catalog, write_catalog
 from pairlens.data.listing import Photo
 from pairlens.data.minicars import CLASSES, SHOTS, class_name, photograph

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_whole
-from pairlens.core.reading import read_json, read_text
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, require, to_plain
+from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import miner_from_text, trainable_from_text
 from pairlens.losses import Loss
@@ -93,25 +93,25 @@ class Study:
     metric: str = METRIC
 
     def __post_init__(self) -> None:
-        _require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
-        _require(bool(self.fields), "a comparison needs a data set; give one with --data_name")
+        require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
+        require(bool(self.fields), "a comparison needs a data set; give one with --data_name")
         for what, names in (("losses", [a.name for a in self.arms]), ("fields", [f.name for f in self.fields])):
             slugs = Counter(map(slug, names))
             twice = [name for name in names if slugs[slug(name)] > 1]
-            _require(
+            require(
                 not twice, f"two {what} are called {twice[0] if twice else ''}; name them apart, as in 'circle as mine'"
             )
-        _require(0 <= self.tune <= MOST, f"--tune {self.tune} must be 0 to {MOST:,}")
-        _require(not self.tune or self.folds >= 2, f"--folds {self.folds} must be at least 2 to tune")
+        require(0 <= self.tune <= MOST, f"--tune {self.tune} must be 0 to {MOST:,}")
+        require(not self.tune or self.folds >= 2, f"--folds {self.folds} must be at least 2 to tune")
         for field in self.fields:
             self._check(field)
 
     def _check(self, field: Field) -> None:
-        _require(1 <= field.seeds <= MOST, f"{field.seeds} seeds of {field.name} cannot be; give --seeds 1 to {MOST:,}")
+        require(1 <= field.seeds <= MOST, f"{field.seeds} seeds of {field.name} cannot be; give --seeds 1 to {MOST:,}")
         known = [f"{letter}@{k}" for letter in "RP" for k in field.settings.recalls] + ["R-Precision", "MAP@R"]
-        _require(self.metric in known, f"--metric {self.metric} is not measured; there are {', '.join(known)}")
+        require(self.metric in known, f"--metric {self.metric} is not measured; there are {', '.join(known)}")
         others = [f.name for f in self.fields if f is not field and not f.tuned_in]
-        _require(
+        require(
             not field.tuned_in or field.tuned_in in others,
             f"{field.name} takes over the settings tuned in {field.tuned_in!r}; there are {', '.join(others) or 'none'}",
         )
@@ -168,12 +168,12 @@ def read_toml(file: Path) -> Study:
         ) from error
     known = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric"}
     unknown = sorted(set(data) - known)
-    _require(not unknown, f"{file} has an unknown key {unknown[:1]}; known are {', '.join(sorted(known))}")
+    require(not unknown, f"{file} has an unknown key {unknown[:1]}; known are {', '.join(sorted(known))}")
     losses, settings = data.pop("losses", []), data.pop("settings", {})
     seeds, own = data.pop("seeds", SEEDS), data.pop("fields", [{}])
     tables = isinstance(settings, dict) and isinstance(own, list) and all(isinstance(one, dict) for one in own)
-    _require(tables, f"{file}: [settings] must be a table and [[fields]] a list of tables")
-    _require(
+    require(tables, f"{file}: [settings] must be a table and [[fields]] a list of tables")
+    require(
         isinstance(losses, list) and all(isinstance(x, str) for x in losses), f"{file}: losses must be a list of texts"
     )
     plain = {
@@ -188,7 +188,7 @@ def _field(given: dict[str, Any], where: str) -> Any:
     name = given.pop("name", given.get("data_name", "car"))
     outer = {key: given.pop(key) for key in ("seeds", "tuned_in", "first_seed") if key in given}
     unknown = sorted(set(given) - SETTINGS)
-    _require(
+    require(
         not unknown, f"{where} has an unknown setting {unknown[:1]} in {name}; known are {', '.join(sorted(SETTINGS))}"
     )
     if isinstance(given.get("miner"), str):
@@ -211,8 +211,3 @@ def read_study(folder: Path) -> Study:
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
     return from_plain(Study, found, str(file))
-
-
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ValueError(sentence)

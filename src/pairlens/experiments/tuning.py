@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_whole
-from pairlens.core.reading import read_json
-from pairlens.core.serial import to_plain
+from pairlens.core.records import to_plain
+from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import PROXY_RATE, RATE, SPACES, Range
 from pairlens.experiments.run import run

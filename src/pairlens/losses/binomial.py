@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import log1p_exp, require
+from pairlens.losses.masked import log1p_exp
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
+from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import require
-from pairlens.losses.triplet import distance, reciprocal
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import require
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import working_precision
+from pairlens.core.records import require
+from pairlens.core.similarity import distance, reciprocal, working_precision
 from pairlens.losses.frame import Side, Source, Weighed, blocks, each_anchor
-from pairlens.losses.masked import require
-from pairlens.losses.triplet import distance, reciprocal
 
 
 @dataclass(frozen=True)

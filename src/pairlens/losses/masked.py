@@ -9,12 +9,6 @@ from torch.nn import functional as F
 ABSENT = -1e30
 
 
-def require(holds: bool, sentence: str) -> None:
-    """Raise ValueError with a sentence unless a hyper-parameter is as it must be (NaN never is)."""
-    if not holds:
-        raise ValueError(sentence)
-
-
 def as_number(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 where a mask is True and 0 elsewhere.
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
+from pairlens.core.similarity import distance
 from pairlens.losses.frame import Side, blocks
-from pairlens.losses.masked import ABSENT, require
-from pairlens.losses.triplet import distance
+from pairlens.losses.masked import ABSENT
 
 
 @dataclass(frozen=True)

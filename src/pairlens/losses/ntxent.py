@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import ABSENT, log1p_exp, require
+from pairlens.losses.masked import ABSENT, log1p_exp
 
 
 @dataclass(frozen=True)

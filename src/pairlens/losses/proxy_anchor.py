@@ -8,8 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Source, Weighed, each_anchor
-from pairlens.losses.masked import log1p_exp, require
+from pairlens.losses.masked import log1p_exp
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
 from pairlens.losses.frame import Source, check_finite, runs_eagerly
-from pairlens.losses.masked import ABSENT, mean_over, require
+from pairlens.losses.masked import ABSENT, mean_over
 
 
 @dataclass(frozen=True)

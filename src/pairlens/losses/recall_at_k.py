@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import require
 from pairlens.losses.ranks import Cost, over_ranks, sigmoid_step, weights_are_gradient
 
 

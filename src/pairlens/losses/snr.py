@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
 from pairlens.losses.frame import Side, Source, Weighed, over_anchors
-from pairlens.losses.masked import require
 
 
 @dataclass(frozen=True)

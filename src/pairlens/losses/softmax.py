@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Side, Source, Weighed, over_anchors
-from pairlens.losses.masked import require
 from pairlens.losses.ntxent import against_negatives, sine
 
 

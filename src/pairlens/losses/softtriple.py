@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
+from pairlens.core.similarity import distance
 from pairlens.losses.frame import Source
-from pairlens.losses.masked import mean_over, require
-from pairlens.losses.triplet import distance
+from pairlens.losses.masked import mean_over
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
 from pairlens.losses.frame import Source
-from pairlens.losses.masked import require
 from pairlens.losses.softmax import ArcFace
 
 

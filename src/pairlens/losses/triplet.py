@@ -5,17 +5,15 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.records import require
+from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import ABSENT, log1p_exp, require
+from pairlens.losses.masked import ABSENT, log1p_exp
 
 # Up to here, comparing with each of the positives is faster than a binary search among them.
 FEW = 8
-
-# Far below the distance that rounding gives two copies of a photo.
-NOWHERE = 1e-18
 
 Measure: TypeAlias = Literal["distance", "squared", "cosine"]
 
@@ -182,24 +180,3 @@ def slope(dissimilarity: Tensor, measure: Measure) -> Tensor:
             return torch.full_like(dissimilarity, 2.0)
         case "cosine":
             return torch.ones_like(dissimilarity)
-
-
-def distance(similarity: Tensor) -> Tensor:
-    """Return the Euclidean distance d = √(2 - 2 s) of unit vectors, with gradient 0 where it is 0.
-
-    There it is the smallest root that is a normal number, 1e-19, so that neither the root nor 1/d needs a mask.
-
-    >>> distance(torch.tensor([1.0, 0.5, -1.0])).round(decimals=4)
-    tensor([0., 1., 2.])
-    """
-    return torch.rsub(similarity, 2, alpha=2).clamp(min=torch.finfo(similarity.dtype).tiny).sqrt()
-
-
-def reciprocal(distances: Tensor) -> Tensor:
-    """Return 1/d = -dd/ds, 0 where d is 0.
-
-    >>> reciprocal(distance(torch.tensor([1.0, 0.5])))
-    tensor([0., 1.])
-    """
-    # A threshold is a pass; to compare and to select is seven times one.
-    return F.threshold(-1 / distances, -1 / NOWHERE, 0.0).abs()

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_whole
-from pairlens.core.reading import first_misfit, read_json, read_shapes
-from pairlens.core.serial import Plain, from_plain, to_plain
+from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
+from pairlens.core.untrusted import first_misfit, read_json, read_shapes
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.chunks import in_chunks
 from pairlens.model.descriptors import descriptor, letters

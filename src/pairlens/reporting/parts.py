@@ -17,7 +17,7 @@ from pairlens.analysis.figures import draw_explanations
 from pairlens.analysis.inspect import Inspection, inspect_run
 from pairlens.analysis.page import Block, Grid, Listing, Prose, Section, Shown
 from pairlens.analysis.style import Picture
-from pairlens.core.serial import to_plain
+from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.spelling import differing, plain_text
 from pairlens.experiments.study import slug

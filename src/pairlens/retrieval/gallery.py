@@ -8,12 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from pairlens.core.approximate import ApproximateIndex, Approximation, IndexKind, open_index
+from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image, shrink
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.sources import open_catalog
-from pairlens.losses.triplet import distance
 from pairlens.model.embedder import Embedder
 
 LONGEST_NAME = 120

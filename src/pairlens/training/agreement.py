@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pairlens.core.ranks import total
+from pairlens.core.distributed import total
 
 
 @contextmanager

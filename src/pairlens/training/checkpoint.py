@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
-from pairlens.core.reading import parse_json
+from pairlens.core.untrusted import parse_json
 from pairlens.training.belonging import refuse_strange
 from pairlens.training.chance import chance_state, set_chance_state
 from pairlens.training.fit import Learner

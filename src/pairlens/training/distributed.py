@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pairlens.core.ranks import gather_equal, rank, share, total, world
+from pairlens.core.distributed import gather_equal, rank, share, total, world
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
 from pairlens.training.joined_norm import join_batchnorm

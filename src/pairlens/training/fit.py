@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pairlens.core.ranks import gather_equal
+from pairlens.core.distributed import gather_equal
 from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.agreement import gradient_cosine, watch_input

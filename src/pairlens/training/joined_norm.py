@@ -6,7 +6,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from pairlens.core.ranks import total
+from pairlens.core.distributed import total
 from pairlens.core.similarity import working_precision
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairlens.core.reading import read_text
+from pairlens.core.untrusted import read_text
 
 MOST_PIXELS = 1e9
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.core.reading import MOST_BYTES
+from pairlens.core.untrusted import MOST_BYTES
 
 MOST_DEPTH = 16
 MOST_ITEMS = 1 << 24

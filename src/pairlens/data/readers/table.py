@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from pairlens.core.reading import MOST_BYTES
+from pairlens.core.untrusted import MOST_BYTES
 from pairlens.data.listing import Box, Listing, Photo, Split
 
 _REQUIRED = ("label", "path", "split")

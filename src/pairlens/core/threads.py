@@ -1,8 +1,9 @@
-"""Work done ahead of time by threads, in order."""
+"""Work done ahead of time by threads, in order; and how many threads torch works with."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -43,3 +44,17 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         pool.shutdown(wait=True, cancel_futures=True)
         # The number is a thread's own, but the last one set is what threads to come begin with.
         torch.set_num_threads(torch.get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread.
+
+    For thousands of small matrices: sharing each among threads takes longer, and many times as long where others work too.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.core.serial import from_plain, to_plain
+from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle, SoftTriple
 

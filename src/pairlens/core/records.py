@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pairlens.core.reading import is_plain_text
+from pairlens.core.untrusted import is_plain_text
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Record = TypeVar("Record")
@@ -138,3 +138,9 @@ def _expect(holds: bool, data: Any, wanted: str, where: str) -> Any:
     if not holds:
         raise ValueError(f"{where} holds {_BRIEF.repr(data)}, but must be {wanted}; correct it there")
     return data
+
+
+def require(holds: bool, sentence: str) -> None:
+    """Raise ValueError with a sentence unless a setting is as it must be (NaN never is)."""
+    if not holds:
+        raise ValueError(sentence)

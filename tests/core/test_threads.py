@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from pairlens.data.threads import in_order
+from pairlens.core.threads import in_order
 
 
 def test_results_come_in_the_order_of_the_items():
