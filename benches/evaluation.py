@@ -31,9 +31,9 @@ import faiss
 import torch
 import tyro
 
-from pairlens.core.approximate import ApproximateIndex, Hnsw, Ivf
-from pairlens.core.neighbors import ExactIndex
 from pairlens.evaluation.report import evaluate
+from pairlens.neighbors.approximate import ApproximateIndex, Hnsw, Ivf
+from pairlens.neighbors.exact import ExactIndex
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 SOP, CLASSES = 60502, 11316

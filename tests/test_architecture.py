@@ -8,6 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "pairlens"
 LAYERS = {
     "core": 0,
+    "neighbors": 1,
     "losses": 1,
     "model": 1,
     "data": 1,

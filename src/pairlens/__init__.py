@@ -9,7 +9,6 @@ tensor(0.1000, grad_fn=<...>)
 """
 
 from pairlens import losses
-from pairlens.core.neighbors import Neighbors, nearest
 from pairlens.core.pairs import Pairs
 from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
@@ -18,6 +17,7 @@ from pairlens.evaluation.report import Metric, Report, evaluate
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, resume_run, run
 from pairlens.model.embedder import Embedder
+from pairlens.neighbors.exact import Neighbors, nearest
 from pairlens.retrieval.gallery import Gallery
 from pairlens.training.criterion import Criterion, wrap
 from pairlens.training.references import Batch, Memory, Proxies

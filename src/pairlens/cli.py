@@ -9,7 +9,6 @@ from typing import Any, Literal
 import tyro
 
 from pairlens.comparing import compare_command
-from pairlens.core.approximate import IndexName
 from pairlens.core.distributed import rank, wait_for_all, world
 from pairlens.data.loading import working_size
 from pairlens.data.prepare import Preparation
@@ -26,6 +25,7 @@ from pairlens.looking import audit, explain, inspect, losses, recipes, report
 from pairlens.model.backbone import Stride
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as profile_model
+from pairlens.neighbors.approximate import IndexName
 from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.pictures import write_pictures

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from pairlens.core.approximate import Ivf
-from pairlens.core.neighbors import ExactIndex
 from pairlens.evaluation import queries as measuring
 from pairlens.evaluation.queries import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
 from pairlens.evaluation.report import evaluate
+from pairlens.neighbors.approximate import Ivf
+from pairlens.neighbors.exact import ExactIndex
 from sharded import embedded, sharded_report
 
 

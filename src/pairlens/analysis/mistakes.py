@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pairlens.core.neighbors import nearest
+from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
 

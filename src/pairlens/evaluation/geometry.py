@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pairlens.core.neighbors import nearest
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
+from pairlens.neighbors.exact import nearest
 
 BINS = 200
 FALSE_POSITIVES = 1e-3

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pairlens.core.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.core.distributed import gather_rows, rank, world
-from pairlens.core.neighbors import ExactIndex
 from pairlens.evaluation.metrics import map_at_r, precision_at_k, r_precision, recall_at_k
+from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
+from pairlens.neighbors.exact import ExactIndex
 
 QUERIES_AT_ONCE = 4096
 # FAISS takes half as long again for the same queries in chunks of a few hundred.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pairlens.core.approximate import Approximation, IndexKind
 from pairlens.evaluation.queries import measure_queries
+from pairlens.neighbors.approximate import Approximation, IndexKind
 
 RESAMPLES = 1000
 RESAMPLES_AT_ONCE = 50

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import torch
 
-from pairlens.core.approximate import IndexName
 from pairlens.core.distributed import from_first, rank, world
 from pairlens.core.records import from_plain, to_plain
 from pairlens.data.catalog import Catalog
@@ -22,6 +21,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.shape import Shape, shape_or_none, whole_classes
 from pairlens.model.embedder import Embedder
+from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pairlens.training.finite import DivergedError
 from pairlens.training.fit import Epoch, Learner, Step

@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from pairlens.core.approximate import IndexName
 from pairlens.core.distributed import rank, wait_for_all, world
 from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
@@ -24,6 +23,7 @@ from pairlens.experiments.learner import choose_device, make_learner, make_objec
 from pairlens.experiments.sources import open_catalog
 from pairlens.losses import Loss
 from pairlens.model.embedder import Embedder
+from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
 from pairlens.training.criterion import Wrapped
 from pairlens.training.finite import DivergedError

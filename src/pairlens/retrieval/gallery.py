@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pairlens.core.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image, shrink
@@ -15,6 +14,7 @@ from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.sources import open_catalog
 from pairlens.model.embedder import Embedder
+from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 
 LONGEST_NAME = 120
 

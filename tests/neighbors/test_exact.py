@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import naive
-from pairlens.core import neighbors
-from pairlens.core.neighbors import ExactIndex, nearest
 from pairlens.core.similarity import unit
+from pairlens.neighbors import exact
+from pairlens.neighbors.exact import ExactIndex, nearest
 
 
 def vectors(count, dim=6, seed=0):
@@ -85,7 +85,7 @@ def test_the_chunked_product_of_a_gpu_finds_the_same(monkeypatch):
     whole = nearest(gallery, gallery, 7, itself=torch.arange(80))
     index = ExactIndex(gallery)
     index._top = index._top_by_products
-    monkeypatch.setattr(neighbors, "GPU_BYTES", 16 * 4 * 60)
+    monkeypatch.setattr(exact, "GPU_BYTES", 16 * 4 * 60)
     chunked = index.search(gallery, 7, itself=torch.arange(80))
     assert torch.equal(chunked.indices, whole.indices)
     assert torch.allclose(chunked.scores, whole.scores, atol=1e-6)

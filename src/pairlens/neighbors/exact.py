@@ -13,8 +13,8 @@ import faiss
 import torch
 from torch import Tensor
 
-from pairlens.core.distinct import Distinct
 from pairlens.core.similarity import unit, working_precision
+from pairlens.neighbors.duplicates import Distinct
 
 GPU_BYTES = 2**29
 FULL_BYTES = 2**28

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pairlens.core import distinct
-from pairlens.core.distinct import Distinct
+from pairlens.neighbors import duplicates
+from pairlens.neighbors.duplicates import Distinct
 
 
 def numbered(rows):
@@ -14,7 +14,7 @@ def numbered(rows):
 @pytest.fixture(params=["keys", "keys that collide"])
 def _keys(request, monkeypatch):
     if request.param == "keys that collide":
-        monkeypatch.setattr(distinct, "_keys", lambda vectors: torch.arange(len(vectors)) % 3)
+        monkeypatch.setattr(duplicates, "_keys", lambda vectors: torch.arange(len(vectors)) % 3)
 
 
 @pytest.mark.usefixtures("_keys")
@@ -31,7 +31,7 @@ def test_equal_vectors_share_a_number_and_others_do_not():
 
 
 def test_numbers_go_by_first_appearance_over_blocks(monkeypatch):
-    monkeypatch.setattr(distinct, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(duplicates, "ROWS_AT_ONCE", 5)
     vectors = torch.randn(9, 3)[[4, 4, 1, 8, 1, 4, 0, 2, 8, 3, 3, 5]]
     assert Distinct.of(vectors).group.tolist() == [0, 0, 1, 2, 1, 0, 3, 4, 2, 5, 5, 6]
 

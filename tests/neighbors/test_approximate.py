@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pairlens.core.approximate import ApproximateIndex, Hnsw, Ivf, open_index
-from pairlens.core.neighbors import ExactIndex
+from pairlens.neighbors.approximate import ApproximateIndex, Hnsw, Ivf, open_index
+from pairlens.neighbors.exact import ExactIndex
 
 ALL = torch.arange(900)
 

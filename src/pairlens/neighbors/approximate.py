@@ -8,7 +8,7 @@ import faiss
 import torch
 from torch import Tensor
 
-from pairlens.core.neighbors import ExactIndex, Neighbors
+from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 SAMPLE = 1000
 # FAISS wants so many vectors a list to place its centres by.
