@@ -9,8 +9,9 @@ from torch import distributed as dist
 from pairlens.core.distributed import from_first, gather_rows, rank, share, total, world
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
 from pairlens.losses.miners import DistanceWeighted
+from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Embedder
-from pairlens.training.criterion import Criterion, wrap
+from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Learner, Objective, fit
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Memory, Proxies

@@ -34,10 +34,10 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.learner import make_learner
 from pairlens.experiments.study import Arm, Field, Study, read_study, write_study
+from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.showing import say
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
-from pairlens.training.criterion import wrap
 
 SOURCE = Path(__file__).parent.parent / "src" / "pairlens"
 FORBIDDEN_MODULES = {

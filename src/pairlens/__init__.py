@@ -16,10 +16,11 @@ from pairlens.evaluation.embed import Embeddings, embed
 from pairlens.evaluation.report import Metric, Report, evaluate
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, resume_run, run
+from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.exact import Neighbors, nearest
 from pairlens.retrieval.gallery import Gallery
-from pairlens.training.criterion import Criterion, wrap
+from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Memory, Proxies
 
 __all__ = [

@@ -1,7 +1,8 @@
 import torch
 
 from pairlens.analysis.control import no_loss
-from pairlens.training.criterion import Criterion, wrap
+from pairlens.losses.protocols import wrap
+from pairlens.training.criterion import Criterion
 
 
 def test_no_loss_is_zero_and_moves_nothing():

@@ -6,8 +6,8 @@ from pairlens.analysis.figures import draw_weight_curve
 from pairlens.analysis.weights import weight_curve
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
-from pairlens.training.criterion import EmbeddingLoss
-from pairlens.training.weighting import pair_gradient
+from pairlens.losses.pair_gradient import pair_gradient
+from pairlens.losses.protocols import EmbeddingLoss
 
 CURVES = [loss for loss in [*BATCH, *PROXIES] if not isinstance(loss, SNRContrastive)]
 

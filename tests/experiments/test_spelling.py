@@ -15,8 +15,8 @@ from pairlens.experiments.spelling import study_text, train_command
 from pairlens.experiments.study import Arm, Field, Study, read_toml
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
 from pairlens.losses.miners import SemiHard
+from pairlens.losses.protocols import wrap
 from pairlens.options import as_experiment, ranks_registry
-from pairlens.training.criterion import wrap
 
 
 def parsed(text):

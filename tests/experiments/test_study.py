@@ -7,7 +7,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import loss_from_text, loss_text, trainable_from_text
 from pairlens.experiments.study import Arm, Field, Study, experiment_of, grid, read_study, read_toml, write_study
 from pairlens.losses import Circle, RecallAtK, Triplet
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 TWO = (Arm.of("triplet"), Arm.of("circle:gamma=64 as mine"))
 

@@ -3,7 +3,7 @@
 import torch
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.frame import Side, each_anchor
+from pairlens.losses.base import Side, each_anchor
 
 
 def unit_points(count, dim=4, seed=0):

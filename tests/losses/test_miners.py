@@ -21,7 +21,8 @@ from pairlens.losses.miners import (
     MultiSimilarityPairs,
     SemiHard,
 )
-from pairlens.training.criterion import Criterion, EmbeddingLoss
+from pairlens.losses.protocols import EmbeddingLoss
+from pairlens.training.criterion import Criterion
 
 MINERS = [Hardest(), SemiHard(), EasyPositive(), DistanceWeighted(dim=16), MultiSimilarityPairs(), AngularPairs()]
 layouts = st.lists(st.integers(0, 3), min_size=2, max_size=9)

@@ -13,7 +13,8 @@ from pairlens.analysis.battery import CLASSES, DIM, NOISES, Finding, Measure, gr
 from pairlens.analysis.known_circles import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import one_thread
 from pairlens.losses import Circle
-from pairlens.training.criterion import Criterion, EmbeddingLoss, centers_of, possible_sources
+from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_sources
+from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Proxies
 
 SAME = 0.9995

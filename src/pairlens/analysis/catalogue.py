@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pairlens import losses as ls
-from pairlens.training.criterion import possible_sources
+from pairlens.losses.protocols import possible_sources
 
 PAIRS, RANKS, PROXIES = "B²", "B² P", "B C"
 

@@ -17,7 +17,7 @@ from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.naming import loss_text
 from pairlens.experiments.study import Arm, Field, read_study
 from pairlens.experiments.tuning import given
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from pairlens.experiments.folder import Outcome, RunFolder
 from pairlens.experiments.learner import make_learner
 from pairlens.experiments.run import split
 from pairlens.experiments.sources import open_catalog
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 SAME = 5e-3
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from pairlens.core.pairs import Pairs
-from pairlens.training.weighting import PairMeasure, similarity_measure
+from pairlens.losses.pair_gradient import PairMeasure, similarity_measure
 
 POINTS = 41
 STARTS = 6

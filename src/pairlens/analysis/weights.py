@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.training.weighting import PairMeasure, pair_gradient, similarity_measure
+from pairlens.losses.pair_gradient import PairMeasure, pair_gradient, similarity_measure
 
 STEPS = 161
 

@@ -15,7 +15,7 @@ from pairlens.experiments.run import Event, resume, split, train
 from pairlens.experiments.sources import open_catalog
 from pairlens.experiments.study import Arm, Field, Study, experiment_of, slug, write_study
 from pairlens.experiments.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 FAILED_FILE = "failed.txt"
 

@@ -8,12 +8,12 @@ from pairlens.core.records import require
 from pairlens.data.loading import Augment
 from pairlens.evaluation.queries import MOST_RANK
 from pairlens.losses import Loss, Triplet
-from pairlens.losses.frame import Source
+from pairlens.losses.base import Source
 from pairlens.losses.miners import Miner
+from pairlens.losses.protocols import Wrapped, possible_sources
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.embedder import FreezeBN
-from pairlens.training.criterion import Wrapped, possible_sources
 from pairlens.training.fit import OnNaN
 from pairlens.training.optimizers import Optimizing
 

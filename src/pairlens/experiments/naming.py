@@ -10,7 +10,7 @@ from pairlens.core.untrusted import parse_json
 from pairlens.experiments.strangers import find_stranger
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
-from pairlens.training.criterion import Wrapped, wrap
+from pairlens.losses.protocols import Wrapped, wrap
 
 NONE = "none"
 

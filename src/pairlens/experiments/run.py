@@ -22,10 +22,10 @@ from pairlens.experiments.keeper import Keeper, Parts, Watch, evaluate_embedding
 from pairlens.experiments.learner import choose_device, make_learner, make_objective
 from pairlens.experiments.sources import open_catalog
 from pairlens.losses import Loss
+from pairlens.losses.protocols import Wrapped
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
-from pairlens.training.criterion import Wrapped
 from pairlens.training.finite import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 

@@ -10,8 +10,8 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
 from pairlens.evaluation import geometry
 from pairlens.evaluation.geometry import PairSimilarities
-from pairlens.training.criterion import EmbeddingLoss, possible_sources
-from pairlens.training.weighting import pair_gradient, similarity_measure
+from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
+from pairlens.losses.protocols import EmbeddingLoss, possible_sources
 
 WEIGHED = 512
 

@@ -11,7 +11,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import command_name, miner_text
 from pairlens.experiments.study import Field, Study
 from pairlens.losses.miners import Miner
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 USUAL = Experiment()
 

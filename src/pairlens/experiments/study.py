@@ -14,7 +14,7 @@ from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.naming import miner_from_text, trainable_from_text
 from pairlens.losses import Loss
-from pairlens.training.criterion import Wrapped
+from pairlens.losses.protocols import Wrapped
 
 STUDY_FILE = "study.json"
 SEEDS = 5

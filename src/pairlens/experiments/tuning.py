@@ -15,7 +15,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import PROXY_RATE, RATE, SPACES, Range
 from pairlens.experiments.run import run
 from pairlens.losses import Loss
-from pairlens.training.criterion import LearnedLoss, Wrapped
+from pairlens.losses.protocols import LearnedLoss, Wrapped
 
 TRIALS_FILE = "trials.json"
 # Where a run is made does not change what it is.

@@ -7,14 +7,13 @@ from typing import TypeAlias
 
 from pairlens.losses import miners
 from pairlens.losses.angular import Angular
-from pairlens.losses.binomial import BinomialDeviance
 from pairlens.losses.circle import Circle, PooledCircle
 from pairlens.losses.contrastive import Contrastive, SimilarityContrastive
 from pairlens.losses.fastap import FastAP
 from pairlens.losses.histogram import Histogram
 from pairlens.losses.lifted import GeneralizedLifted, LiftedStructure
 from pairlens.losses.margin import Margin
-from pairlens.losses.multi_similarity import MultiSimilarity
+from pairlens.losses.multi_similarity import BinomialDeviance, MultiSimilarity
 from pairlens.losses.npair import NPair
 from pairlens.losses.ntxent import NTXent, SupCon, TupletMargin
 from pairlens.losses.proxy_anchor import ProxyAnchor
@@ -24,9 +23,8 @@ from pairlens.losses.ranked_list import RankedList
 from pairlens.losses.recall_at_k import RecallAtK
 from pairlens.losses.smooth_ap import SmoothAP, SupAP
 from pairlens.losses.snr import SNRContrastive
-from pairlens.losses.softmax import ArcFace, CosFace, NormSoftmax, SphereFace
+from pairlens.losses.softmax import ArcFace, CosFace, NormSoftmax, SphereFace, SubCenterArcFace
 from pairlens.losses.softtriple import SoftTriple
-from pairlens.losses.sub_center import SubCenterArcFace
 from pairlens.losses.triplet import AllTriplets, Triplet
 
 PairwiseLoss: TypeAlias = (

@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import Source, blocks, check_finite, positive_places, runs_eagerly
-from pairlens.losses.masked import log1p_exp, mean_over
+from pairlens.losses.base import Source, blocks, check_finite, positive_places, runs_eagerly
+from pairlens.losses.reductions import log1p_exp, mean_over
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.frame import Side, Weighed, over_anchors
+from pairlens.losses.base import Side, Weighed, over_anchors
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import blocks, check_finite, runs_eagerly
+from pairlens.losses.base import blocks, check_finite, runs_eagerly
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.frame import Side, Source, Weighed, each_anchor, over_anchors, positive_places, runs_eagerly
+from pairlens.losses.base import Side, Source, Weighed, each_anchor, over_anchors, positive_places, runs_eagerly
 
 
 @dataclass(frozen=True)

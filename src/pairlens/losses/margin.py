@@ -11,7 +11,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal, working_precision
-from pairlens.losses.frame import Side, Source, Weighed, blocks, each_anchor
+from pairlens.losses.base import Side, Source, Weighed, blocks, each_anchor
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
-from pairlens.losses.frame import Side, blocks
-from pairlens.losses.masked import ABSENT
+from pairlens.losses.base import Side, blocks
+from pairlens.losses.reductions import ABSENT
 
 
 @dataclass(frozen=True)

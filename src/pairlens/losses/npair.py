@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
-from pairlens.losses.frame import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import Side, Source, Weighed, over_anchors
 from pairlens.losses.ntxent import NTXent
 
 

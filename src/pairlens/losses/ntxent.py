@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.masked import ABSENT, log1p_exp
+from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.reductions import ABSENT, log1p_exp
 
 
 @dataclass(frozen=True)

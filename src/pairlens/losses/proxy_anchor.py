@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.frame import Side, Source, Weighed, each_anchor
-from pairlens.losses.masked import log1p_exp
+from pairlens.losses.base import Side, Source, Weighed, each_anchor
+from pairlens.losses.reductions import log1p_exp
 
 
 @dataclass(frozen=True)

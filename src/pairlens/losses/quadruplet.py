@@ -9,8 +9,8 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.frame import Source, check_finite, runs_eagerly
-from pairlens.losses.masked import ABSENT, mean_over
+from pairlens.losses.base import Source, check_finite, runs_eagerly
+from pairlens.losses.reductions import ABSENT, mean_over
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.losses.ranks import Cost, over_ranks, sigmoid_step, weights_are_gradient
+from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.smooth_rank import Cost, over_ranks, sigmoid_step, weights_are_gradient
 
 
 @dataclass(frozen=True)

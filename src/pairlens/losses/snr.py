@@ -10,7 +10,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
-from pairlens.losses.frame import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import Side, Source, Weighed, over_anchors
 
 
 @dataclass(frozen=True)

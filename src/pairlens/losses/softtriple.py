@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
-from pairlens.losses.frame import Source
-from pairlens.losses.masked import mean_over
+from pairlens.losses.base import Source
+from pairlens.losses.reductions import mean_over
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.spelling import study_text
 from pairlens.experiments.study import Field, read_study, slug
 from pairlens.experiments.tuning import read_trials
+from pairlens.losses.protocols import Wrapped
 from pairlens.reporting.parts import (
     losses_section,
     made,
@@ -28,7 +29,6 @@ from pairlens.reporting.parts import (
     versions_section,
     with_first,
 )
-from pairlens.training.criterion import Wrapped
 
 MOST_PAIRS, UNFOLDED = 45, 10
 SHAPE = "The shape of the space"

@@ -21,8 +21,8 @@ from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.spelling import differing, plain_text
 from pairlens.experiments.study import slug
+from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.sheets import write_pictures_of
-from pairlens.training.criterion import EmbeddingLoss, Wrapped
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
 # Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.

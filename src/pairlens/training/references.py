@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import cosine, self_cosine, unit
-from pairlens.losses.frame import Source
+from pairlens.losses.base import Source
 
 
 class Batch(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.frame import Side, Weighed, over_anchors
-from pairlens.training.criterion import EmbeddingLoss, LearnedLoss
+from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.protocols import EmbeddingLoss, LearnedLoss
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from pairlens.losses.frame import Side, Weighed
+from pairlens.losses.base import Side, Weighed
 
 # A step of a difference of similarities x: (how far it counts as above, 0 to 1 or more; its derivative).
 Step: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.losses.masked import ABSENT, as_number, mean_over
+from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
 
