@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learner import choose_device, make_learner, make_objective
 from pairlens.losses import Circle
+from pairlens.model.cost import profile
 from pairlens.model.embedder import Embedder
-from pairlens.model.profile import profile
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import _learn
 

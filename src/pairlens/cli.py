@@ -23,8 +23,8 @@ from pairlens.experiments.run import train as train_run
 from pairlens.experiments.sources import open_catalog
 from pairlens.looking import audit, explain, inspect, losses, recipes, report
 from pairlens.model.backbone import Stride
+from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
-from pairlens.model.profile import profile as profile_model
 from pairlens.neighbors.approximate import IndexName
 from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery

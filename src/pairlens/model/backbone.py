@@ -15,7 +15,7 @@ from huggingface_hub import constants as hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pairlens.model.folding import fold_batchnorm
+from pairlens.model.batchnorm import fold_batchnorm
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
 

@@ -16,8 +16,8 @@ from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.untrusted import first_misfit, read_json, read_shapes
 from pairlens.model.backbone import Backbone, Stride
-from pairlens.model.chunks import in_chunks
 from pairlens.model.descriptors import descriptor, letters
+from pairlens.model.micro_batch import in_chunks
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 

@@ -15,9 +15,9 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from pairlens.core.distributed import gather_equal, rank, share, total, world
+from pairlens.model.batchnorm import join_batchnorm
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
-from pairlens.training.joined_norm import join_batchnorm
 
 # Buffers are the same on all ranks by themselves, and need not be sent at every step; PyTorch 2.15 has a new word for it.
 _NEWER = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters

@@ -1,7 +1,7 @@
 import pytest
 
+from pairlens.model.cost import profile
 from pairlens.model.embedder import Architecture
-from pairlens.model.profile import profile
 
 PUBLISHED = [
     ("resnet50", 98, 26.86, 10.60),

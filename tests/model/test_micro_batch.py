@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pairlens.model.chunks import in_chunks
 from pairlens.model.embedder import Embedder
+from pairlens.model.micro_batch import in_chunks
 
 
 def test_a_chunk_is_worked_out_twice_and_its_random_numbers_are_the_same():

@@ -6,7 +6,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from pairlens.model.backbone import Backbone
-from pairlens.model.folding import fold_batchnorm
+from pairlens.model.batchnorm import fold_batchnorm
 
 PAIRS = {
     "resnet50": (53, 53),
