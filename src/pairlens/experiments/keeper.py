@@ -23,9 +23,9 @@ from pairlens.experiments.shape import Shape, shape_or_none, whole_classes
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from pairlens.training.finite import DivergedError
+from pairlens.training.divergence import DivergedError
+from pairlens.training.epoch_progress import RECENT
 from pairlens.training.fit import Epoch, Learner, Step
-from pairlens.training.underway import RECENT
 
 Watch: TypeAlias = Callable[[Iterable, int], Iterable]
 

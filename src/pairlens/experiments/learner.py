@@ -11,10 +11,10 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.losses.protocols import centers_of
 from pairlens.model.embedder import Architecture, Embedder
-from pairlens.training.chance import seed_everything
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Learner, Objective, Precision
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.random_state import seed_everything
 from pairlens.training.references import Batch, Memory, Proxies, References
 
 

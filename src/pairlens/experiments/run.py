@@ -26,7 +26,7 @@ from pairlens.losses.protocols import Wrapped
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
-from pairlens.training.finite import DivergedError
+from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 
 VALIDATION_SHARE = 0.2

@@ -19,11 +19,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from pairlens.core.distributed import gather_equal
 from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
-from pairlens.training.agreement import gradient_cosine, watch_input
 from pairlens.training.criterion import Criterion
-from pairlens.training.distributed import Network, share_out
-from pairlens.training.finite import DivergedError, Undo, gradient_norm, refuse_not_finite
-from pairlens.training.underway import UnderWay
+from pairlens.training.data_parallel import Network, share_out
+from pairlens.training.divergence import DivergedError, Undo, gradient_norm, refuse_not_finite
+from pairlens.training.epoch_progress import UnderWay
+from pairlens.training.gradient_cosine import gradient_cosine, watch_input
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]

@@ -6,7 +6,7 @@ from torch import multiprocessing
 
 import ranked
 from pairlens.core.distributed import share
-from pairlens.training.distributed import share_out
+from pairlens.training.data_parallel import share_out
 
 RANKS = 2
 # With so few bits the last one decides what BatchNorm makes of noise; there the ranks only have to agree.

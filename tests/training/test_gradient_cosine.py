@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from pairlens import losses as ls
-from pairlens.training.agreement import gradient_cosine, watch_input
 from pairlens.training.criterion import Criterion
+from pairlens.training.gradient_cosine import gradient_cosine, watch_input
 from pairlens.training.references import Proxies
 
 LOSSES = (ls.Circle(), ls.Triplet(), ls.MultiSimilarity(), ls.SmoothAP(), ls.ProxyAnchor(), ls.SoftTriple(centers=2))

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from pairlens.training.finite import DivergedError
-from pairlens.training.late import Late
-from pairlens.training.underway import UnderWay
+from pairlens.training.divergence import DivergedError
+from pairlens.training.epoch_progress import Late, UnderWay
 
 
 class Arrival:

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from pairlens.training.chance import chance_state, seed_everything, set_chance_state
+from pairlens.training.random_state import chance_state, seed_everything, set_chance_state
 
 
 def draw():

@@ -4,7 +4,7 @@ import torch
 from pairlens.losses import Circle
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
-from pairlens.training.finite import DivergedError, refuse_not_finite
+from pairlens.training.divergence import DivergedError, refuse_not_finite
 from pairlens.training.fit import Epoch, Objective, Step, fit
 from pairlens.training.references import Memory
 from training.test_fit import Photos, learner
