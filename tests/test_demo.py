@@ -7,15 +7,15 @@ from rich.console import Console
 
 from pairlens import demo
 from pairlens.analysis.compared import measure
-from pairlens.experiments import sources
+from pairlens.data.minicars import dataset
 from pairlens.experiments.folder import RunFolder
 from pairlens.reporting import parts
 
 
 @pytest.fixture
 def small(tiny, monkeypatch):
-    monkeypatch.setattr(sources, "CLASSES", 8)
-    monkeypatch.setattr(sources, "SHOTS", 4)
+    monkeypatch.setattr(dataset, "CLASSES", 8)
+    monkeypatch.setattr(dataset, "SHOTS", 4)
     monkeypatch.setattr(demo, "SMALL", replace(tiny, data_name="minicars", num_epochs=1))
     monkeypatch.setattr(parts, "PLANE_POINTS", 9)
 

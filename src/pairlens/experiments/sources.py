@@ -1,15 +1,9 @@
 """The prepared data set of an experiment; minicars draws itself."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from pairlens.core.distributed import rank, wait_for_all
-from pairlens.data.catalog import Catalog, write_catalog
-from pairlens.data.listing import Photo
-from pairlens.data.minicars import CLASSES, SHOTS, class_name, photograph
+from pairlens.data.catalog import Catalog
+from pairlens.data.minicars.dataset import draw_if_missing
 from pairlens.experiments.experiment import Experiment
-
-MINICARS_SIZE = 108
 
 
 def open_catalog(experiment: Experiment) -> Catalog:
@@ -27,27 +21,6 @@ def open_catalog(experiment: Experiment) -> Catalog:
         )
     if experiment.data_name == "minicars":
         if rank() == 0:
-            _draw_if_missing(file)
+            draw_if_missing(file)
         wait_for_all()
     return Catalog.open(file)
-
-
-def _draw_if_missing(file: Path) -> None:
-    try:
-        Catalog.open(file)
-    except (FileNotFoundError, ValueError):
-        draw_minicars(file)
-
-
-def draw_minicars(file: Path) -> Catalog:
-    """Draw the embedded data set into a prepared file."""
-    return write_catalog(file, "minicars", _minicars(), MINICARS_SIZE)
-
-
-def _minicars() -> Iterator[tuple[Photo, bytes]]:
-    for model in range(CLASSES):
-        name = class_name(model)
-        for shot in range(SHOTS):
-            path = f"{name.replace(' ', '_')}/{shot:02d}.jpg"
-            photo = Photo(path, name, "train" if model < CLASSES // 2 else "test")
-            yield photo, photograph(model, shot, MINICARS_SIZE)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pairlens.data.drawing.easel import Colour, Easel
+from pairlens.data.minicars.canvas import Colour, Easel
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairlens.data import minicars
+from pairlens.data.minicars import render
 
-HALF = minicars.CLASSES // 2
+HALF = render.CLASSES // 2
 
 
 def recall_at_1(features, labels):
@@ -18,59 +18,59 @@ def recall_at_1(features, labels):
 
 
 def test_a_picture_is_a_function_of_model_and_shot():
-    assert minicars.draw(5, 3).tobytes() == minicars.draw(5, 3).tobytes()
-    assert minicars.photograph(5, 3) == minicars.photograph(5, 3)
-    pictures = {minicars.draw(model, shot, 48).tobytes() for model in (5, 6) for shot in range(4)}
+    assert render.draw(5, 3).tobytes() == render.draw(5, 3).tobytes()
+    assert render.photograph(5, 3) == render.photograph(5, 3)
+    pictures = {render.draw(model, shot, 48).tobytes() for model in (5, 6) for shot in range(4)}
     assert len(pictures) == 8
 
 
 @pytest.mark.parametrize("size", [1, 33, 108, 256])
 def test_a_picture_has_the_size_asked_for(size):
-    picture = minicars.draw(17, 2, size)
+    picture = render.draw(17, 2, size)
     assert (picture.mode, picture.size) == ("RGB", (size, size))
 
 
 def test_size_changes_the_scale_and_not_the_scene():
-    small = minicars.draw(17, 1, 108).resize((27, 27), Image.Resampling.BOX)
-    large = minicars.draw(17, 1, 324).resize((27, 27), Image.Resampling.BOX)
+    small = render.draw(17, 1, 108).resize((27, 27), Image.Resampling.BOX)
+    large = render.draw(17, 1, 324).resize((27, 27), Image.Resampling.BOX)
     assert np.abs(np.asarray(small, float) - np.asarray(large, float)).mean() < 4
 
 
 def test_a_photograph_is_the_drawing_as_jpeg():
-    with Image.open(io.BytesIO(minicars.photograph(40, 7))) as photograph:
+    with Image.open(io.BytesIO(render.photograph(40, 7))) as photograph:
         assert (photograph.format, photograph.mode, photograph.size) == ("JPEG", "RGB", (108, 108))
-        error = np.asarray(photograph, float) - np.asarray(minicars.draw(40, 7), float)
+        error = np.asarray(photograph, float) - np.asarray(render.draw(40, 7), float)
     assert 0 < np.abs(error).mean() < 8
 
 
 def test_photographs_differ_in_quality():
-    heads = {minicars.photograph(0, shot, 32).partition(b"\xff\xc0")[0] for shot in range(6)}  # quantisation tables
+    heads = {render.photograph(0, shot, 32).partition(b"\xff\xc0")[0] for shot in range(6)}  # quantisation tables
     assert len(heads) > 2
 
 
 def test_class_names_are_unique_and_plain():
-    names = [minicars.class_name(index) for index in range(minicars.CLASSES)]
-    assert len(set(names)) == minicars.CLASSES
+    names = [render.class_name(index) for index in range(render.CLASSES)]
+    assert len(set(names)) == render.CLASSES
     assert all(name.isascii() and len(name.split()) == 3 for name in names)
 
 
 def test_no_two_models_are_alike_in_either_half():
-    models = [minicars.model_of(index) for index in range(minicars.CLASSES)]
-    assert len(set(models)) == minicars.CLASSES
+    models = [render.model_of(index) for index in range(render.CLASSES)]
+    assert len(set(models)) == render.CLASSES
     proportions = np.array([[value for value in vars(model).values() if isinstance(value, float)] for model in models])
-    gaps = np.abs(proportions[:, None] - proportions[None]).max(2) + np.eye(minicars.CLASSES)
+    gaps = np.abs(proportions[:, None] - proportions[None]).max(2) + np.eye(render.CLASSES)
     assert gaps.min() > 0.05
 
 
 def test_both_halves_hold_the_same_bodies():
-    bodies = [minicars.model_of(index).body for index in range(minicars.CLASSES)]
+    bodies = [render.model_of(index).body for index in range(render.CLASSES)]
     assert sorted(bodies[:HALF]) == sorted(bodies[HALF:])
     assert len(set(bodies)) == 12
 
 
-@pytest.mark.parametrize("index", range(minicars.CLASSES))
+@pytest.mark.parametrize("index", range(render.CLASSES))
 def test_a_model_is_a_car_that_could_stand(index):
-    car = minicars.model_of(index)
+    car = render.model_of(index)
     assert all(left < right for left, right in pairwise((0, car.cowl_x, car.screen_x, car.roof_x, car.deck_x, 1)))
     assert car.tyre < car.front
     assert car.front + car.wheelbase + car.tyre < car.length
@@ -79,7 +79,7 @@ def test_a_model_is_a_car_that_could_stand(index):
 
 
 def test_each_detail_of_a_model_can_be_seen():
-    plain = minicars.model_of(2)
+    plain = render.model_of(2)
     choices = {
         "spokes": 4, "doors": 2, "rim": "turbine", "lamp": "round", "tail": "hook", "grille": "mouth", "rear": "wing",
         "bumper": "chrome", "handle": "flap", "pillar": "black",
@@ -93,16 +93,16 @@ def test_each_detail_of_a_model_can_be_seen():
 
 def drawn_as(car):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minicars, "model_of", lambda _: car)
-        return np.asarray(minicars.draw(2, 1, 96))
+        patch.setattr(render, "model_of", lambda _: car)
+        return np.asarray(render.draw(2, 1, 96))
 
 
 def test_what_surrounds_the_car_does_not_know_the_model(monkeypatch):
-    before = [np.asarray(minicars.draw(4, shot)) for shot in range(12)]
-    limousine = minicars.model_of(10)
-    monkeypatch.setattr(minicars, "model_of", lambda _: limousine)
+    before = [np.asarray(render.draw(4, shot)) for shot in range(12)]
+    limousine = render.model_of(10)
+    monkeypatch.setattr(render, "model_of", lambda _: limousine)
     for shot, picture in enumerate(before):
-        swapped = np.asarray(minicars.draw(4, shot))
+        swapped = np.asarray(render.draw(4, shot))
         np.testing.assert_array_equal(swapped[:20], picture[:20])
         np.testing.assert_array_equal(swapped[-16:], picture[-16:])
         assert not np.array_equal(swapped, picture)
@@ -110,16 +110,16 @@ def test_what_surrounds_the_car_does_not_know_the_model(monkeypatch):
 
 def test_colour_does_not_tell_the_class():
     classes, shots = range(HALF, HALF + 16), range(12)
-    pictures = np.array([np.asarray(minicars.draw(c, s, 24)) for c in classes for s in shots], float)
+    pictures = np.array([np.asarray(render.draw(c, s, 24)) for c in classes for s in shots], float)
     labels = np.repeat(np.arange(16), 12)
     chance = 11 / 191
     assert recall_at_1(pictures.mean((1, 2)), labels) < 2 * chance
     assert recall_at_1(pictures[:, :4].reshape(len(pictures), -1), labels) < 2 * chance
 
 
-@pytest.mark.parametrize("index", [-1, minicars.CLASSES])
+@pytest.mark.parametrize("index", [-1, render.CLASSES])
 def test_an_unknown_model_is_refused_in_one_sentence(index):
-    for step in (minicars.model_of, minicars.class_name, lambda number: minicars.draw(number, 0)):
+    for step in (render.model_of, render.class_name, lambda number: render.draw(number, 0)):
         with pytest.raises(ValueError, match=f"there is no car model {index}: choose one from 0 to 95"):
             step(index)
 
@@ -127,4 +127,4 @@ def test_an_unknown_model_is_refused_in_one_sentence(index):
 @pytest.mark.parametrize(("shot", "size"), [(-1, 108), (0, 0)])
 def test_an_impossible_shot_is_refused(shot, size):
     with pytest.raises(ValueError, match=f"cannot draw shot {shot} at size {size}"):
-        minicars.draw(0, shot, size)
+        render.draw(0, shot, size)

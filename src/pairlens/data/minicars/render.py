@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pairlens.data.drawing.car import paint_car
-from pairlens.data.drawing.easel import HOURS, Easel
-from pairlens.data.drawing.models import CLASSES, CarModel, class_name, model_of
-from pairlens.data.drawing.places import paint_place
-from pairlens.data.drawing.pose import paint_road, paint_shadow, strike_pose
-from pairlens.data.drawing.sky import paint_foreground, paint_sky
+from pairlens.data.minicars.canvas import HOURS, Easel
+from pairlens.data.minicars.car import paint_car
+from pairlens.data.minicars.car_models import CLASSES, CarModel, class_name, model_of
+from pairlens.data.minicars.pose import paint_road, paint_shadow, strike_pose
+from pairlens.data.minicars.scene import paint_foreground, paint_place, paint_sky
 
 __all__ = ["CLASSES", "SHOTS", "CarModel", "class_name", "draw", "model_of", "photograph"]
 

@@ -6,16 +6,12 @@ from itertools import accumulate, pairwise
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pairlens.data.drawing.body import behind, shading, shell
-from pairlens.data.drawing.cabin import cabin
-from pairlens.data.drawing.easel import Colour, Easel, Shade
-from pairlens.data.drawing.frame import Frame
-from pairlens.data.drawing.lamps import headlamp, tail_lamp
-from pairlens.data.drawing.models import CarModel
-from pairlens.data.drawing.panels import bumpers, doors, fittings, grille, mirror
-from pairlens.data.drawing.pose import Pose
-from pairlens.data.drawing.shapes import Ink, Shape
-from pairlens.data.drawing.wheels import arches, wheels
+from pairlens.data.minicars.bodywork import behind, bumpers, cabin, doors, fittings, grille, mirror, shading, shell
+from pairlens.data.minicars.canvas import Colour, Easel, Shade
+from pairlens.data.minicars.car_models import CarModel
+from pairlens.data.minicars.details import arches, headlamp, tail_lamp, wheels
+from pairlens.data.minicars.geometry import Frame, Ink, Shape
+from pairlens.data.minicars.pose import Pose
 
 _PARTS = (
     behind, shell, shading, cabin, doors, fittings, bumpers, grille, headlamp, tail_lamp, arches, mirror

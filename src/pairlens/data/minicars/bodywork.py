@@ -1,0 +1,273 @@
+"""The painted body of a car model, its shading and what it hides in part; its glasshouse, doors, bumpers and mirror."""
+
+import numpy as np
+
+from pairlens.data.minicars.car_models import Handle
+from pairlens.data.minicars.geometry import Frame, Ink, Shape, box, circle, path, smooth, stroke
+
+
+def behind(f: Frame) -> list[Shape]:
+    """What the body hides in part: the underbody, rails, a mast, a spoiler, the seats of an open car."""
+    m = f.model
+    parts = [Shape("well", box(f.axles[0], 0.55 * m.clearance, f.axles[1], m.clearance + 0.2), "behind")]
+    if m.rails:
+        front, back = f.screen + 0.15, f.roof - 0.2
+        rail = ((front, f.top(front), 0.1), (front + 0.15, m.height + 0.07, 0.4))
+        rail += ((back - 0.16, m.height + 0.07, 0.4), (back, f.top(back) - 0.02, 0.1))
+        parts += [Shape("trim", smooth(*rail), "behind")]
+    if m.mast:
+        foot = f.roof - 0.2
+        parts += [Shape("line", stroke(path((foot, f.top(foot)), (foot + 0.3, m.height + 0.3)), 0.025), "behind")]
+    return parts + _spoiler(f) + (_open_cabin(f) if m.body == "roadster" else [])
+
+
+def _spoiler(f: Frame) -> list[Shape]:
+    end = f.model.length
+    match f.model.rear:
+        case "wing":
+            y = f.top(end - 0.3)
+            knots = ((end - 0.5, y + 0.13, 0.2), (end + 0.04, y + 0.2, 0.2))
+            knots += ((end + 0.03, y + 0.26, 0.2), (end - 0.5, y + 0.18, 0.3))
+            foot = box(end - 0.34, y - 0.1, end - 0.26, y + 0.16)
+            return [Shape("trim", foot, "behind"), Shape("paint", smooth(*knots), "behind")]
+        case "lip":
+            y = f.top(end - 0.25)
+            knots = ((end - 0.4, y - 0.05, 0.2), (end + 0.02, y - 0.08, 0.1))
+            knots += ((end + 0.03, y + 0.06, 0.2), (end - 0.4, y, 0.3))
+            return [Shape("paint", smooth(*knots), "behind")]
+        case "roof":
+            x, y = f.roof, f.roof_y
+            knots = ((x - 0.4, y - 0.05, 0.1), (x + 0.12, y - 0.1, 0.2))
+            knots += ((x + 0.14, y - 0.03, 0.3), (x - 0.4, f.top(x - 0.4), 0.3))
+            return [Shape("roof", smooth(*knots), "behind")]
+        case "none":
+            return []
+
+
+def _open_cabin(f: Frame) -> list[Shape]:
+    """A windscreen, a seat, a steering wheel and the folded hood."""
+    m, seat, low = f.model, f.screen + 0.42 * (f.deck - f.screen), f.model.cowl_y
+    lean = seat + 0.14
+    glass = [(f.cowl, low - 0.02), (f.screen, m.height), (f.screen + 0.1, m.height - 0.02), (f.cowl + 0.3, low - 0.05)]
+    hood = ((f.deck - 0.3, low - 0.1, 0.2), (f.deck - 0.2, m.deck_y + 0.1 + 0.5 * m.kink, 0.4))
+    hood += ((f.deck + 0.2, m.deck_y + 0.04, 0.3), (f.deck + 0.2, m.deck_y - 0.2, 0.1))
+    wheel = stroke(path((f.screen + 0.12, low - 0.1), (f.screen + 0.2, low + 0.09)), 0.04)
+    return [
+        Shape("glass", path(*glass), "behind"),
+        Shape("chrome" if m.chrome else "trim", stroke(path(*glass[:2]), 0.05), "behind"),
+        Shape("seat", box(seat, low - 0.25, lean + 0.12, m.height - 0.16, soft=0.4), "behind"),
+        Shape("seat", box(lean, m.height - 0.16, lean + 0.16, m.height - 0.03, soft=0.4), "behind"),
+        Shape("trim", wheel, "behind"),
+        Shape("trim", smooth(*hood), "behind"),
+    ]
+
+
+def shell(f: Frame) -> list[Shape]:
+    """The painted body, the roof above the belt, and the fenders of a classic."""
+    m, shapes = f.model, [Shape("paint", f.outline, "body")]
+    if m.body == "beetle":
+        fenders = _fender(f, f.axles[0], 0.62), _fender(f, f.axles[1], 0.66)
+        shapes += [Shape("paint", fender, "body") for fender in fenders]
+    if m.body != "roadster":
+        front, end = f.cowl - 0.1, f.deck + 0.02
+        shapes += [Shape("roof", path((front, f.belt(f.cowl)), (front, 3), (end, 3), (end, f.belt(f.deck))))]
+    return shapes
+
+
+def _fender(f: Frame, axle: float, reach: float) -> np.ndarray:
+    low, high = f.model.clearance, f.model.tyre * 2 + 0.22
+    front, back = axle - reach, axle + reach
+    rise = (front - 0.08, low + 0.04, 0.3), (front + 0.02, high - 0.12, 0.5), (axle - 0.1, high + 0.14, 0.5)
+    return smooth(*rise, (back, high - 0.1, 0.5), (back + 0.12, low + 0.02, 0.2))
+
+
+def shading(f: Frame) -> list[Shape]:
+    """Light from above: a bright shoulder, a dark flank, a rim of light along the roof."""
+    m, far = f.model, f.model.length + 0.5
+    low = m.clearance + (m.cowl_y - m.clearance) * m.crease
+    foot, nose, tail = m.clearance + 0.16, m.nose - 0.14, f.belt(f.deck) - 0.12
+    shine = ((0.12, nose, 0.2), (f.cowl, f.belt_y - 0.10, 0.4), (f.deck, tail, 0.4), (m.length, tail - 0.06, 0.1))
+    shine += ((f.deck, tail - 0.07, 0.4), (f.cowl, f.belt_y - 0.17, 0.4))
+    skyline = f.outline[f.outline[:, 1] > nose + 0.02]
+    crest = np.vstack([np.add(skyline, (0, 0.05)), np.subtract(skyline, (0, 0.045))[::-1]])
+    return [
+        Shape("shade", path((-0.5, low), (far, low + m.crease_rise), (far, 0), (-0.5, 0))),
+        Shape("light", stroke(path((0.1, low + 0.012), (m.length, low + m.crease_rise + 0.012)), 0.025)),
+        Shape("light", smooth(*shine)),
+        Shape("shade", path((-0.5, foot), (far, foot), (far, 0), (-0.5, 0))),
+        Shape("light", crest),
+    ]
+
+
+def cabin(f: Frame) -> list[Shape]:
+    """The glasshouse: side windows, pillars, seats, glare, and the two screens seen edge on."""
+    if f.model.body == "roadster":
+        return []
+    glass, last = _window(f)
+    shapes = [Shape("glass", _screen(f, f.cowl + 0.05, f.screen - 0.03))]
+    if f.model.body not in ("van", "pickup"):
+        shapes += [Shape("glass", _screen(f, f.roof + 0.06, f.deck - 0.04))]
+    shapes += [Shape("chrome" if f.model.chrome else "line", stroke(np.vstack([glass, glass[:1]]), 0.07))]
+    shapes += [Shape("glass", glass), *_seats(f, last), *_glare(f, glass, last)]
+    return shapes + [_pillar(f, x, glass) for x in _pillars(f, last)]
+
+
+def _screen(f: Frame, left: float, right: float) -> np.ndarray:
+    """A sheet of glass along the roof line."""
+    return stroke(np.array([(x, f.top(x)) for x in np.linspace(left, right, 9)]), 0.11)
+
+
+def _window(f: Frame) -> tuple[np.ndarray, float]:
+    """Give the side glass as one outline, and where it ends along the belt."""
+    m = f.model
+    last = f.roof + m.glass_end * (f.deck - f.roof)
+    lid = m.height - m.roof_rail
+    if m.body == "van":
+        last = f.cowl + (f.deck - f.cowl) * (0.30 if m.doors == 2 or m.spokes % 2 else 0.9)
+    front = [(f.cowl + 0.17, f.belt_y + 0.02, 0.12), (f.screen + 0.06, lid - 0.6 * m.roof_drop, 0.25)]
+    if last < f.roof:
+        return smooth(*front, (last, lid, 0.1), (last, f.belt(last) + 0.02, 0.1)), last
+    back = f.roof_y - m.roof_rail
+    rear = [(*(f.crown[0], lid + 0.01), 0.4), (f.roof - 0.06, back + 0.01, 0.3)]
+    kick = min(m.kink, 0.45 * (back - f.belt(last)))
+    rear += [(last, f.belt(last) + 0.03 + kick, 0.15), (last - 0.12 - kick, f.belt(last) + 0.02, 0.15)]
+    return smooth(*front, *rear), last
+
+
+def _seats(f: Frame, last: float) -> list[Shape]:
+    rows = 3 if f.model.body == "limousine" else 2 if f.model.doors == 4 and last > f.screen + 1.2 else 1
+    shapes = []
+    for x in np.linspace(f.screen + 0.55, last - 0.5, rows) if rows > 1 else [min(f.screen + 0.5, last - 0.34)]:
+        low = f.belt(x)
+        back = [(x - 0.02, low, 0.1), (x + 0.04, low + 0.15, 0.4), (x + 0.2, low + 0.15, 0.4), (x + 0.22, low, 0.1)]
+        head = box(x + 0.07, low + 0.16, x + 0.21, low + 0.27, soft=0.4)
+        shapes += [Shape("inside", smooth(*back)), Shape("inside", head)]
+    return shapes
+
+
+def _lid(glass: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Give the height of the glass's upper edge at places along it."""
+    peak = glass[glass[:, 1] > 0.5 * (glass[:, 1].min() + glass[:, 1].max())]
+    peak = peak[np.argsort(peak[:, 0], kind="stable")]
+    return np.interp(x, peak[:, 0], peak[:, 1])
+
+
+def _glare(f: Frame, glass: np.ndarray, last: float) -> list[Shape]:
+    """Slanted reflections, cut to the glass along its upper edge."""
+    shapes = []
+    for start, width in ((0.24, 0.16), (0.34, 0.05), (0.70, 0.12)):
+        x = f.screen + (last - f.screen) * start
+        upper = np.array([x + 0.22, x + 0.22 + width])
+        foot, lid = f.belt(x) + 0.02, _lid(glass, upper)
+        if upper[1] < min(last, f.roof) - 0.05:
+            band = np.array([(x, foot), (upper[0], lid[0]), (upper[1], lid[1]), (x + width, foot)])
+            shapes += [Shape("glare", band)]
+    return shapes
+
+
+def _pillars(f: Frame, last: float) -> list[float]:
+    """Give where pillars stand on the belt, between the windscreen and the end of the glass."""
+    m, start = f.model, f.cowl + 0.2
+    if m.body == "limousine":
+        return [start + share * (last - start) for share in (0.33, 0.48, 0.74)]
+    if m.doors == 2 or last < f.screen + 1.3:
+        share = 0.66 if m.body in ("coupe", "wedge", "pickup") else 0.60
+        return [start + share * (last - start)] if last - start > 1.1 else []
+    places = [start + 0.47 * (last - start)]
+    return [*places, start + 0.82 * (last - start)] if m.body in ("estate", "suv", "van", "saloon") else places
+
+
+def _pillar(f: Frame, x: float, glass: np.ndarray) -> Shape:
+    m, half = f.model, 0.5 * f.model.pillar_width
+    foot, head = np.array([x - half, x + half]), np.array([x + half, x - half]) + m.pillar_lean
+    lower = np.stack([foot, [f.belt(x), f.belt(x)]], 1)
+    ends = np.vstack([lower, np.stack([head, _lid(glass, head) + 0.012], 1)])
+    return Shape("roof" if m.pillar == "painted" else "trim", ends)
+
+
+def doors(f: Frame) -> list[Shape]:
+    """Shut lines, and a handle for each door."""
+    m, sill = f.model, f.model.clearance + 0.06
+    start, end = _between_wheels(f)
+    posts = [start, start + (0.52 if m.doors == 4 else 0.85) * (end - start)]
+    shuts = [path((x + 0.06, sill), (x, sill + 0.2), (x, f.belt(x) - 0.1), (x + 0.03, f.belt(x))) for x in posts]
+    if m.doors == 4:
+        arch = m.tyre + 0.7 * (m.tyre + 0.1)
+        shuts += [path((end + 0.04, sill), (end + 0.04, m.tyre), (end + 0.16, arch), (end + 0.2, f.belt(end) - 0.02))]
+    hinges = [posts[1], end + 0.16] if m.doors == 4 else [posts[1]]
+    lines = [Shape("line", stroke(shut, 0.026)) for shut in shuts]
+    return lines + [_handle(m.handle, x - 0.3, f.belt(x) - 0.17) for x in hinges]
+
+
+def _between_wheels(f: Frame) -> tuple[float, float]:
+    return f.axles[0] + f.model.tyre + 0.16, f.axles[1] - f.model.tyre - 0.04
+
+
+def _handle(kind: Handle, x: float, y: float) -> Shape:
+    match kind:
+        case "bar":
+            return Shape("shade", box(x, y, x + 0.22, y + 0.06, soft=0.4))
+        case "flap":
+            return Shape("trim", box(x + 0.03, y, x + 0.19, y + 0.09, soft=0.15))
+        case "chrome":
+            return Shape("chrome", box(x, y + 0.01, x + 0.22, y + 0.055, soft=0.4))
+
+
+def fittings(f: Frame) -> list[Shape]:
+    """The fuel cap, a vent, the rubbing strip, the bed of a pickup."""
+    m, (start, end) = f.model, _between_wheels(f)
+    shapes: list[Shape] = []
+    if m.fuel_cap:
+        shapes += [Shape("line", stroke(circle(f.axles[1] + 0.32, f.belt(f.deck) - 0.24, 0.075), 0.022))]
+    if m.vent:
+        x = start - 0.1
+        vent = smooth((x, 0.56, 0.1), (x + 0.24, 0.6, 0.1), (x + 0.28, 0.68, 0.1), (x + 0.04, 0.68, 0.1))
+        shapes += [Shape("trim", vent)]
+    if m.strip:
+        y = m.clearance + 0.42 * (m.cowl_y - m.clearance)
+        shapes += [Shape("trim", box(start - 0.1, y, end + 0.1, y + 0.06))]
+    if m.body == "pickup":
+        gap = f.deck + 0.03
+        shapes += [Shape("line", stroke(path((gap, m.deck_y), (gap, m.clearance + 0.06)), 0.04))]
+        shapes += [Shape("trim", box(gap + 0.02, m.deck_y - 0.07, m.length, m.deck_y + 0.2, soft=0.02))]
+    return shapes
+
+
+def bumpers(f: Frame) -> list[Shape]:
+    """The sill, and the bumpers unless they are painted."""
+    m, low, end = f.model, f.model.clearance, f.model.length
+    high = low + m.sill
+    sill = Shape("trim", path((-0.5, low - 0.3), (end + 0.5, low - 0.3), (end + 0.5, high), (-0.5, high)))
+    if m.bumper == "painted":
+        return [sill]
+    ink: Ink = "chrome" if m.bumper == "chrome" else "trim"
+    foot, deep = high + 0.12, 0.12 if ink == "chrome" else 0.2
+    front = box(-0.2, foot, f.axles[0] - m.tyre - 0.12, foot + deep, soft=0.25)
+    rear = box(f.axles[1] + m.tyre + 0.12, foot + 0.02, end + 0.2, foot + 0.02 + deep, soft=0.25)
+    return [sill, Shape(ink, front), Shape(ink, rear)]
+
+
+def grille(f: Frame) -> list[Shape]:
+    """The grille, seen from the side as its edge."""
+    low, mid = f.model.clearance, 0.5 * (f.model.nose + f.model.clearance)
+    match f.model.grille:
+        case "slats":
+            return [Shape("chrome", box(-0.1, mid + y, 0.13, mid + y + 0.035)) for y in (-0.05, 0.02, 0.09)]
+        case "bar":
+            bar = Shape("chrome", box(-0.1, mid, 0.16, mid + 0.04))
+            return [Shape("trim", box(-0.1, mid, 0.16, f.model.nose - 0.14)), bar]
+        case "mouth":
+            lips = (-0.1, low + 0.08, 0.1), (0.26, low + 0.1, 0.3), (0.14, mid + 0.06, 0.4), (-0.1, mid + 0.08, 0.1)
+            return [Shape("trim", smooth(*lips))]
+        case "none":
+            return []
+
+
+def mirror(f: Frame) -> list[Shape]:
+    """The mirror, in front of everything."""
+    x, y = f.cowl + 0.24, f.belt(f.cowl) + 0.01
+    ink: Ink = "trim" if f.model.pillar == "black" else "paint"
+    head = smooth((x, y + 0.02, 0.3), (x + 0.2, y + 0.03, 0.3), (x + 0.19, y + 0.14, 0.3), (x + 0.03, y + 0.12, 0.4))
+    stalk = stroke(np.array([(x + 0.1, y - 0.03), (x + 0.12, y + 0.05)]), 0.05)
+    shadow = box(x + 0.02, y + 0.02, x + 0.19, y + 0.06, soft=0.3)
+    return [Shape("line", stalk, "front"), Shape(ink, head, "front"), Shape("shade", shadow, "front")]
