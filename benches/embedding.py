@@ -20,7 +20,7 @@ import torch
 import tyro
 
 from pairlens.data.catalog import Catalog
-from pairlens.data.loading import TestBatches
+from pairlens.data.loader import TestBatches
 from pairlens.evaluation.embed import embed
 from pairlens.model.embedder import Embedder
 

@@ -36,12 +36,13 @@ import tyro
 from PIL import Image
 from torchvision import transforms
 
-from pairlens.data.catalog import Catalog, write_catalog
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import encode
-from pairlens.data.listing import Photo
-from pairlens.data.loading import Augment, TestBatches, TrainingBatches
+from pairlens.data.loader import Augment, TestBatches, TrainingBatches
 from pairlens.data.prepare import Preparation, prepare
-from pairlens.data.sampling import ClassBatches
+from pairlens.data.sampler import ClassBatches
 from pairlens.losses import Circle
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion

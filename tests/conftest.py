@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pairlens.data.catalog import Catalog, write_catalog
-from pairlens.data.listing import Photo
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.compare import compare
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.study import Arm, Field, Study

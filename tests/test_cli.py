@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pairlens import cli
-from pairlens.data.catalog import write_catalog
-from pairlens.data.listing import Photo
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.learner import make_criterion

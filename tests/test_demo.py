@@ -9,6 +9,7 @@ from pairlens import demo
 from pairlens.analysis.compared import measure
 from pairlens.data.minicars import dataset
 from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.sources import open_catalog
 from pairlens.reporting import parts
 
 
@@ -51,7 +52,7 @@ def read_results_of(folder):
 
 def test_a_damaged_minicars_is_drawn_again(small, tmp_path):
     experiment = replace(demo.SMALL, data_path=tmp_path)
-    drawn = sources.open_catalog(experiment)
-    assert (len(drawn), drawn.select("train").classes, drawn.size) == (32, 4, sources.MINICARS_SIZE)
+    drawn = open_catalog(experiment)
+    assert (len(drawn), drawn.select("train").classes, drawn.size) == (32, 4, dataset.MINICARS_SIZE)
     drawn.file.write_bytes(drawn.file.read_bytes()[:1000])
-    assert sources.open_catalog(experiment).digest == drawn.digest
+    assert open_catalog(experiment).digest == drawn.digest

@@ -23,10 +23,10 @@ from scipy.io import savemat
 from conftest import write_bars
 from pairlens.cli import guard
 from pairlens.core.records import to_plain
-from pairlens.data.arrow import SCHEMA
+from pairlens.data.annotations import Listing, Photo
+from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image
-from pairlens.data.listing import Listing, Photo
 from pairlens.data.readers import read
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.compare import Plan

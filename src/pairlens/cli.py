@@ -10,7 +10,7 @@ import tyro
 
 from pairlens.comparing import compare_command
 from pairlens.core.distributed import rank, wait_for_all, world
-from pairlens.data.loading import working_size
+from pairlens.data.loader import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
 from pairlens.demo import show_demo

@@ -6,7 +6,9 @@ import time
 import pytest
 import torch
 
-from pairlens.data.catalog import Catalog, Photo, write_catalog
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 
 ROWS = [
     (Photo("z/1.jpg", "z", "train"), b"one"),

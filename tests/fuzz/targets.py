@@ -28,9 +28,10 @@ from pairlens.analysis.comparison import read_results
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_shapes
 from pairlens.data import images
-from pairlens.data.catalog import Catalog, write_catalog
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import decode, encode, load_image, shrink
-from pairlens.data.listing import Photo
 from pairlens.data.readers import read
 from pairlens.evaluation.embed import Embeddings
 from pairlens.evaluation.report import Metric, Report

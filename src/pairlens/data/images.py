@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pairlens.core.untrusted import MOST_BYTES
-from pairlens.data.jpegs import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
-from pairlens.data.listing import Box
+from pairlens.data.annotations import Box
+from pairlens.data.jpeg import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _JPEG_START, _APP1, _PIXELS = b"\xff\xd8", b"\xff\xe1", b"\xff\xda"

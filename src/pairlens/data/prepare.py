@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pairlens.core.threads import in_order
-from pairlens.data.catalog import Catalog, Crop, Description, Origin, write_catalog
+from pairlens.data.annotations import Listing, Photo
+from pairlens.data.catalog import Catalog, Crop, Description, Origin
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import shrink
-from pairlens.data.listing import Listing, Photo
 from pairlens.data.readers import DataName, check_counts, read
 
 # Photos a core may be ahead of the file, so that one large photo does not hold up the others.

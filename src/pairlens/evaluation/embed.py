@@ -14,7 +14,7 @@ from pairlens.core.distributed import gather_rows, rank, share, world
 from pairlens.core.files import write_tensors
 from pairlens.core.untrusted import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
-from pairlens.data.loading import TestBatches
+from pairlens.data.loader import TestBatches
 from pairlens.model.embedder import Embedder
 
 

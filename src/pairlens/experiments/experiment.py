@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pairlens.core.records import require
-from pairlens.data.loading import Augment
+from pairlens.data.loader import Augment
 from pairlens.evaluation.queries import MOST_RANK
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.base import Source

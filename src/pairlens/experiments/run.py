@@ -12,8 +12,8 @@ import numpy as np
 from pairlens.core.distributed import rank, wait_for_all, world
 from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
-from pairlens.data.loading import TrainingBatches
-from pairlens.data.sampling import ClassBatches
+from pairlens.data.loader import TrainingBatches
+from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.embed import embed
 from pairlens.evaluation.report import Report
 from pairlens.experiments.experiment import Experiment

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.data.listing import Listing, Photo
+from pairlens.data.annotations import Listing, Photo
 from pairlens.data.readers import check_counts, cub, found, read
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.data.catalog import Catalog, write_catalog
-from pairlens.data.listing import Photo
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.minicars.car_models import CLASSES, class_name
 from pairlens.data.minicars.render import SHOTS, photograph
 

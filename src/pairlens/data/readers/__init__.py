@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pairlens.data.listing import Listing
+from pairlens.data.annotations import Listing
 from pairlens.data.readers import cars, cub, folder, inshop, sop, table
 
 DataName = Literal["car", "cub", "sop", "isc", "folder", "csv"]

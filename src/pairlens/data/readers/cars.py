@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.annotations import Listing, Photo, Split
 from pairlens.data.readers.matlab import refuse_lies
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (98, 8054), "test": (98, 8131)}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.annotations import Listing, Photo, Split
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".avif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 

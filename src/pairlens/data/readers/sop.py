@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pairlens.data.listing import Listing, Photo, Split
+from pairlens.data.annotations import Listing, Photo, Split
 from pairlens.data.readers.lines import Line, read_lines
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (11318, 59551), "test": (11316, 60502)}

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from pairlens.core.untrusted import MOST_BYTES
-from pairlens.data.listing import Box, Listing, Photo, Split
+from pairlens.data.annotations import Box, Listing, Photo, Split
 
 _REQUIRED = ("label", "path", "split")
 _FLAGS = ("is_query", "is_gallery")

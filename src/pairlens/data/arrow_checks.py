@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairlens.core.untrusted import LEADS_OUT
-from pairlens.data.listing import SPLITS
+from pairlens.data.annotations import SPLITS
 
 SCHEMA = pa.schema(
     [

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairlens.data.sampling import ClassBatches
+from pairlens.data.sampler import ClassBatches
 
 LABELS = torch.tensor([0] * 10 + [1] * 7 + [2] * 4 + [3] * 2 + [4])
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairlens.data import jpegs
-from pairlens.data.jpegs import Desk, pack, squash, unpack, unpack_quickly
+from pairlens.data import jpeg
+from pairlens.data.jpeg import Desk, pack, squash, unpack, unpack_quickly
 
 RNG = np.random.default_rng(0)
 
@@ -97,7 +97,7 @@ def test_a_desk_is_used_again_but_not_kept_for_a_huge_picture(monkeypatch):
     desk = Desk()
     first = unpack(QUICK["4:2:0"], desk)
     assert np.shares_memory(first, unpack(QUICK["grey"], desk))
-    monkeypatch.setattr(jpegs, "_KEPT_BYTES", 100)
+    monkeypatch.setattr(jpeg, "_KEPT_BYTES", 100)
     assert not np.shares_memory(first, unpack(QUICK["4:2:0"], desk))
 
 

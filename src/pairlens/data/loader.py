@@ -15,8 +15,8 @@ from pairlens.core.distributed import share
 from pairlens.core.threads import in_order
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import blank, decode_one, rows_of
-from pairlens.data.jpegs import squash
-from pairlens.data.sampling import ClassBatches
+from pairlens.data.jpeg import squash
+from pairlens.data.sampler import ClassBatches
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]
 

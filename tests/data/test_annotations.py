@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.data.listing import Listing, Photo
+from pairlens.data.annotations import Listing, Photo
 
 
 def _listing(*photos):

@@ -6,12 +6,13 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from conftest import drawn
-from pairlens.data import loading
-from pairlens.data.catalog import Catalog, write_catalog
+from pairlens.data import loader
+from pairlens.data.annotations import Photo
+from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import decode
-from pairlens.data.listing import Photo
-from pairlens.data.loading import TestBatches, TrainingBatches
-from pairlens.data.sampling import ClassBatches
+from pairlens.data.loader import TestBatches, TrainingBatches
+from pairlens.data.sampler import ClassBatches
 
 
 @pytest.fixture
@@ -82,13 +83,13 @@ def test_test_batches_hold_every_photo_once_in_order(photos):
 
 
 def test_crops_of_one_photo_fall_in_many_places():
-    windows = loading._crops(40, 36, 32, np.random.default_rng(0))
+    windows = loader._crops(40, 36, 32, np.random.default_rng(0))
     assert len({(w.top, w.left) for w in windows}) > 12
     assert {w.top for w in windows} == {w.left for w in windows} == set(range(5))
 
 
 def test_random_resized_crops_show_more_or_less_of_a_photo():
-    windows = loading._resized_crops(200, 200, np.random.default_rng(0))
+    windows = loader._resized_crops(200, 200, np.random.default_rng(0))
     areas = [w.height * w.width / 200**2 for w in windows]
     assert 0.07 < min(areas) < 0.15
     assert max(areas) > 0.85
@@ -99,12 +100,12 @@ def test_random_resized_crops_show_more_or_less_of_a_photo():
 def test_a_window_is_cut_squashed_and_turned_round():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     part = pixels[3:13, 5:15]
-    window = loading._Window(3, 5, 10, 10)
-    assert np.array_equal(loading._cut(pixels, window, 10, flip=False), part)
-    assert np.array_equal(loading._cut(pixels, window, 10, flip=True), part[:, ::-1])
+    window = loader._Window(3, 5, 10, 10)
+    assert np.array_equal(loader._cut(pixels, window, 10, flip=False), part)
+    assert np.array_equal(loader._cut(pixels, window, 10, flip=True), part[:, ::-1])
     planes = torch.from_numpy(part.copy()).permute(2, 0, 1)
     small = functional.resize(planes, [6, 6], antialias=True).permute(1, 2, 0).numpy()
-    assert np.array_equal(loading._cut(pixels, window, 6, flip=False), small)
+    assert np.array_equal(loader._cut(pixels, window, 6, flip=False), small)
 
 
 def test_photos_lie_in_memory_as_convolutions_read_them(photos):
