@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairlens.analysis.style import CYCLE
 from pairlens.evaluation.embed import Embeddings
 from pairlens.experiments.folder import RunFolder
-from pairlens.sheets import CYCLE, Searched, draw_map
+from pairlens.sheets import Searched, draw_map
 from test_cli import run
 
 

@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save, save_file
 from scipy.io import savemat
 
 from conftest import write_bars
-from pairlens.cli import guard
 from pairlens.core.records import to_plain
 from pairlens.data.annotations import Listing, Photo
 from pairlens.data.arrow_checks import SCHEMA
@@ -37,6 +36,7 @@ from pairlens.experiments.study import Arm, Field, Study, read_study, write_stud
 from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.showing import say
+from pairlens.torchrun import guard
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 
 SOURCE = Path(__file__).parent.parent / "src" / "pairlens"
@@ -400,13 +400,13 @@ HIDDEN = struct.pack("<II", 14, 8) + head(1)
 )
 def test_a_mat_file_that_lies_is_refused_before_scipy_reads_it(tmp_path, contents, monkeypatch):
     (tmp_path / "cars_annos.mat").write_bytes(contents[1])
-    monkeypatch.setattr("pairlens.data.readers.cars.loadmat", lambda *_, **__: pytest.fail("scipy was asked"))
+    monkeypatch.setattr("pairlens.data.readers.cars196.loadmat", lambda *_, **__: pytest.fail("scipy was asked"))
     with pytest.raises(ValueError, match="not Cars196's annotation file"):
         read("car", tmp_path)
 
 
 def test_a_mat_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pairlens.data.readers.matlab.MOST_BYTES", 1 << 22)
+    monkeypatch.setattr("pairlens.data.readers.mat_checks.MOST_BYTES", 1 << 22)
     packed = zlib.compress(bytes((1 << 22) + 1), 9)
     (tmp_path / "cars_annos.mat").write_bytes(mat(struct.pack("<II", 15, len(packed)) + packed))
     assert len(packed) < 10_000

@@ -7,7 +7,8 @@ import numpy as np
 from pairlens.analysis.comparison import share
 from pairlens.analysis.intervals import class_bootstrap
 from pairlens.evaluation.embed import Embeddings, embed
-from pairlens.evaluation.report import Metric, Report, measure_queries
+from pairlens.evaluation.queries import measure_queries
+from pairlens.evaluation.report import Metric, Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import Outcome, RunFolder
 from pairlens.experiments.learner import make_learner

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pairlens.data.annotations import Listing, Photo
-from pairlens.data.readers import check_counts, cub, found, read
+from pairlens.data.readers import check_counts, cub200, found, read
 
 
 def test_every_name_reaches_its_reader(tmp_path):
@@ -30,7 +30,7 @@ def test_published_counts_pass_without_a_word(annotations):
 
 
 def test_other_counts_are_told(annotations):
-    whole = cub.read(annotations)
+    whole = cub200.read(annotations)
     (sentence,) = check_counts(Listing("cub", whole.root, whole.photos[1:]))
     assert "100 classes and 5,863 photos in train where the published split has 100 and 5,864" in sentence
     own = Listing("folder", Path("own"), (Photo("a.jpg", "a", "train"),))

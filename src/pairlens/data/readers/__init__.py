@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from pairlens.data.annotations import Listing
-from pairlens.data.readers import cars, cub, folder, inshop, sop, table
+from pairlens.data.readers import cars196, cub200, image_folder, in_shop, sop, table
 
 DataName = Literal["car", "cub", "sop", "isc", "folder", "csv"]
 
@@ -22,15 +22,15 @@ def read(name: DataName, root: Path) -> Listing:
     """
     match name:
         case "car":
-            return cars.read(root)
+            return cars196.read(root)
         case "cub":
-            return cub.read(root)
+            return cub200.read(root)
         case "sop":
             return sop.read(root)
         case "isc":
-            return inshop.read(root)
+            return in_shop.read(root)
         case "folder":
-            return folder.read(root)
+            return image_folder.read(root)
         case "csv":
             return table.read(root)
 
@@ -48,7 +48,7 @@ def found(data_path: Path) -> list[DataName]:
 
 def check_counts(listing: Listing) -> list[str]:
     """Return a sentence for each split whose classes or photos differ from the published counts; none is good."""
-    published = {"car": cars.PUBLISHED, "cub": cub.PUBLISHED, "sop": sop.PUBLISHED, "isc": inshop.PUBLISHED}
+    published = {"car": cars196.PUBLISHED, "cub": cub200.PUBLISHED, "sop": sop.PUBLISHED, "isc": in_shop.PUBLISHED}
     sentences = []
     for split, expected in published.get(listing.name, {}).items():
         photos = [photo for photo in listing.photos if photo.split == split]

@@ -1,6 +1,6 @@
 import pytest
 
-from pairlens.data.readers.lines import read_lines
+from pairlens.data.readers.text_lines import read_lines
 
 
 def _read(file, text, **options):

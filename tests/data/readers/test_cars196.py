@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pairlens.data.readers import cars
+from pairlens.data.readers import cars196
 
 KIND = [(name, object) for name in ("relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "test")]
 
@@ -13,9 +13,11 @@ def _save(root, *rows):
 
 
 def test_the_real_file_gives_the_published_counts(annotations):
-    listing = cars.read(annotations / "cars196")
+    listing = cars196.read(annotations / "cars196")
     assert (
-        {s: _count(listing, s) for s in cars.PUBLISHED} == cars.PUBLISHED == {"train": (98, 8054), "test": (98, 8131)}
+        {s: _count(listing, s) for s in cars196.PUBLISHED}
+        == cars196.PUBLISHED
+        == {"train": (98, 8054), "test": (98, 8131)}
     )
     first = listing.photos[0]
     assert (first.path, first.class_name, first.box) == (
@@ -34,7 +36,7 @@ def _count(listing, split):
 def test_classes_split_by_number_not_by_name(tmp_path):
     rows = [(f"car_ims/{i}.jpg", 1, 1, 9, 9, number, 0) for i, number in enumerate((99, 10, 9, 98, 196))]
     _save(tmp_path, *rows)
-    photos = cars.read(tmp_path).photos
+    photos = cars196.read(tmp_path).photos
     assert [(p.class_name.split()[-1], p.split) for p in photos] == [
         ("9", "train"), ("10", "train"), ("98", "train"), ("99", "test"), ("196", "test"),
     ]  # fmt: skip
@@ -42,21 +44,21 @@ def test_classes_split_by_number_not_by_name(tmp_path):
 
 def test_a_box_includes_the_last_pixel_of_the_file(tmp_path):
     _save(tmp_path, ("car_ims/1.jpg", 1, 2, 40, 30, 1, 0), ("car_ims/2.jpg", 1, 2, 40, 30, 1, 0))
-    assert cars.read(tmp_path).photos[0].box == (0, 1, 40, 30)
+    assert cars196.read(tmp_path).photos[0].box == (0, 1, 40, 30)
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cars_annos\.mat is missing; put"):
-        cars.read(tmp_path)
+        cars196.read(tmp_path)
     (tmp_path / "cars_annos.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(ValueError, match="is not Cars196's annotation file"):
-        cars.read(tmp_path)
+        cars196.read(tmp_path)
     savemat(tmp_path / "cars_annos.mat", {"annotations": np.arange(3), "class_names": np.arange(3)})
     with pytest.raises(ValueError, match="is not Cars196's annotation file"):
-        cars.read(tmp_path)
+        cars196.read(tmp_path)
 
 
 def test_an_unknown_class_is_refused(tmp_path):
     _save(tmp_path, ("car_ims/1.jpg", 1, 1, 9, 9, 197, 0))
     with pytest.raises(ValueError, match="class 197 of 196"):
-        cars.read(tmp_path)
+        cars196.read(tmp_path)

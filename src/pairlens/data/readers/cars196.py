@@ -6,7 +6,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from pairlens.data.annotations import Listing, Photo, Split
-from pairlens.data.readers.matlab import refuse_lies
+from pairlens.data.readers.mat_checks import refuse_lies
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (98, 8054), "test": (98, 8131)}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pairlens.data.annotations import Listing, Photo, Split
-from pairlens.data.readers.lines import Line, read_lines
+from pairlens.data.readers.text_lines import Line, read_lines
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (3997, 25882), "query": (3985, 14218), "gallery": (3985, 12612)}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pairlens.data.readers import folder
+from pairlens.data.readers import image_folder
 
 
 def _touch(root, *paths):
@@ -10,7 +10,7 @@ def _touch(root, *paths):
 
 
 def _found(root):
-    return [(photo.path, photo.class_name, photo.split) for photo in folder.read(root).photos]
+    return [(photo.path, photo.class_name, photo.split) for photo in image_folder.read(root).photos]
 
 
 def test_the_first_half_of_the_classes_trains(tmp_path):
@@ -32,7 +32,7 @@ def test_train_and_test_folders_give_the_split(tmp_path):
 def test_a_class_in_train_and_test_is_refused(tmp_path):
     _touch(tmp_path, "train/z/1.jpg", "test/z/2.jpg", "test/a/1.jpg")
     with pytest.raises(ValueError, match="such as 'z'"):
-        folder.read(tmp_path)
+        image_folder.read(tmp_path)
 
 
 def test_suffixes_nesting_and_hidden_files(tmp_path):
@@ -73,9 +73,9 @@ def test_the_same_file_name_in_two_classes_stays_apart(tmp_path):
 def test_fewer_than_two_classes_are_refused(tmp_path, paths):
     _touch(tmp_path, *paths)
     with pytest.raises(ValueError, match="fewer than two class folders"):
-        folder.read(tmp_path)
+        image_folder.read(tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none is not a folder"):
-        folder.read(tmp_path / "none")
+        image_folder.read(tmp_path / "none")

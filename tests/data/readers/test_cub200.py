@@ -1,6 +1,6 @@
 import pytest
 
-from pairlens.data.readers import cub
+from pairlens.data.readers import cub200
 
 FILES = {
     "images.txt": "1 002.B/x.jpg\n2 101.C/x.jpg\n3 001.A/y z.jpg\n",
@@ -18,12 +18,14 @@ def root(tmp_path):
 
 
 def test_the_real_files_give_the_published_counts(annotations):
-    listing = cub.read(annotations)
+    listing = cub200.read(annotations)
     assert (
-        {s: _count(listing, s) for s in cub.PUBLISHED} == cub.PUBLISHED == {"train": (100, 5864), "test": (100, 5924)}
+        {s: _count(listing, s) for s in cub200.PUBLISHED}
+        == cub200.PUBLISHED
+        == {"train": (100, 5864), "test": (100, 5924)}
     )
     assert listing.root == annotations / "CUB_200_2011"
-    assert listing.photos == cub.read(annotations / "CUB_200_2011").photos
+    assert listing.photos == cub200.read(annotations / "CUB_200_2011").photos
 
 
 def _count(listing, split):
@@ -32,7 +34,7 @@ def _count(listing, split):
 
 
 def test_photos_join_their_class_and_box_by_number(root):
-    assert [(p.path, p.class_name, p.split, p.box) for p in cub.read(root).photos] == [
+    assert [(p.path, p.class_name, p.split, p.box) for p in cub200.read(root).photos] == [
         ("images/002.B/x.jpg", "002.B", "train", (60, 27, 385, 331)),
         ("images/001.A/y z.jpg", "001.A", "train", (1, 2, 4, 6)),
         ("images/101.C/x.jpg", "101.C", "test", (0, 0, 10, 11)),
@@ -51,11 +53,11 @@ def test_photos_join_their_class_and_box_by_number(root):
 def test_a_malformed_line_is_named(root, name, text, reason):
     (root / name).write_text(text)
     with pytest.raises(ValueError, match=reason):
-        cub.read(root)
+        cub200.read(root)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(root, name):
     (root / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
-        cub.read(root)
+        cub200.read(root)
