@@ -21,7 +21,7 @@ import tyro
 
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TestBatches
-from pairlens.evaluation.embed import embed
+from pairlens.evaluation.embeddings import embed
 from pairlens.model.embedder import Embedder
 
 RESULTS = Path(__file__).parent / "results" / "embedding.json"

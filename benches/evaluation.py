@@ -31,7 +31,7 @@ import faiss
 import torch
 import tyro
 
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation.evaluate import evaluate
 from pairlens.neighbors.approximate import ApproximateIndex, Hnsw, Ivf
 from pairlens.neighbors.exact import ExactIndex
 

@@ -33,7 +33,7 @@ from safetensors.torch import load_file
 
 from pairlens import cli
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.keeper import Keeper
 from pairlens.model.embedder import Embedder

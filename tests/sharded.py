@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation.evaluate import evaluate
 
 
 def embedded():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pairlens.analysis.style import CYCLE
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.sheets import Searched, draw_map
 from test_cli import run

@@ -4,7 +4,7 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation.evaluate import evaluate
 from pairlens.experiments.folder import EpochRow
 from pairlens.showing import Display, open_console, report_table
 from pairlens.training.fit import Step

@@ -27,7 +27,7 @@ from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image
 from pairlens.data.readers import read
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.compare import Plan
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder

@@ -12,8 +12,8 @@ from pairlens import losses
 from pairlens.core.pairs import Pairs
 from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
-from pairlens.evaluation.embed import Embeddings, embed
-from pairlens.evaluation.report import Metric, Report, evaluate
+from pairlens.evaluation.embeddings import Embeddings, embed
+from pairlens.evaluation.evaluate import Metric, Report, evaluate
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, resume_run, run
 from pairlens.losses.protocols import wrap

@@ -18,11 +18,11 @@ from pairlens.analysis.style import CYCLE, Picture
 from pairlens.core.files import write_whole
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embedding_stats import whole_classes
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import split
-from pairlens.experiments.shape import whole_classes
 from pairlens.experiments.sources import open_catalog
 from pairlens.retrieval.pictures import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
 

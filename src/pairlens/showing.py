@@ -14,7 +14,7 @@ from pairlens.analysis.audit import Audit
 from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.analysis.inspect import Inspection
 from pairlens.core.untrusted import without_controls
-from pairlens.evaluation.report import Report
+from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe
 from pairlens.experiments.run import Event

@@ -19,9 +19,9 @@ from pairlens.analysis.comparison import (
     write_results,
 )
 from pairlens.analysis.comparison_tables import latex, long_rows, markdown, write_tables
-from pairlens.analysis.intervals import t_interval
 from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.intervals import t_interval
 from pairlens.experiments.compare import FAILED_FILE, Plan
 from pairlens.experiments.study import Arm, read_study, write_study
 

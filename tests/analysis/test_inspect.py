@@ -7,10 +7,10 @@ from holding import unit_points
 
 from pairlens.analysis.inspect import inspect_run, some_classes, write_inspection
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embedding_stats import shape_of
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import run
-from pairlens.experiments.shape import shape_of
 from pairlens.losses import Circle, NPair, ProxyAnchor
 
 

@@ -16,9 +16,10 @@ import pairlens as pl
 from conftest import write_bars
 from pairlens.core import files
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embedding_stats import shape_of
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
-from pairlens.evaluation.report import evaluate
 from pairlens.experiments import keeper
 from pairlens.experiments import run as running
 from pairlens.experiments.experiment import Experiment
@@ -26,7 +27,6 @@ from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.keeper import best_epoch
 from pairlens.experiments.learner import make_learner, make_objective
 from pairlens.experiments.run import evaluate_run, run, split
-from pairlens.experiments.shape import shape_of
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint

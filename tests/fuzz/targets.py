@@ -33,8 +33,8 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import decode, encode, load_image, shrink
 from pairlens.data.readers import read
-from pairlens.evaluation.embed import Embeddings
-from pairlens.evaluation.report import Metric, Report
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.naming import any_loss_from_text, loss_from_text, miner_from_text

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from pairlens.data.images import decode, encode, load_image
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation.evaluate import evaluate
 from pairlens.model import backbone
 from pairlens.model.backbone import Backbone
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pairlens.analysis.comparison import Difference, FieldResult, LossResult, Measured, Results
-from pairlens.analysis.intervals import Interval, bonferroni, class_bootstrap, t_interval
-from pairlens.evaluation.embed import Embeddings
-from pairlens.evaluation.queries import measure_queries
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
+from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.compare import FAILED_FILE, Plan, is_done
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder

@@ -1,14 +1,13 @@
 """What a comparison found, as records: means with intervals, paired differences, learning curves, costs."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairlens.analysis.intervals import Interval
 from pairlens.core.files import write_whole
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
+from pairlens.evaluation.intervals import Interval
 
 RESULTS_FILE = "results.json"
 
@@ -150,12 +149,3 @@ def read_results(folder: Path) -> Results:
             f"{file} is damaged ({error}); run pairlens compare --resume {folder} to write it anew"
         ) from error
     return from_plain(Results, found, str(file))
-
-
-def share(value: float | None) -> str:
-    """Write a share in percent, a dash for what is not known.
-
-    >>> share(0.4567), share(None)
-    ('45.7', '-')
-    """
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"

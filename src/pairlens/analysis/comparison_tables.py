@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
-from pairlens.analysis.comparison import FieldResult, LossResult, Measured, Results, share
-from pairlens.analysis.intervals import Interval
+from pairlens.analysis.comparison import FieldResult, LossResult, Measured, Results
 from pairlens.analysis.verdicts import verdict
 from pairlens.core.files import write_whole
+from pairlens.evaluation.evaluate import percent
+from pairlens.evaluation.intervals import Interval
 
 NOTE = (
     "Percent; mean ± half of the 95 % t-interval over seeds. Bold: the highest mean, and whatever cannot be told from it by "
@@ -38,7 +39,7 @@ def _row(field: FieldResult, loss: LossResult) -> list[str]:
 
 
 def _classes(metric: Measured) -> str:
-    return f"[{share(metric.class_low)}, {share(metric.class_high)}]"
+    return f"[{percent(metric.class_low)}, {percent(metric.class_high)}]"
 
 
 def plus_minus(interval: Interval) -> str:
@@ -48,8 +49,8 @@ def plus_minus(interval: Interval) -> str:
     '25.0 ± 1.0'
     """
     if interval.low is None:
-        return share(interval.mean)
-    return f"{share(interval.mean)} ± {share(interval.mean - interval.low)}"
+        return percent(interval.mean)
+    return f"{percent(interval.mean)} ± {percent(interval.mean - interval.low)}"
 
 
 def stands_out(field: FieldResult, loss: LossResult) -> bool:

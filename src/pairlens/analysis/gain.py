@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pairlens.analysis.comparison import share
-from pairlens.analysis.intervals import class_bootstrap
-from pairlens.evaluation.embed import Embeddings, embed
-from pairlens.evaluation.queries import measure_queries
-from pairlens.evaluation.report import Metric, Report
+from pairlens.evaluation.embeddings import Embeddings, embed
+from pairlens.evaluation.evaluate import Metric, Report, percent
+from pairlens.evaluation.intervals import class_bootstrap
+from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import Outcome, RunFolder
 from pairlens.experiments.learner import make_learner
@@ -90,7 +89,7 @@ def _sums(sets: list[Embeddings], experiment: Experiment, metric: str) -> tuple[
 def gain_headline(gain: Gain, loss: str, classes: int) -> str:
     """Return in one sentence whether training helped."""
     numbers = f"{gain.metric} on {classes} unseen classes"
-    before, after = share(gain.before), share(gain.after)
+    before, after = percent(gain.before), percent(gain.after)
     if gain.after <= gain.before:
         return f"Training with {loss} does not beat the backbone as it came: {numbers} is {after} %, {before} % before"
     if gain.low <= 0:

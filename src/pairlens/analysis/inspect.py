@@ -9,12 +9,12 @@ import torch
 
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation import geometry
-from pairlens.evaluation.embed import embed
+from pairlens.evaluation.embedding_stats import Shape, shape_of
+from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.learner import choose_device
 from pairlens.experiments.run import split
-from pairlens.experiments.shape import Shape, shape_of
 from pairlens.experiments.sources import open_catalog
 from pairlens.model.embedder import Embedder
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from pairlens.analysis.comparison import FieldResult, LossResult, share
-from pairlens.analysis.intervals import Interval, t_interval
+from pairlens.analysis.comparison import FieldResult, LossResult
+from pairlens.evaluation.evaluate import percent
+from pairlens.evaluation.intervals import Interval, t_interval
 
 MOST_NAMED = 2
 
@@ -30,7 +31,7 @@ def headline(field: FieldResult) -> str:
     so_far = "So far, " + where[0].lower() + where[1:] if field.missing else where
     if found.mean <= field.untrained.mean:
         return f"{so_far} no training beats the backbone as it came"
-    lead = f"{so_far} {best.name} has the highest {field.metric}, {share(found.mean)} %"
+    lead = f"{so_far} {best.name} has the highest {field.metric}, {percent(found.mean)} %"
     if len(best.seeds) == 1:
         return f"{lead}, but one seed cannot tell whether it is better"
     if not others:
@@ -75,20 +76,22 @@ def interval_text(found: Interval) -> str:
     '25.0 % (95 % over 2 seeds: 12.3 to 37.7)'
     """
     if found.low is None:
-        return f"{share(found.mean)} % (one seed)"
-    return f"{share(found.mean)} % (95 % over {len(found.values)} seeds: {share(found.low)} to {share(found.high)})"
+        return f"{percent(found.mean)} % (one seed)"
+    return (
+        f"{percent(found.mean)} % (95 % over {len(found.values)} seeds: {percent(found.low)} to {percent(found.high)})"
+    )
 
 
 def _against_untrained(field: FieldResult) -> str:
     before, best = field.untrained.mean, field.losses[0].metric(field.metric).over_seeds
     if best.mean <= before:
-        return f"No training beats the backbone as it came, which has {share(before)} %."
+        return f"No training beats the backbone as it came, which has {percent(before)} %."
     seeds = field.losses[0].seeds
     known = dict(enumerate(field.untrained.values)) if len(field.untrained.values) > max(seeds) else {}
     paired = [value - known[seed] for seed, value in zip(seeds, best.values, strict=True) if seed in known]
     if len(paired) > 1 and not t_interval(paired).excludes_zero:
-        return f"It cannot be told from the backbone as it came ({share(before)} %)."
-    return f"The backbone as it came has {share(before)} %."
+        return f"It cannot be told from the backbone as it came ({percent(before)} %)."
+    return f"The backbone as it came has {percent(before)} %."
 
 
 def _against_others(field: FieldResult) -> str:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pairlens.core.records import require
 from pairlens.data.loader import Augment
-from pairlens.evaluation.queries import MOST_RANK
+from pairlens.evaluation.per_query import MOST_RANK
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.base import Source
 from pairlens.losses.miners import Miner

@@ -11,9 +11,9 @@ from typing import Any
 from pairlens.core.files import LOCK_FILE, alone_in, write_whole
 from pairlens.core.records import Record, from_plain, to_plain
 from pairlens.core.untrusted import read_json
-from pairlens.evaluation.report import Report
+from pairlens.evaluation.embedding_stats import Shape
+from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.experiment import Experiment, Select
-from pairlens.experiments.shape import Shape
 
 
 @dataclass(frozen=True)

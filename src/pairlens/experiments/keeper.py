@@ -13,13 +13,13 @@ import torch
 from pairlens.core.distributed import from_first, rank, world
 from pairlens.core.records import from_plain, to_plain
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embed import Embeddings, embed
+from pairlens.evaluation.embedding_stats import Shape, shape_or_none, whole_classes
+from pairlens.evaluation.embeddings import Embeddings, embed
+from pairlens.evaluation.evaluate import Report, evaluate
 from pairlens.evaluation.metrics import mean_similarities
-from pairlens.evaluation.report import Report, evaluate
 from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.shape import Shape, shape_or_none, whole_classes
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint

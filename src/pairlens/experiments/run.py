@@ -14,8 +14,8 @@ from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
-from pairlens.evaluation.embed import embed
-from pairlens.evaluation.report import Report
+from pairlens.evaluation.embeddings import embed
+from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.keeper import Keeper, Parts, Watch, evaluate_embeddings, save_embeddings

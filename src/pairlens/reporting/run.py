@@ -7,7 +7,7 @@ from pathlib import Path
 from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
 from pairlens.analysis.style import Picture
-from pairlens.evaluation.report import Metric, Report
+from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import EpochRow, Outcome, RunFolder

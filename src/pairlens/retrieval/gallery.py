@@ -10,7 +10,7 @@ from torch import Tensor
 from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image, shrink
-from pairlens.evaluation.embed import Embeddings
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.sources import open_catalog
 from pairlens.model.embedder import Embedder

@@ -1,12 +1,13 @@
 """How well embeddings retrieve: every metric from one search, with an interval."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from pairlens.evaluation.queries import measure_queries
+from pairlens.evaluation.per_query import measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
 RESAMPLES = 1000
@@ -131,3 +132,12 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         drawn = np.bincount(chosen.ravel(), minlength=starts.size * classes).reshape(-1, classes).astype(float)
         means.append(drawn @ sums / (drawn @ counts)[:, None])
     return np.concatenate(means)
+
+
+def percent(value: float | None) -> str:
+    """Write a share in percent, a dash for what is not known.
+
+    >>> percent(0.4567), percent(None)
+    ('45.7', '-')
+    """
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from pairlens.evaluation import queries as measuring
-from pairlens.evaluation.queries import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation import per_query as measuring
+from pairlens.evaluation.evaluate import evaluate
+from pairlens.evaluation.per_query import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
 from pairlens.neighbors.approximate import Ivf
 from pairlens.neighbors.exact import ExactIndex
 from sharded import embedded, sharded_report

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from naive import seeds as naive
-from pairlens.analysis.intervals import bonferroni, class_bootstrap, t_interval
+from pairlens.evaluation.intervals import bonferroni, class_bootstrap, t_interval
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])

@@ -3,7 +3,7 @@ import torch
 
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode
-from pairlens.evaluation.embed import Embeddings, embed
+from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.model.embedder import Embedder
 
 

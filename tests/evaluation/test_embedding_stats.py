@@ -1,7 +1,7 @@
 import torch
 from holding import unit_points
 
-from pairlens.experiments.shape import shape_of, shape_or_none, whole_classes
+from pairlens.evaluation.embedding_stats import shape_of, shape_or_none, whole_classes
 from pairlens.losses import Circle
 
 

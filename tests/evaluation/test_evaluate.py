@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 import naive
-from pairlens.evaluation import queries as queries_
-from pairlens.evaluation.report import evaluate
+from pairlens.evaluation import per_query as queries_
+from pairlens.evaluation.evaluate import evaluate
 
 
 def points(count, dim=5, seed=0):
