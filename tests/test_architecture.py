@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "pairlens"
 LAYERS = {
     "core": 0,
     "neighbors": 1,
+    "plotting": 1,
     "losses": 1,
     "model": 1,
     "data": 1,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairlens.analysis.style import CYCLE
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.folder import RunFolder
+from pairlens.plotting.style import CYCLE
 from pairlens.sheets import Searched, draw_map
 from test_cli import run
 

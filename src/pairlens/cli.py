@@ -28,7 +28,7 @@ from pairlens.model.embedder import Architecture
 from pairlens.neighbors.approximate import IndexName
 from pairlens.options import as_experiment, ranks_registry, settings_record
 from pairlens.retrieval.gallery import Gallery
-from pairlens.retrieval.pictures import write_pictures
+from pairlens.retrieval.match_pictures import write_pictures
 from pairlens.showing import Display, open_console, report_table, say
 from pairlens.torchrun import INTERRUPTED, guard
 

@@ -13,7 +13,7 @@ from pairlens.experiments.run import Run, train
 from pairlens.experiments.study import Arm, Field, Study, write_study
 from pairlens.reporting.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query
-from pairlens.retrieval.pictures import contact_sheet
+from pairlens.retrieval.match_pictures import contact_sheet
 from pairlens.showing import Display, report_table
 
 LOSSES = ("circle", "triplet")

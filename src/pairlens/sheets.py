@@ -14,7 +14,6 @@ from pairlens.analysis.figures import draw_similarities
 from pairlens.analysis.inspect import Inspection
 from pairlens.analysis.mapping import LEAST, EmbeddingMap, make_map
 from pairlens.analysis.mistakes import Retrieval, confused_classes, hubs, retrieve, worst_queries
-from pairlens.analysis.style import CYCLE, Picture
 from pairlens.core.files import write_whole
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
@@ -24,7 +23,8 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import split
 from pairlens.experiments.sources import open_catalog
-from pairlens.retrieval.pictures import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
+from pairlens.plotting.contact_sheet import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
+from pairlens.plotting.style import CYCLE, Picture
 
 ROWS, ACROSS = 6, 6
 MAP_PHOTOS, MAP_SIDE, THUMB, RIM, MARGIN = 800, 1400, 30, 3, 50

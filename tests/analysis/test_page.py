@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pairlens.analysis.page import Grid, Listing, Page, Prose, Section, Shown, render
-from pairlens.analysis.style import Picture, save
+from pairlens.plotting.style import Picture, save
 
 EVIL = "<script>alert(1)</script>"
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pairlens.analysis.comparison import FieldResult, LossResult, Results
-from pairlens.analysis.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 from pairlens.experiments.study import slug
+from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 FOLDER = "figures"
 MOST_NAMED = 24

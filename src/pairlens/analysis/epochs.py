@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.analysis.style import INK, PULL, PUSH, Picture, save, tidy
 from pairlens.experiments.folder import EpochRow
+from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
 
 PANELS = {
     "overlap": "overlap of s_p and s_n",

@@ -11,9 +11,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from pairlens.analysis.plane import Paths, Plane
-from pairlens.analysis.style import DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 from pairlens.analysis.weights import WeightCurve
 from pairlens.evaluation.geometry import BINS, PairSimilarities
+from pairlens.plotting.style import DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 PULL_TITLE = r"pull, $|\partial L/\partial s_p|$"
 PUSH_TITLE = r"push, $|\partial L/\partial s_n|$"

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 from PIL import Image
 
-from pairlens.analysis.style import Picture
+from pairlens.plotting.style import Picture
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 PIXELS_A_POINT = 96 / 72

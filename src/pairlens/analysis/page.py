@@ -7,7 +7,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 
 from pairlens.analysis.inline import QUALITIES, Inlined, inline, is_photo
-from pairlens.analysis.style import Picture
+from pairlens.plotting.style import Picture
 
 MOST_BYTES = 5_000_000
 # Of a drawing's and of a photo sheet's natural width, below which it is moved sideways instead of made smaller.

@@ -1,4 +1,4 @@
-"""The learning curves of a run as a picture, in the style of all figures (`analysis/style.py`, a room above)."""
+"""The learning curves of a run as a picture, in the style of all figures (`plotting/style.py`, a room above)."""
 
 from pathlib import Path
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
-from pairlens.analysis.style import Picture
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
@@ -14,6 +13,7 @@ from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.naming import loss_text
 from pairlens.experiments.spelling import train_command
 from pairlens.experiments.study import METRIC
+from pairlens.plotting.style import Picture
 from pairlens.reporting.parts import (
     losses_section,
     made,

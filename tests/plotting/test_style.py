@@ -3,8 +3,8 @@ import errno
 import pytest
 from matplotlib.figure import Figure
 
-from pairlens.analysis.style import save
 from pairlens.core.files import UnwritableError
+from pairlens.plotting.style import save
 
 
 def test_a_figure_on_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):

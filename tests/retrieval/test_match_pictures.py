@@ -2,8 +2,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pairlens.data.images import load_image
+from pairlens.plotting.contact_sheet import BORDER, SIDE, Tile, tile_sheet
 from pairlens.retrieval.gallery import Match, Query
-from pairlens.retrieval.pictures import BORDER, SIDE, Tile, contact_sheet, framed, tile_sheet, write_pictures
+from pairlens.retrieval.match_pictures import contact_sheet, framed, write_pictures
 
 BLUE = Image.new("RGB", (36, 36), (0, 0, 255))
 
