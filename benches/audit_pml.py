@@ -8,7 +8,7 @@ import warnings
 
 from pairlens.analysis.audit import Audit, audit
 from pairlens.analysis.battery import CLASSES, DIM
-from pairlens.experiments.strangers import find_stranger
+from pairlens.experiments.loss_spec import find_stranger
 from pairlens.losses import Circle
 
 OF_CLASSES = f"(num_classes={CLASSES}, embedding_size={DIM})"

@@ -34,8 +34,8 @@ from safetensors.torch import load_file
 from pairlens import cli
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.keeper import Keeper
+from pairlens.experiments.recorder import Keeper
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
 
 MINUTES = 0.002

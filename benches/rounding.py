@@ -17,8 +17,8 @@ import tyro
 
 from pairlens.demo import SMALL
 from pairlens.experiments import run as running
+from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.learner import make_learner
 from pairlens.losses import Circle
 from pairlens.training.fit import Learner
 

@@ -27,8 +27,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from pairlens.experiments.build import choose_device, make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.learner import choose_device, make_learner, make_objective
 from pairlens.losses import Circle
 from pairlens.model.cost import profile
 from pairlens.model.embedder import Embedder

@@ -13,11 +13,11 @@ from PIL import Image
 from pairlens import cli
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
+from pairlens.experiments.build import make_criterion
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.learner import make_criterion
-from pairlens.experiments.naming import command_name
+from pairlens.experiments.loss_spec import command_name
 from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import SemiHard
 from pairlens.training.references import Batch, Memory, Proxies

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pairlens import cli
-from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import run
+from pairlens.experiments.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from rich.console import Console
 from pairlens import demo
 from pairlens.analysis.compared import measure
 from pairlens.data.minicars import dataset
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog
 from pairlens.reporting import parts
 
 

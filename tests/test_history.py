@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pairlens import history
-from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
 QUICK = (

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.style import CYCLE
 from pairlens.sheets import Searched, draw_map
 from test_cli import run

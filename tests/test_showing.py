@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.experiments.folder import EpochRow
+from pairlens.experiments.run_folder import EpochRow
 from pairlens.showing import Display, open_console, report_table
 from pairlens.training.fit import Step
 

@@ -9,8 +9,8 @@ import torch
 
 import pairlens as pl
 from pairlens.analysis.comparison import read_results
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.naming import any_loss_from_text
+from pairlens.experiments.loss_spec import any_loss_from_text
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.study import read_study, read_toml
 from pairlens.losses import Circle, Margin
 from pairlens.losses.miners import SemiHard

@@ -12,8 +12,8 @@ import pytest
 from torch import OutOfMemoryError
 from torch import distributed as dist
 
-from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import run, train
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.torchrun import Voice, guard
 from pairlens.training.fit import Step
 

@@ -14,13 +14,13 @@ from pairlens.data.loader import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
 from pairlens.demo import show_demo
+from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.learner import architecture
 from pairlens.experiments.recipes import find_recipe
-from pairlens.experiments.run import evaluate_run, resume, split
+from pairlens.experiments.run import evaluate_run, resume
 from pairlens.experiments.run import train as train_run
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.looking import audit, explain, inspect, losses, recipes, report
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pairlens.experiments.compare import Plan
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import Run, train
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.study import Arm, Field, Study, write_study
 from pairlens.reporting.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query

@@ -16,7 +16,7 @@ from pairlens.core.distributed import rank
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import found
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, SoftTriple, Triplet
 from pairlens.retrieval.gallery import Gallery
 

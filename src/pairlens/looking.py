@@ -11,7 +11,7 @@ from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
 from pairlens.analysis.inspect import inspect_run, write_inspection
 from pairlens.analysis.weights import Scene
-from pairlens.experiments.naming import any_loss_from_text, loss_from_text
+from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.reporting.write import write_report
 from pairlens.sheets import write_pictures_of

@@ -20,9 +20,8 @@ from pairlens.data.images import load_image
 from pairlens.evaluation.embedding_stats import whole_classes
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.run import split
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.plotting.contact_sheet import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
 from pairlens.plotting.style import CYCLE, Picture
 

@@ -15,9 +15,9 @@ from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
 from pairlens.analysis.inspect import Inspection
 from pairlens.core.untrusted import without_controls
 from pairlens.evaluation.evaluate import Report
-from pairlens.experiments.folder import EpochRow
 from pairlens.experiments.recipes import Recipe
 from pairlens.experiments.run import Event
+from pairlens.experiments.run_folder import EpochRow
 from pairlens.training.fit import Step
 
 SECONDS_BETWEEN_LINES = 30.0

@@ -9,7 +9,7 @@ from pairlens.analysis.audit import as_measure, audit, diagnose
 from pairlens.analysis.battery import noisy_batch, pair_gradient_of
 from pairlens.analysis.catalogue import CATALOGUE
 from pairlens.core.pairs import Pairs
-from pairlens.experiments.strangers import find_stranger
+from pairlens.experiments.loss_spec import find_stranger
 from pairlens.training.criterion import Criterion
 
 

@@ -9,8 +9,8 @@ from pairlens.analysis.inspect import inspect_run, some_classes, write_inspectio
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import shape_of
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import run
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, NPair, ProxyAnchor
 
 

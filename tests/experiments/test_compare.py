@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from pairlens.experiments import compare as comparing
+from pairlens.experiments.build import make_learner
 from pairlens.experiments.compare import FAILED_FILE, Plan, compare, is_done
 from pairlens.experiments.engines import local_engine
-from pairlens.experiments.learner import make_learner
-from pairlens.experiments.run import _training_batches, split
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run import _training_batches
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.experiments.study import Arm, Field, Study, experiment_of, read_study
 from pairlens.experiments.tuning import read_trials
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pairlens.core.records import from_plain, to_plain
+from pairlens.experiments.build import make_criterion, make_learner
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.learner import make_criterion, make_learner
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.losses import Loss
 

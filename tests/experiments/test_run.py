@@ -20,13 +20,14 @@ from pairlens.evaluation.embedding_stats import shape_of
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
-from pairlens.experiments import keeper
+from pairlens.experiments import recorder
 from pairlens.experiments import run as running
+from pairlens.experiments.build import make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.keeper import best_epoch
-from pairlens.experiments.learner import make_learner, make_objective
-from pairlens.experiments.run import evaluate_run, run, split
+from pairlens.experiments.recorder import best_epoch
+from pairlens.experiments.run import evaluate_run, run
+from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.splits import split
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
@@ -113,7 +114,7 @@ def test_the_weights_it_started_from_need_not_be_there_any_more(tiny, tmp_path):
 
 
 def test_model_and_gallery_are_those_of_the_kept_epoch(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(keeper, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
+    monkeypatch.setattr(recorder, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
     finished = run(replace(tiny, num_epochs=3), tmp_path / "kept")
     reports = [row.report for row in finished.outcome.rows]
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
@@ -347,7 +348,7 @@ def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
 AS_BEFORE = """
 import sys
 from pathlib import Path
-from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.run import run
 run(RunFolder(Path(sys.argv[1])).experiment(), Path(sys.argv[2]))
 """
@@ -384,7 +385,7 @@ def test_going_on_within_an_epoch_equals_never_having_stopped(finished, tiny, tm
 
 def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(keeper, "save_checkpoint", lambda learner, *_: written.append(learner.under_way is not None))
+    monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.under_way is not None))
     for minutes, within in ((0, 0), (1e-9, 4), (60, 0)):
         written.clear()
         run(replace(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))

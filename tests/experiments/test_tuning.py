@@ -7,8 +7,8 @@ import pytest
 from pairlens.experiments import tuning
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import SPACES
-from pairlens.experiments.run import fold_classes, run, split
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run import run
+from pairlens.experiments.splits import fold_classes, open_catalog, split
 from pairlens.experiments.tuning import given, read_trials, space_of, tune, with_params
 from pairlens.losses import Circle, Loss, Margin, ProxyAnchor, Triplet
 

@@ -36,9 +36,8 @@ from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.naming import any_loss_from_text, loss_from_text, miner_from_text
-from pairlens.experiments.strangers import _name_and_settings
+from pairlens.experiments.loss_spec import _name_and_settings, any_loss_from_text, loss_from_text, miner_from_text
+from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.study import Arm, Field, Study, read_study, read_toml, slug
 from pairlens.experiments.tuning import read_trials
 from pairlens.losses import Circle, SoftTriple

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairlens.experiments.folder import RunFolder
 from pairlens.experiments.run import resume, run
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.training import checkpoint
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.fit import Objective, fit
@@ -73,6 +73,6 @@ def test_what_does_not_belong_is_refused_in_a_sentence(saved, tmp_path, harm):
 )
 def test_a_checkpoint_without_rows_is_refused_in_a_sentence(tiny, tmp_path, monkeypatch, record):
     folder = run(replace(tiny, num_epochs=0), tmp_path / "r").folder
-    monkeypatch.setattr("pairlens.experiments.keeper.load_checkpoint", lambda *_: record)
+    monkeypatch.setattr("pairlens.experiments.recorder.load_checkpoint", lambda *_: record)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*no rows"):
         list(resume(RunFolder(folder)))

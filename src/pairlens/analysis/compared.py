@@ -13,8 +13,8 @@ from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap,
 from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.compare import FAILED_FILE, Plan, is_done
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.naming import loss_text
+from pairlens.experiments.loss_spec import loss_text
+from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.study import Arm, Field, read_study
 from pairlens.experiments.tuning import given
 from pairlens.losses.protocols import Wrapped

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.experiments.folder import EpochRow
+from pairlens.experiments.run_folder import EpochRow
 from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
 
 PANELS = {

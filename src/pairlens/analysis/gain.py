@@ -8,11 +8,10 @@ from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.per_query import measure_queries
+from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import Outcome, RunFolder
-from pairlens.experiments.learner import make_learner
-from pairlens.experiments.run import split
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run_folder import Outcome, RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.losses.protocols import Wrapped
 
 SAME = 5e-3

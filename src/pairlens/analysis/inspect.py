@@ -12,10 +12,9 @@ from pairlens.evaluation import geometry
 from pairlens.evaluation.embedding_stats import Shape, shape_of
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import PairSimilarities
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.learner import choose_device
-from pairlens.experiments.run import split
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.build import choose_device
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.model.embedder import Embedder
 
 MOST = 3000

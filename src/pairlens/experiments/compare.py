@@ -10,9 +10,9 @@ from pairlens.core.files import write_whole
 from pairlens.core.records import to_plain
 from pairlens.experiments.engines import Engine, run_here
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.run import Event, resume, split, train
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run import Event, resume, train
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.experiments.study import Arm, Field, Study, experiment_of, slug, write_study
 from pairlens.experiments.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
 from pairlens.losses.protocols import Wrapped

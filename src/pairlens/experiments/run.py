@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import numpy as np
-
 from pairlens.core.distributed import rank, wait_for_all, world
 from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
@@ -16,11 +14,11 @@ from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import Report
+from pairlens.experiments.build import choose_device, make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.keeper import Keeper, Parts, Watch, evaluate_embeddings, save_embeddings
-from pairlens.experiments.learner import choose_device, make_learner, make_objective
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.recorder import Keeper, Watch, evaluate_embeddings, save_embeddings
+from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 from pairlens.model.embedder import Embedder
@@ -28,8 +26,6 @@ from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
-
-VALIDATION_SHARE = 0.2
 
 Event: TypeAlias = Step | EpochRow
 
@@ -111,53 +107,6 @@ def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped
             keeper.open()
             keeper.mend()
         yield from _train(keeper, photos)
-
-
-def split(catalog: Catalog, experiment: Experiment) -> Parts:
-    """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out.
-
-    With `folds` both parts are of training classes, and what is set aside for testing is not touched.
-    """
-    train_part, validation = catalog.select("train"), None
-    if not len(train_part):
-        raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
-    if experiment.folds:
-        chosen = fold_classes(train_part.classes, experiment.folds, experiment.fold)
-        others = sorted(set(range(train_part.classes)) - set(chosen))
-        return Parts(train_part.keep_classes(others), None, train_part.keep_classes(chosen), None)
-    if experiment.select == "validation":
-        held_out = _held_out(train_part.classes, experiment.seed)
-        validation = train_part.keep_classes(held_out)
-        train_part = train_part.keep_classes(sorted(set(range(train_part.classes)) - set(held_out)))
-    if "query" in catalog.splits or "gallery" in catalog.splits:
-        if not {"query", "gallery"} <= set(catalog.splits):
-            raise ValueError(f"{catalog.file} has query photos or gallery photos, but not both; prepare it with both")
-        return Parts(train_part, validation, catalog.select("query"), catalog.select("gallery"))
-    test = catalog.select("test")
-    if not len(test):
-        raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
-    return Parts(train_part, validation, test, None)
-
-
-def fold_classes(classes: int, folds: int, fold: int) -> list[int]:
-    """Return the training classes of one fold: dealt in an order that depends on their number alone, not on a seed.
-
-    Raises:
-        ValueError: if a fold, or what is left beside it, would have fewer than two classes.
-
-    >>> fold_classes(6, 3, 0), fold_classes(6, 3, 1), fold_classes(6, 3, 2)
-    ([2, 5], [3, 4], [0, 1])
-    """
-    if classes < 2 * folds or classes < 4:
-        raise ValueError(f"{classes} training classes are too few for {folds} folds of at least 2; use fewer --folds")
-    return sorted(np.random.default_rng(classes).permutation(classes)[fold::folds].tolist())
-
-
-def _held_out(classes: int, seed: int) -> list[int]:
-    count = max(1, round(classes * VALIDATION_SHARE))
-    if classes - count < 2:
-        raise ValueError(f"{classes} training classes are too few to hold some out; use --select last")
-    return sorted(np.random.default_rng((seed, classes)).permutation(classes)[:count].tolist())
 
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:

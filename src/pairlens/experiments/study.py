@@ -12,7 +12,7 @@ from pairlens.core.files import write_whole
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.naming import miner_from_text, trainable_from_text
+from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 

@@ -15,7 +15,7 @@ from pairlens.analysis.comparison_tables import NOTE, header, rows, stands_out
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
 from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.experiments.compare import Plan
-from pairlens.experiments.folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.spelling import study_text
 from pairlens.experiments.study import Field, read_study, slug
 from pairlens.experiments.tuning import read_trials

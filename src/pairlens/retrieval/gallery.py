@@ -11,8 +11,8 @@ from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode, load_image, shrink
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.folder import RunFolder
-from pairlens.experiments.sources import open_catalog
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 

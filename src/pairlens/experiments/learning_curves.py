@@ -1,4 +1,4 @@
-"""The learning curves of a run as a picture, in the style of all figures (`plotting/style.py`, a room above)."""
+"""The learning curves of a run as a picture, in the style of all figures (`plotting/style.py`)."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pairlens.core.files import whole
-from pairlens.experiments.folder import Outcome
+from pairlens.experiments.run_folder import Outcome
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 

@@ -17,9 +17,10 @@ from pairlens.evaluation.embedding_stats import Shape, shape_or_none, whole_clas
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Report, evaluate
 from pairlens.evaluation.metrics import mean_similarities
-from pairlens.experiments.curves import draw_curves
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.learning_curves import draw_curves
+from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.splits import Parts
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -28,16 +29,6 @@ from pairlens.training.epoch_progress import RECENT
 from pairlens.training.fit import Epoch, Learner, Step
 
 Watch: TypeAlias = Callable[[Iterable, int], Iterable]
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The photos of a data set by what they are for."""
-
-    train: Catalog
-    validation: Catalog | None
-    test: Catalog
-    gallery: Catalog | None
 
 
 @dataclass(eq=False)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairlens.experiments import learner as learners
-from pairlens.experiments.learner import make_learner, make_objective
+from pairlens.experiments import build as learners
+from pairlens.experiments.build import make_learner, make_objective
 
 DEPTHWISE = "test_efficientnet"
 
