@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pairlens.comparison.run_study import compare
+from pairlens.comparison.study import Arm, Field, Study
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.experiments.compare import compare
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.study import Arm, Field, Study
 from pairlens.losses import Circle
 from pairlens.reporting import parts
 from pairlens.reporting.write import write_report

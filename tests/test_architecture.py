@@ -16,6 +16,7 @@ LAYERS = {
     "training": 2,
     "evaluation": 2,
     "experiments": 3,
+    "comparison": 4,
     "analysis": 4,
     "retrieval": 4,
     "torchrun": 1,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pairlens.analysis.comparison import read_results
-from pairlens.experiments.study import read_study
+from pairlens.comparison.results import read_results
+from pairlens.comparison.study import read_study
 from test_cli import QUICK, run
 
 SMALL = [word.replace("resnet10t", "test_resnet") for word in QUICK]

@@ -6,7 +6,7 @@ from PIL import Image
 from rich.console import Console
 
 from pairlens import demo
-from pairlens.analysis.compared import measure
+from pairlens.comparison.statistics import measure
 from pairlens.data.minicars import dataset
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import pairlens as pl
-from pairlens.analysis.comparison import read_results
+from pairlens.comparison.results import read_results
+from pairlens.comparison.study import read_study, read_toml
 from pairlens.experiments.loss_spec import any_loss_from_text
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.study import read_study, read_toml
 from pairlens.losses import Circle, Margin
 from pairlens.losses.miners import SemiHard
 from test_cli import run

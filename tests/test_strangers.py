@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save, save_file
 from scipy.io import savemat
 
 from conftest import write_bars
+from pairlens.comparison.run_study import Plan
+from pairlens.comparison.study import Arm, Field, Study, read_study, write_study
 from pairlens.core.records import to_plain
 from pairlens.data.annotations import Listing, Photo
 from pairlens.data.arrow_checks import SCHEMA
@@ -29,10 +31,8 @@ from pairlens.data.images import decode, load_image
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner
-from pairlens.experiments.compare import Plan
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.study import Arm, Field, Study, read_study, write_study
 from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.showing import say
@@ -210,7 +210,7 @@ def test_opening_a_run_imports_nothing_it_names(trap, tmp_path):
 
 
 def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path):
-    from pairlens.analysis.compared import measure
+    from pairlens.comparison.statistics import measure
 
     write_study(Study((Arm("a", trap), Arm("b", "triplet")), (Field("f", Experiment()),)), tmp_path)
     with pytest.raises(ValueError, match="nothing is finished"):
@@ -225,7 +225,7 @@ def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path
 )
 @pytest.mark.parametrize("name", ["config.json", "outcome.json", "study.json", "results.json", "model.json"])
 def test_json_that_python_cannot_hold_is_refused(name, text, model):
-    from pairlens.analysis.comparison import read_results
+    from pairlens.comparison.results import read_results
 
     (model / name).write_text(text)
     place = RunFolder(model)

@@ -10,16 +10,16 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from pairlens.analysis.compared import measure
-from pairlens.analysis.comparison import Results, write_results
-from pairlens.analysis.comparison_figures import draw_comparison
-from pairlens.analysis.comparison_tables import NOTE, header, rows, write_tables
-from pairlens.analysis.verdicts import verdict
-from pairlens.experiments.compare import Finished, Plan, check, is_done
-from pairlens.experiments.compare import compare as run_study
-from pairlens.experiments.engines import Engine, local_engine, ray_engine
+from pairlens.comparison.executors import Engine, local_engine, ray_engine
+from pairlens.comparison.figures import draw_comparison
+from pairlens.comparison.results import Results, write_results
+from pairlens.comparison.run_study import Finished, Plan, check, is_done
+from pairlens.comparison.run_study import compare as run_study
+from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
+from pairlens.comparison.tables import NOTE, header, rows, write_tables
+from pairlens.comparison.verdicts import verdict
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
 from pairlens.losses import Triplet
 from pairlens.options import settings_record
 from pairlens.showing import open_console, say

@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from pairlens.experiments.compare import Plan
+from pairlens.comparison.run_study import Plan
+from pairlens.comparison.study import Arm, Field, Study, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.study import Arm, Field, Study, write_study
 from pairlens.reporting.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query
 from pairlens.retrieval.match_pictures import contact_sheet

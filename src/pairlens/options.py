@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
+from pairlens.comparison.reproduce import loss_option
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_from_text, miner_text
-from pairlens.experiments.spelling import loss_option
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
 

@@ -24,7 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from scipy.io import savemat
 
-from pairlens.analysis.comparison import read_results
+from pairlens.comparison.results import read_results
+from pairlens.comparison.study import Arm, Field, Study, read_study, read_toml, slug
+from pairlens.comparison.tuning import read_trials
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_shapes
 from pairlens.data import images
@@ -38,8 +40,6 @@ from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import _name_and_settings, any_loss_from_text, loss_from_text, miner_from_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.study import Arm, Field, Study, read_study, read_toml, slug
-from pairlens.experiments.tuning import read_trials
 from pairlens.losses import Circle, SoftTriple
 from pairlens.losses.miners import SemiHard
 from pairlens.model.embedder import Architecture, Embedder

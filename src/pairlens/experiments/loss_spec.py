@@ -20,6 +20,11 @@ from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import Wrapped, wrap
 
 NONE = "none"
+# Modules by the names that studies of earlier versions hold, and where they are now: what people have stored stays
+# readable, so an entry is never taken out.
+MOVED_MODULES = {
+    "pairlens.analysis.control": "pairlens.comparison.controls",
+}
 
 
 def command_name(kind: type) -> str:
@@ -148,7 +153,7 @@ def find_stranger(text: str) -> Callable[..., Any]:
     module, _, wanted = text.partition(":")
     name, settings = _name_and_settings(wanted, text)
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(MOVED_MODULES.get(module, module)), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"{text} cannot be found ({error}); give module:callable with the module on the Python path"

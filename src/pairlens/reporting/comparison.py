@@ -8,17 +8,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pairlens.analysis.compared import measure
-from pairlens.analysis.comparison import FieldResult, LossResult
-from pairlens.analysis.comparison_figures import FIGURES
-from pairlens.analysis.comparison_tables import NOTE, header, rows, stands_out
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
-from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
-from pairlens.experiments.compare import Plan
+from pairlens.comparison.figures import FIGURES
+from pairlens.comparison.reproduce import study_text
+from pairlens.comparison.results import FieldResult, LossResult
+from pairlens.comparison.run_study import Plan
+from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import Field, read_study, slug
+from pairlens.comparison.tables import NOTE, header, rows, stands_out
+from pairlens.comparison.tuning import read_trials
+from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.spelling import study_text
-from pairlens.experiments.study import Field, read_study, slug
-from pairlens.experiments.tuning import read_trials
 from pairlens.losses.protocols import Wrapped
 from pairlens.reporting.parts import (
     losses_section,

@@ -16,10 +16,10 @@ from pairlens.analysis.explain import explain
 from pairlens.analysis.figures import draw_explanations
 from pairlens.analysis.inspect import Inspection, inspect_run
 from pairlens.analysis.page import Block, Grid, Listing, Prose, Section, Shown
+from pairlens.comparison.reproduce import differing, plain_text
+from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.spelling import differing, plain_text
-from pairlens.experiments.study import slug
 from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.plotting.style import Picture
 from pairlens.sheets import write_pictures_of

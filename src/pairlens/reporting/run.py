@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.comparison.reproduce import train_command
+from pairlens.comparison.study import METRIC
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_curves
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.spelling import train_command
-from pairlens.experiments.study import METRIC
 from pairlens.plotting.style import Picture
 from pairlens.reporting.parts import (
     losses_section,

@@ -4,8 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pairlens.analysis.page import render
+from pairlens.comparison.study import STUDY_FILE
 from pairlens.core.files import UnwritableError, write_whole
-from pairlens.experiments.study import STUDY_FILE
 from pairlens.reporting.comparison import comparison_page
 from pairlens.reporting.run import run_page
 

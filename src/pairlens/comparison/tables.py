@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
-from pairlens.analysis.comparison import FieldResult, LossResult, Measured, Results
-from pairlens.analysis.verdicts import verdict
+from pairlens.comparison.results import FieldResult, LossResult, Measured, Results
+from pairlens.comparison.verdicts import verdict
 from pairlens.core.files import write_whole
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval

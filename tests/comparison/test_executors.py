@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from jobs import die, fail, where, work
-from pairlens.experiments.compare import Plan, compare
-from pairlens.experiments.engines import local_engine, ray_engine, run_here
-from pairlens.experiments.study import read_study
+from pairlens.comparison.executors import local_engine, ray_engine, run_here
+from pairlens.comparison.run_study import Plan, compare
+from pairlens.comparison.study import read_study
+
+TESTS = Path(__file__).parent.parent
 
 
 def test_here_jobs_run_in_their_order():
@@ -45,7 +47,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent / "src")]))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
             cluster.add_node(num_cpus=1)

@@ -8,7 +8,7 @@ def no_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
     In a comparison with the auxiliary loss it shows what the classifier comes to alone, and without it what the mere
     passing of photos does (BatchNorm, unless it is frozen): `pairlens compare --losses triplet
-    "pairlens.analysis.control:no_loss as none" --auxiliary 0 1`.
+    "pairlens.comparison.controls:no_loss as none" --auxiliary 0 1`.
 
     Args:
         embeddings: (photo, dim).

@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from pairlens.experiments import compare as comparing
+from pairlens.comparison import run_study as comparing
+from pairlens.comparison.executors import local_engine
+from pairlens.comparison.run_study import FAILED_FILE, Plan, compare, is_done
+from pairlens.comparison.study import Arm, Field, Study, experiment_of, read_study
+from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner
-from pairlens.experiments.compare import FAILED_FILE, Plan, compare, is_done
-from pairlens.experiments.engines import local_engine
 from pairlens.experiments.run import _training_batches
 from pairlens.experiments.splits import open_catalog, split
-from pairlens.experiments.study import Arm, Field, Study, experiment_of, read_study
-from pairlens.experiments.tuning import read_trials
 
 ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
 

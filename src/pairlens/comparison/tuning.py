@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pairlens import losses as ls
 from pairlens.core.files import write_whole
 from pairlens.core.records import to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recipes import PROXY_RATE, RATE, SPACES, Range
 from pairlens.experiments.run import run
 from pairlens.losses import Loss
 from pairlens.losses.protocols import LearnedLoss, Wrapped
@@ -21,6 +21,62 @@ TRIALS_FILE = "trials.json"
 # Where a run is made does not change what it is.
 ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes")
 RATES = ("learning_rate", "proxy_learning_rate")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where tuning may look for a number.
+
+    Attributes:
+        low: from here.
+        high: to here.
+        log: whether every factor is as likely as every other, rather than every difference.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+MARGIN, SCALE, COLD = Range(0.02, 0.5), Range(8, 256, log=True), Range(0.02, 0.5, log=True)
+RATE, PROXY_RATE = Range(0.2, 5, log=True), Range(1e-3, 1, log=True)
+BINOMIAL = {"alpha": Range(0.5, 20, log=True), "beta": Range(10, 100, log=True), "lam": Range(0.2, 0.8)}
+CIRCLE = {"margin": Range(0.1, 0.5), "gamma": Range(16, 256, log=True)}
+ARC = {"scale": SCALE, "margin": Range(0.05, 0.6)}
+
+# What is not listed has nothing to tune but the rates. The published values lie inside.
+SPACES: dict[type, dict[str, Range]] = {
+    ls.Contrastive: {"margin": Range(0.3, 1.3)},
+    ls.SimilarityContrastive: {"margin": Range(0.1, 0.7)},
+    ls.Triplet: {"margin": MARGIN},
+    ls.AllTriplets: {"margin": MARGIN},
+    ls.Circle: CIRCLE,
+    ls.PooledCircle: CIRCLE,
+    ls.MultiSimilarity: BINOMIAL,
+    ls.BinomialDeviance: BINOMIAL,
+    ls.LiftedStructure: {"margin": Range(0.3, 1.5)},
+    ls.GeneralizedLifted: {"margin": Range(0.3, 1.5)},
+    ls.NTXent: {"temperature": COLD},
+    ls.SupCon: {"temperature": COLD},
+    ls.TupletMargin: {"degrees": Range(1, 12), "scale": SCALE},
+    ls.Angular: {"degrees": Range(30, 50)},
+    ls.RankedList: {"alpha": Range(0.8, 1.4), "margin": Range(0.1, 0.8)},
+    ls.Quadruplet: {"margin": Range(0.1, 1.2)},
+    ls.SmoothAP: {"temperature": Range(0.003, 0.1, log=True)},
+    ls.SupAP: {"temperature": Range(0.003, 0.1, log=True)},
+    ls.RecallAtK: {"similarity_temperature": Range(0.003, 0.1, log=True)},
+    ls.ProxyNCA: {"scale": Range(1, 32, log=True)},
+    ls.ProxyNCAPlus: {"temperature": Range(0.03, 0.5, log=True)},
+    ls.ProxyAnchor: {"alpha": SCALE, "delta": Range(0.0, 0.3)},
+    ls.NormSoftmax: {"temperature": Range(0.02, 0.3, log=True)},
+    ls.CosFace: ARC,
+    ls.ArcFace: ARC,
+    ls.SubCenterArcFace: ARC,
+    ls.SphereFace: {"scale": SCALE},
+    ls.SoftTriple: {"lam": Range(5, 80, log=True), "gamma": Range(0.03, 0.5, log=True), "delta": Range(0.0, 0.3)},
+    ls.Margin: {"alpha": Range(0.05, 0.5), "beta": Range(0.6, 1.4)},
+    ls.SNRContrastive: {"negative_margin": Range(0.2, 1.5)},
+}
 
 
 @dataclass(frozen=True)

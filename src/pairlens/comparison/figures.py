@@ -9,8 +9,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.analysis.comparison import FieldResult, LossResult, Results
-from pairlens.experiments.study import slug
+from pairlens.comparison.results import FieldResult, LossResult, Results
+from pairlens.comparison.study import slug
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 FOLDER = "figures"

@@ -1,6 +1,6 @@
 import torch
 
-from pairlens.analysis.control import no_loss
+from pairlens.comparison.controls import no_loss
 from pairlens.losses.protocols import wrap
 from pairlens.training.criterion import Criterion
 

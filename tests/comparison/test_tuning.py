@@ -4,12 +4,11 @@ from typing import get_args
 
 import pytest
 
-from pairlens.experiments import tuning
+from pairlens.comparison import tuning
+from pairlens.comparison.tuning import SPACES, given, read_trials, space_of, tune, with_params
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recipes import SPACES
 from pairlens.experiments.run import run
 from pairlens.experiments.splits import fold_classes, open_catalog, split
-from pairlens.experiments.tuning import given, read_trials, space_of, tune, with_params
 from pairlens.losses import Circle, Loss, Margin, ProxyAnchor, Triplet
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pairlens.analysis.comparison import Difference, FieldResult, LossResult, Measured, Results
+from pairlens.comparison.results import Difference, FieldResult, LossResult, Measured, Results
+from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
+from pairlens.comparison.study import Arm, Field, read_study
+from pairlens.comparison.tuning import given
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
 from pairlens.evaluation.per_query import measure_queries
-from pairlens.experiments.compare import FAILED_FILE, Plan, is_done
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.study import Arm, Field, read_study
-from pairlens.experiments.tuning import given
 from pairlens.losses.protocols import Wrapped
 
 

@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pairlens.comparison.study import Field, Study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_text
-from pairlens.experiments.study import Field, Study
 from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import Wrapped
 

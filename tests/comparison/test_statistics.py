@@ -7,9 +7,8 @@ import torch
 from matplotlib.figure import Figure
 
 from naive import seeds as naive
-from pairlens.analysis import comparison_figures as figures
-from pairlens.analysis.compared import measure
-from pairlens.analysis.comparison import (
+from pairlens.comparison import figures as figures
+from pairlens.comparison.results import (
     Difference,
     FieldResult,
     LossResult,
@@ -18,12 +17,13 @@ from pairlens.analysis.comparison import (
     read_results,
     write_results,
 )
-from pairlens.analysis.comparison_tables import latex, long_rows, markdown, write_tables
-from pairlens.analysis.verdicts import headline, headline_of_all, pair_verdict, verdict
+from pairlens.comparison.run_study import FAILED_FILE, Plan
+from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import Arm, read_study, write_study
+from pairlens.comparison.tables import latex, long_rows, markdown, write_tables
+from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import t_interval
-from pairlens.experiments.compare import FAILED_FILE, Plan
-from pairlens.experiments.study import Arm, read_study, write_study
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import tyro
 
 from pairlens import cli
+from pairlens.comparison.reproduce import study_text, train_command
+from pairlens.comparison.study import Arm, Field, Study, read_toml
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES
-from pairlens.experiments.spelling import study_text, train_command
-from pairlens.experiments.study import Arm, Field, Study, read_toml
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
 from pairlens.losses.miners import SemiHard
 from pairlens.losses.protocols import wrap

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pairlens.comparison.executors import Engine, run_here
+from pairlens.comparison.study import Arm, Field, Study, experiment_of, slug, write_study
+from pairlens.comparison.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
 from pairlens.core.files import write_whole
 from pairlens.core.records import to_plain
-from pairlens.experiments.engines import Engine, run_here
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog, split
-from pairlens.experiments.study import Arm, Field, Study, experiment_of, slug, write_study
-from pairlens.experiments.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
 from pairlens.losses.protocols import Wrapped
 
 FAILED_FILE = "failed.txt"

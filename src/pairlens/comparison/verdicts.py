@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pairlens.analysis.comparison import FieldResult, LossResult
+from pairlens.comparison.results import FieldResult, LossResult
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval, t_interval
 

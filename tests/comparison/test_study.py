@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pairlens.comparison.study import Arm, Field, Study, experiment_of, grid, read_study, read_toml, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_from_text, loss_text, trainable_from_text
-from pairlens.experiments.study import Arm, Field, Study, experiment_of, grid, read_study, read_toml, write_study
 from pairlens.losses import Circle, RecallAtK, Triplet
 from pairlens.losses.protocols import Wrapped
 

@@ -1,0 +1,1 @@
+"""Losses compared: studies and their running, what they came to, tables and figures."""
