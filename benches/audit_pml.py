@@ -7,7 +7,7 @@ import time
 import warnings
 
 from pairlens.analysis.audit import Audit, audit
-from pairlens.analysis.battery import CLASSES, DIM
+from pairlens.analysis.audit_checks import CLASSES, DIM
 from pairlens.experiments.loss_spec import find_stranger
 from pairlens.losses import Circle
 

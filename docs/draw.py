@@ -6,9 +6,9 @@ make docs        # after adding a loss, or running benches/losses.py
 import sys
 from pathlib import Path
 
-from pairlens.analysis.catalogue import CATALOGUE, HEADER
-from pairlens.analysis.figures import draw_weight_curve
-from pairlens.analysis.weights import weight_curve
+from pairlens.analysis.loss_figures import draw_weight_curve
+from pairlens.analysis.loss_table import CATALOGUE, HEADER
+from pairlens.analysis.pair_weights import weight_curve
 from pairlens.losses import NPair, SNRContrastive
 
 DOCS = Path(__file__).parent

@@ -9,12 +9,12 @@ import tyro
 from pairlens.analysis.audit import audit as audit_loss
 from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.inspect import inspect_run, write_inspection
-from pairlens.analysis.weights import Scene
+from pairlens.analysis.failure_sheets import write_pictures_of
+from pairlens.analysis.inspection import inspect_run, write_inspection
+from pairlens.analysis.pair_weights import Scene
 from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.reporting.write import write_report
-from pairlens.sheets import write_pictures_of
 from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
 FAILED = 1

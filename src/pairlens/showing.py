@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from pairlens.analysis.audit import Audit
-from pairlens.analysis.catalogue import CATALOGUE, COLUMNS
-from pairlens.analysis.inspect import Inspection
+from pairlens.analysis.inspection import Inspection
+from pairlens.analysis.loss_table import CATALOGUE, COLUMNS
 from pairlens.core.untrusted import without_controls
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.recipes import Recipe

@@ -4,10 +4,10 @@ from pytorch_metric_learning import losses as pml
 
 from naive import circles
 from pairlens import losses as ls
-from pairlens.analysis import battery
+from pairlens.analysis import audit_checks
 from pairlens.analysis.audit import as_measure, audit, diagnose
-from pairlens.analysis.battery import noisy_batch, pair_gradient_of
-from pairlens.analysis.catalogue import CATALOGUE
+from pairlens.analysis.audit_checks import noisy_batch, pair_gradient_of
+from pairlens.analysis.loss_table import CATALOGUE
 from pairlens.core.pairs import Pairs
 from pairlens.experiments.loss_spec import find_stranger
 from pairlens.training.criterion import Criterion
@@ -55,7 +55,7 @@ def test_the_circle_of_the_original_project_fails_for_what_it_does():
 
 
 def known(word):
-    from pairlens.analysis.known_circles import KNOWN_CIRCLES
+    from pairlens.analysis.circle_variants import KNOWN_CIRCLES
 
     one = next(k for k in KNOWN_CIRCLES if word in k.name)
     return lambda embeddings, labels: one.of(embeddings, labels, 0.4, 80.0)
@@ -63,8 +63,8 @@ def known(word):
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_loss_of_ours_goes_through_without_a_failure(entry, monkeypatch):
-    monkeypatch.setattr(battery, "SIZES", (32, 64))
-    monkeypatch.setattr(battery, "check_growth", lambda measure: battery.Finding("growth", "pass", ""))
+    monkeypatch.setattr(audit_checks, "SIZES", (32, 64))
+    monkeypatch.setattr(audit_checks, "check_growth", lambda measure: audit_checks.Finding("growth", "pass", ""))
     found = audit(entry.loss())
     assert found.failed == BY_DEFINITION.get(entry.loss, ())
 
@@ -85,7 +85,7 @@ def test_the_gradient_of_pairs_is_found_from_that_of_embeddings():
 
 
 def check(name, measure):
-    return getattr(battery, f"check_{name}")(measure)
+    return getattr(audit_checks, f"check_{name}")(measure)
 
 
 def test_each_check_finds_the_fault_it_is_for():
@@ -93,12 +93,14 @@ def test_each_check_finds_the_fault_it_is_for():
     flipped = lambda e, y: -right(e, y)  # noqa: E731
     assert check("signs", right).verdict == "pass"
     assert check("signs", flipped).verdict == "fail"
-    assert battery.check_free(lambda e, y: (e / e.norm(dim=1, keepdim=True)).var(dim=0).sum(), []).verdict == "fail"
+    assert (
+        audit_checks.check_free(lambda e, y: (e / e.norm(dim=1, keepdim=True)).var(dim=0).sum(), []).verdict == "fail"
+    )
     assert "held constant" not in check("constants", right).evidence
     assert "held constant" in check("constants", as_measure(ls.Circle()).double()).evidence
-    assert battery.check_separated(flipped, False).verdict == "fail"
+    assert audit_checks.check_separated(flipped, False).verdict == "fail"
     by_place = lambda e, y: right(e, y) * (1 + e[0, 0])  # noqa: E731
-    assert [f.verdict for f in battery.check_invariance(by_place, False)] == ["note", "fail", "fail"]
+    assert [f.verdict for f in audit_checks.check_invariance(by_place, False)] == ["note", "fail", "fail"]
     assert "a mean" in check("reduction", right).evidence
     assert "a sum" in check("reduction", lambda e, y: right(e, y) * len(e)).evidence
     assert check("degenerate", lambda e, y: right(e, y) / (e[0] - e[1]).norm()).verdict == "fail"

@@ -93,7 +93,7 @@ def test_a_run_takes_everything_from_its_field_but_loss_and_seed():
 
 
 def test_a_stranger_is_wrapped_under_its_name():
-    arm = Arm.of("pairlens.analysis.known_circles:circle_of_distances(gamma=20) as first circle")
+    arm = Arm.of("pairlens.analysis.circle_variants:circle_of_distances(gamma=20) as first circle")
     loss = arm.make()
     assert isinstance(loss, Wrapped)
     assert loss.name == "first circle"

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import MOST_BYTES
+from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairlens.analysis import battery
-from pairlens.analysis.battery import CLASSES, DIM, NOISES, Finding, Measure, gradient_of, noisy_batch
-from pairlens.analysis.known_circles import KNOWN_CIRCLES, KnownCircle
+from pairlens.analysis import audit_checks
+from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, Finding, Measure, gradient_of, noisy_batch
+from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import one_thread
 from pairlens.losses import Circle
 from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_sources
@@ -89,16 +89,16 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
 def _try(measure: Measure, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:
     free = Finding("free embeddings", "note", "not tried: its proxies have the dimension of the audit")
     checks: list[tuple[str, Callable[[], Finding | list[Finding]]]] = [
-        ("signs", lambda: battery.check_signs(measure)),
-        ("free embeddings", lambda: free if with_proxies else battery.check_free(measure, parameters)),
-        ("constant weights", lambda: battery.check_constants(measure)),
-        ("separated classes", lambda: battery.check_separated(measure, with_proxies)),
-        ("pairs that should not matter", lambda: battery.check_stranger(measure)),
-        ("invariance", lambda: battery.check_invariance(measure, with_proxies)),
-        ("reduction", lambda: battery.check_reduction(measure)),
-        ("degenerate batches", lambda: battery.check_degenerate(measure)),
-        ("precision", lambda: battery.check_precision(measure)),
-        ("growth", lambda: battery.check_growth(measure)),
+        ("signs", lambda: audit_checks.check_signs(measure)),
+        ("free embeddings", lambda: free if with_proxies else audit_checks.check_free(measure, parameters)),
+        ("constant weights", lambda: audit_checks.check_constants(measure)),
+        ("separated classes", lambda: audit_checks.check_separated(measure, with_proxies)),
+        ("pairs that should not matter", lambda: audit_checks.check_stranger(measure)),
+        ("invariance", lambda: audit_checks.check_invariance(measure, with_proxies)),
+        ("reduction", lambda: audit_checks.check_reduction(measure)),
+        ("degenerate batches", lambda: audit_checks.check_degenerate(measure)),
+        ("precision", lambda: audit_checks.check_precision(measure)),
+        ("growth", lambda: audit_checks.check_growth(measure)),
     ]
     findings: list[Finding] = []
     for name, check in checks:

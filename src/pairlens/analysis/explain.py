@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.analysis.figures import Explained, draw_explanations
-from pairlens.analysis.plane import POINTS, follow, similarity_plane
-from pairlens.analysis.weights import USUAL, Scene, weight_curve
+from pairlens.analysis.loss_figures import Explained, draw_explanations
+from pairlens.analysis.loss_plane import POINTS, follow, similarity_plane
+from pairlens.analysis.pair_weights import USUAL, Scene, weight_curve
 from pairlens.core.threads import one_thread
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)

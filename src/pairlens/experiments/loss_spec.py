@@ -24,6 +24,7 @@ NONE = "none"
 # readable, so an entry is never taken out.
 MOVED_MODULES = {
     "pairlens.analysis.control": "pairlens.comparison.controls",
+    "pairlens.analysis.known_circles": "pairlens.analysis.circle_variants",
 }
 
 

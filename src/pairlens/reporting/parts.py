@@ -13,8 +13,9 @@ import torch
 
 from pairlens.analysis.audit import audit
 from pairlens.analysis.explain import explain
-from pairlens.analysis.figures import draw_explanations
-from pairlens.analysis.inspect import Inspection, inspect_run
+from pairlens.analysis.failure_sheets import write_pictures_of
+from pairlens.analysis.inspection import Inspection, inspect_run
+from pairlens.analysis.loss_figures import draw_explanations
 from pairlens.analysis.page import Block, Grid, Listing, Prose, Section, Shown
 from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
@@ -22,7 +23,6 @@ from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.plotting.style import Picture
-from pairlens.sheets import write_pictures_of
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
 # Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.

@@ -4,8 +4,8 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from pairlens.analysis.gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.evaluation.evaluate import Metric, Report

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairlens.analysis.embedding_map import draw_map
+from pairlens.analysis.failure_cases import Searched
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.style import CYCLE
-from pairlens.sheets import Searched, draw_map
 from test_cli import run
 
 

@@ -302,4 +302,4 @@ def entry_of(kind: type) -> Entry:
     for entry in CATALOGUE:
         if entry.loss is kind:
             return entry
-    raise ValueError(f"{kind.__name__} has no line in analysis/catalogue.py; write one")
+    raise ValueError(f"{kind.__name__} has no line in analysis/loss_table.py; write one")

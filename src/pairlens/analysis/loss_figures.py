@@ -1,6 +1,6 @@
 """Figures drawn from numbers: what a loss does to a pair, and in the similarity plane."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from pairlens.analysis.plane import Paths, Plane
-from pairlens.analysis.weights import WeightCurve
-from pairlens.evaluation.geometry import BINS, PairSimilarities
-from pairlens.plotting.style import DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
+from pairlens.analysis.loss_plane import Paths, Plane
+from pairlens.analysis.pair_weights import WeightCurve
+from pairlens.plotting.style import DASHES, FAINT, INK, PULL, PUSH, save, tidy
 
 PULL_TITLE = r"pull, $|\partial L/\partial s_p|$"
 PUSH_TITLE = r"push, $|\partial L/\partial s_n|$"
@@ -115,28 +114,3 @@ def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.set(title=f"weight of a {side}", xlabel="similarity of the pair", ylabel="weight", xlim=(-1, 1))
     axes.legend(title="other negatives at", fontsize=7, title_fontsize=7, frameon=False)
-
-
-def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:
-    """Draw the histograms of s_p and s_n of each set, one beside the other on the same scales."""
-    figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
-    panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
-    edges = np.linspace(-1, 1, BINS + 1)
-    for axes, (name, similarities) in zip(panels, sets.items(), strict=True):
-        for kind, color in (("positive", PULL), ("negative", PUSH)):
-            values = getattr(similarities, kind).clamp(-1, 1).numpy()
-            shares = np.histogram(values, edges)[0] / len(values)
-            axes.stairs(shares, edges, color=color, label=f"{kind} pairs, mean {values.mean():.2f}")
-        axes.set(title=f"{name} classes", xlabel="cosine of a pair", xlim=(-1, 1))
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
-    panels[0].set_ylabel(f"share of pairs in {2 / BINS:g}")
-    tidy(panels)
-    save(figure, file)
-    means = [(n, float(s.positive.mean()), float(s.negative.mean())) for n, s in sets.items()]
-    return Picture(
-        file,
-        "How similar the pairs of a class and the pairs of different classes are.",
-        "; ".join(
-            f"{name} classes: positive pairs {p:.2f}, negative pairs {n:.2f} in the mean" for name, p, n in means
-        ),
-    )

@@ -2,8 +2,8 @@ import pytest
 import torch
 from cases import BATCH, PROXIES
 
-from pairlens.analysis.figures import draw_weight_curve
-from pairlens.analysis.weights import weight_curve
+from pairlens.analysis.loss_figures import draw_weight_curve
+from pairlens.analysis.pair_weights import weight_curve
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
 from pairlens.losses.pair_gradient import pair_gradient

@@ -3,66 +3,22 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from pairlens.analysis.epochs import draw_epochs
-from pairlens.analysis.figures import draw_similarities
-from pairlens.analysis.inspect import Inspection
-from pairlens.analysis.mapping import LEAST, EmbeddingMap, make_map
-from pairlens.analysis.mistakes import Retrieval, confused_classes, hubs, retrieve, worst_queries
+from pairlens.analysis.embedding_map import LEAST, EmbeddingMap, write_map
+from pairlens.analysis.failure_cases import Searched, confused_classes, hubs, photo, worst_queries
+from pairlens.analysis.inspection import Inspection
+from pairlens.analysis.model_figures import draw_epochs, draw_similarities
 from pairlens.core.files import write_whole
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import load_image
-from pairlens.evaluation.embedding_stats import whole_classes
-from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split
-from pairlens.plotting.contact_sheet import FADED, INK, PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
-from pairlens.plotting.style import CYCLE, Picture
+from pairlens.plotting.contact_sheet import PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
+from pairlens.plotting.style import Picture
 
 ROWS, ACROSS = 6, 6
-MAP_PHOTOS, MAP_SIDE, THUMB, RIM, MARGIN = 800, 1400, 30, 3, 50
-COVERED = 0.45
-
-
-@dataclass(frozen=True, eq=False)
-class Searched:
-    """The test photos of a run with what every one of them finds.
-
-    Attributes:
-        queries: their photos.
-        gallery: the photos they are searched in; the same where the data set has one test set.
-        embeddings: of the queries.
-        retrieval: what they find.
-    """
-
-    queries: Catalog
-    gallery: Catalog
-    embeddings: Embeddings
-    retrieval: Retrieval
-
-    @classmethod
-    def open(cls, place: RunFolder, experiment: Experiment) -> "Searched":
-        """Open the stored embeddings of a run beside their photos.
-
-        Raises:
-            ValueError: if the data set was prepared anew since.
-        """
-        parts = split(open_catalog(experiment), experiment)
-        items = Embeddings.load(place.gallery)
-        queries = items if parts.gallery is None else Embeddings.load(place.queries)
-        pool = () if parts.gallery is None else (items.vectors, items.labels)
-        if queries.paths != parts.test.paths:
-            raise ValueError(
-                f"{place.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
-            )
-        found = retrieve(queries.vectors, queries.labels, *pool)
-        return cls(parts.test, parts.gallery or parts.test, queries, found)
 
 
 def write_sheets(searched: Searched, folder: Path) -> list[Picture]:
@@ -154,61 +110,6 @@ def _write(
     write_whole(stem.with_suffix(".csv"), buffer.getvalue())
     blank = [[Tile(Image.new("RGB", (8, 8), PAPER), "none", "")]]
     tile_sheet(rows or blank, title, apart).save(stem.with_suffix(".png"))
-
-
-def photo(catalog: Catalog, index: int) -> Image.Image:
-    """Return a photo of a catalog at its stored size."""
-    return load_image(bytes(catalog.jpeg(index)))
-
-
-def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture, EmbeddingMap]:
-    """Write map.png, photos of whole test classes as points, and map.csv; returns the picture and the layout."""
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = whole_classes(searched.embeddings.labels, MAP_PHOTOS)
-    layout = make_map(searched.embeddings.vectors[chosen], seed)
-    photos, labels = chosen.tolist(), searched.embeddings.labels[chosen].tolist()
-    names = [searched.queries.class_names[label] for label in labels]
-    table = zip([searched.queries.paths[i] for i in photos], names, *layout.points.T.tolist(), strict=True)
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([("photo", "class", "x", "y"), *table])
-    write_whole(folder / "map.csv", buffer.getvalue())
-    trusted = f"trustworthiness {layout.trustworthiness:.3f}"
-    title = f"{len(photos)} photos of {len(set(labels))} unseen classes, t-SNE of the embeddings, {trusted}"
-    draw_map([photo(searched.queries, i) for i in photos], labels, layout.points, title).save(folder / "map.png")
-    return Picture(
-        folder / "map.png",
-        f"The embedding map: {title}. A photo's border has the colour of its class; colours repeat after {len(CYCLE)}.",
-        f"Photos laid out so that similar ones are near each other; classes told apart form islands; {trusted}.",
-    ), layout
-
-
-def draw_map(photos: Sequence[Image.Image], labels: Sequence[int], points: np.ndarray, title: str) -> Image.Image:
-    """Draw photos at their points with the colours of their classes; one that would hide another is a dot."""
-    sheet = Image.new("RGB", (MAP_SIDE, MAP_SIDE + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
-    places = MARGIN + (points - low) / span * (MAP_SIDE - 2 * MARGIN) + [0, MARGIN]
-    colors = {label: CYCLE[number % len(CYCLE)] for number, label in enumerate(dict.fromkeys(labels))}
-    for (x, y), label in zip(places, labels, strict=True):
-        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colors[label])
-    for number in _apart(places):
-        x, y = (round(float(c) - THUMB / 2) for c in places[number])
-        draw.rectangle((x - RIM, y - RIM, x + THUMB + RIM - 1, y + THUMB + RIM - 1), fill=colors[labels[number]])
-        sheet.paste(photos[number].resize((THUMB, THUMB), Image.Resampling.LANCZOS), (x, y))
-    draw.text((20, 16), title, INK, font=ImageFont.load_default(24))
-    draw.text(
-        (20, MAP_SIDE + MARGIN - 34), "dots: photos that would hide others", FADED, font=ImageFont.load_default(20)
-    )
-    return sheet
-
-
-def _apart(places: np.ndarray) -> list[int]:
-    """Return the points whose photos hide no more than a part of those before them."""
-    kept: list[int] = []
-    for number, place in enumerate(places):
-        if not kept or np.abs(places[kept] - place).max(axis=1).min() >= (1 - COVERED) * (THUMB + 2 * RIM):
-            kept.append(number)
-    return kept
 
 
 def write_pictures_of(

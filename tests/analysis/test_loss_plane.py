@@ -5,8 +5,8 @@ import pytest
 from cases import BATCH, PROXIES
 
 from pairlens import losses as ls
-from pairlens.analysis.plane import follow, similarity_plane
-from pairlens.analysis.weights import Scene, weight_curve
+from pairlens.analysis.loss_plane import follow, similarity_plane
+from pairlens.analysis.pair_weights import Scene, weight_curve
 
 
 @pytest.mark.parametrize("loss", [*BATCH, *PROXIES], ids=str)

@@ -79,7 +79,7 @@ def circle_of_distances(embeddings: Tensor, labels: Tensor, margin: float = 0.1,
     """Return circle loss as the project that Pairlens starts from wrote it, with that project's settings: not circle loss.
 
     It can be trained, so that what it learns from can be seen: `pairlens compare --losses circle
-    "pairlens.analysis.known_circles:circle_of_distances as first circle"`. Distances stand where similarities belong, and
+    "pairlens.analysis.circle_variants:circle_of_distances as first circle"`. Distances stand where similarities belong, and
     what is masked counts.
 
     >>> float(circle_of_distances(torch.eye(4), torch.tensor([0, 0, 1, 1]))) > 10

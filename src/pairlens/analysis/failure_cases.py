@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from pairlens.data.catalog import Catalog
+from pairlens.data.images import load_image
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.splits import open_catalog, split
 from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
@@ -143,3 +150,43 @@ def hubs(retrieval: Retrieval, items: int, count: int = 8) -> list[Hub]:
         ordered = query[rank.argsort(stable=True)].tolist()
         found.append(Hub(item, int(occurrences[item]), len(ordered), tuple(ordered)))
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """The test photos of a run with what every one of them finds.
+
+    Attributes:
+        queries: their photos.
+        gallery: the photos they are searched in; the same where the data set has one test set.
+        embeddings: of the queries.
+        retrieval: what they find.
+    """
+
+    queries: Catalog
+    gallery: Catalog
+    embeddings: Embeddings
+    retrieval: Retrieval
+
+    @classmethod
+    def open(cls, place: RunFolder, experiment: Experiment) -> "Searched":
+        """Open the stored embeddings of a run beside their photos.
+
+        Raises:
+            ValueError: if the data set was prepared anew since.
+        """
+        parts = split(open_catalog(experiment), experiment)
+        items = Embeddings.load(place.gallery)
+        queries = items if parts.gallery is None else Embeddings.load(place.queries)
+        pool = () if parts.gallery is None else (items.vectors, items.labels)
+        if queries.paths != parts.test.paths:
+            raise ValueError(
+                f"{place.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
+            )
+        found = retrieve(queries.vectors, queries.labels, *pool)
+        return cls(parts.test, parts.gallery or parts.test, queries, found)
+
+
+def photo(catalog: Catalog, index: int) -> Image.Image:
+    """Return a photo of a catalog at its stored size."""
+    return load_image(bytes(catalog.jpeg(index)))

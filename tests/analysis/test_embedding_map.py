@@ -4,7 +4,7 @@ import torch
 from holding import unit_points
 
 from naive import mistakes as naive
-from pairlens.analysis.mapping import make_map
+from pairlens.analysis.embedding_map import make_map
 
 
 def islands(count=5, each=12):

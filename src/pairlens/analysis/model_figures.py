@@ -1,12 +1,14 @@
-"""The shape of seen and unseen photos over the epochs of a run, as a figure."""
+"""Figures of a trained model: how similar its pairs are, and the shape of seen and unseen photos over its epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.run_folder import EpochRow
 from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
 
@@ -51,3 +53,28 @@ def _draw(axes: Axes, rows: Sequence[EpochRow], name: str) -> None:
         shapes = [(row.epoch, getattr(row, which)) for row in rows]
         points = [(epoch, getattr(shape, name)) for epoch, shape in shapes if shape is not None]
         axes.plot([e for e, _ in points], [v for _, v in points], mark, color=color, markersize=3, label=which)
+
+
+def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:
+    """Draw the histograms of s_p and s_n of each set, one beside the other on the same scales."""
+    figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
+    panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
+    edges = np.linspace(-1, 1, BINS + 1)
+    for axes, (name, similarities) in zip(panels, sets.items(), strict=True):
+        for kind, color in (("positive", PULL), ("negative", PUSH)):
+            values = getattr(similarities, kind).clamp(-1, 1).numpy()
+            shares = np.histogram(values, edges)[0] / len(values)
+            axes.stairs(shares, edges, color=color, label=f"{kind} pairs, mean {values.mean():.2f}")
+        axes.set(title=f"{name} classes", xlabel="cosine of a pair", xlim=(-1, 1))
+        axes.legend(fontsize=7, frameon=False, loc="upper left")
+    panels[0].set_ylabel(f"share of pairs in {2 / BINS:g}")
+    tidy(panels)
+    save(figure, file)
+    means = [(n, float(s.positive.mean()), float(s.negative.mean())) for n, s in sets.items()]
+    return Picture(
+        file,
+        "How similar the pairs of a class and the pairs of different classes are.",
+        "; ".join(
+            f"{name} classes: positive pairs {p:.2f}, negative pairs {n:.2f} in the mean" for name, p, n in means
+        ),
+    )

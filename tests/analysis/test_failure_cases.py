@@ -3,7 +3,7 @@ import torch
 from holding import unit_points
 
 from naive import mistakes as naive
-from pairlens.analysis.mistakes import confused_classes, hubs, retrieve, worst_queries
+from pairlens.analysis.failure_cases import confused_classes, hubs, retrieve, worst_queries
 
 
 @pytest.fixture

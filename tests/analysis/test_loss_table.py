@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from pairlens.analysis.catalogue import CATALOGUE, entry_of
+from pairlens.analysis.loss_table import CATALOGUE, entry_of
 from pairlens.losses import Circle, Loss
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

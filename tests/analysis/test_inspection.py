@@ -5,7 +5,7 @@ import pytest
 import torch
 from holding import unit_points
 
-from pairlens.analysis.inspect import inspect_run, some_classes, write_inspection
+from pairlens.analysis.inspection import inspect_run, some_classes, write_inspection
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import shape_of
 from pairlens.evaluation.embeddings import Embeddings
