@@ -16,8 +16,8 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
-from pairlens.reporting import parts
-from pairlens.reporting.write import write_report
+from pairlens.report import sections
+from pairlens.report.write import write_report
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -107,5 +107,5 @@ def reports(compared, tmp_path_factory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("reports")
     folders = {"run": compared / "runs/bars/circle-10/seed0", "comparison": compared}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "PLANE_POINTS", 9)
+        patch.setattr(sections, "PLANE_POINTS", 9)
         return {name: write_report(folder, out / f"{name}.html")[0] for name, folder in folders.items()}

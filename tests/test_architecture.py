@@ -22,7 +22,7 @@ LAYERS = {
     "torchrun": 1,
     "showing": 5,
     "sheets": 5,
-    "reporting": 6,
+    "report": 6,
     "options": 6,
     "demo": 7,
     "looking": 7,

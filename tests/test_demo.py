@@ -10,7 +10,7 @@ from pairlens.comparison.statistics import measure
 from pairlens.data.minicars import dataset
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
-from pairlens.reporting import parts
+from pairlens.report import sections
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def small(tiny, monkeypatch):
     monkeypatch.setattr(dataset, "CLASSES", 8)
     monkeypatch.setattr(dataset, "SHOTS", 4)
     monkeypatch.setattr(demo, "SMALL", replace(tiny, data_name="minicars", num_epochs=1))
-    monkeypatch.setattr(parts, "PLANE_POINTS", 9)
+    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
 def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small, tmp_path):

@@ -11,7 +11,7 @@ from pairlens.comparison.study import Arm, Field, Study, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.reporting.write import write_report
+from pairlens.report.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query
 from pairlens.retrieval.match_pictures import contact_sheet
 from pairlens.showing import Display, report_table

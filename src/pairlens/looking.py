@@ -14,7 +14,7 @@ from pairlens.analysis.inspection import inspect_run, write_inspection
 from pairlens.analysis.pair_weights import Scene
 from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
-from pairlens.reporting.write import write_report
+from pairlens.report.write import write_report
 from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
 FAILED = 1

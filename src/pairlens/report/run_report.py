@@ -4,7 +4,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
@@ -14,7 +13,8 @@ from pairlens.experiments.learning_curves import draw_curves
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.plotting.style import Picture
-from pairlens.reporting.parts import (
+from pairlens.report.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.report.sections import (
     losses_section,
     made,
     model_sections,

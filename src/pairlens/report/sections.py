@@ -16,13 +16,13 @@ from pairlens.analysis.explain import explain
 from pairlens.analysis.failure_sheets import write_pictures_of
 from pairlens.analysis.inspection import Inspection, inspect_run
 from pairlens.analysis.loss_figures import draw_explanations
-from pairlens.analysis.page import Block, Grid, Listing, Prose, Section, Shown
 from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.plotting.style import Picture
+from pairlens.report.page import Block, Grid, Listing, Prose, Section, Shown
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
 # Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.

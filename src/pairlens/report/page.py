@@ -6,8 +6,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from pairlens.analysis.inline import QUALITIES, Inlined, inline, is_photo
 from pairlens.plotting.style import Picture
+from pairlens.report.inline_images import QUALITIES, Inlined, inline, is_photo
 
 MOST_BYTES = 5_000_000
 # Of a drawing's and of a photo sheet's natural width, below which it is moved sideways instead of made smaller.
@@ -155,7 +155,7 @@ def _fill(page: Page, drawn: dict[int, Inlined]) -> str:
     kinds: dict[str, type] = {"prose": Prose, "grid": Grid, "listing": Listing}
     for name, kind in kinds.items():
         environment.tests[name] = lambda block, kind=kind: isinstance(block, kind)
-    template = environment.from_string(files("pairlens.analysis").joinpath("page.html").read_text(encoding="utf-8"))
+    template = environment.from_string(files("pairlens.report").joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(page=page, drawn=drawn, name=id, anchors=anchors(page.sections))
 
 

@@ -8,7 +8,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pairlens.analysis.page import Block, Grid, Listing, Page, Prose, Section, Shown
 from pairlens.comparison.figures import FIGURES
 from pairlens.comparison.reproduce import study_text
 from pairlens.comparison.results import FieldResult, LossResult
@@ -20,7 +19,8 @@ from pairlens.comparison.tuning import read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import Wrapped
-from pairlens.reporting.parts import (
+from pairlens.report.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.report.sections import (
     losses_section,
     made,
     model_sections,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from pairlens.analysis.page import MOST_BYTES
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.reporting import parts
-from pairlens.reporting.comparison import rounded
+from pairlens.report import sections
+from pairlens.report.comparison_report import rounded
+from pairlens.report.page import MOST_BYTES
 from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
 from test_cli import run
 
@@ -24,7 +24,7 @@ def pages(reports):
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
-    monkeypatch.setattr(parts, "PLANE_POINTS", 9)
+    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
 def words_of(page):

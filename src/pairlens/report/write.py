@@ -3,11 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pairlens.analysis.page import render
 from pairlens.comparison.study import STUDY_FILE
 from pairlens.core.files import UnwritableError, write_whole
-from pairlens.reporting.comparison import comparison_page
-from pairlens.reporting.run import run_page
+from pairlens.report.comparison_report import comparison_page
+from pairlens.report.page import render
+from pairlens.report.run_report import run_page
 
 REPORT_FILE = "report.html"
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pairlens.analysis.page import Grid, Listing, Page, Prose, Section, Shown, render
 from pairlens.plotting.style import Picture, save
+from pairlens.report.page import Grid, Listing, Page, Prose, Section, Shown, render
 
 EVIL = "<script>alert(1)</script>"
 
