@@ -1,6 +1,6 @@
 """Train CGD: `python train.py --feature_dim 512 --gd_config SM`."""
 
-from pairlens.history import train
+from pairlens.cli.legacy import train
 
 if __name__ == "__main__":
     train()

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
+from pairlens.cli.launch import guard
 from pairlens.core.distributed import rank
-from pairlens.torchrun import guard
 
 
 def fail() -> None:

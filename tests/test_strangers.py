@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save, save_file
 from scipy.io import savemat
 
 from conftest import write_bars
+from pairlens.cli.console import say
+from pairlens.cli.launch import guard
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Arm, Field, Study, read_study, write_study
 from pairlens.core.records import to_plain
@@ -35,8 +37,6 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Architecture, Embedder
-from pairlens.showing import say
-from pairlens.torchrun import guard
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 
 SOURCE = Path(__file__).parent.parent / "src" / "pairlens"

@@ -8,7 +8,9 @@ from typing import get_args
 import pytest
 import tyro
 
-from pairlens import cli
+from pairlens.cli import train as training
+from pairlens.cli.main import CONFIG
+from pairlens.cli.options import as_experiment, ranks_registry
 from pairlens.comparison.reproduce import study_text, train_command
 from pairlens.comparison.study import Arm, Field, Study, read_toml
 from pairlens.experiments.experiment import Experiment
@@ -16,13 +18,12 @@ from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
 from pairlens.losses.miners import SemiHard
 from pairlens.losses.protocols import wrap
-from pairlens.options import as_experiment, ranks_registry
 
 
 def parsed(text):
     """What the command line makes of a command, without running it."""
     found = {}
-    command = cli.train_command(Experiment())
+    command = training.train_command(Experiment())
 
     def train(settings, name: str | None = None, runs: Path = Path("runs")) -> None:
         found.update(settings=as_experiment(settings), name=name, runs=runs)
@@ -30,7 +31,7 @@ def parsed(text):
     train.__annotations__["settings"] = command.__annotations__["settings"]
     words = shlex.split(text)
     assert words[:2] == ["pairlens", "train"]
-    tyro.cli(train, args=words[2:], config=cli.CONFIG, registry=ranks_registry(), use_underscores=True)
+    tyro.cli(train, args=words[2:], config=CONFIG, registry=ranks_registry(), use_underscores=True)
     return found
 
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
+from pairlens.cli.console import Display, open_console
+from pairlens.cli.tables import report_table
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.experiments.run_folder import EpochRow
-from pairlens.showing import Display, open_console, report_table
 from pairlens.training.fit import Step
 
 REPORT = evaluate(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([0, 0, 1, 1]), recalls=(1, 2))

@@ -10,6 +10,8 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from pairlens.cli.console import open_console, say
+from pairlens.cli.options import settings_record
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.figures import draw_comparison
 from pairlens.comparison.results import Results, write_results
@@ -21,8 +23,6 @@ from pairlens.comparison.tables import NOTE, header, rows, write_tables
 from pairlens.comparison.verdicts import verdict
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Triplet
-from pairlens.options import settings_record
-from pairlens.showing import open_console, say
 
 INTERRUPTED = 130
 OUT = Path("runs/comparison")

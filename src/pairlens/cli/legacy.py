@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 import tyro
 
-from pairlens import cli, options
+from pairlens.cli import options
+from pairlens.cli.console import say
+from pairlens.cli.launch import guard
+from pairlens.cli.runs import query
+from pairlens.cli.train import prepare as prepare_one
+from pairlens.cli.train import start
 from pairlens.core.distributed import rank
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import found
@@ -86,9 +91,9 @@ def train(arguments: Sequence[str] | None = None) -> None:
 
     def command() -> None:
         options = parse_training(arguments)
-        cli.start(options.experiment, RunFolder(RUNS / options.run_name))
+        start(options.experiment, RunFolder(RUNS / options.run_name))
 
-    cli.guard(command)
+    guard(command)
 
 
 def parse_training(arguments: Sequence[str] | None) -> Training:
@@ -107,7 +112,7 @@ def parse_training(arguments: Sequence[str] | None) -> Training:
 
 def prepare(arguments: Sequence[str] | None = None) -> None:
     """`python data_utils.py`: prepare every data set found under data_path; car and cub both whole and cropped."""
-    cli.guard(lambda: tyro.cli(_prepare_found, args=arguments, prog="data_utils.py", use_underscores=True))
+    guard(lambda: tyro.cli(_prepare_found, args=arguments, prog="data_utils.py", use_underscores=True))
 
 
 def _prepare_found(data_path: Path = DATA_PATH) -> None:
@@ -123,14 +128,14 @@ def _prepare_found(data_path: Path = DATA_PATH) -> None:
             "sop/Ebay_train.txt or isc/Eval/list_eval_partition.txt, or give --data_path"
         )
     for name in names:
-        cli.prepare(Preparation(name, data_path=data_path))
+        prepare_one(Preparation(name, data_path=data_path))
         if name in ("car", "cub"):
-            cli.prepare(Preparation(name, data_path=data_path, crop_type="cropped"))
+            prepare_one(Preparation(name, data_path=data_path, crop_type="cropped"))
 
 
 def look_up(arguments: Sequence[str] | None = None) -> None:
     """`python test.py`: look up a photo in a trained data base and write what is retrieved as pictures."""
-    cli.guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
+    guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
 
 
 def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_num: int = 8) -> None:
@@ -144,9 +149,9 @@ def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_
     run = find_run(data_base)
     name: str | None = query_img_name
     if query_img_name == QUERY and not _holds(run, QUERY):
-        cli.say(f"{QUERY} is not here; looking up the first test photo instead")
+        say(f"{QUERY} is not here; looking up the first test photo instead")
         name = None
-    cli.query(run, query_img_name=name, retrieval_num=retrieval_num)
+    query(run, query_img_name=name, retrieval_num=retrieval_num)
 
 
 def find_run(data_base: str) -> Path:
@@ -161,7 +166,7 @@ def find_run(data_base: str) -> Path:
             return candidate
     runs = sorted(RUNS.glob("*/outcome.json"), key=lambda file: file.stat().st_mtime)
     if data_base == DATA_BASE and runs:
-        cli.say(f"--data_base {DATA_BASE} is not here; using the newest run, {runs[-1].parent}")
+        say(f"--data_base {DATA_BASE} is not here; using the newest run, {runs[-1].parent}")
         return runs[-1].parent
     names = ", ".join(file.parent.name for file in runs) or "none; train one with train.py"
     raise ValueError(f"there is no data base {data_base} here; runs in {RUNS}/ are: {names}")

@@ -1,36 +1,28 @@
-"""The commands, derived by tyro: here `pairlens prepare | train | evaluate | query | profile | demo`."""
+"""The commands `pairlens prepare | train | profile`."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import tyro
-
-from pairlens.comparing import compare_command
-from pairlens.core.distributed import rank, wait_for_all, world
+from pairlens.cli.console import Display, open_console, say
+from pairlens.cli.launch import INTERRUPTED
+from pairlens.cli.options import as_experiment, settings_record
+from pairlens.cli.tables import report_table
+from pairlens.core.distributed import rank, wait_for_all
 from pairlens.data.loader import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
-from pairlens.demo import show_demo
 from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recipes import find_recipe
-from pairlens.experiments.run import evaluate_run, resume
+from pairlens.experiments.run import resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog, split
-from pairlens.looking import audit, explain, inspect, losses, recipes, report
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
-from pairlens.neighbors.approximate import IndexName
-from pairlens.options import as_experiment, ranks_registry, settings_record
-from pairlens.retrieval.gallery import Gallery
-from pairlens.retrieval.match_pictures import write_pictures
-from pairlens.showing import Display, open_console, report_table, say
-from pairlens.torchrun import INTERRUPTED, guard
 
 
 def prepare(options: Preparation) -> None:
@@ -77,28 +69,6 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
     # What tyro reads the options from.
     train.__annotations__["settings"] = settings_record("Settings", base)
     return train
-
-
-def asked_recipe(arguments: Sequence[str]) -> Experiment:
-    """Return the experiment that `--recipe NAME` among the arguments names, or the defaults.
-
-    The recipe decides what the other options default to, so it is read before them.
-    """
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        if option == "--recipe":
-            return find_recipe(value if equals else following).experiment
-    return Experiment()
-
-
-def _named(arguments: Sequence[str]) -> frozenset[str]:
-    """Return the names of the options among some arguments.
-
-    >>> sorted(_named(["train", "--on-nan=stop", "--resume", "runs/mine"]))
-    ['on_nan', 'resume']
-    """
-    options = (word for word in arguments if word.startswith("--"))
-    return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
 
 
 def start(experiment: Experiment, place: RunFolder) -> None:
@@ -168,71 +138,6 @@ def _consume(events: Callable[[Display], Any], experiment: Experiment, place: Ru
     say(f"look up a photo with: pairlens query {place.path} --query_img_name FILE")
 
 
-def evaluate(
-    run: tyro.conf.Positional[Path],
-    recalls: tuple[int, ...] | None = None,
-    data_path: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    index: IndexName = "exact",
-) -> None:
-    """Embed the test photos of a run with its kept model again, write its gallery anew, and report.
-
-    Args:
-        run: the folder of a run.
-        recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
-        data_path: folder of the prepared data sets, if they have moved since.
-        device: where to embed; auto takes a GPU if there is one.
-        index: how to search; ivf and hnsw are for a million photos and more, and what they miss is measured and printed.
-    """
-    place = RunFolder(run)
-    place.experiment()
-    outcome = place.read_outcome()
-    with Display(open_console(), 0) as display:
-        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
-    open_console().print(report_table([("trained", report)], f"{run}: {outcome.selection}"))
-    for line in (report.approximation, *report.metrics):
-        if line is not None:
-            say(str(line))
-
-
-def query(
-    run: tyro.conf.Positional[Path],
-    query_img_name: str | None = None,
-    retrieval_num: int = 8,
-    query_class: str | None = None,
-    data_path: Path | None = None,
-    out: Path = Path("results"),
-    index: IndexName = "exact",
-) -> None:
-    """Look up the photos of a run's gallery that are nearest to a photo, and write them as pictures.
-
-    Args:
-        run: the folder of a run.
-        query_img_name: any picture file, or the key of a photo in the data set; by default the first test photo.
-        retrieval_num: how many photos to retrieve.
-        query_class: the class of the query, if it is known and the file is not a photo of the data set.
-        data_path: folder of the prepared data sets, if they have moved since.
-        out: where to write the pictures, in a folder named after the query.
-        index: how to search; ivf and hnsw are approximate, and what they miss is measured and printed.
-    """
-    gallery = Gallery.open(run, data_path, index)
-    if query_class is not None and query_img_name is None:
-        raise ValueError("--query_class is the class of a picture; give that as --query_img_name")
-    photo = gallery.first_query() if query_img_name is None else gallery.query(query_img_name, query_class)
-    matches = gallery.search(photo, retrieval_num)
-    files = write_pictures(photo, matches, out / photo.name)
-    approximation = gallery.approximation(retrieval_num)
-    if approximation is not None:
-        say(str(approximation))
-    say(f"query  {photo.name}  ({photo.class_name or 'class unknown'})")
-    if photo.class_name is not None and not gallery.holds(photo.class_name):
-        say("note   the photos that are searched hold none of this class, so none can be right")
-    for match in matches:
-        verdict = {True: "right", False: "wrong", None: "class of the query unknown"}[match.right]
-        say(f"{match.rank:5}  {match.distance:.4f}  {verdict}  {match.class_name}  {match.path}")
-    say(f"pictures: {files[-1]} and {len(files) - 1} others beside it")
-
-
 def profile(
     backbone_type: str = "resnet50",
     gd_config: str = "SG",
@@ -253,55 +158,3 @@ def profile(
     """
     shape = Architecture(backbone_type, gd_config, feature_dim, classes, stride, image_size)
     say(f"{backbone_type} {gd_config} {feature_dim}-d, {classes} classes, stride {stride}: {profile_model(shape)}")
-
-
-def demo(out: Path = Path("demo"), seed: int = 0) -> None:
-    """Train on the embedded data set with circle and with triplet loss, compare, and draw what is retrieved.
-
-    Args:
-        out: where the runs and the picture sheet go, in a new folder.
-        seed: of everything random.
-    """
-    show_demo(out, seed, open_console())
-
-
-def commands(base: Experiment, named: frozenset[str] = frozenset()) -> dict[str, Callable[..., None]]:
-    """Return every command by its name, `train` with the defaults of an experiment."""
-    return {
-        "prepare": prepare,
-        "train": train_command(base, named),
-        "evaluate": evaluate,
-        "compare": compare_command(),
-        "query": query,
-        "losses": losses,
-        "explain": explain,
-        "audit": audit,
-        "inspect": inspect,
-        "report": report,
-        "recipes": recipes,
-        "profile": profile,
-        "demo": demo,
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; wrong input ends with one sentence on stderr and exit status 2."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-
-    def command() -> None:
-        if world() > 1 and words[:1] not in (["train"], ["evaluate"]):
-            raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
-        tyro.extras.subcommand_cli_from_dict(
-            commands(asked_recipe(words), _named(words)),
-            args=words,
-            prog="pairlens",
-            config=CONFIG,
-            registry=ranks_registry(),
-            use_underscores=True,
-            console_outputs=rank() == 0,
-        )
-
-    guard(command)
-
-
-CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)

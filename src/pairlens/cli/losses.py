@@ -1,21 +1,18 @@
-"""The commands that look at losses and models: `pairlens losses | recipes | explain | audit | inspect | report`."""
+"""The commands that look at losses: `pairlens losses | recipes | explain | audit`."""
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from pairlens.analysis.audit import audit as audit_loss
 from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.failure_sheets import write_pictures_of
-from pairlens.analysis.inspection import inspect_run, write_inspection
 from pairlens.analysis.pair_weights import Scene
+from pairlens.cli.console import open_console, say
+from pairlens.cli.tables import audit_table, losses_table, recipe_text
 from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
-from pairlens.report.write import write_report
-from pairlens.showing import Display, audit_table, inspection_table, losses_table, open_console, recipe_text, say
 
 FAILED = 1
 
@@ -68,49 +65,6 @@ def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
     open_console().print(audit_table(found))
     if found.failed:
         sys.exit(FAILED)
-
-
-def inspect(
-    run: tyro.conf.Positional[Path],
-    out: Path | None = None,
-    data_path: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-) -> None:
-    """Show the shape of a trained model's embeddings: classes it was trained on beside classes it has never seen.
-
-    Args:
-        run: the folder of a run.
-        out: where to write tables, histograms, the map and the sheets of mistakes; by default the folder `inspection` of
-            the run.
-        data_path: folder of the prepared data sets, if they have moved since.
-        device: where to embed; auto takes a GPU if there is one.
-    """
-    with Display(open_console(), 0) as display:
-        found = inspect_run(run, data_path, device, display.watch)
-    open_console().print(inspection_table(found, str(run)))
-    if found.gradient_cosine is not None:
-        say(f"gradient cosine of ranking and auxiliary loss in the kept epoch: {found.gradient_cosine:.3f}")
-    folder = out or run / "inspection"
-    tables = write_inspection(found, folder)
-    pictures, layout = write_pictures_of(found, run, folder, data_path)
-    if layout is not None:
-        say(f"trustworthiness of the map: {layout.trustworthiness:.3f}")
-    for file in (*tables, *(picture.file for picture in pictures)):
-        say(str(file))
-
-
-def report(folder: tyro.conf.Positional[Path], out: Path | None = None, data_path: Path | None = None) -> None:
-    """Write one page about a run or a comparison: the verdict, tables, figures, retrieval sheets, configuration.
-
-    Args:
-        folder: of a run, or of a comparison.
-        out: the HTML file; by default report.html in the folder.
-        data_path: folder of the prepared data sets, if they have moved since.
-    """
-    file, missing = write_report(folder, out, data_path)
-    if missing:
-        say(f"left out what needs the photos: {missing}; say where they are with --data_path")
-    say(f"report: {file}")
 
 
 def recipes(name: tyro.conf.Positional[str | None] = None) -> None:

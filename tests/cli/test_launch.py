@@ -12,12 +12,12 @@ import pytest
 from torch import OutOfMemoryError
 from torch import distributed as dist
 
+from pairlens.cli.launch import Voice, guard
 from pairlens.experiments.run import run, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.torchrun import Voice, guard
 from pairlens.training.fit import Step
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STARTING, ENDING = 300, 60
 ENDS = ("raise", "killed", "orphaned")
 

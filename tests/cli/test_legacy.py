@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pairlens import history
+from pairlens.cli import legacy
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
@@ -17,7 +17,7 @@ QUICK = (
 
 
 def parse(line):
-    return history.parse_training(line.split())
+    return legacy.parse_training(line.split())
 
 
 def test_the_defaults_are_those_of_history():
@@ -62,7 +62,7 @@ def test_loss_names():
 
 
 def test_the_run_is_called_as_history_called_it():
-    assert f"{parse('').run_name}_data_base.pth" == history.DATA_BASE
+    assert f"{parse('').run_name}_data_base.pth" == legacy.DATA_BASE
     names = {parse(f"--loss_name {name}").run_name for name in ("triplet", "circle", "softtriple")}
     assert len(names) == 3
     assert parse("--seed 1").run_name != parse("").run_name
@@ -75,23 +75,23 @@ def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch
         str(data_path),
         *QUICK,
     ]
-    history.train(line)
+    legacy.train(line)
     run = tmp_path / "runs" / "bars_uncropped_resnet10t_SM_512_0.1_0.5_0.1_12"
     assert RunFolder(run).read_outcome().epoch == 1
     capsys.readouterr()
-    history.look_up(["--retrieval_num", "10"])
+    legacy.look_up(["--retrieval_num", "10"])
     told = capsys.readouterr().out
     assert "using the newest run" in told
     assert "looking up the first test photo" in told
     assert len(list((tmp_path / "results").glob("*/retrieval_img_*"))) == 10
-    history.look_up(["--data_base", f"{run.name}_data_base.pth", "--query_img_name", "test/bar6/test3.jpg"])
+    legacy.look_up(["--data_base", f"{run.name}_data_base.pth", "--query_img_name", "test/bar6/test3.jpg"])
     assert len(list((tmp_path / "results" / "test_bar6_test3").glob("retrieval_img_*"))) == 8
 
 
 def test_a_data_base_that_is_not_there_names_those_that_are(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        history.look_up(["--data_base", "other_data_base.pth"])
+        legacy.look_up(["--data_base", "other_data_base.pth"])
     assert stop.value.code == 2
     assert "no data base other" in capsys.readouterr().err
 
@@ -101,7 +101,7 @@ def test_data_utils_prepares_all_it_finds_car_and_cub_both_ways(shared, tmp_path
         archive.extractall(tmp_path / "raw", filter="data")
     raw, data = tmp_path / "raw" / "annotations", tmp_path / "data"
     stand_in_cub(raw / "CUB_200_2011", data / "cub")
-    history.prepare(["--data_path", str(data)])
+    legacy.prepare(["--data_path", str(data)])
     assert {file.name for file in (data / "cub").glob("*.arrow")} == {"uncropped.arrow", "cropped.arrow"}
     assert "photos of 4 classes" in capsys.readouterr().out
 
@@ -123,6 +123,6 @@ def stand_in_cub(source, target):
 
 def test_data_utils_without_data_says_where_it_looked(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        history.prepare(["--data_path", str(tmp_path)])
+        legacy.prepare(["--data_path", str(tmp_path)])
     assert stop.value.code == 2
     assert "car/cars_annos.mat" in capsys.readouterr().err

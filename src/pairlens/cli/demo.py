@@ -6,6 +6,8 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
+from pairlens.cli.console import Display, open_console
+from pairlens.cli.tables import report_table
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Arm, Field, Study, write_study
 from pairlens.experiments.experiment import Experiment
@@ -14,7 +16,6 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.report.write import write_report
 from pairlens.retrieval.gallery import Gallery, Match, Query
 from pairlens.retrieval.match_pictures import contact_sheet
-from pairlens.showing import Display, report_table
 
 LOSSES = ("circle", "triplet")
 QUERIES = 5
@@ -79,3 +80,13 @@ def _draw_sheet(run: Path) -> Image.Image:
     paths = gallery.catalog.paths[:: max(1, len(gallery.catalog.paths) // QUERIES)][:QUERIES]
     rows: Sequence[tuple[Query, list[Match]]] = [(q, gallery.search(q, RETRIEVED)) for q in map(gallery.query, paths)]
     return contact_sheet(rows, "minicars: queries (left) and the nearest photos of unseen models, circle loss")
+
+
+def demo(out: Path = Path("demo"), seed: int = 0) -> None:
+    """Train on the embedded data set with circle and with triplet loss, compare, and draw what is retrieved.
+
+    Args:
+        out: where the runs and the picture sheet go, in a new folder.
+        seed: of everything random.
+    """
+    show_demo(out, seed, open_console())
