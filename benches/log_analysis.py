@@ -1,4 +1,4 @@
-"""What `--log_analysis` costs: `python benches/real_files.py && python benches/log_analysis.py --data_path data`.
+"""What `--log_analysis` costs: `python tools/real_files.py && python benches/log_analysis.py --data_path data`.
 
 Trains on Omniglot with a small and with a usual network, and adds up the processor time spent on the shapes and on the
 gradient cosine, as a share of that of all epochs (training and evaluation) of the same run.

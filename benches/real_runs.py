@@ -1,4 +1,4 @@
-"""Train on the real files and tabulate: `python benches/real_files.py && python benches/real_runs.py`.
+"""Train on the real files and tabulate: `python tools/real_files.py && python benches/real_runs.py`.
 
 Every run lies in --runs and is never run again once it is finished, so this can be interrupted at any time. The figures go
 to benches/results/real_runs.json with commit, versions and device, and as a table to the terminal.

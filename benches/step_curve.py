@@ -1,4 +1,4 @@
-"""Does bfloat16 learn what float32 learns? `python benches/real_files.py && python benches/step_curve.py --data_path data`.
+"""Does bfloat16 learn what float32 learns? `python tools/real_files.py && python benches/step_curve.py --data_path data`.
 
 Trains on Omniglot with both, over seeds, from random weights, BatchNorm learning its statistics; prints Recall@1 of every
 epoch, the mean difference and the spread over seeds. Writes benches/results/step_curve.json.

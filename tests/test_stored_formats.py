@@ -14,7 +14,7 @@ from pairlens.experiments.loss_spec import any_loss_from_text
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Margin
 from pairlens.losses.miners import SemiHard
-from test_cli import run
+from support.commands import run
 
 STORED = Path(__file__).parent / "data_version_0_1"
 

@@ -2,7 +2,6 @@ import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 
-from naive import circles
 from pairlens import losses as ls
 from pairlens.analysis import audit_checks
 from pairlens.analysis.audit import as_measure, audit, diagnose
@@ -11,6 +10,7 @@ from pairlens.analysis.loss_table import CATALOGUE
 from pairlens.core.pairs import Pairs
 from pairlens.experiments.loss_spec import find_stranger
 from pairlens.training.criterion import Criterion
+from support.naive import circles
 
 
 def verdicts(found):
@@ -112,7 +112,7 @@ def test_each_check_finds_the_fault_it_is_for():
 
 def test_a_stranger_is_found_by_module_and_name():
     assert find_stranger("pytorch_metric_learning.losses:CircleLoss(m=0.25, gamma=64)").gamma == 64
-    assert find_stranger("naive.circles:pooled") is circles.pooled
+    assert find_stranger("support.naive.circles:pooled") is circles.pooled
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from holding import unit_points
 
-from naive import mistakes as naive
 from pairlens.analysis.embedding_map import make_map
+from support.naive import failure_cases as naive
+from support.twin_checks import unit_points
 
 
 def islands(count=5, each=12):

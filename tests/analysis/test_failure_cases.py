@@ -1,9 +1,9 @@
 import pytest
 import torch
-from holding import unit_points
 
-from naive import mistakes as naive
 from pairlens.analysis.failure_cases import confused_classes, hubs, retrieve, worst_queries
+from support.naive import failure_cases as naive
+from support.twin_checks import unit_points
 
 
 @pytest.fixture

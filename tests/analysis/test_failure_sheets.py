@@ -9,7 +9,7 @@ from pairlens.analysis.failure_cases import Searched
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.style import CYCLE
-from test_cli import run
+from support.commands import run
 
 
 @pytest.fixture(scope="module")

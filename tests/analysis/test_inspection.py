@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from holding import unit_points
 
 from pairlens.analysis.inspection import inspect_run, some_classes, write_inspection
 from pairlens.data.catalog import Catalog
@@ -12,6 +11,7 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, NPair, ProxyAnchor
+from support.twin_checks import unit_points
 
 
 def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):

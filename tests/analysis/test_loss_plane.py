@@ -2,11 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from cases import BATCH, PROXIES
 
 from pairlens import losses as ls
 from pairlens.analysis.loss_plane import follow, similarity_plane
 from pairlens.analysis.pair_weights import Scene, weight_curve
+from support.loss_cases import BATCH, PROXIES
 
 
 @pytest.mark.parametrize("loss", [*BATCH, *PROXIES], ids=str)

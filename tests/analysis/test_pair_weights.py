@@ -1,6 +1,5 @@
 import pytest
 import torch
-from cases import BATCH, PROXIES
 
 from pairlens.analysis.loss_figures import draw_weight_curve
 from pairlens.analysis.pair_weights import weight_curve
@@ -8,6 +7,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
 from pairlens.losses.pair_gradient import pair_gradient
 from pairlens.losses.protocols import EmbeddingLoss
+from support.loss_cases import BATCH, PROXIES
 
 CURVES = [loss for loss in [*BATCH, *PROXIES] if not isinstance(loss, SNRContrastive)]
 

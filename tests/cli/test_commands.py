@@ -10,7 +10,6 @@ from typing import get_args
 import pytest
 from PIL import Image
 
-from pairlens import cli
 from pairlens.cli.main import commands
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
@@ -22,20 +21,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import SemiHard
 from pairlens.training.references import Batch, Memory, Proxies
-
-QUICK = (
-    "--data_name bars --backbone_type resnet10t --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
-    "--num_epochs 1 --weights none --stride none --freeze_bn none --image_size 32 --device cpu --workers 0"
-).split()
-
-
-def run(*words):
-    """Run a command; returns its exit status."""
-    try:
-        cli.main([str(word) for word in words])
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
+from support.commands import QUICK, run
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +323,7 @@ def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
     assert run("audit", "circle", "--against", "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)") == 0
     text = capsys.readouterr().out
     assert "circle loss as its paper defines it" in text
-    assert run("audit", "naive.circles:pooled_of_cosines", "--against", "circle") == 2
+    assert run("audit", "support.naive.circles:pooled_of_cosines", "--against", "circle") == 2
     assert "cannot be found" in capsys.readouterr().err
     assert run("audit", "triplet:margin=0.2", "--against", "circle") == 1
     assert "against the reference" in capsys.readouterr().out

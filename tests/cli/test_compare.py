@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from test_cli import QUICK, run
 
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import read_study
+from support.commands import QUICK, run
 
 SMALL = [word.replace("resnet10t", "test_resnet") for word in QUICK]
 TWO = ["--losses", "triplet", "circle:gamma=10 as mine"]

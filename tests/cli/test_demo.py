@@ -2,10 +2,10 @@ import io
 from dataclasses import replace
 
 import pytest
-from pairlens.cli.demo.demo import demo
 from PIL import Image
 from rich.console import Console
 
+from pairlens.cli import demo
 from pairlens.comparison.statistics import measure
 from pairlens.data.minicars import dataset
 from pairlens.experiments.run_folder import RunFolder

@@ -44,7 +44,7 @@ def started(settings, tmp_path_factory):
         --references memory --memory_size {s.memory_size}
         --recalls {",".join(map(str, s.recalls))}"""
     runs = tmp_path_factory.mktemp("runs")
-    processes = {end: torchrun(ROOT / "tests" / "failing.py", end, runs / end) for end in ENDS}
+    processes = {end: torchrun(ROOT / "tests" / "support" / "torchrun_worker.py", end, runs / end) for end in ENDS}
     processes["train"] = torchrun("-m", "pairlens", *words.split(), "--runs", runs, "--name", "two")
     stop_after_a_step(replace(settings, checkpoint_minutes=1e-9), RunFolder(runs / "stopped"))
     processes["resume"] = torchrun("-m", "pairlens", "train", "--resume", runs / "stopped")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import die, fail, where, work
 from pairlens.comparison.executors import local_engine, ray_engine, run_here
 from pairlens.comparison.run_study import Plan, compare
 from pairlens.comparison.study import read_study
+from support.executor_jobs import die, fail, where, work
 
 TESTS = Path(__file__).parent.parent
 

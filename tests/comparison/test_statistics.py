@@ -6,7 +6,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from naive import seeds as naive
 from pairlens.comparison import figures as figures
 from pairlens.comparison.results import (
     Difference,
@@ -24,6 +23,7 @@ from pairlens.comparison.tables import latex, long_rows, markdown, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import t_interval
+from support.naive import statistics as naive
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import torch
-from holding import unit_points
 
 from pairlens.evaluation.embedding_stats import shape_of, shape_or_none, whole_classes
 from pairlens.losses import Circle
+from support.twin_checks import unit_points
 
 
 def test_whole_classes_are_taken_and_always_the_same():

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-import naive
 from pairlens.evaluation import per_query as queries_
 from pairlens.evaluation.evaluate import evaluate
+from support import naive
 
 
 def points(count, dim=5, seed=0):

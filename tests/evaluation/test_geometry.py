@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from holding import unit_points
 
 from pairlens.core.pairs import Pairs
 from pairlens.evaluation import geometry
 from pairlens.evaluation.geometry import PairSimilarities
+from support.twin_checks import unit_points
 
 LABELS = torch.arange(24) % 6
 

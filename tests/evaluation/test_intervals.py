@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from naive import seeds as naive
 from pairlens.evaluation.intervals import bonferroni, class_bootstrap, t_interval
+from support.naive import statistics as naive
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])

@@ -1,7 +1,7 @@
 import torch
 
-import naive
 from pairlens.evaluation.metrics import map_at_r, mean_similarities, precision_at_k, r_precision, recall_at_k
+from support import naive
 
 HITS = torch.tensor([[False, True, True, False], [True, False, False, False]])
 RELEVANT = torch.tensor([3, 1])

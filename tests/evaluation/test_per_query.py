@@ -11,7 +11,7 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.per_query import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
 from pairlens.neighbors.approximate import Ivf
 from pairlens.neighbors.exact import ExactIndex
-from sharded import embedded, sharded_report
+from support.sharded_eval import embedded, sharded_report
 
 
 def points(count, dim=6, seed=0):

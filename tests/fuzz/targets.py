@@ -1,6 +1,6 @@
 """What is fuzzed: everything that opens files of strangers, each as a function of bytes that may only refuse in a sentence.
 
-`benches/fuzz.py` runs a hundred thousand inputs and more through each; `test_fuzz.py` a few, and all that ever failed.
+`tools/fuzz.py` runs a hundred thousand inputs and more through each; `test_fuzz.py` a few, and all that ever failed.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A short run of every target, and all inputs that ever failed; the long runs are `benches/fuzz.py`."""
+"""A short run of every target, and all inputs that ever failed; the long runs are `tools/fuzz.py`."""
 
 from pathlib import Path
 

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from pytorch_metric_learning.losses import CircleLoss
 from pytorch_metric_learning.reducers import MeanReducer
 
-import naive
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Circle
+from support import naive
 
 
 def similarities(labels, dim=4, seed=0):

@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from cases import CLASSES, DIM, criterion, each_case
+
+from support.loss_cases import CLASSES, DIM, criterion, each_case
 
 SYNCHRONISING = {
     "item",

@@ -1,9 +1,9 @@
 import torch
-from holding import unit_points
 from pytorch_metric_learning.losses import FastAPLoss
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses import FastAP
+from support.twin_checks import unit_points
 
 
 def test_agrees_with_pytorch_metric_learning():

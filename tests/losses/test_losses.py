@@ -4,7 +4,6 @@ from typing import get_args
 
 import pytest
 import torch
-from cases import BATCH, CASES, CLASSES, DIM, MEMORY, criterion, each_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from pairlens.losses import (
 )
 from pairlens.training.criterion import NoPairsWarning
 from pairlens.training.references import Batch
+from support.loss_cases import BATCH, CASES, CLASSES, DIM, MEMORY, criterion, each_case
 
 
 def test_every_loss_of_the_registry_is_tried():

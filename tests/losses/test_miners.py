@@ -5,8 +5,6 @@ from typing import get_args
 
 import pytest
 import torch
-from cases import BATCH, called
-from holding import unit_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +21,8 @@ from pairlens.losses.miners import (
 )
 from pairlens.losses.protocols import EmbeddingLoss
 from pairlens.training.criterion import Criterion
+from support.loss_cases import BATCH, called
+from support.twin_checks import unit_points
 
 MINERS = [Hardest(), SemiHard(), EasyPositive(), DistanceWeighted(dim=16), MultiSimilarityPairs(), AngularPairs()]
 layouts = st.lists(st.integers(0, 3), min_size=2, max_size=9)

@@ -1,8 +1,8 @@
 import torch
-from holding import unit_points
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses import RecallAtK
+from support.twin_checks import unit_points
 
 LABELS = torch.arange(40) % 10
 KS = (1, 2, 4, 8)

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from holding import unit_points
 
-from naive import ranks
 from pairlens.core.pairs import Pairs
 from pairlens.losses import RecallAtK, SmoothAP, SupAP
+from support.naive import smooth_rank
+from support.twin_checks import unit_points
 
 LABELS = torch.arange(40) % 10
 
@@ -16,7 +16,7 @@ def batch(dim=5, seed=0):
 
 def test_tends_to_average_precision_by_sorting():
     similarity, pairs = batch()
-    exact = ranks.exact_ap_loss(similarity, LABELS.tolist())
+    exact = smooth_rank.exact_ap_loss(similarity, LABELS.tolist())
     errors = [abs(SmoothAP(t)(similarity, pairs) - exact) for t in (1e-2, 1e-4, 1e-7)]
     assert errors[0] > 1e-3
     assert errors[1] < errors[0]

@@ -2,10 +2,10 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import SoftTripleLoss
 
-import naive
 from pairlens.losses import SoftTriple
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Proxies
+from support import naive
 
 LABELS = torch.tensor([0, 2, 1, 0, 3])
 

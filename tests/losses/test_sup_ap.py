@@ -1,9 +1,9 @@
 import torch
-from holding import unit_points
 
-from naive import ranks
 from pairlens.core.pairs import Pairs
 from pairlens.losses import SmoothAP, SupAP
+from support.naive import smooth_rank
+from support.twin_checks import unit_points
 
 ONE_EACH = Pairs(torch.tensor([[True, False]]), torch.tensor([[False, True]]))
 
@@ -16,7 +16,7 @@ def test_is_never_below_one_minus_average_precision():
     labels = torch.arange(40) % 10
     for seed in range(8):
         points = unit_points(40, 5, seed)
-        exact = ranks.exact_ap_loss(points @ points.T, labels.tolist())
+        exact = smooth_rank.exact_ap_loss(points @ points.T, labels.tolist())
         assert SupAP()(points @ points.T, Pairs.within(labels)) >= exact
         # Smooth-AP is not a bound: a negative just above counts less than whole.
     assert SmoothAP()(one(0.001), ONE_EACH) < 0.5 <= SupAP()(one(0.001), ONE_EACH)

@@ -6,9 +6,9 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import MeanReducer
 
-import naive
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Triplet
+from support import naive
 
 
 def similarities(labels, dim=4, seed=0):

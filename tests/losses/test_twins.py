@@ -2,13 +2,9 @@
 
 import pytest
 import torch
-from cases import called
-from holding import gradient_of, hold_between, hold_to_twin, hold_weights, unit_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import naive
-from naive import pairwise, proxies, ranks
 from pairlens.core.pairs import Pairs
 from pairlens.losses import (
     AllTriplets,
@@ -44,6 +40,10 @@ from pairlens.losses import (
     Triplet,
     TupletMargin,
 )
+from support import naive
+from support.loss_cases import called
+from support.naive import pairwise, proxies, smooth_rank
+from support.twin_checks import gradient_of, hold_between, hold_to_twin, hold_weights, unit_points
 
 TWINS = [
     (Contrastive(), lambda s, y: pairwise.contrastive(s, y, 1.0)),
@@ -75,13 +75,13 @@ TWINS = [
     (Quadruplet(), lambda s, y: pairwise.quadruplet(s, y, 1.0, 0.5)),
     (Histogram(), lambda s, y: pairwise.histogram(s, y, 151)),
     (Histogram(11), lambda s, y: pairwise.histogram(s, y, 11)),
-    (FastAP(), lambda s, y: ranks.fast_ap(s, y, 10)),
-    (FastAP(3), lambda s, y: ranks.fast_ap(s, y, 3)),
-    (SmoothAP(), lambda s, y: ranks.smooth_ap(s, y, 0.01)),
-    (SmoothAP(0.1, count_query=True), lambda s, y: ranks.smooth_ap(s, y, 0.1, True)),
-    (SupAP(), lambda s, y: ranks.sup_ap(s, y, 0.01, 100, 1.44, 0.05)),
-    (RecallAtK(), lambda s, y: ranks.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
-    (RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: ranks.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
+    (FastAP(), lambda s, y: smooth_rank.fast_ap(s, y, 10)),
+    (FastAP(3), lambda s, y: smooth_rank.fast_ap(s, y, 3)),
+    (SmoothAP(), lambda s, y: smooth_rank.smooth_ap(s, y, 0.01)),
+    (SmoothAP(0.1, count_query=True), lambda s, y: smooth_rank.smooth_ap(s, y, 0.1, True)),
+    (SupAP(), lambda s, y: smooth_rank.sup_ap(s, y, 0.01, 100, 1.44, 0.05)),
+    (RecallAtK(), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
+    (RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
 ]
 PROXY_TWINS = [
     (ProxyNCA(), lambda s, y: proxies.proxy_nca(s, y, 3.0)),

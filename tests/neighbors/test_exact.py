@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import naive
 from pairlens.core.similarity import unit
 from pairlens.neighbors import exact
 from pairlens.neighbors.exact import ExactIndex, nearest
+from support import naive
 
 
 def vectors(count, dim=6, seed=0):

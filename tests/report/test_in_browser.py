@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
+from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (

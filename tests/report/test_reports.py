@@ -13,8 +13,8 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.report import sections
 from pairlens.report.comparison_report import rounded
 from pairlens.report.page import MOST_BYTES
-from reporting_sections import COMPARISON_SECTIONS, RUN_SECTIONS
-from test_cli import run
+from support.commands import run
+from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Objective, fit
 from pairlens.training.references import Memory
-from training.test_fit import Photos, learner
+from support.training_setup import Photos, learner
 
 OBJECTIVE = Objective(freeze_bn="none")
 

@@ -10,7 +10,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.training import checkpoint
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.fit import Objective, fit
-from training.test_fit import Photos, learner
+from support.training_setup import Photos, learner
 
 
 @pytest.fixture(scope="module")

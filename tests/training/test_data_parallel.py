@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import multiprocessing
 
-import ranked
 from pairlens.core.distributed import share
 from pairlens.training.data_parallel import share_out
+from support import ddp_worker
 
 RANKS = 2
 # With so few bits the last one decides what BatchNorm makes of noise; there the ranks only have to agree.
@@ -15,13 +15,13 @@ ROUGH = "bfloat16"
 
 @pytest.fixture(scope="module")
 def alone():
-    return {name: ranked.train(case) for name, case in ranked.CASES.items()}
+    return {name: ddp_worker.train(case) for name, case in ddp_worker.CASES.items()}
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    return folder, multiprocessing.spawn(ranked.train_all, (RANKS, str(folder)), nprocs=RANKS, join=False)
+    return folder, multiprocessing.spawn(ddp_worker.train_all, (RANKS, str(folder)), nprocs=RANKS, join=False)
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,14 @@ def together(started, alone):
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 
-@pytest.mark.parametrize("name", ranked.CASES)
+@pytest.mark.parametrize("name", ddp_worker.CASES)
 def test_every_rank_comes_to_the_same_bits(together, name):
     for first, second in zip(together[0][name].items(), together[1][name].items(), strict=True):
         assert first[0] == second[0]
         assert torch.equal(first[1].nan_to_num(7), second[1].nan_to_num(7)), first[0]
 
 
-@pytest.mark.parametrize("name", [name for name in ranked.CASES if name != ROUGH])
+@pytest.mark.parametrize("name", [name for name in ddp_worker.CASES if name != ROUGH])
 def test_ranks_learn_what_one_process_learns_from_the_joined_batch(alone, together, name):
     for key, expected in alone[name].items():
         found = together[0][name][key]
@@ -50,8 +50,8 @@ def test_ranks_learn_what_one_process_learns_from_the_joined_batch(alone, togeth
 
 
 def test_the_cases_learn_something(alone):
-    for name, case in ranked.CASES.items():
-        before = ranked.learner_of(case).model.state_dict()
+    for name, case in ddp_worker.CASES.items():
+        before = ddp_worker.learner_of(case).model.state_dict()
         moved = max(
             float((alone[name][key] - tensor).abs().max()) for key, tensor in before.items() if key.endswith("weight")
         )
@@ -66,7 +66,7 @@ def test_a_memory_holds_the_batches_of_all_ranks_in_their_order(together):
     for found in together:
         newest = found["memory"]["criterion.references.vectors"][:8].float()
         assert torch.equal(newest, found["memory"]["embeddings"][-8:])
-        assert torch.equal(found["memory"]["criterion.references.labels"][:8], ranked.LABELS)
+        assert torch.equal(found["memory"]["criterion.references.labels"][:8], ddp_worker.LABELS)
 
 
 def test_what_is_exchanged_comes_in_the_order_of_the_ranks(together):
@@ -85,7 +85,7 @@ def test_shares_are_even_and_none_is_left_out(count):
 
 
 def test_alone_a_model_is_used_as_it_is():
-    learner = ranked.learner_of(ranked.CASES["batch"])
+    learner = ddp_worker.learner_of(ddp_worker.CASES["batch"])
     network = share_out(learner.model.eval(), learner.criterion)
     photos = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     assert torch.equal(network(photos)[0], learner.model(photos)[0])

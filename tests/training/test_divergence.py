@@ -7,7 +7,7 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError, refuse_not_finite
 from pairlens.training.fit import Epoch, Objective, Step, fit
 from pairlens.training.references import Memory
-from training.test_fit import Photos, learner
+from support.training_setup import Photos, learner
 
 STOP, SKIP = Objective(freeze_bn="none"), Objective(freeze_bn="none", on_nan="skip")
 

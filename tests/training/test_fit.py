@@ -1,41 +1,10 @@
 import pytest
 import torch
 
-from pairlens.losses import Circle, Margin, SoftTriple
-from pairlens.model.embedder import Embedder
-from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, Objective, Step, _classification, fit
+from pairlens.losses import Margin, SoftTriple
+from pairlens.training.fit import Epoch, Objective, Step, _classification, fit
 from pairlens.training.optimizers import make_optimizer, make_schedule
-from pairlens.training.references import Batch, Proxies
-
-
-class Photos:
-    """Three batches of noise an epoch."""
-
-    def __init__(self, broken=False):
-        self.broken = broken
-
-    def __len__(self):
-        return 3
-
-    def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
-        for step in range(3):
-            pixels = torch.rand(8, 3, 32, 32, generator=draw)
-            if step < start:
-                continue
-            yield pixels * torch.nan if self.broken else pixels, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8)
-
-
-def learner(loss=None, classes=4, epochs=5):
-    torch.manual_seed(0)
-    model = Embedder(
-        backbone="resnet10t", descriptors="S", dim=8, classes=classes, weights="none", stride="none", image_size=32
-    )
-    references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else Batch()
-    criterion = Criterion(loss or Circle(), references, classes=4)
-    optimizer = make_optimizer(model, criterion, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
-    return Learner(model, criterion, optimizer, make_schedule(optimizer, epochs))
+from support.training_setup import Photos, learner
 
 
 def test_it_yields_a_record_a_step_and_an_epoch():

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from cases import CASES, CLASSES, DIM, criterion
 from torch import nn
 
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.fit import Epoch, Learner, Objective, _learn, fit
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from support.loss_cases import CASES, CLASSES, DIM, criterion
 
 PHOTOS, LABELS = 16, torch.arange(16) % 4
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from cases import DIM, MEMORY
 
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Memory, Proxies
+from support.loss_cases import DIM, MEMORY
 
 
 def test_the_batch_is_compared_with_itself():

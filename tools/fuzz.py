@@ -4,8 +4,8 @@ A hundred thousand inputs and more through every target of `tests/fuzz/targets.p
 the coverage of our code (`pip install "pairlens[fuzz]"`), some from hypothesis, which breaks valid files on purpose. Each
 target has a process of its own; more than 5 seconds or 3 GB is a failure, as is any error but a refusal.
 
-    python benches/fuzz.py                      # all targets
-    python benches/fuzz.py --targets car study  # some
+    python tools/fuzz.py                      # all targets
+    python tools/fuzz.py --targets car study  # some
 """
 
 import argparse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
-RESULTS = HERE / "results" / "fuzz.json"
+RESULTS = HERE.parent / "benches" / "results" / "fuzz.json"
 GUIDED, BROKEN = 97_000, 3_000
 # A file of a megabyte, most of it weights: what atheris changes blindly is seldom more than a weight.
 SAMPLED = {"model": (0, 100_000)}

@@ -1,6 +1,6 @@
 """Does a run that is killed at any moment, again and again, end as one that was left alone?
 
-    python benches/faults.py --kills 40 --out /tmp/faults
+    python tools/faults.py --kills 40 --out /tmp/faults
 
 Every process is forked from this one, which has imported everything, and ended with SIGKILL: at a random time, in a chosen
 phase, or just before or after one of its files gets its name. After every kill each file must open; then the command that

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from naive import anchors, circle_of_one, mean
+from support.naive import anchors, circle_of_one, mean
 
 
 def dist(s):

@@ -2,8 +2,8 @@
 
 import torch
 
-from naive import mean
-from naive.pairwise import over
+from support.naive import mean
+from support.naive.pairwise import over
 
 
 def sigmoid(x):

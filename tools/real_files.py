@@ -1,4 +1,4 @@
-"""Unpack the real files of ../shared/data and prepare them: `python benches/real_files.py --out data`.
+"""Unpack the real files of ../shared/data and prepare them: `python tools/real_files.py --out data`.
 
 Writes three prepared data sets under --out: omniglot (train on small1, test on small2; a class is a character), tiny (50
 classes of Tiny ImageNet train, 50 test) and birds (five species train, five test); the first two also at 36 px.

@@ -1,4 +1,4 @@
-"""Processes killed at any moment; `benches/faults.py --kills 40` is the long version."""
+"""Processes killed at any moment; `tools/faults.py --kills 40` is the long version."""
 
 import json
 import os
@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_killed_and_started_again_ends_as_what_was_left_alone(tmp_path):
-    command = [sys.executable, ROOT / "benches" / "faults.py", "--kills", "6", "--preparations", "2", "--commands", "0"]
+    command = [sys.executable, ROOT / "tools" / "faults.py", "--kills", "6", "--preparations", "2", "--commands", "0"]
     command += ["--setups", "chance", "--out", tmp_path / "faults"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

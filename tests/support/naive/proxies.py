@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from naive import mean
-from naive.pairwise import log_sum
+from support.naive import mean
+from support.naive.pairwise import log_sum
 
 
 def each_photo(s, labels, of_one):

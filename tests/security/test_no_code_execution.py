@@ -1,0 +1,196 @@
+"""Files of strangers: none runs code when it is opened."""
+
+import ast
+import io
+import json
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import write_bars
+from pairlens.comparison.study import Arm, Field, Study, write_study
+from pairlens.core.records import to_plain
+from pairlens.data.catalog import Catalog
+from pairlens.data.images import load_image
+from pairlens.data.readers import read
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.experiments.build import make_learner
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.losses.protocols import wrap
+from pairlens.model.embedder import Embedder
+from pairlens.training.checkpoint import load_checkpoint
+
+SOURCE = Path(__file__).parents[2] / "src" / "pairlens"
+FORBIDDEN_MODULES = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "marshal",
+    "shelve",
+    "joblib",
+    "yaml",
+    "code",
+    "ctypes",
+}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_METHODS = {
+    "os.system",
+    "os.popen",
+    "os.execv",
+    "subprocess.run",
+    "subprocess.Popen",
+    "np.load",
+    "numpy.load",
+    "joblib.load",
+}
+# Where a person writes module:callable on a command line or in a study; test_opening_a_run_imports_nothing_it_names.
+MAY_IMPORT = {"loss_spec.py"}
+
+
+def dotted(node):
+    return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def calls_that_run_code(text, name=""):
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from (m for m in modules if m.split(".")[0] in FORBIDDEN_MODULES | {"subprocess"})
+        if not isinstance(node, ast.Call):
+            continue
+        called, keywords = dotted(node.func), {k.arg: k.value for k in node.keywords}
+        if called in FORBIDDEN_CALLS | FORBIDDEN_METHODS or called.rpartition(".")[2] in (
+            "allow_pickle",
+            "unsafe_load",
+        ):
+            yield called
+        if called.endswith("import_module") and name not in MAY_IMPORT:
+            yield called
+        if called == "torch.load":
+            only = keywords.get("weights_only")
+            if not (isinstance(only, ast.Constant) and only.value is True):
+                yield called
+        if isinstance(keywords.get("allow_pickle"), ast.Constant) and keywords["allow_pickle"].value:
+            yield f"{called}(allow_pickle)"
+
+
+def test_nothing_in_the_source_can_run_what_it_reads():
+    found = {f.name: list(calls_that_run_code(f.read_text(), f.name)) for f in SOURCE.rglob("*.py")}
+    assert not {name: calls for name, calls in found.items() if calls}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle", "from pickle import loads", "eval(x)", "exec(x)", "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "np.load(f)", "import subprocess", "os.system(x)", "x.load(f, allow_pickle=True)", "importlib.import_module(x)",
+    ],
+)  # fmt: skip
+def test_the_search_finds_what_it_looks_for(line):
+    assert list(calls_that_run_code(line))
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, sentinel):
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return Path.touch, (self.sentinel,)
+
+
+@pytest.fixture
+def sentinel(tmp_path):
+    file = tmp_path / "sentinel"
+    pickle.loads(pickle.dumps(Bomb(file)))
+    assert file.exists()
+    file.unlink()
+    yield file
+    assert not file.exists()
+
+
+def payloads(bomb):
+    buffer, npy = io.BytesIO(), io.BytesIO()
+    torch.save({"weight": bomb}, buffer)
+    np.save(npy, np.array([bomb], dtype=object), allow_pickle=True)
+    return {"pickle": pickle.dumps(bomb), "torch": buffer.getvalue(), "npy": npy.getvalue()}
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "npy"])
+def test_no_file_runs_code_when_it_is_opened(kind, sentinel, model, tiny, tmp_path):
+    payload = payloads(Bomb(sentinel))[kind]
+    (model / "model.safetensors").write_bytes(payload)
+    with pytest.raises(ValueError, match="damaged"):
+        Embedder.load(model)
+    for name in ("weights.pth", "weights.safetensors", "weights.npy"):
+        (tmp_path / name).write_bytes(payload)
+        with pytest.raises(ValueError, match="could not be read as weights"):
+            Embedder(backbone="test_resnet", weights=str(tmp_path / name), stride="none", image_size=32)
+    (tmp_path / "gallery.safetensors").write_bytes(payload)
+    with pytest.raises(ValueError, match="not a readable file of embeddings"):
+        Embeddings.load(tmp_path / "gallery.safetensors")
+    (tmp_path / "checkpoint.safetensors").write_bytes(payload)
+    with pytest.raises(ValueError, match="damaged or of another"):
+        load_checkpoint(make_learner(tiny, 4), tmp_path)
+    (tmp_path / "cars_annos.mat").write_bytes(payload)
+    with pytest.raises(ValueError, match="not Cars196's annotation file"):
+        read("car", tmp_path)
+    write_bars(tmp_path / "bars" / "uncropped.arrow").file.write_bytes(payload)
+    with pytest.raises(ValueError, match="prepare it again"):
+        Catalog.open(tmp_path / "bars" / "uncropped.arrow")
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
+        load_image(payload)
+    (tmp_path / "config.json").write_bytes(payload)
+    with pytest.raises(ValueError, match="damaged"):
+        RunFolder(tmp_path).experiment()
+
+
+@pytest.fixture
+def trap(sentinel, tmp_path, monkeypatch):
+    """A module that leaves a mark when it is imported."""
+    (tmp_path / "trap_of_a_stranger.py").write_text(
+        f"from pathlib import Path\nPath({str(sentinel)!r}).touch()\nloss = len\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "trap_of_a_stranger:loss"
+    sys.modules.pop("trap_of_a_stranger", None)
+
+
+def test_opening_a_run_imports_nothing_it_names(trap, tmp_path):
+    experiment = replace(Experiment(), loss=wrap(len, trap))
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(experiment)))
+    opened = RunFolder(tmp_path).experiment()
+    with pytest.raises(ValueError, match="not stored with its run"):
+        opened.loss.of_embeddings(torch.eye(2), torch.arange(2))
+    plain = to_plain(experiment) | {"loss": trap}
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(ValueError, match="must be"):
+        RunFolder(tmp_path).experiment()
+
+
+def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path):
+    from pairlens.comparison.statistics import measure
+
+    write_study(Study((Arm("a", trap), Arm("b", "triplet")), (Field("f", Experiment()),)), tmp_path)
+    with pytest.raises(ValueError, match="nothing is finished"):
+        measure(tmp_path)
+
+
+def test_only_formats_of_photos_are_opened(tmp_path):
+    """EPS would start Ghostscript, an external program, on the file's own program."""
+    picture = Image.new("RGB", (8, 8), "red")
+    for kind in ("EPS", "PDF", "ICNS", "ICO", "SPIDER"):
+        buffer = io.BytesIO()
+        (picture.convert("F") if kind == "SPIDER" else picture).save(buffer, kind)
+        with pytest.raises(ValueError, match="cannot be read as a picture"):
+            load_image(buffer.getvalue())
