@@ -22,13 +22,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import tyro
 from gpu_parts.docs_tables import write_tables
 from gpu_parts.results import Results
+
+if TYPE_CHECKING:
+    from gpu_parts.context import PartContext
 
 PartName: TypeAlias = Literal["tests", "step", "losses", "evaluation", "cub"]
 
@@ -129,26 +133,34 @@ def _run_in_process(name: PartName, options: Options, end: float) -> str:
 def run_one_part(options: Options) -> None:
     """Run one part in this process; its rows are stored as they are measured, its error with them."""
     # Imported here, because the process that only starts the parts needs neither PyTorch nor the seconds it takes to load.
-    from gpu_parts import cub200, cuda_tests, loss_speed, search, training_step
     from gpu_parts.context import open_context
 
-    measure = {
-        "tests": cuda_tests.measure,
-        "step": training_step.measure,
-        "losses": loss_speed.measure,
-        "evaluation": search.measure,
-        "cub": cub200.measure,
-    }
     name = options.run_part
     assert name is not None
     context = open_context(
         Results(options.folder / "gpu.json"), name, options.deadline, options.dry_run, options.data_path
     )
     try:
-        measure[name](context)
+        _find_measure(name)(context)
     except Exception as error:
         context.save("error", f"{type(error).__name__}: {str(error)[:500]}")
         raise
+
+
+def _find_measure(name: PartName) -> Callable[["PartContext"], None]:
+    """Return the function of a part, importing that part alone."""
+    match name:
+        case "tests":
+            from gpu_parts import cuda_tests as part
+        case "step":
+            from gpu_parts import training_step as part
+        case "losses":
+            from gpu_parts import loss_speed as part
+        case "evaluation":
+            from gpu_parts import search as part
+        case "cub":
+            from gpu_parts import cub200 as part
+    return part.measure
 
 
 def main(options: Options) -> None:

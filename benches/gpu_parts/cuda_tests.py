@@ -1,5 +1,6 @@
 """Part (a): the tests marked `cuda`, with every failure by its name and its last line."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from gpu_parts.context import PartContext
 
-TESTS = Path(__file__).resolve().parent.parent.parent / "tests" / "cuda"
+BENCHES = Path(__file__).resolve().parent.parent
+TESTS = BENCHES.parent / "tests" / "cuda"
 SAVE_EVERY = 25
 
 
@@ -42,6 +44,8 @@ def measure(context: PartContext) -> None:
     words = [str(TESTS), "-m", "cuda", "-p", "no:cacheprovider", "--tb=short", "--durations=5"]
     # A dry run takes one file: the test suite runs all of them on the CPU by itself.
     words += ["--cuda_on", "cpu", "-k", "criterion"] if context.dry_run else []
+    # The tests have a package `losses` of their own, which a bench of that name beside this script would hide.
+    sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != BENCHES]
     code = pytest.main(words, plugins=[progress])
     progress.store()
     if code != pytest.ExitCode.OK:
