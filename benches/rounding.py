@@ -14,8 +14,8 @@ from unittest import mock
 
 import torch
 import tyro
-from pairlens.cli.demo import SMALL
 
+from pairlens.cli.demo import SMALL
 from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment

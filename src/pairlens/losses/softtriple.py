@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import distance
+from pairlens.core.similarity import cosine, distance
 from pairlens.losses.base import Source
 from pairlens.losses.reductions import mean_over
 
@@ -73,5 +73,5 @@ class SoftTriple:
         """Return τ R of (class, centre, dim) unit vectors; 0 where a class has a single centre."""
         classes, k, _ = centers.shape
         first, second = torch.triu_indices(k, k, offset=1, device=centers.device)
-        gaps = distance((centers @ centers.mT)[:, first, second])
+        gaps = distance(cosine(centers, centers)[:, first, second])
         return self.tau * gaps.sum() / max(classes * k * (k - 1), 1)

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from pairlens.core.pairs import Pairs
+from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import Side, Weighed, over_anchors
@@ -133,7 +133,7 @@ def _count(
         active = (d_n < torch.where(present, one + margin, ABSENT)) & negative.present
         if semi_hard:
             active &= d_n > one
-        c_n += active.view(torch.uint8)
+        c_n += as_bytes(active)
         c_p.append(active.sum(dim=1))
     return torch.stack(c_p, dim=1).to(d_n.dtype), c_n.to(d_n.dtype)
 

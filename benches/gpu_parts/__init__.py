@@ -1,0 +1,1 @@
+"""The parts of `benches/gpu.py`: each has one function `measure(context)`."""

@@ -1,0 +1,90 @@
+"""What a part of a GPU run is given: where to measure, until when, and where its rows go."""
+
+import json
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpu_parts.results import Results
+
+
+@dataclass(frozen=True)
+class PartContext:
+    """What a part needs to know.
+
+    Attributes:
+        results: where its rows go.
+        name: of the part.
+        deadline: when it has to be finished, in seconds since 1970.
+        dry_run: whether it is to go through everything in small on the CPU.
+        data_path: folder of the prepared data sets, if one was given.
+    """
+
+    results: Results
+    name: str
+    deadline: float
+    dry_run: bool
+    data_path: Path | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where to measure."""
+        return torch.device("cpu" if self.dry_run else "cuda")
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the part may still take."""
+        return self.deadline - time.time()
+
+    def save(self, key: str, row: Any) -> None:
+        """Print and store a row."""
+        print(f"{self.name}: {key}: {json.dumps(row)}", flush=True)
+        self.results.save(self.name, key, row)
+
+
+def open_context(results: Results, name: str, deadline: float, dry_run: bool, data_path: Path | None) -> PartContext:
+    """Begin a part: forget what an earlier run stored of it; raises ValueError if there is no GPU and this is no dry run."""
+    if not dry_run and not torch.cuda.is_available():
+        raise ValueError("PyTorch sees no GPU here; use --dry_run to go through every part on the CPU")
+    results.clear(name, machine())
+    return PartContext(results, name, deadline, dry_run, data_path)
+
+
+def machine() -> dict[str, Any]:
+    """Return date, commit, versions and hardware."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    about: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.strip() or "unknown",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": platform.machine(),
+        "cpu_threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        about |= {"device": card.name, "gigabytes": round(card.total_memory / 1e9, 1), "cuda": torch.version.cuda}
+    return about
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that were allocated on a GPU since `forget_peak_memory`; 0 on a CPU."""
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Free what is cached on a GPU and count its peak memory from here."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

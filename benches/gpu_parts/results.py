@@ -1,0 +1,63 @@
+"""The stored results of a GPU run: one JSON file that is complete after every row."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Results:
+    """The file gpu.json: for each part its status, its seconds, the machine and the rows.
+
+    Attributes:
+        file: the JSON file.
+    """
+
+    file: Path
+
+    def open_for(self, dry_run: bool) -> None:
+        """Make the file if it is not there; what earlier runs stored of other parts stays.
+
+        Raises:
+            ValueError: if the file is of a dry run and this run is not, or the other way round.
+        """
+        stored = self.read() if self.file.is_file() else {"dry_run": dry_run, "parts": {}}
+        if stored["dry_run"] != dry_run:
+            raise ValueError(f"{self.file} is of {'a real' if dry_run else 'a dry'} run; give another --out")
+        self._write(stored)
+
+    def read(self) -> dict[str, Any]:
+        """Return what is stored; raises ValueError if there is nothing."""
+        if not self.file.is_file():
+            raise ValueError(f"{self.file} does not exist; run benches/gpu.py first, or name its folder with --out")
+        return json.loads(self.file.read_text(encoding="utf-8"))
+
+    def save(self, part: str, key: str, row: Any) -> None:
+        """Store one row of a part."""
+        stored = self.read()
+        stored["parts"].setdefault(part, {}).setdefault("rows", {})[key] = row
+        self._write(stored)
+
+    def clear(self, part: str, about: dict[str, Any]) -> None:
+        """Forget what an earlier run stored of a part, and store on what machine it is measured now."""
+        stored = self.read()
+        stored["parts"][part] = {"status": "started", "about": about, "rows": {}}
+        self._write(stored)
+
+    def finish(self, part: str, status: str, seconds: float) -> None:
+        """Store how a part has ended."""
+        stored = self.read()
+        stored["parts"].setdefault(part, {"rows": {}}).update(status=status, seconds=round(seconds, 1))
+        self._write(stored)
+
+    def finished(self, parts: tuple[str, ...]) -> bool:
+        """Return whether all these parts were finished without a failure."""
+        stored = self.read()["parts"]
+        return all(stored.get(part, {}).get("status") == "finished" for part in parts)
+
+    def _write(self, stored: dict[str, Any]) -> None:
+        # Written beside and renamed, so that a run that is cut off leaves the last complete file.
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        part.replace(self.file)
