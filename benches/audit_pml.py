@@ -8,7 +8,7 @@ import warnings
 
 from pairlens.analysis.audit import Audit, audit
 from pairlens.analysis.audit_checks import CLASSES, DIM
-from pairlens.experiments.loss_spec import find_stranger
+from pairlens.experiments.loss_spec import find_third_party_loss
 from pairlens.losses import Circle
 
 OF_CLASSES = f"(num_classes={CLASSES}, embedding_size={DIM})"
@@ -60,7 +60,7 @@ def main() -> None:
     for text in LOSSES:
         with warnings.catch_warnings(action="ignore"):
             try:
-                loss = find_stranger(f"pytorch_metric_learning.losses:{text}")
+                loss = find_third_party_loss(f"pytorch_metric_learning.losses:{text}")
                 found = audit(loss, text, Circle() if text == "CircleLoss" else None)
             except Exception as error:
                 print(

@@ -33,7 +33,7 @@ from pairlens.losses import Circle
 from pairlens.model.cost import profile
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import _learn
+from pairlens.training.fit import training_step
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 CLASSES = 98
@@ -99,7 +99,7 @@ def our_step(experiment: Experiment, photos: Tensor, labels: Tensor, folded: boo
     objective = make_objective(experiment, learner.model)
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
-    return lambda: _learn(learner, objective, photos, labels, probe=False)
+    return lambda: training_step(learner, objective, photos, labels, probe=False)
 
 
 def seconds(step: Callable[[], object], cuda: bool, wall: bool) -> float:

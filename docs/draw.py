@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pairlens.analysis.loss_figures import draw_weight_curve
-from pairlens.analysis.loss_table import CATALOGUE, HEADER
+from pairlens.analysis.loss_table import HEADER, LOSS_CARDS
 from pairlens.analysis.pair_weights import weight_curve
 from pairlens.losses import NPair, SNRContrastive
 
@@ -19,7 +19,7 @@ AXES = {NPair: "inner product of the pair", SNRContrastive: "minus the distance 
 
 def draw_figures() -> None:
     """Draw the weight curve of every loss with its defaults."""
-    for entry in CATALOGUE:
+    for entry in LOSS_CARDS:
         of = AXES.get(entry.loss, "similarity of the pair")
         draw_weight_curve(weight_curve(entry.loss()), entry.name, DOCS / FIGURES / entry.figure, of)
 
@@ -49,7 +49,7 @@ def main() -> None:
     draw_figures()
     batch, proxy, summary = bench_tables()
     text = PAGE.read_text()
-    rows = "\n".join([HEADER, *(entry.markdown(FIGURES) for entry in CATALOGUE)])
+    rows = "\n".join([HEADER, *(entry.markdown(FIGURES) for entry in LOSS_CARDS)])
     for name, part in (("catalogue", rows), ("batch", batch), ("proxies", proxy), ("summary", summary)):
         text = replace_part(text, name, part)
     PAGE.write_text(text)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pairlens.comparison.run_study import compare
-from pairlens.comparison.study import Arm, Field, Study
+from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
@@ -95,7 +95,7 @@ def tiny(data_path) -> Experiment:
 def compared(tiny, tmp_path_factory) -> Path:
     """A finished comparison of two losses on `bars`, three seeds."""
     settings = replace(tiny, num_epochs=1, backbone_type="test_resnet")
-    study = Study((Arm("triplet", "triplet"), Arm("circle 10", "circle:gamma=10")), (Field("bars", settings, 3),))
+    study = Study((Arm("triplet", "triplet"), Arm("circle 10", "circle:gamma=10")), (Benchmark("bars", settings, 3),))
     folder = tmp_path_factory.mktemp("compared")
     list(compare(study, folder))
     return folder

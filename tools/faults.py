@@ -34,7 +34,7 @@ from safetensors.torch import load_file
 from pairlens import cli
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.recorder import Keeper
+from pairlens.experiments.recorder import RunRecorder
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
 
@@ -103,10 +103,10 @@ def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         torch.set_num_threads(1)
-        Keeper.measure = marked(Keeper.measure, shared, "evaluating")
-        Keeper._save = marked(Keeper._save, shared, "writing")
-        Keeper._saved = marked(Keeper._saved, shared, "writing", shared.saved)
-        Keeper._write = marked(Keeper._write, shared, "writing")
+        RunRecorder.measure = marked(RunRecorder.measure, shared, "evaluating")
+        RunRecorder._save = marked(RunRecorder._save, shared, "writing")
+        RunRecorder._saved = marked(RunRecorder._saved, shared, "writing", shared.saved)
+        RunRecorder._write = marked(RunRecorder._write, shared, "writing")
         if gap is not None:
             Path.replace = deadly(Path.replace, gap)
         cli.main(words)

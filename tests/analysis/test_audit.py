@@ -6,9 +6,9 @@ from pairlens import losses as ls
 from pairlens.analysis import audit_checks
 from pairlens.analysis.audit import as_measure, audit, diagnose
 from pairlens.analysis.audit_checks import noisy_batch, pair_gradient_of
-from pairlens.analysis.loss_table import CATALOGUE
+from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.core.pairs import Pairs
-from pairlens.experiments.loss_spec import find_stranger
+from pairlens.experiments.loss_spec import find_third_party_loss
 from pairlens.training.criterion import Criterion
 from support.naive import circles
 
@@ -61,7 +61,7 @@ def known(word):
     return lambda embeddings, labels: one.of(embeddings, labels, 0.4, 80.0)
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", LOSS_CARDS, ids=lambda entry: entry.name)
 def test_every_loss_of_ours_goes_through_without_a_failure(entry, monkeypatch):
     monkeypatch.setattr(audit_checks, "SIZES", (32, 64))
     monkeypatch.setattr(audit_checks, "check_growth", lambda measure: audit_checks.Finding("growth", "pass", ""))
@@ -111,8 +111,8 @@ def test_each_check_finds_the_fault_it_is_for():
 
 
 def test_a_stranger_is_found_by_module_and_name():
-    assert find_stranger("pytorch_metric_learning.losses:CircleLoss(m=0.25, gamma=64)").gamma == 64
-    assert find_stranger("support.naive.circles:pooled") is circles.pooled
+    assert find_third_party_loss("pytorch_metric_learning.losses:CircleLoss(m=0.25, gamma=64)").gamma == 64
+    assert find_third_party_loss("support.naive.circles:pooled") is circles.pooled
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_stranger_is_found_by_module_and_name():
 )
 def test_what_is_no_stranger_is_one_sentence(text, message):
     with pytest.raises(ValueError, match=message):
-        find_stranger(text)
+        find_third_party_loss(text)
 
 
 def test_what_a_stranger_raises_is_a_finding():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairlens.analysis.embedding_map import make_map
+from pairlens.analysis.embedding_map import embed_in_plane
 from support.naive import failure_cases as naive
 from support.twin_checks import unit_points
 
@@ -15,12 +15,12 @@ def islands(count=5, each=12):
 
 def test_the_same_seed_gives_the_same_map():
     vectors, _ = islands()
-    assert np.array_equal(make_map(vectors, 1).points, make_map(vectors, 1).points)
+    assert np.array_equal(embed_in_plane(vectors, 1).points, embed_in_plane(vectors, 1).points)
 
 
 def test_classes_that_are_apart_are_apart_on_the_map():
     vectors, labels = islands()
-    found = make_map(vectors)
+    found = embed_in_plane(vectors)
     centers = np.stack([found.points[labels == c].mean(axis=0) for c in range(5)])
     nearest = np.linalg.norm(found.points[:, None] - centers, axis=2).argmin(axis=1)
     assert (nearest == labels.numpy()).all()
@@ -29,17 +29,17 @@ def test_classes_that_are_apart_are_apart_on_the_map():
 
 def test_trustworthiness_is_its_formula():
     vectors = unit_points(30, 8)
-    found = make_map(vectors)
+    found = embed_in_plane(vectors)
     by_cosine = (1 - vectors.double() @ vectors.double().T).tolist()
     assert found.trustworthiness == pytest.approx(naive.trustworthiness(by_cosine, found.points.tolist(), 10), abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [5, 6, 12])
 def test_few_photos_and_copies_have_a_map(count):
-    assert np.isfinite(make_map(unit_points(count, 8)).points).all()
-    assert np.isfinite(make_map(torch.eye(8)[:1].repeat(count, 1)).points).all()
+    assert np.isfinite(embed_in_plane(unit_points(count, 8)).points).all()
+    assert np.isfinite(embed_in_plane(torch.eye(8)[:1].repeat(count, 1)).points).all()
 
 
 def test_too_few_photos_are_refused():
     with pytest.raises(ValueError, match="4 photos are too few"):
-        make_map(unit_points(4, 8))
+        embed_in_plane(unit_points(4, 8))

@@ -6,7 +6,7 @@ import torch
 
 from pairlens.analysis.inspection import inspect_run, some_classes, write_inspection
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embedding_stats import shape_of
+from pairlens.evaluation.embedding_stats import embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
@@ -22,7 +22,7 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
     row = finished.outcome.rows[-1]
     assert (found.unseen.mean_s_p, found.unseen.mean_s_n) == pytest.approx((row.mean_s_p, row.mean_s_n), abs=1e-5)
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
-    expected = vars(shape_of(gallery.vectors, gallery.labels, Circle()))
+    expected = vars(embedding_stats(gallery.vectors, gallery.labels, Circle()))
     assert vars(found.unseen) == pytest.approx(expected, rel=1e-4, abs=1e-5)
     files = write_inspection(found, tmp_path / "out")
     with files[0].open() as file:
@@ -35,14 +35,14 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
 
 def test_weights_are_shown_where_a_loss_sees_the_pairs_of_a_batch():
     vectors, labels = unit_points(24, 8), torch.arange(24) % 6
-    assert shape_of(vectors, labels, Circle()).effective_pairs is not None
+    assert embedding_stats(vectors, labels, Circle()).effective_pairs is not None
     for loss in (None, NPair(), ProxyAnchor()):
-        assert shape_of(vectors, labels, loss).effective_pairs is None
+        assert embedding_stats(vectors, labels, loss).effective_pairs is None
 
 
 def test_a_set_without_pairs_is_named():
     with pytest.raises(ValueError, match="no positive or no negative pair"):
-        shape_of(unit_points(4, 8), torch.arange(4))
+        embedding_stats(unit_points(4, 8), torch.arange(4))
 
 
 def test_large_sets_are_cut_to_whole_classes(tiny):

@@ -5,7 +5,7 @@ import pytest
 
 from pairlens import losses as ls
 from pairlens.analysis.loss_plane import follow, similarity_plane
-from pairlens.analysis.pair_weights import Scene, weight_curve
+from pairlens.analysis.pair_weights import ProbeBatch, weight_curve
 from support.loss_cases import BATCH, PROXIES
 
 
@@ -75,9 +75,9 @@ def test_every_point_of_a_plane_is_in_its_table():
 
 
 def test_the_weight_of_a_negative_depends_on_the_others_where_a_softmax_does_and_not_where_none_does():
-    easy, hard = (weight_curve(ls.NTXent(), Scene(negatives=x)).negative for x in (0.0, 0.5))
+    easy, hard = (weight_curve(ls.NTXent(), ProbeBatch(negatives=x)).negative for x in (0.0, 0.5))
     assert (easy[:-1] >= hard[:-1]).all()
     assert easy.max() > hard[60] >= 0
     assert not np.allclose(easy, hard)
-    one, other = (weight_curve(ls.SimilarityContrastive(), Scene(negatives=x)).negative for x in (0.0, 0.5))
+    one, other = (weight_curve(ls.SimilarityContrastive(), ProbeBatch(negatives=x)).negative for x in (0.0, 0.5))
     assert np.allclose(one, other)

@@ -201,7 +201,7 @@ def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
     def interrupted(*_arguments, **_named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "_learn", interrupted)
+    monkeypatch.setattr(fit, "training_step", interrupted)
     assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 130
     assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().out
     monkeypatch.undo()

@@ -12,7 +12,7 @@ import pytest
 from torch import OutOfMemoryError
 from torch import distributed as dist
 
-from pairlens.cli.launch import Voice, guard
+from pairlens.cli.launch import ExitReporter, guard
 from pairlens.experiments.run import run, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.training.fit import Step
@@ -122,8 +122,8 @@ def test_what_all_ranks_say_is_said_once(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
     store = dist.HashStore()
     for rank in range(3):
-        Voice(store, rank).end("the loss became nan", 2)
-    Voice(store, 1).end("photo 7 is damaged", 2)
+        ExitReporter(store, rank).end("the loss became nan", 2)
+    ExitReporter(store, 1).end("photo 7 is damaged", 2)
     assert capsys.readouterr().err == "pairlens: rank 0: the loss became nan\npairlens: rank 1: photo 7 is damaged\n"
     assert left == [2, 2, 2, 2]
     assert "rank 1: photo 7" in (tmp_path / "error.json").read_text()

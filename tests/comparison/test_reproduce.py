@@ -12,7 +12,7 @@ from pairlens.cli import train as training
 from pairlens.cli.main import CONFIG
 from pairlens.cli.options import as_experiment, ranks_registry
 from pairlens.comparison.reproduce import study_text, train_command
-from pairlens.comparison.study import Arm, Field, Study, read_toml
+from pairlens.comparison.study import Arm, Benchmark, Study, read_toml
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
@@ -79,13 +79,13 @@ def test_a_study_is_read_back_from_its_text(tmp_path):
     arms = (Arm("triplet", "triplet"), Arm("mine", "circle:gamma=64.0"))
     settings = replace(ODD, loss=Experiment().loss, data_name="omniglot")
     other = replace(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
-    study = Study(arms, (Field("one", settings, 3), Field('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
+    study = Study(arms, (Benchmark("one", settings, 3), Benchmark('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
     file = tmp_path / "study.toml"
     file.write_text(study_text(study))
     assert read_toml(file) == study
 
 
 def test_a_study_of_defaults_is_read_back(tmp_path):
-    study = Study((Arm.of("triplet"), Arm.of("circle")), (Field("car", Experiment(), 1),))
+    study = Study((Arm.of("triplet"), Arm.of("circle")), (Benchmark("car", Experiment(), 1),))
     (tmp_path / "s.toml").write_text(study_text(study))
     assert read_toml(tmp_path / "s.toml") == study

@@ -8,11 +8,11 @@ import torch
 from pairlens.comparison import run_study as comparing
 from pairlens.comparison.executors import local_engine
 from pairlens.comparison.run_study import FAILED_FILE, Plan, compare, is_done
-from pairlens.comparison.study import Arm, Field, Study, experiment_of, read_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
 from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.run import _training_batches
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 
 ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
 
@@ -31,8 +31,8 @@ def impossible(embeddings, labels):
 
 
 def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quick):
-    first, second = (experiment_of(arm, Field("bars", quick), 1) for arm in ARMS)
-    catalog = split(open_catalog(quick), quick).train
+    first, second = (experiment_of(arm, Benchmark("bars", quick), 1) for arm in ARMS)
+    catalog = split_catalog(open_catalog(quick), quick).train
     states = [make_learner(e, catalog.classes).model.state_dict() for e in (first, second)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     batches = [list(_training_batches(e, catalog).epoch(1)) for e in (first, second)]
@@ -42,7 +42,7 @@ def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quic
 
 
 def test_a_comparison_goes_on_where_it_stopped_and_runs_nothing_twice(quick, tmp_path):
-    study = Study(ARMS, (Field("bars", quick, 2),))
+    study = Study(ARMS, (Benchmark("bars", quick, 2),))
     stopped = compare(study, tmp_path)
     first = next(stopped)
     stopped.close()
@@ -65,13 +65,13 @@ def test_more_losses_and_seeds_are_added_to_what_is_there(compared, tiny):
 
 
 def test_a_run_of_other_settings_is_not_taken_for_one_of_the_study(quick, tmp_path):
-    list(compare(Study(ARMS, (Field("bars", quick, 1),)), tmp_path))
+    list(compare(Study(ARMS, (Benchmark("bars", quick, 1),)), tmp_path))
     with pytest.raises(ValueError, match=r"was trained with learning_rate 0\.001, not 0\.1"):
-        list(compare(Study(ARMS, (Field("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
+        list(compare(Study(ARMS, (Benchmark("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
 
 
 def test_a_run_that_never_wrote_its_settings_is_made_anew(quick, tmp_path):
-    study = Study(ARMS, (Field("bars", quick, 1),))
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
     place = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
     place.path.mkdir(parents=True)
     (place.path / "config.json.part").write_text("{")
@@ -81,7 +81,7 @@ def test_a_run_that_never_wrote_its_settings_is_made_anew(quick, tmp_path):
 
 def test_a_loss_that_diverges_is_not_counted_and_not_tried_again(quick, tmp_path):
     arms = (ARMS[0], Arm("diverging", f"{__name__}:diverging"))
-    study = Study(arms, (Field("bars", quick, 1),))
+    study = Study(arms, (Benchmark("bars", quick, 1),))
     good, bad = compare(study, tmp_path)
     assert good.value is not None
     assert bad.value is None
@@ -91,17 +91,17 @@ def test_a_loss_that_diverges_is_not_counted_and_not_tried_again(quick, tmp_path
 
 
 def test_a_loss_that_raises_is_named(quick, tmp_path):
-    study = Study((ARMS[0], Arm("mine", f"{__name__}:impossible")), (Field("bars", quick, 1),))
+    study = Study((ARMS[0], Arm("mine", f"{__name__}:impossible")), (Benchmark("bars", quick, 1),))
     with pytest.raises(ValueError, match="bars: mine, seed 0: the loss raised RuntimeError: no such thing"):
         list(compare(study, tmp_path))
 
 
 def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
     for study, said in (
-        (Study((ARMS[0], Arm("x", "nonsense")), (Field("bars", quick, 1),)), "no loss nonsense"),
-        (Study(ARMS, (Field("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
+        (Study((ARMS[0], Arm("x", "nonsense")), (Benchmark("bars", quick, 1),)), "no loss nonsense"),
+        (Study(ARMS, (Benchmark("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
-            Study((ARMS[0], Arm("p", "proxy_anchor")), (Field("bars", replace(quick, references="memory"), 1),)),
+            Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", replace(quick, references="memory"), 1),)),
             "does not go with proxyanchor",
         ),
     ):
@@ -111,8 +111,8 @@ def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
 
 
 def test_tuned_settings_are_what_is_trained_also_in_the_field_that_takes_them_over(quick, tmp_path, monkeypatch):
-    alone = Field("alone", replace(quick, auxiliary=0.0), 1)
-    beside = Field("beside", quick, 1, tuned_in="alone")
+    alone = Benchmark("alone", replace(quick, auxiliary=0.0), 1)
+    beside = Benchmark("beside", quick, 1, tuned_in="alone")
     study = Study(ARMS, (alone, beside), tune=2, folds=2)
     done = list(compare(study, tmp_path))
     assert [d.what.startswith("alone: tuned") for d in done] == [True, True, False, False, False, False]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from pairlens.comparison import figures as figures
 from pairlens.comparison.results import (
+    BenchmarkResult,
     Difference,
-    FieldResult,
     LossResult,
     Measured,
     Results,
@@ -56,7 +56,7 @@ def made(values, apart=(), untrained=0.1, missing=0, failed=()):
     )
     seeds = max(len(found) for found in values.values())
     before = t_interval([untrained] * seeds)
-    return FieldResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing)
+    return BenchmarkResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing)
 
 
 THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.comparison.study import Arm, Field, Study, experiment_of, grid, read_study, read_toml, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, grid, read_study, read_toml, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_from_text, loss_text, trainable_from_text
 from pairlens.losses import Circle, RecallAtK, Triplet
@@ -88,7 +88,7 @@ def test_a_grid_has_a_field_for_every_data_set_and_every_auxiliary_weight():
 
 
 def test_a_run_takes_everything_from_its_field_but_loss_and_seed():
-    field = Field("car", Experiment(gd_config="SM", feature_dim=64))
+    field = Benchmark("car", Experiment(gd_config="SM", feature_dim=64))
     assert experiment_of(TWO[1], field, 3) == replace(field.settings, loss=Circle(gamma=64), seed=3)
 
 
@@ -108,7 +108,7 @@ def test_losses_are_written_as_they_are_read():
 
 def test_names_that_would_share_a_folder_are_refused():
     with pytest.raises(ValueError, match="name them apart"):
-        Study((Arm("a b", "triplet"), Arm("A-b", "circle")), (Field("car", Experiment()),))
+        Study((Arm("a b", "triplet"), Arm("A-b", "circle")), (Benchmark("car", Experiment()),))
 
 
 def test_a_folder_that_is_no_comparison_says_so(tmp_path):

@@ -8,7 +8,7 @@ from pairlens.comparison import tuning
 from pairlens.comparison.tuning import SPACES, given, read_trials, space_of, tune, with_params
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
-from pairlens.experiments.splits import fold_classes, open_catalog, split
+from pairlens.experiments.splits import fold_classes, open_catalog, split_catalog
 from pairlens.losses import Circle, Loss, Margin, ProxyAnchor, Triplet
 
 
@@ -47,7 +47,7 @@ def test_a_fold_trains_on_the_other_training_classes_and_never_sees_a_test_photo
     catalog = open_catalog(quick)
     test = set(catalog.select("test").paths)
     for fold in range(2):
-        parts = split(catalog, replace(quick, folds=2, fold=fold, seed=fold))
+        parts = split_catalog(catalog, replace(quick, folds=2, fold=fold, seed=fold))
         trained, held_out = ({c.class_names[i] for i in c.labels.tolist()} for c in (parts.train, parts.test))
         assert not trained & held_out
         assert trained | held_out == {f"bar {i}" for i in range(4)}
@@ -57,7 +57,7 @@ def test_a_fold_trains_on_the_other_training_classes_and_never_sees_a_test_photo
 
 def test_too_many_folds_are_refused(quick):
     with pytest.raises(ValueError, match="too few for 3 folds"):
-        split(open_catalog(quick), replace(quick, folds=3))
+        split_catalog(open_catalog(quick), replace(quick, folds=3))
     with pytest.raises(ValueError, match="--folds 1 leaves nothing"):
         replace(quick, folds=1)
     with pytest.raises(ValueError, match="--fold 2 is not one of --folds 2"):

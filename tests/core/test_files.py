@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pairlens.core import files
-from pairlens.core.files import UnwritableError, alone_in, whole, write_tensors, write_whole
+from pairlens.core.files import UnwritableError, atomic_write, lock_folder, write_tensors, write_text
 
 
 def names(folder):
@@ -17,7 +17,7 @@ def names(folder):
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
     file = tmp_path / "a.txt"
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.write_text("new")
         assert not file.exists()
     assert (names(tmp_path), file.read_text()) == (["a.txt"], "new")
@@ -25,10 +25,10 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
 
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     file = tmp_path / "a.txt"
-    write_whole(file, "old")
+    write_text(file, "old")
 
     def write_half():
-        with whole(file) as part:
+        with atomic_write(file) as part:
             part.write_text("half")
             raise KeyboardInterrupt
 
@@ -56,52 +56,52 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, monkeypatch, number
 
 
 def test_others_may_read_what_the_umask_lets_them_read(tmp_path):
-    write_whole(tmp_path / "a.txt", "text")
+    write_text(tmp_path / "a.txt", "text")
     write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(3)})
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "a.txt").stat().st_mode
 
 
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path):
     with pytest.raises(UnwritableError, match="its folder is gone"):
-        write_whole(tmp_path / "no" / "a.txt", "text")
+        write_text(tmp_path / "no" / "a.txt", "text")
 
 
 def test_contents_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(files.os, "fsync", lambda _handle: done.append((tmp_path / "a.txt").exists()))
-    write_whole(tmp_path / "a.txt", "text")
+    write_text(tmp_path / "a.txt", "text")
     assert done == [False, True]
 
 
 def test_a_folder_is_held_by_one_alone_and_then_let_go(tmp_path):
     with (
-        alone_in(tmp_path),
+        lock_folder(tmp_path),
         pytest.raises(ValueError, match=f"is being written to by process {os.getpid()};"),
-        alone_in(tmp_path),
+        lock_folder(tmp_path),
     ):
         pass
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     for name in ("a.safetensors.part", ".tmpQ3xyzw", "kept.csv"):
         (tmp_path / name).write_bytes(b"x")
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         assert names(tmp_path) == [".lock", "kept.csv"]
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_does_not_hold_the_folder(tmp_path):
     begun, ready = os.pipe()
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         child = os.fork()
         if not child:
             os.write(ready, b"x")
             time.sleep(30)
             os._exit(0)
         os.read(begun, 1)
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         os.kill(child, 9)
     os.waitpid(child, 0)
     os.close(begun)

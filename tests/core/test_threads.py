@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from pairlens.core.threads import in_order
+from pairlens.core.threads import map_in_order
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -12,7 +12,7 @@ def test_results_come_in_the_order_of_the_items():
         time.sleep(0.002 * (number % 3))
         return number
 
-    assert list(in_order(work, range(40), threads=4)) == list(range(40))
+    assert list(map_in_order(work, range(40), threads=4)) == list(range(40))
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -21,14 +21,14 @@ def test_threads_are_used_as_asked_for(threads):
         time.sleep(0.002)
         return threading.current_thread().name
 
-    names = set(in_order(work, range(20), threads))
+    names = set(map_in_order(work, range(20), threads))
     assert len(names) == max(threads, 1)
     assert (threading.current_thread().name in names) == (threads == 0)
 
 
 def test_work_is_at_most_so_far_ahead():
     taken = []
-    results = in_order(abs, (taken.append(i) or i for i in range(100)), threads=2, ahead=3)
+    results = map_in_order(abs, (taken.append(i) or i for i in range(100)), threads=2, ahead=3)
     for done in range(1, 11):
         next(results)
         assert done <= len(taken) < done + 6
@@ -42,7 +42,7 @@ def test_an_error_comes_at_its_place_and_ends_the_threads():
             raise ValueError("photo 3")
         return number
 
-    results = in_order(work, range(10), threads=2)
+    results = map_in_order(work, range(10), threads=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"^photo 3$"):
         next(results)
@@ -50,7 +50,7 @@ def test_an_error_comes_at_its_place_and_ends_the_threads():
 
 
 def test_who_stops_early_leaves_no_thread_behind():
-    results = in_order(abs, range(1000), threads=3)
+    results = map_in_order(abs, range(1000), threads=3)
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
@@ -61,7 +61,7 @@ def test_torch_works_with_one_core_in_a_thread_and_with_all_elsewhere():
     torch.set_num_threads(3)
     later = []
     try:
-        assert set(in_order(lambda _: torch.get_num_threads(), range(9), threads=2)) == {1}
+        assert set(map_in_order(lambda _: torch.get_num_threads(), range(9), threads=2)) == {1}
         assert torch.get_num_threads() == 3
         thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
         thread.start(), thread.join()

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.data.annotations import Listing, Photo
+from pairlens.data.annotations import Annotations, Photo
 
 
 def _listing(*photos):
-    return Listing("folder", Path("root"), photos)
+    return Annotations("folder", Path("root"), photos)
 
 
 def test_photos_are_sorted_by_split_and_otherwise_keep_their_order():

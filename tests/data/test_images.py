@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageFile
 
 from pairlens.data import images
-from pairlens.data.images import blank, decode, encode, load_image, shrink
+from pairlens.data.images import decode, empty_photos, encode, load_image, reduce_to_square
 
 
 def _file(image, kind, **options):
@@ -196,13 +196,17 @@ def test_shrinking_a_file_is_loading_and_encoding_it(tmp_path, box):
     for source in sources:
         expected = encode(load_image(source), 12, box, quality=80)
         (tmp_path / "file").write_bytes(source)
-        assert shrink(source, 12, box, quality=80) == shrink(tmp_path / "file", 12, box, quality=80) == expected
+        assert (
+            reduce_to_square(source, 12, box, quality=80)
+            == reduce_to_square(tmp_path / "file", 12, box, quality=80)
+            == expected
+        )
 
 
 @pytest.mark.parametrize("jpeg", [_file(_chequered(), "JPEG"), _oriented(1)])
 def test_an_upright_jpeg_is_not_unpacked_by_pillow(jpeg, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("unpacked"))
-    shrink(jpeg, 12)
+    reduce_to_square(jpeg, 12)
 
 
 def _with_segments(count, name=b"\xff\xfe"):
@@ -214,27 +218,27 @@ def _with_segments(count, name=b"\xff\xfe"):
 def test_a_direction_is_found_behind_what_looks_like_the_start_of_the_pixels(count):
     jpeg = _with_segments(count)
     assert load_image(jpeg).size == (30, 40)
-    assert shrink(jpeg, 12) == encode(load_image(jpeg), 12)
+    assert reduce_to_square(jpeg, 12) == encode(load_image(jpeg), 12)
 
 
 def test_a_jpeg_that_cannot_tell_a_direction_is_not_even_opened_by_pillow(monkeypatch):
     jpeg = _file(_chequered(), "JPEG")
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
-    shrink(jpeg, 12)
+    reduce_to_square(jpeg, 12)
 
 
 def test_shrinking_what_is_no_picture_is_the_sentence_of_loading(tmp_path, monkeypatch):
     cut = _file(Image.effect_noise((99, 99), 90), "JPEG")[:2000]
     for source in (b"", cut):
         with pytest.raises(ValueError, match=r"the picture cannot be read as a picture .*; replace or remove it"):
-            shrink(source, 8)
+            reduce_to_square(source, 8)
     with pytest.raises(FileNotFoundError, match=r"none\.jpg does not exist"):
-        shrink(tmp_path / "none.jpg", 8)
+        reduce_to_square(tmp_path / "none.jpg", 8)
     with pytest.raises(ValueError, match="has no pixel inside the picture of 8 × 8"):
-        shrink(_file(RED, "JPEG"), 8, (9, 0, 12, 5))
+        reduce_to_square(_file(RED, "JPEG"), 8, (9, 0, 12, 5))
     monkeypatch.setattr(images, "PIXEL_LIMIT", 63)
     with pytest.raises(ValueError, match="64 pixels, more than the limit of 63"):
-        shrink(_file(RED, "JPEG"), 8)
+        reduce_to_square(_file(RED, "JPEG"), 8)
 
 
 def test_warnings_are_off_while_any_thread_reads_and_on_again_afterwards():
@@ -249,6 +253,6 @@ def test_warnings_are_off_while_any_thread_reads_and_on_again_afterwards():
 
 
 def test_a_batch_has_its_channels_last_in_memory():
-    for batch in (blank(2, 8), decode([encode(RED, 8)] * 2, 8)):
+    for batch in (empty_photos(2, 8), decode([encode(RED, 8)] * 2, 8)):
         assert (batch.shape, batch.dtype) == ((2, 3, 8, 8), torch.uint8)
         assert batch.is_contiguous(memory_format=torch.channels_last)

@@ -195,7 +195,7 @@ def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
 @pytest.mark.parametrize("cores", [1, 3])
 def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path, monkeypatch, cores):
     used = set()
-    shrink = module.shrink
+    shrink = module.reduce_to_square
     monkeypatch.setattr(
         module, "shrink", lambda *args: used.add(threading.get_ident()) or time.sleep(0.01) or shrink(*args)
     )
@@ -207,7 +207,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path,
 
 
 def test_ctrl_c_leaves_nothing_and_no_thread(class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "shrink", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(module, "reduce_to_square", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path)
     assert list((tmp_path / "data" / "folder").iterdir()) == []

@@ -1,6 +1,6 @@
 import torch
 
-from pairlens.evaluation.embedding_stats import shape_of, shape_or_none, whole_classes
+from pairlens.evaluation.embedding_stats import embedding_stats, embedding_stats_or_none, whole_classes
 from pairlens.losses import Circle
 from support.twin_checks import unit_points
 
@@ -16,12 +16,12 @@ def test_whole_classes_are_taken_and_always_the_same():
 
 
 def test_what_has_no_shape_is_none():
-    assert shape_or_none(None, None, Circle()) is None
-    assert shape_or_none(unit_points(4, 8), torch.arange(4), Circle()) is None
-    assert shape_or_none(unit_points(4, 8), torch.zeros(4, dtype=torch.long), Circle()) is None
+    assert embedding_stats_or_none(None, None, Circle()) is None
+    assert embedding_stats_or_none(unit_points(4, 8), torch.arange(4), Circle()) is None
+    assert embedding_stats_or_none(unit_points(4, 8), torch.zeros(4, dtype=torch.long), Circle()) is None
 
 
 def test_embeddings_of_any_length_have_the_shape_of_their_directions():
     vectors, labels = unit_points(24, 8), torch.arange(24) % 6
-    found, expected = shape_or_none(3 * vectors, labels, Circle()), shape_of(vectors, labels, Circle())
+    found, expected = embedding_stats_or_none(3 * vectors, labels, Circle()), embedding_stats(vectors, labels, Circle())
     assert abs(found.auc - expected.auc) < 1e-9

@@ -16,7 +16,7 @@ import pairlens as pl
 from conftest import write_bars
 from pairlens.core import files
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embedding_stats import shape_of
+from pairlens.evaluation.embedding_stats import embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
@@ -27,7 +27,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recorder import best_epoch
 from pairlens.experiments.run import evaluate_run, run
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.splits import split
+from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
@@ -196,7 +196,7 @@ def test_no_epoch_measures_the_model_as_it_comes(tiny, tmp_path):
 
 def test_validation_classes_are_training_classes_that_are_not_trained_on(tiny):
     catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow")
-    parts = split(catalog, replace(tiny, select="validation"))
+    parts = split_catalog(catalog, replace(tiny, select="validation"))
     train, held_out = set(parts.train.paths), set(parts.validation.paths)
     assert not train & held_out
     assert train | held_out == set(catalog.select("train").paths)
@@ -301,7 +301,7 @@ def test_the_analysis_has_a_row_an_epoch_of_seen_and_unseen_photos(finished):
     assert all(float(row["unseen_photos"]) == 24 for row in rows)
     assert all(-1 <= float(row["gradient_cosine"]) <= 1 for row in rows[1:])
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
-    shape = shape_of(gallery.vectors, gallery.labels, finished.experiment.loss)
+    shape = embedding_stats(gallery.vectors, gallery.labels, finished.experiment.loss)
     for name, value in vars(shape).items():
         assert float(rows[2][f"unseen_{name}"]) == pytest.approx(value, rel=1e-4), name
 
@@ -455,7 +455,7 @@ def test_a_last_step_that_ruins_the_model_names_the_last_good_checkpoint(tiny, t
 def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
     from pairlens.training import fit
 
-    taken, learn = [], fit._learn
+    taken, learn = [], fit.training_step
 
     def sometimes(*arguments, **named):
         taken.append(1)
@@ -463,7 +463,7 @@ def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
             raise FloatingPointError("the loss became nan")
         return learn(*arguments, **named)
 
-    monkeypatch.setattr(fit, "_learn", sometimes)
+    monkeypatch.setattr(fit, "training_step", sometimes)
     place = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
     with place.statistics.open() as file:
         assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]

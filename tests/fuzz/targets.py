@@ -25,7 +25,7 @@ from safetensors.torch import save
 from scipy.io import savemat
 
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import Arm, Field, Study, read_study, read_toml, slug
+from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_shapes
@@ -33,7 +33,7 @@ from pairlens.data import images
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import decode, encode, load_image, shrink
+from pairlens.data.images import decode, encode, load_image, reduce_to_square
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
@@ -274,7 +274,7 @@ def _study(data: bytes) -> None:
 
 def _study_seeds() -> list[bytes]:
     arms = (Arm("triplet", "triplet"), Arm("mine", "module:function(a=1)"))
-    return [json.dumps(to_plain(Study(arms, (Field("bars", Experiment(), 3),)))).encode()]
+    return [json.dumps(to_plain(Study(arms, (Benchmark("bars", Experiment(), 3),)))).encode()]
 
 
 def _toml(data: bytes) -> None:
@@ -321,7 +321,7 @@ def _naming_seeds() -> list[bytes]:
 def _picture(data: bytes) -> None:
     # A picture of 100 million pixels takes seconds, and a coverage-guided search would find nothing but those.
     with mock.patch.object(images, "PIXEL_LIMIT", 4_000_000):
-        small = shrink(data, 8)
+        small = reduce_to_square(data, 8)
         # Of JPEG files alone: what a TIFF promises and does not hold Pillow leaves as it finds it in memory.
         if data.startswith(b"\xff\xd8"):
             assert small == encode(load_image(data), 8)

@@ -6,7 +6,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from pairlens.model.backbone import Backbone
-from pairlens.model.batchnorm import fold_batchnorm
+from pairlens.model.batchnorm import fuse_batchnorm
 
 PAIRS = {
     "resnet50": (53, 53),
@@ -92,7 +92,7 @@ def test_only_what_is_exactly_a_pair_is_folded():
     network = Odd().eval()
     photos = torch.randn(2, 3, 8, 8)
     before = network.forward_features(photos)
-    assert fold_batchnorm(network, 8) == 2
+    assert fuse_batchnorm(network, 8) == 2
     assert [name for name, m in network.named_modules() if "forward" in vars(m)] == ["biased", "bare", "last", "act"]
     assert torch.allclose(network.forward_features(photos), before, atol=1e-6)
 

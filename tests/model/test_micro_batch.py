@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pairlens.model.embedder import Embedder
-from pairlens.model.micro_batch import in_chunks
+from pairlens.model.micro_batch import run_in_micro_batches
 
 
 def test_a_chunk_is_worked_out_twice_and_its_random_numbers_are_the_same():
@@ -12,7 +12,7 @@ def test_a_chunk_is_worked_out_twice_and_its_random_numbers_are_the_same():
         seen.append((len(photos), torch.rand(2).tolist()))
         return (layer(photos).relu(),)
 
-    in_chunks(noisy, torch.randn(5, 4), 2)[0].sum().backward()
+    run_in_micro_batches(noisy, torch.randn(5, 4), 2)[0].sum().backward()
     assert [n for n, _ in seen] == [2, 2, 1, 1, 2, 2]
     assert [seen[0], seen[1], seen[2]] == [seen[5], seen[4], seen[3]]
     assert len({str(numbers) for _, numbers in seen}) == 3
@@ -30,7 +30,7 @@ def test_what_lies_between_is_not_kept():
 
     photos = torch.randn(64, 4, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(watch, lambda tensor: tensor):
-        in_chunks(wide, photos, 8)
+        run_in_micro_batches(wide, photos, 8)
         assert max(kept, default=0) <= 64 * 4
         wide(photos)
     assert max(kept) >= 64_000
@@ -40,7 +40,7 @@ def test_bfloat16_gradients_of_chunks_are_added_up_in_float32():
     torch.manual_seed(0)
     layer, photos = torch.nn.Linear(16, 4), torch.rand(512, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        in_chunks(lambda x: (layer(x),), photos, 2)[0].float().sum().backward()
+        run_in_micro_batches(lambda x: (layer(x),), photos, 2)[0].float().sum().backward()
     expected = photos.sum(dim=0).expand(4, 16)
     assert ((layer.weight.grad - expected).abs() / expected).max() < 2e-3
 
@@ -56,7 +56,7 @@ def test_the_head_sees_the_whole_batch():
     for model in (whole, chunked):
         model.train()
         model.freeze_batchnorm("statistics")
-    chunked.chunk(3, "statistics")
+    chunked.set_micro_batch(3, "statistics")
     outputs = [model(photos) for model in (whole, chunked)]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*outputs, strict=True))
     assert torch.allclose(whole.head[0].running_var, chunked.head[0].running_var, rtol=1e-4)
@@ -66,10 +66,10 @@ def test_the_head_sees_the_whole_batch():
 def test_statistics_of_a_chunk_are_refused(backbone):
     model = Embedder(backbone=backbone, dim=8, weights="none", stride="none", image_size=32)
     with pytest.raises(ValueError, match=r"--micro_batch 4 would give each chunk statistics.*--freeze_bn statistics"):
-        model.chunk(4, "none")
-    model.chunk(0, "none")
-    model.chunk(4, "all")
+        model.set_micro_batch(4, "none")
+    model.set_micro_batch(0, "none")
+    model.set_micro_batch(4, "all")
 
 
 def test_a_backbone_without_statistics_may_learn_everything():
-    Embedder(backbone="convnext_atto", dim=8, weights="none", stride="none", image_size=32).chunk(4, "none")
+    Embedder(backbone="convnext_atto", dim=8, weights="none", stride="none", image_size=32).set_micro_batch(4, "none")

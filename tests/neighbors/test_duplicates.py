@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pairlens.neighbors import duplicates
-from pairlens.neighbors.duplicates import Distinct
+from pairlens.neighbors.duplicates import DistinctVectors
 
 
 def numbered(rows):
@@ -21,7 +21,7 @@ def _keys(request, monkeypatch):
 def test_equal_vectors_share_a_number_and_others_do_not():
     vectors = torch.randint(-1, 2, (200, 4)).float()
     vectors[::7] *= -1.0  # makes some zeros negative, which are equal to zero all the same
-    found = Distinct.of(vectors)
+    found = DistinctVectors.from_vectors(vectors)
     group, rows = numbered(vectors.tolist())
     assert len(rows) < 81
     assert torch.equal(found.vectors[found.group], vectors)
@@ -33,9 +33,9 @@ def test_equal_vectors_share_a_number_and_others_do_not():
 def test_numbers_go_by_first_appearance_over_blocks(monkeypatch):
     monkeypatch.setattr(duplicates, "ROWS_AT_ONCE", 5)
     vectors = torch.randn(9, 3)[[4, 4, 1, 8, 1, 4, 0, 2, 8, 3, 3, 5]]
-    assert Distinct.of(vectors).group.tolist() == [0, 0, 1, 2, 1, 0, 3, 4, 2, 5, 5, 6]
+    assert DistinctVectors.from_vectors(vectors).group.tolist() == [0, 0, 1, 2, 1, 0, 3, 4, 2, 5, 5, 6]
 
 
 def test_distinct_vectors_are_not_copied():
     vectors = torch.randn(30, 3)
-    assert Distinct.of(vectors).vectors is vectors
+    assert DistinctVectors.from_vectors(vectors).vectors is vectors

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pairlens.plotting.style import Picture, save
-from pairlens.report.page import Grid, Listing, Page, Prose, Section, Shown, render
+from pairlens.report.page import CodeBlock, FigureBlock, Page, Paragraph, Section, Table, render
 
 EVIL = "<script>alert(1)</script>"
 
@@ -36,10 +36,10 @@ def noise(tmp_path, name, side=240):
 def test_text_of_the_data_is_never_markup():
     text = render(
         page_of(
-            Prose(EVIL),
-            Grid(EVIL, (EVIL, "b"), [(EVIL, EVIL)], note=EVIL),
-            Listing(EVIL, EVIL),
-            Listing(EVIL, EVIL, folded=True),
+            Paragraph(EVIL),
+            Table(EVIL, (EVIL, "b"), [(EVIL, EVIL)], note=EVIL),
+            CodeBlock(EVIL, EVIL),
+            CodeBlock(EVIL, EVIL, folded=True),
             title=EVIL,
         )
     )
@@ -48,7 +48,7 @@ def test_text_of_the_data_is_never_markup():
 
 
 def test_two_figures_share_no_id_and_every_reference_is_met(line):
-    text = render(page_of(Shown(line), Shown(line)))
+    text = render(page_of(FigureBlock(line), FigureBlock(line)))
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     used = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
@@ -57,7 +57,7 @@ def test_two_figures_share_no_id_and_every_reference_is_met(line):
 
 
 def test_a_figure_has_its_names_and_leaves_the_page_alone(line):
-    text = render(page_of(Shown(line)))
+    text = render(page_of(FigureBlock(line)))
     assert text.count("<svg") == 1
     assert 'role="img"' in text
     assert 'aria-label="It rises &amp; &quot;ends&quot;."' in text
@@ -68,7 +68,7 @@ def test_a_figure_has_its_names_and_leaves_the_page_alone(line):
 
 
 def test_photos_become_smaller_until_they_fit(tmp_path):
-    pictures = [Shown(noise(tmp_path, name)) for name in "abcd"]
+    pictures = [FigureBlock(noise(tmp_path, name)) for name in "abcd"]
     large = len(render(page_of(*pictures)).encode())
     small = render(page_of(*pictures), most=large - 1)
     assert len(small.encode()) < large
@@ -76,7 +76,7 @@ def test_photos_become_smaller_until_they_fit(tmp_path):
 
 
 def test_what_does_not_fit_is_left_out_by_importance_and_said(tmp_path):
-    pictures = [Shown(noise(tmp_path, "low"), 1), Shown(noise(tmp_path, "high"), 5)]
+    pictures = [FigureBlock(noise(tmp_path, "low"), 1), FigureBlock(noise(tmp_path, "high"), 5)]
     none, one = (len(render(page_of(*some)).encode()) for some in ((), pictures[1:]))
     text = render(page_of(*pictures), most=one + 1000)
     assert none < len(text.encode()) <= one + 1000
@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_left_out_by_importance_and_said(tmp_path):
 
 def test_tables_say_what_their_cells_are():
     text = render(
-        page_of(Grid("Losses", ("loss", "R@1"), [("circle", "1.0"), ("triplet", "0.5")], frozenset({"circle"})))
+        page_of(Table("Losses", ("loss", "R@1"), [("circle", "1.0"), ("triplet", "0.5")], frozenset({"circle"})))
     )
     assert '<th scope="col">R@1</th>' in text
     assert '<tr class="strong"><th scope="row">circle</th><td>1.0</td>' in text

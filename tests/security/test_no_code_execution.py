@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from conftest import write_bars
-from pairlens.comparison.study import Arm, Field, Study, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, write_study
 from pairlens.core.records import to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
@@ -181,7 +181,7 @@ def test_opening_a_run_imports_nothing_it_names(trap, tmp_path):
 def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path):
     from pairlens.comparison.statistics import measure
 
-    write_study(Study((Arm("a", trap), Arm("b", "triplet")), (Field("f", Experiment()),)), tmp_path)
+    write_study(Study((Arm("a", trap), Arm("b", "triplet")), (Benchmark("f", Experiment()),)), tmp_path)
     with pytest.raises(ValueError, match="nothing is finished"):
         measure(tmp_path)
 

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from pairlens.cli.console import say
 from pairlens.cli.launch import guard
-from pairlens.data.annotations import Listing, Photo
+from pairlens.data.annotations import Annotations, Photo
 from pairlens.data.readers import read
 
 
@@ -86,14 +86,14 @@ def test_objects_of_matlab_are_refused(tmp_path):
 )
 def test_no_list_leads_out_of_its_folder(tmp_path, path):
     with pytest.raises(ValueError, match="is not inside"):
-        Listing("x", tmp_path, (Photo(path, "a", "train"), Photo("b.jpg", "b", "test")))
+        Annotations("x", tmp_path, (Photo(path, "a", "train"), Photo("b.jpg", "b", "test")))
 
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\nb", "a\x00", "caf\udce9", "\x9b31m"])
 def test_no_name_commands_the_terminal(tmp_path, text):
     for photo in (Photo(f"{text}.jpg", "a", "train"), Photo("a.jpg", text, "train")):
         with pytest.raises(ValueError, match="control character or is not UTF-8"):
-            Listing("x", tmp_path, (photo,))
+            Annotations("x", tmp_path, (photo,))
 
 
 def test_what_is_printed_commands_no_terminal(capsys):

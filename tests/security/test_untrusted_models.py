@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 from pairlens.comparison.run_study import Plan
-from pairlens.comparison.study import Arm, Field, Study, read_study
+from pairlens.comparison.study import Arm, Benchmark, Study, read_study
 from pairlens.core.records import to_plain
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner
@@ -83,7 +83,7 @@ def test_a_model_that_is_larger_than_its_weights_is_never_built(model, change, s
     plain = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(plain | change))
     devices = []
-    untrained = Embedder.untrained.__func__
+    untrained = Embedder.from_architecture.__func__
 
     def watched(kind, architecture, weights="none"):
         devices.append(torch.zeros(()).device.type)
@@ -165,7 +165,7 @@ def test_a_checkpoint_cannot_put_anything_into_the_schedule(tiny, tmp_path):
 def test_no_name_in_a_study_leads_out_of_its_folder(tmp_path):
     """A run that is not finished is removed and begun again, so its folder must be one of the study's own."""
     for name in ("..", "../..", "/", "...", ".", "a/../../..", "\\..\\"):
-        study = Study((Arm(name, "triplet"), Arm("other", "circle")), (Field(name, Experiment()),))
+        study = Study((Arm(name, "triplet"), Arm("other", "circle")), (Benchmark(name, Experiment()),))
         plan = Plan(study, tmp_path / "study")
         place = plan.run_folder(study.fields[0], study.arms[0], 0).path.resolve()
         assert place.relative_to(tmp_path / "study" / "runs").parts[2:] == ("seed0",)
@@ -175,7 +175,7 @@ def test_no_name_in_a_study_leads_out_of_its_folder(tmp_path):
 
 def test_a_study_of_thousands_of_losses_is_checked_at_once():
     arms = tuple(Arm(f"loss {i}", "triplet") for i in range(5000))
-    assert len(Study(arms, (Field("a", Experiment()),)).arms) == 5000
+    assert len(Study(arms, (Benchmark("a", Experiment()),)).arms) == 5000
 
 
 def test_what_defines_a_model_is_bounded():

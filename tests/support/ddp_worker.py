@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import distributed as dist
 
-from pairlens.core.distributed import from_first, gather_rows, rank, share, total, world
+from pairlens.core.distributed import all_reduce_sum, broadcast_text, gather_rows, rank, shard, world_size
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import wrap
@@ -76,7 +76,7 @@ class Photos:
 
     def epoch(self, number, start=0):
         draw = torch.Generator().manual_seed(number)
-        mine = share(len(LABELS), rank(), world())
+        mine = shard(len(LABELS), rank(), world_size())
         for step in range(STEPS):
             pixels = torch.rand(len(LABELS), 3, 32, 32, generator=draw).to(self.case.dtype)
             if step == 1 and self.case.broken is not None:
@@ -122,9 +122,9 @@ def exchange():
     rows = torch.full((rank() + 1, 2), float(rank()))
     return {
         "rows": gather_rows(rows),
-        "total": total(rows.sum()),
-        "text": torch.tensor([*from_first(f"é{rank()}").encode()]),
-        "nothing": torch.tensor([*from_first("").encode()]),
+        "total": all_reduce_sum(rows.sum()),
+        "text": torch.tensor([*broadcast_text(f"é{rank()}").encode()]),
+        "nothing": torch.tensor([*broadcast_text("").encode()]),
     }
 
 

@@ -30,7 +30,7 @@ def one_rank(folder: Path, backend: str = "gloo") -> Iterator[None]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             for module in (distributed, data_parallel):
-                patch.setattr(module, "world", lambda: Several(1))
+                patch.setattr(module, "world_size", lambda: Several(1))
             yield
     finally:
         dist.destroy_process_group()

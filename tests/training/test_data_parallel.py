@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from pairlens.core.distributed import share
-from pairlens.training.data_parallel import share_out
+from pairlens.core.distributed import shard
+from pairlens.training.data_parallel import wrap_ddp
 from support import ddp_worker
 
 RANKS = 2
@@ -79,13 +79,13 @@ def test_what_is_exchanged_comes_in_the_order_of_the_ranks(together):
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8])
 def test_shares_are_even_and_none_is_left_out(count):
-    shares = [list(range(count))[share(count, rank, 3)] for rank in range(3)]
+    shares = [list(range(count))[shard(count, rank, 3)] for rank in range(3)]
     assert [row for rows in shares for row in rows] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_alone_a_model_is_used_as_it_is():
     learner = ddp_worker.learner_of(ddp_worker.CASES["batch"])
-    network = share_out(learner.model.eval(), learner.criterion)
+    network = wrap_ddp(learner.model.eval(), learner.criterion)
     photos = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     assert torch.equal(network(photos)[0], learner.model(photos)[0])

@@ -4,7 +4,7 @@ import torch
 from pairlens.losses import Circle
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
-from pairlens.training.divergence import DivergedError, refuse_not_finite
+from pairlens.training.divergence import DivergedError, check_finite_step
 from pairlens.training.fit import Epoch, Objective, Step, fit
 from pairlens.training.references import Memory
 from support.training_setup import Photos, learner
@@ -64,11 +64,11 @@ def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is_zero():
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.zeros(2)
     with pytest.raises(ValueError, match="the loss became inf"):
-        refuse_not_finite(torch.tensor(torch.inf), [weight])
-    refuse_not_finite(torch.tensor(1.0), [weight])
+        check_finite_step(torch.tensor(torch.inf), [weight])
+    check_finite_step(torch.tensor(1.0), [weight])
     weight.grad = torch.tensor([0.0, torch.inf])
     with pytest.raises(ValueError, match="the norm of the gradient became inf"):
-        refuse_not_finite(torch.tensor(1.0), [weight])
+        check_finite_step(torch.tensor(1.0), [weight])
 
 
 def test_a_step_that_is_left_out_leaves_no_trace_and_is_counted():

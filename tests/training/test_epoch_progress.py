@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pairlens.training.divergence import DivergedError
-from pairlens.training.epoch_progress import Late, UnderWay
+from pairlens.training.epoch_progress import DeferredReads, EpochProgress
 
 
 class Arrival:
@@ -15,7 +15,7 @@ class Arrival:
 
 
 def test_what_a_gpu_sends_is_read_a_step_late_and_in_order():
-    late, arrival = Late(), Arrival()
+    late, arrival = DeferredReads(), Arrival()
     for step in (1.0, 2.0, 3.0):
         late._under_way.append((torch.tensor(step), f"step {step:g}", arrival))
     assert [name for _, name in late.receive()] == ["step 1", "step 2"]
@@ -25,21 +25,21 @@ def test_what_a_gpu_sends_is_read_a_step_late_and_in_order():
 
 
 def test_sums_are_complete_when_they_are_saved():
-    way = UnderWay()
+    way = EpochProgress()
     for _ in range(2):
         way.late._under_way.append((torch.tensor([4.0, 1.0, 1.0, 2.0, 0.5, 0.1]), "here", Arrival()))
-    way.settle()
+    way.drain()
     assert way.sums.tolist() == [4, 1, 1, 2]
     assert way.state_dict()["sums"].tolist() == [8, 2, 2, 4]
-    assert UnderWay.from_state(way.state_dict()).sums.tolist() == [8, 2, 2, 4]
+    assert EpochProgress.from_state(way.state_dict()).sums.tolist() == [8, 2, 2, 4]
 
 
 @pytest.mark.parametrize(("loss", "norm", "what"), [(1.0, torch.inf, "norm of the gradient"), (torch.nan, 1.0, "loss")])
 def test_a_step_that_was_not_finite_is_named_when_it_arrives(loss, norm, what):
-    way = UnderWay()
+    way = EpochProgress()
     way.late.send(torch.tensor([4.0, 1.0, 1.0, 2.0, loss, norm]), "in epoch 2, step 7")
     with pytest.raises(DivergedError, match=rf"the {what} became (inf|nan), in epoch 2, step 7"):
-        way.settle()
+        way.drain()
 
 
 def test_a_fused_optimizer_leaves_the_weights_of_a_step_that_was_not_finite():

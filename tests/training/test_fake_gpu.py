@@ -7,10 +7,10 @@ from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from losses.test_miners import MINERS
 from pairlens.losses import Circle, Margin, SoftTriple
 from pairlens.losses.protocols import EmbeddingLoss
-from pairlens.model.batchnorm import join_batchnorm
+from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner, Objective, _learn
+from pairlens.training.fit import Learner, Objective, training_step
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Memory
 from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu
@@ -109,11 +109,11 @@ def test_a_step_of_training_does_not_wait(name):
     objective = settings.pop("objective", Objective())
     made = learner(**settings)
     made.model.train().freeze_batchnorm(objective.freeze_bn)
-    made.model.chunk(objective.micro_batch, objective.freeze_bn)
+    made.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
     pixels = torch.empty(PHOTOS, 3, 32, 32, dtype=torch.uint8, device=FAKE_GPU)
     labels = torch.empty(PHOTOS, dtype=torch.long, device=FAKE_GPU)
     with fake_gpu():
-        learned = [_learn(made, objective, pixels, labels, probe=False) for _ in range(2)]
+        learned = [training_step(made, objective, pixels, labels, probe=False) for _ in range(2)]
     assert {tensor.device for one in learned for tensor in (one.sums, one.embeddings, one.labels)} == {FAKE_GPU}
     assert learned[0].sums.shape == (6,)
     found = made.optimizer.step.found
@@ -125,7 +125,7 @@ def test_a_step_that_has_to_look_at_its_gradient_reads_it(objective, probe):
     pixels = torch.empty(PHOTOS, 3, 32, 32, dtype=torch.uint8, device=FAKE_GPU)
     made = learner(Circle())
     with fake_gpu(), pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
-        _learn(made, objective, pixels, torch.empty(PHOTOS, dtype=torch.long, device=FAKE_GPU), probe)
+        training_step(made, objective, pixels, torch.empty(PHOTOS, dtype=torch.long, device=FAKE_GPU), probe)
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet"])
@@ -135,7 +135,7 @@ def test_batchnorm_is_joined_once_and_keeps_its_activation(backbone):
     joined = [SyncBatchNormAct if norm is BatchNormAct2d else torch.nn.SyncBatchNorm for norm in norms]
     with fake_gpu():
         for _ in range(2):
-            join_batchnorm(network)
+            synchronize_batchnorm(network)
             assert [
                 type(module) for module in network.modules() if isinstance(module, torch.nn.SyncBatchNorm)
             ] == joined
@@ -144,7 +144,7 @@ def test_batchnorm_is_joined_once_and_keeps_its_activation(backbone):
 def test_a_fused_optimizer_takes_what_is_said_of_a_step_on_its_own_device():
     from torch._subclasses import FakeTensorMode
 
-    from pairlens.training.fit import _hold_back
+    from pairlens.training.fit import _check_finite
 
     with FakeTensorMode(), torch.device("cuda"):
         model = Embedder(backbone="test_resnet", weights="none", stride="none", image_size=32, dim=8)
@@ -156,7 +156,7 @@ def test_a_fused_optimizer_takes_what_is_said_of_a_step_on_its_own_device():
         for parameter in (*model.parameters(), *made.parameters()):
             parameter.grad = torch.zeros_like(parameter)
         for _ in range(2):
-            norm = _hold_back(steps, Objective(), torch.zeros(()))
+            norm = _check_finite(steps, Objective(), torch.zeros(()))
             optimizer.step()
         kept = {value.device.type for state in optimizer.state.values() for value in state.values()}
     assert kept == {norm.device.type} == {"cuda"}

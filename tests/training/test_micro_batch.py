@@ -4,7 +4,7 @@ from torch import nn
 
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
-from pairlens.training.fit import Epoch, Learner, Objective, _learn, fit
+from pairlens.training.fit import Epoch, Learner, Objective, fit, training_step
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from support.loss_cases import CASES, CLASSES, DIM, criterion
 
@@ -38,7 +38,7 @@ def learner(loss, source, micro_batch, dropout=0.0, epochs=5):
 
 def gradients(made, photos, probe=False):
     made.model.train()
-    learned = _learn(made, Objective(), photos, LABELS, probe=probe)
+    learned = training_step(made, Objective(), photos, LABELS, probe=probe)
     parameters = [*made.model.named_parameters(), *made.criterion.named_parameters()]
     return learned, {name: p.grad for name, p in parameters}
 

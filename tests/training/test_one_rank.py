@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from pairlens.model.batchnorm import JoinedBatchNorm
+from pairlens.model.batchnorm import SynchronizedBatchNorm
 from pairlens.training import data_parallel
 from pairlens.training.fit import Epoch, Learner, Objective, fit
 from support.one_rank import one_rank
@@ -51,7 +51,7 @@ def test_batchnorm_that_stands_still_stays_part_of_its_convolution(tmp_path, fre
     made = parts(training=True)
     with one_rank(tmp_path):
         train(made, freeze_bn)
-    assert any(isinstance(module, JoinedBatchNorm) for module in made.model.modules()) == joined
+    assert any(isinstance(module, SynchronizedBatchNorm) for module in made.model.modules()) == joined
 
 
 def test_ranks_start_from_the_random_numbers_of_rank_0_on_the_cpu_and_on_a_gpu(monkeypatch):

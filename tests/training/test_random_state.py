@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from pairlens.training.random_state import chance_state, seed_everything, set_chance_state
+from pairlens.training.random_state import random_state, seed_everything, set_random_state
 
 
 def draw():
@@ -13,10 +13,10 @@ def draw():
 def test_all_generators_go_on_from_where_they_were():
     seed_everything(3)
     np.random.randn()
-    state = chance_state()
+    state = random_state()
     first = draw()
     assert draw() != first
-    set_chance_state(state)
+    set_random_state(state)
     assert draw() == first
 
 

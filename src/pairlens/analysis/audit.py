@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pairlens.analysis import audit_checks
-from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, Finding, Measure, gradient_of, noisy_batch
+from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Finding, gradient_of, noisy_batch
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
-from pairlens.core.threads import one_thread
+from pairlens.core.threads import single_thread
 from pairlens.losses import Circle
 from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_sources
 from pairlens.training.criterion import Criterion
@@ -40,7 +40,7 @@ class Audit:
         return tuple(finding.check for finding in self.findings if finding.verdict == "fail")
 
 
-def as_measure(loss: Any) -> Measure:
+def as_measure(loss: Any) -> BatchLoss:
     """Return a loss of ours as a function of (embeddings, labels), with proxies of its own if it needs them.
 
     Args:
@@ -75,25 +75,25 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     parameters = list(measure.parameters()) if isinstance(measure, nn.Module) else []
     with_proxies = any(DIM in (p.shape[-1], p.shape[0]) for p in parameters if p.ndim > 1)
     measure = _in_own_precision(measure)
-    with warnings.catch_warnings(action="ignore"), one_thread():
+    with warnings.catch_warnings(action="ignore"), single_thread():
         # Batches without pairs, and whatever a stranger's code warns of.
         findings = _try(measure, parameters, with_proxies)
         if against is not None:
-            findings.append(compare(measure, _in_own_precision(as_measure(against))))
+            findings.append(compare_with_known_losses(measure, _in_own_precision(as_measure(against))))
         known = diagnose(measure, against or loss)
     if known is not None:
         findings.append(Finding("known as", "fail" if known.wrong else "pass", known.name))
     return Audit(name or type(loss).__name__, tuple(findings), known)
 
 
-def _try(measure: Measure, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:
+def _try(measure: BatchLoss, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:
     free = Finding("free embeddings", "note", "not tried: its proxies have the dimension of the audit")
     checks: list[tuple[str, Callable[[], Finding | list[Finding]]]] = [
         ("signs", lambda: audit_checks.check_signs(measure)),
         ("free embeddings", lambda: free if with_proxies else audit_checks.check_free(measure, parameters)),
         ("constant weights", lambda: audit_checks.check_constants(measure)),
         ("separated classes", lambda: audit_checks.check_separated(measure, with_proxies)),
-        ("pairs that should not matter", lambda: audit_checks.check_stranger(measure)),
+        ("pairs that should not matter", lambda: audit_checks.check_label_names(measure)),
         ("invariance", lambda: audit_checks.check_invariance(measure, with_proxies)),
         ("reduction", lambda: audit_checks.check_reduction(measure)),
         ("degenerate batches", lambda: audit_checks.check_degenerate(measure)),
@@ -115,7 +115,7 @@ def _attempt(name: str, check: Callable[[], Finding | list[Finding]]) -> Finding
         return Finding(name, "fail", f"it raises {type(error).__name__}: {' '.join(str(error).split())[:120]}")
 
 
-def _in_own_precision(measure: Measure) -> Measure:
+def _in_own_precision(measure: BatchLoss) -> BatchLoss:
     """Return a measure whose parameters follow the type of the embeddings."""
     if not isinstance(measure, nn.Module):
         return measure
@@ -128,7 +128,7 @@ def _in_own_precision(measure: Measure) -> Measure:
     return followed
 
 
-def compare(measure: Measure, other: Measure) -> Finding:
+def compare_with_known_losses(measure: BatchLoss, other: BatchLoss) -> Finding:
     """Return value ratio and gradient cosine of two losses at three levels of noise."""
     said, cosines = [], []
     for noise in NOISES:
@@ -144,7 +144,7 @@ def compare(measure: Measure, other: Measure) -> Finding:
     )
 
 
-def diagnose(measure: Measure, loss: Any = None) -> KnownCircle | None:
+def diagnose(measure: BatchLoss, loss: Any = None) -> KnownCircle | None:
     """Return the known way to write circle loss that has the gradient of a loss, None if none has.
 
     Args:

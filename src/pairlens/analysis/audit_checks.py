@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
 
-Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+BatchLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Verdict: TypeAlias = Literal["pass", "note", "fail"]
 
 CLASSES, PER_CLASS, DIM = 16, 4, 128
@@ -48,7 +48,7 @@ def noisy_batch(
     return unit(shared + centres[labels] + noise * spread), labels
 
 
-def gradient_of(measure: Measure, embeddings: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+def gradient_of(measure: BatchLoss, embeddings: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """Return value and gradient of a loss of embeddings; a gradient of zeros if it has none."""
     points = embeddings.detach().clone().requires_grad_()
     value = measure(points, labels)
@@ -58,7 +58,7 @@ def gradient_of(measure: Measure, embeddings: Tensor, labels: Tensor) -> tuple[f
     return float(value.detach()), torch.zeros_like(points) if gradient is None else gradient
 
 
-def pair_gradient_of(measure: Measure, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+def pair_gradient_of(measure: BatchLoss, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, float]:
     """Return dL/ds of every pair of a loss of embeddings, and how much of its gradient is no function of pairs.
 
     If L depends on the inner products alone, dL/dE = M E with M[i, j] = dL/ds_ij + dL/ds_ji. With more dimensions than
@@ -75,7 +75,7 @@ def pair_gradient_of(measure: Measure, embeddings: Tensor, labels: Tensor) -> tu
     return (both + both.T) / 2, rest
 
 
-def check_signs(measure: Measure) -> Finding:
+def check_signs(measure: BatchLoss) -> Finding:
     """Are positives pulled in and negatives pushed away?"""
     wrong_p, wrong_n, weights = [], [], []
     for noise in NOISES:
@@ -100,7 +100,7 @@ def check_signs(measure: Measure) -> Finding:
     return Finding("signs", "pass" if worst < 1e-4 else "note" if worst < 0.1 else "fail", evidence)
 
 
-def check_free(measure: Measure, parameters: Sequence[Tensor]) -> Finding:
+def check_free(measure: BatchLoss, parameters: Sequence[Tensor]) -> Finding:
     """Does the loss alone, with nothing else to learn, bring photos of a class together and others apart?"""
     labels = torch.arange(8).repeat_interleave(4)
     points = torch.randn(32, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
@@ -130,7 +130,7 @@ def _mean_similarity(points: Tensor) -> float:
     return float((s.sum() - len(s)) / (len(s) * (len(s) - 1)))
 
 
-def check_constants(measure: Measure) -> Finding:
+def check_constants(measure: BatchLoss) -> Finding:
     """Is the gradient that of the value, or is a part of the value held constant in it?"""
     embeddings, labels = noisy_batch(1.0)
     draw = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -143,7 +143,7 @@ def check_constants(measure: Measure) -> Finding:
     return Finding("constant weights", "note", evidence + ("" if same else ": a part of the value is held constant"))
 
 
-def check_separated(measure: Measure, with_proxies: bool) -> Finding:
+def check_separated(measure: BatchLoss, with_proxies: bool) -> Finding:
     """Is the loss content where every class is one point and the classes are far apart?"""
     embeddings, labels = noisy_batch(1.5)
     value, gradient = gradient_of(measure, embeddings, labels)
@@ -157,7 +157,7 @@ def check_separated(measure: Measure, with_proxies: bool) -> Finding:
     return Finding("separated classes", "fail" if best >= value else "pass" if calm else "note", evidence)
 
 
-def check_stranger(measure: Measure) -> Finding:
+def check_label_names(measure: BatchLoss) -> Finding:
     """Does a photo of no class of the batch, on the other side of the sphere, leave the loss as it is?"""
     embeddings, labels = noisy_batch(0.5)
     stranger = unit(-embeddings.mean(dim=0, keepdim=True))
@@ -172,7 +172,7 @@ def check_stranger(measure: Measure) -> Finding:
     return Finding("pairs that should not matter", verdict, f"an easy stranger changes the loss by {change:.1%}")
 
 
-def check_invariance(measure: Measure, with_proxies: bool) -> list[Finding]:
+def check_invariance(measure: BatchLoss, with_proxies: bool) -> list[Finding]:
     """Do scale, rotation and the order of the batch matter?"""
     embeddings, labels = noisy_batch(1.0)
     value, _ = gradient_of(measure, embeddings, labels)
@@ -192,7 +192,7 @@ def check_invariance(measure: Measure, with_proxies: bool) -> list[Finding]:
     return findings
 
 
-def check_reduction(measure: Measure) -> Finding:
+def check_reduction(measure: BatchLoss) -> Finding:
     """Is it a mean or a sum over the batch? A second copy at right angles adds anchors, and only easy negatives."""
     half, labels = noisy_batch(0.5, CLASSES // 2)
     half = unit(half[:, : DIM // 2])
@@ -222,7 +222,7 @@ def degenerate_batches() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def check_degenerate(measure: Measure) -> Finding:
+def check_degenerate(measure: BatchLoss) -> Finding:
     """Are value and gradient finite in degenerate batches?"""
     bad = []
     for name, (points, labels) in degenerate_batches().items():
@@ -237,7 +237,7 @@ def check_degenerate(measure: Measure) -> Finding:
     return Finding("degenerate batches", "fail" if bad else "pass", "; ".join(bad) or "all finite")
 
 
-def check_precision(measure: Measure) -> Finding:
+def check_precision(measure: BatchLoss) -> Finding:
     """Is the gradient in float32 that of float64, and is it finite in half precision?"""
     embeddings, labels = noisy_batch(1.0)
     _, exact = gradient_of(measure, embeddings, labels)
@@ -258,7 +258,7 @@ def check_precision(measure: Measure) -> Finding:
     return Finding("precision", "pass" if fine else "fail", "cosine to the float64 gradient: " + ", ".join(said))
 
 
-def check_growth(measure: Measure) -> Finding:
+def check_growth(measure: BatchLoss) -> Finding:
     """How do time and the memory kept for the backward pass grow with the batch?"""
     seconds, kept = [], []
     for size in SIZES:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pairlens.analysis.failure_cases import Searched, photo
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.evaluation.embedding_stats import whole_classes
 from pairlens.plotting.contact_sheet import FADED, INK, PAPER
 from pairlens.plotting.style import CYCLE, Picture
@@ -37,7 +37,7 @@ class EmbeddingMap:
     trustworthiness: float
 
 
-def make_map(vectors: Tensor, seed: int = 0) -> EmbeddingMap:
+def embed_in_plane(vectors: Tensor, seed: int = 0) -> EmbeddingMap:
     """Lay out (photo, dim) unit vectors by t-SNE with cosine affinities; the same seed gives the same map.
 
     Perplexity 15, less for few photos. Trustworthiness is of Venna and Kaski, 2001: 1 - 2/(n k (2n - 3k - 1)) Σ (rank -
@@ -70,13 +70,13 @@ def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture,
     """Write map.png, photos of whole test classes as points, and map.csv; returns the picture and the layout."""
     folder.mkdir(parents=True, exist_ok=True)
     chosen = whole_classes(searched.embeddings.labels, MAP_PHOTOS)
-    layout = make_map(searched.embeddings.vectors[chosen], seed)
+    layout = embed_in_plane(searched.embeddings.vectors[chosen], seed)
     photos, labels = chosen.tolist(), searched.embeddings.labels[chosen].tolist()
     names = [searched.queries.class_names[label] for label in labels]
     table = zip([searched.queries.paths[i] for i in photos], names, *layout.points.T.tolist(), strict=True)
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows([("photo", "class", "x", "y"), *table])
-    write_whole(folder / "map.csv", buffer.getvalue())
+    write_text(folder / "map.csv", buffer.getvalue())
     trusted = f"trustworthiness {layout.trustworthiness:.3f}"
     title = f"{len(photos)} photos of {len(set(labels))} unseen classes, t-SNE of the embeddings, {trusted}"
     draw_map([photo(searched.queries, i) for i in photos], labels, layout.points, title).save(folder / "map.png")

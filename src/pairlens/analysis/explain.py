@@ -8,13 +8,13 @@ from typing import Any
 
 from pairlens.analysis.loss_figures import Explained, draw_explanations
 from pairlens.analysis.loss_plane import POINTS, follow, similarity_plane
-from pairlens.analysis.pair_weights import USUAL, Scene, weight_curve
-from pairlens.core.threads import one_thread
+from pairlens.analysis.pair_weights import USUAL, ProbeBatch, weight_curve
+from pairlens.core.threads import single_thread
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 
 
-def explain(loss: Any, scene: Scene = USUAL, name: str = "", points: int = POINTS) -> Explained:
+def explain(loss: Any, scene: ProbeBatch = USUAL, name: str = "", points: int = POINTS) -> Explained:
     """Return what there is to see of a loss: the similarity plane, its flow, and the weights of a pair in a batch.
 
     Args:
@@ -23,7 +23,7 @@ def explain(loss: Any, scene: Scene = USUAL, name: str = "", points: int = POINT
         name: what to call it; by default its class.
         points: of the plane, a side.
     """
-    with one_thread():
+    with single_thread():
         plane = similarity_plane(loss, points)
         curves = {level: weight_curve(loss, replace(scene, negatives=level)) for level in OTHER_NEGATIVES}
     return Explained(name or type(loss).__name__, plane, follow(plane), curves)

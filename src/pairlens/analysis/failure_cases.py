@@ -11,7 +11,7 @@ from pairlens.data.images import load_image
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
@@ -175,7 +175,7 @@ class Searched:
         Raises:
             ValueError: if the data set was prepared anew since.
         """
-        parts = split(open_catalog(experiment), experiment)
+        parts = split_catalog(open_catalog(experiment), experiment)
         items = Embeddings.load(place.gallery)
         queries = items if parts.gallery is None else Embeddings.load(place.queries)
         pool = () if parts.gallery is None else (items.vectors, items.labels)

@@ -12,7 +12,7 @@ from pairlens.analysis.embedding_map import LEAST, EmbeddingMap, write_map
 from pairlens.analysis.failure_cases import Searched, confused_classes, hubs, photo, worst_queries
 from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.model_figures import draw_epochs, draw_similarities
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.data.catalog import Catalog
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.contact_sheet import PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
@@ -107,7 +107,7 @@ def _write(
 ) -> None:
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\n").writerows([head, *table])
-    write_whole(stem.with_suffix(".csv"), buffer.getvalue())
+    write_text(stem.with_suffix(".csv"), buffer.getvalue())
     blank = [[Tile(Image.new("RGB", (8, 8), PAPER), "none", "")]]
     tile_sheet(rows or blank, title, apart).save(stem.with_suffix(".png"))
 

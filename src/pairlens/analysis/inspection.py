@@ -9,12 +9,12 @@ import torch
 
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation import geometry
-from pairlens.evaluation.embedding_stats import Shape, shape_of
+from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.embedder import Embedder
 
 MOST = 3000
@@ -33,14 +33,14 @@ class Inspection:
             if the run had no auxiliary loss.
     """
 
-    seen: Shape
-    unseen: Shape
+    seen: EmbeddingStats
+    unseen: EmbeddingStats
     similarities: dict[str, PairSimilarities]
     gradient_cosine: float | None = None
 
     def rows(self) -> list[tuple[str, float | None, float | None]]:
         """Return (metric, seen, unseen)."""
-        return [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(Shape)]
+        return [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(EmbeddingStats)]
 
 
 def inspect_run(
@@ -61,12 +61,12 @@ def inspect_run(
     experiment = place.experiment()
     if data_path is not None:
         experiment = type(experiment)(**{**vars(experiment), "data_path": data_path})
-    parts = split(open_catalog(experiment), experiment)
+    parts = split_catalog(open_catalog(experiment), experiment)
     model = Embedder.load(folder, str(choose_device(device)))
     embedded = [
         embed(model, some_classes(part), workers=experiment.workers, watch=watch) for part in (parts.train, parts.test)
     ]
-    seen, unseen = (shape_of(e.vectors, e.labels, experiment.loss) for e in embedded)
+    seen, unseen = (embedding_stats(e.vectors, e.labels, experiment.loss) for e in embedded)
     similarities = [PairSimilarities.of(e.vectors, e.labels) for e in embedded]
     outcome = place.read_outcome()
     kept = next(row for row in outcome.rows if row.epoch == outcome.epoch)

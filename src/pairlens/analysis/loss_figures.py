@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from pairlens.analysis.loss_plane import Paths, Plane
+from pairlens.analysis.loss_plane import Paths, SimilarityPlane
 from pairlens.analysis.pair_weights import WeightCurve
 from pairlens.plotting.style import DASHES, FAINT, INK, PULL, PUSH, save, tidy
 
@@ -45,7 +45,7 @@ class Explained:
     """
 
     name: str
-    plane: Plane
+    plane: SimilarityPlane
     paths: Paths
     curves: dict[float, WeightCurve]
 
@@ -85,7 +85,7 @@ def _draw_surface(axes: Axes, one: Explained) -> None:
     _frame(axes, one.name.replace("$", r"\$") + ": loss")
 
 
-def _draw_map(axes: Axes, plane: Plane, values: Any, norm: LogNorm, title: str) -> Any:
+def _draw_map(axes: Axes, plane: SimilarityPlane, values: Any, norm: LogNorm, title: str) -> Any:
     image = axes.pcolormesh(
         plane.s_n, plane.s_p, np.maximum(values, 1e-300), norm=norm, cmap="cividis", rasterized=True
     )

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Plane:
+class SimilarityPlane:
     """A loss over the similarity plane, rows s_p, columns s_n.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plane:
         ]
 
 
-def similarity_plane(loss: Any, points: int = POINTS) -> Plane:
+def similarity_plane(loss: Any, points: int = POINTS) -> SimilarityPlane:
     """Return a loss over the plane of the similarities of one positive and one negative.
 
     A loss of a batch sees three photos, two of one class: both photos of the pair are anchors, at the same two
@@ -96,7 +96,7 @@ def similarity_plane(loss: Any, points: int = POINTS) -> Plane:
     side = torch.linspace(-0.999, 0.999, points, dtype=torch.float64)
     cells = [_at(measure, loss, float(s_p), float(s_n)) for s_p in side for s_n in side]
     value, pull, push = np.array(cells).T.reshape(3, points, points)
-    return Plane(side.numpy(), side.numpy(), value, pull, push)
+    return SimilarityPlane(side.numpy(), side.numpy(), value, pull, push)
 
 
 def _at(measure: PairMeasure, loss: Any, s_p: float, s_n: float) -> tuple[float, float, float]:
@@ -133,7 +133,7 @@ class Paths:
         return self.points[:, -1]
 
 
-def follow(plane: Plane, starts: int = STARTS) -> Paths:
+def follow(plane: SimilarityPlane, starts: int = STARTS) -> Paths:
     """Return the paths of steepest descent from a grid of starts.
 
     The force between the points of the plane is interpolated. A path stands still where the loss is content.

@@ -10,7 +10,7 @@ PAIRS, RANKS, PROXIES = "B²", "B² P", "B C"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LossCard:
     """One loss in a line.
 
     Attributes:
@@ -62,232 +62,232 @@ def _value(default: Any) -> str:
     return f"{default:.4g}" if isinstance(default, float) else str(default)
 
 
-CATALOGUE = (
-    Entry(
+LOSS_CARDS = (
+    LossCard(
         ls.Contrastive,
         "Σ_p ½ d_p² + Σ_n ½ [m - d_n]₊²",
         "every positive alike; negatives nearer than m, the nearer the harder",
         PAIRS,
         "the plainest baseline; tune m first",
     ),
-    Entry(
+    LossCard(
         ls.SimilarityContrastive,
         "Σ_p (1 - s_p) + Σ_n [s_n - m]₊",
         "every positive and every negative above m, all alike",
         PAIRS,
         "with a memory (XBM), where many easy negatives must not count",
     ),
-    Entry(
+    LossCard(
         ls.Triplet,
         "[max_p d - min_n d + m]₊",
         "the farthest positive and the nearest negative of an anchor",
         PAIRS,
         "CGD's default; beside a classifier. From scratch it may collapse to a point",
     ),
-    Entry(
+    LossCard(
         ls.AllTriplets,
         "mean over active (p, n) of [d_p - d_n + m]₊",
         "every pair, as often as it is in an active triplet",
         PAIRS,
         "noisy labels, where the hardest triplet is a mistake; semi_hard against collapse",
     ),
-    Entry(
+    LossCard(
         ls.Circle,
         "log(1 + Σ_n e^{γ α_n (s_n - m)} Σ_p e^{-γ α_p (s_p - 1 + m)}), α_p = [1 + m - s_p]₊, α_n = [s_n + m]₊ constant",
         "hard pairs, each by its own distance from its optimum",
         PAIRS,
         "a strong default for batches; (0.25, 256) on proxies",
     ),
-    Entry(
+    LossCard(
         ls.PooledCircle,
         "circle with all pairs of the batch in one logarithm (a loss of the batch)",
         "a few pairs of the whole batch",
         PAIRS,
         "to reproduce runs of the ports that pool",
     ),
-    Entry(
+    LossCard(
         ls.MultiSimilarity,
         "1/α log(1 + Σ_p e^{-α (s_p - λ)}) + 1/β log(1 + Σ_n e^{β (s_n - λ)}) over mined pairs",
         "pairs that are hard beside the other side and beside their own",
         PAIRS,
         "a strong default for batches of about 5 photos a class",
     ),
-    Entry(
+    LossCard(
         ls.BinomialDeviance,
         "mean_p log(1 + e^{α (λ - s_p)}) + mean_n log(1 + e^{β (s_n - λ)})",
         "every pair by its own similarity alone",
         PAIRS,
         "when one threshold λ is to hold for all classes",
     ),
-    Entry(
+    LossCard(
         ls.LiftedStructure,
         "mean over positive pairs (i, j) of ½ [log(Σ_k e^{a - d_ik} + Σ_l e^{a - d_jl}) + d_ij]₊²",
         "a positive pair, and the nearest negatives of both its photos",
         PAIRS,
         "for comparison with its time",
     ),
-    Entry(
+    LossCard(
         ls.GeneralizedLifted,
         "[log Σ_p e^{d_p} + log Σ_n e^{m - d_n}]₊",
         "far positives and near negatives, softly",
         PAIRS,
         "a soft batch-hard triplet",
     ),
-    Entry(
+    LossCard(
         ls.NPair,
         "mean_p log(1 + Σ_n e^{f_a·f_n - f_a·f_p}) + λ |f|²",
         "as NT-Xent at t = 1, and towards short embeddings",
         PAIRS,
         "embeddings whose length matters",
     ),
-    Entry(
+    LossCard(
         ls.NTXent,
         "mean_p log(1 + Σ_n e^{(s_n - s_p)/t})",
         "each positive against its nearest negatives",
         PAIRS,
         "large batches; two views of one photo",
     ),
-    Entry(
+    LossCard(
         ls.SupCon,
         "mean_p -log(e^{s_p/t} / Σ_{a≠i} e^{s_a/t})",
         "as NT-Xent, but positives compete: the nearest may be pushed away",
         PAIRS,
         "large batches with many photos a class",
     ),
-    Entry(
+    LossCard(
         ls.TupletMargin,
         "mean_p log(1 + Σ_n e^{γ (cos θ_n - cos(θ_p - β))})",
         "as NT-Xent, positives not nearer than the angle β",
         PAIRS,
         "classes with large spread",
     ),
-    Entry(
+    LossCard(
         ls.Angular,
         "mean_p log(1 + Σ_n e^{4 tan²α (x_a + x_p)·x_n - 2 (1 + tan²α) x_a·x_p})",
         "negatives away from the middle of a positive pair",
         PAIRS,
         "beside another loss, as its paper does",
     ),
-    Entry(
+    LossCard(
         ls.RankedList,
         "(1 - λ) Σ_p ω_p [d_p - α + m]₊ + λ Σ_n ω_n [α - d_n]₊, ω constant",
         "positives outside a sphere, negatives inside a larger one, the nearest harder",
         PAIRS,
         "when classes should keep their inner spread",
     ),
-    Entry(
+    LossCard(
         ls.Margin,
         "[α + d_p - β_c]₊ and [α - d_n + β_c]₊, mean over what is above 0; β_c is learned",
         "pairs on the wrong side of the boundary of the class",
         PAIRS,
         "with --miner distance_weighted; classes of different spread",
     ),
-    Entry(
+    LossCard(
         ls.Histogram,
         "Σ_r h⁻_r Σ_{q≤r} h⁺_q over the whole batch",
         "where the similarities of positives and negatives overlap",
         PAIRS,
         "nothing to tune; wants large batches",
     ),
-    Entry(
+    LossCard(
         ls.SNRContrastive,
         "mean [d_p - m_p]₊ + mean [m_n - d_n]₊, d_ij = var(f_i - f_j) / var(f_i)",
         "as contrastive, each pair relative to the power of its anchor",
         PAIRS,
         "embeddings that are not normalised",
     ),
-    Entry(
+    LossCard(
         ls.Quadruplet,
         "[d²_ap - d²_an + m₁]₊ + [d²_ap - d²_nk + m₂]₊, hardest",
         "as batch-hard triplet, and the nearest pair of two other classes",
         PAIRS,
         "when clusters touch each other",
     ),
-    Entry(
+    LossCard(
         ls.FastAP,
         "1 - 1/|P| Σ_k h⁺_k H⁺_k / H_k over soft bins of d²",
         "pairs in bins where positives and negatives mix",
         PAIRS,
         "large batches; average precision at the price of a pair loss",
     ),
-    Entry(
+    LossCard(
         ls.SmoothAP,
         "1 - 1/|P| Σ_p R⁺_p / R_p, R = 1 + Σ_j σ((s_j - s_p)/t)",
         "negatives near a positive in the ranking; nothing far apart",
         RANKS,
         "fine-tuning for average precision, large batches",
     ),
-    Entry(
+    LossCard(
         ls.SupAP,
         "as Smooth-AP, with a bound above the step in place of σ for negatives",
         "negatives above a positive, however far",
         RANKS,
         "average precision from a poor start; with a contrastive term (ROADMAP)",
     ),
-    Entry(
+    LossCard(
         ls.RecallAtK,
         "1 - mean_k 1/min(k, |P|) Σ_p σ((k - r_p)/t₁)",
         "positives near rank k and what lies beside them",
         RANKS,
         "Recall@K itself, in very large batches",
     ),
-    Entry(
+    LossCard(
         ls.ProxyNCA,
         "d²(x, p_y) + log Σ_{z≠y} e^{-d²(x, p_z)}",
         "always towards the own proxy; away from the nearest others",
         PROXIES,
         "the first proxy loss; for comparison",
     ),
-    Entry(
+    LossCard(
         ls.ProxyNCAPlus,
         "-log(e^{-d²_y/T} / Σ_z e^{-d²_z/T})",
         "the own proxy until it wins",
         PROXIES,
         "with its recipe: max pooling, fast proxies",
     ),
-    Entry(
+    LossCard(
         ls.ProxyAnchor,
         "of a proxy: log(1 + Σ_{x of p} e^{-α (s - δ)}) and log(1 + Σ_{x not of p} e^{α (s + δ)})",
         "the photos farthest from their proxy, the nearest of others",
         PROXIES,
         "a strong default with few photos a class; with its recipe",
     ),
-    Entry(
+    LossCard(
         ls.NormSoftmax,
         "-log(e^{s_y/σ} / Σ_z e^{s_z/σ})",
         "the own proxy until it wins",
         PROXIES,
         "the simplest strong baseline with proxies",
     ),
-    Entry(
+    LossCard(
         ls.CosFace,
         "softmax of γ s with γ (s_y - m)",
         "until the own proxy wins by m in similarity",
         PROXIES,
         "many classes; easier to tune than ArcFace",
     ),
-    Entry(
+    LossCard(
         ls.ArcFace,
         "softmax of γ s with γ cos(θ_y + m)",
         "until the own proxy wins by m in angle",
         PROXIES,
         "many classes, clean labels",
     ),
-    Entry(
+    LossCard(
         ls.SphereFace,
         "softmax of γ s with γ ψ(m θ_y)",
         "until the own proxy wins m-fold in angle",
         PROXIES,
         "for comparison with its time",
     ),
-    Entry(
+    LossCard(
         ls.SubCenterArcFace,
         "ArcFace of S_c = max_k s_ck",
         "the nearest centre of each class",
         PROXIES + " K",
         "noisy labels: a centre takes the odd ones",
     ),
-    Entry(
+    LossCard(
         ls.SoftTriple,
         "cross entropy of λ (S_c - δ [c = y]), S_c = Σ_k q_k s_ck, q = softmax_k(s_ck/γ); + τ · spread of the centres",
         "the centres of a class in proportion to their nearness",
@@ -297,9 +297,9 @@ CATALOGUE = (
 )
 
 
-def entry_of(kind: type) -> Entry:
+def card_of(kind: type) -> LossCard:
     """Return the line of a loss; raises ValueError if it has none."""
-    for entry in CATALOGUE:
+    for entry in LOSS_CARDS:
         if entry.loss is kind:
             return entry
     raise ValueError(f"{kind.__name__} has no line in analysis/loss_table.py; write one")

@@ -13,7 +13,7 @@ STEPS = 161
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProbeBatch:
     """The batch in which the weight of a pair is looked at.
 
     Attributes:
@@ -40,7 +40,7 @@ class Scene:
         return similarity.masked_fill(~pairs.positive & ~pairs.negative, 1.0), pairs
 
 
-USUAL = Scene()
+USUAL = ProbeBatch()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class WeightCurve:
     negative: Tensor
 
 
-def weight_curve(loss: Any, scene: Scene = USUAL) -> WeightCurve:
+def weight_curve(loss: Any, scene: ProbeBatch = USUAL) -> WeightCurve:
     """Return the weight curve of a loss in a batch, by default 8 classes of 4, or against one proxy a class.
 
     Of a batch the pair is looked at from both its photos, and the weight is multiplied by the number of anchors over

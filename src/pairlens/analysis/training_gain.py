@@ -11,7 +11,7 @@ from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import Outcome, RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.losses.protocols import Wrapped
 
 SAME = 5e-3
@@ -60,7 +60,7 @@ def paired_gain(place: RunFolder, experiment: Experiment, metric: str) -> Gain |
     outcome = place.read_outcome()
     if isinstance(experiment.loss, Wrapped):
         return None
-    parts = split(open_catalog(experiment), experiment)
+    parts = split_catalog(open_catalog(experiment), experiment)
     try:
         learner = make_learner(replace(experiment, device="cpu"), parts.train.classes)
     except (ValueError, OSError):

@@ -15,7 +15,7 @@ from pairlens.cli.options import settings_record
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.figures import draw_comparison
 from pairlens.comparison.results import Results, write_results
-from pairlens.comparison.run_study import Finished, Plan, check, is_done
+from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
 from pairlens.comparison.run_study import compare as run_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
@@ -154,7 +154,7 @@ def carry_out(study: Study, folder: Path, engine: Engine) -> None:
     show_results(folder)
 
 
-def _line(done: Finished, metric: str) -> str:
+def _line(done: RunFinished, metric: str) -> str:
     if done.value is None:
         return f"{done.what}: not counted, {done.failure}"
     return f"{done.what}: {metric} {100 * done.value:.2f} %"

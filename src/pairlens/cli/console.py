@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pairlens.core.untrusted import without_controls
+from pairlens.core.untrusted import strip_control_characters
 from pairlens.experiments.run import Event
 from pairlens.experiments.run_folder import EpochRow
 from pairlens.training.fit import Step
@@ -127,4 +127,4 @@ def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
 
 def say(line: str) -> None:
     """Print one line at once, also into a pipe; what a terminal would obey is written out."""
-    print(without_controls(line), flush=True)  # noqa: T201
+    print(strip_control_characters(line), flush=True)  # noqa: T201

@@ -9,7 +9,7 @@ from rich.console import Console
 from pairlens.cli.console import Display, open_console
 from pairlens.cli.tables import report_table
 from pairlens.comparison.run_study import Plan
-from pairlens.comparison.study import Arm, Field, Study, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
@@ -42,7 +42,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     folder = _new_folder(out)
     folder.mkdir(parents=True)
     settings = Experiment(**{**vars(SMALL), "data_path": out / "data"})
-    study = Study(tuple(map(Arm.of, LOSSES)), (Field("minicars", settings, 1, first_seed=seed),))
+    study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
     plan, runs = Plan(study, folder), {}
     for field, arm, number in plan.runs(study.fields[0]):

@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
-from pairlens.core.untrusted import without_controls
+from pairlens.core.untrusted import strip_control_characters
 
 # A rank that dies is noticed at once, by its closed connection. This is for one that hangs; nobody works alone for so long.
 PATIENCE = timedelta(minutes=10)
@@ -31,7 +31,7 @@ LOST = "another rank has ended, so this one ends too; what that one says is the 
 
 
 @dataclass(frozen=True, eq=False)
-class Voice:
+class ExitReporter:
     """How a process says why it ends.
 
     Attributes:
@@ -71,13 +71,13 @@ class Voice:
 
 
 @contextmanager
-def together() -> Iterator[Voice]:
+def together() -> Iterator[ExitReporter]:
     """Work together with the other processes that torchrun started, if it did; only rank 0 writes to standard output.
 
     Each rank takes the GPU of its number on its machine; ranks speak NCCL about what is on GPUs and gloo about the rest.
     """
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
-        yield Voice()
+        yield ExitReporter()
         return
     Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
@@ -88,7 +88,7 @@ def together() -> Iterator[Voice]:
         # It is about the strides of axes of length one, which are none.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         dist.init_process_group(_backend(), store=store, rank=rank, world_size=world, timeout=PATIENCE)
-        yield Voice(store, rank)
+        yield ExitReporter(store, rank)
         dist.destroy_process_group()
 
 
@@ -129,7 +129,7 @@ def _sentence(error: Exception) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
-    return without_controls(" ".join(text.split()))
+    return strip_control_characters(" ".join(text.split()))
 
 
 def _is_loss(error: RuntimeError) -> bool:

@@ -8,7 +8,7 @@ import tyro
 from pairlens.analysis.audit import audit as audit_loss
 from pairlens.analysis.explain import explain as explain_loss
 from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.pair_weights import Scene
+from pairlens.analysis.pair_weights import ProbeBatch
 from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
 from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
@@ -45,7 +45,7 @@ def explain(
         raise ValueError("explain draws losses; name one, such as pairlens explain circle --compare triplet")
     if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
         raise ValueError("a batch has at least 2 --classes and 2 --per_class, and --positives is a similarity, -1 to 1")
-    scene = Scene(classes, per_class, positives)
+    scene = ProbeBatch(classes, per_class, positives)
     explained = [explain_loss(loss, scene) for loss in asked]
     out.mkdir(parents=True, exist_ok=True)
     for file in write_explanations(explained, out):

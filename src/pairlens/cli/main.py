@@ -12,7 +12,7 @@ from pairlens.cli.losses import audit, explain, losses, recipes
 from pairlens.cli.options import ranks_registry
 from pairlens.cli.runs import evaluate, inspect, query, report
 from pairlens.cli.train import prepare, profile, train_command
-from pairlens.core.distributed import rank, world
+from pairlens.core.distributed import rank, world_size
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import find_recipe
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
-        if world() > 1 and words[:1] not in (["train"], ["evaluate"]):
+        if world_size() > 1 and words[:1] not in (["train"], ["evaluate"]):
             raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
             commands(asked_recipe(words), _named(words)),

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.inspection import Inspection
-from pairlens.analysis.loss_table import CATALOGUE, COLUMNS
-from pairlens.core.untrusted import without_controls
+from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
+from pairlens.core.untrusted import strip_control_characters
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.recipes import Recipe
 
@@ -18,7 +18,7 @@ from pairlens.experiments.recipes import Recipe
 def report_table(reports: Sequence[tuple[str, Report]], title: str) -> Table:
     """Return one table of reports in percent: a row each, a column a metric, the first metric's interval below."""
     table = Table(
-        title=escape(without_controls(title)),
+        title=escape(strip_control_characters(title)),
         title_justify="left",
         caption=escape(_caption(reports)),
         caption_justify="left",
@@ -59,7 +59,7 @@ def audit_table(found: Audit) -> Table:
 def inspection_table(found: Inspection, title: str) -> Table:
     """Return the shape of seen and unseen classes, a row a metric."""
     table = Table(
-        title=escape(without_controls(title)),
+        title=escape(strip_control_characters(title)),
         title_justify="left",
         caption="docs/analysis.md says what each is",
         caption_justify="left",
@@ -76,7 +76,7 @@ def losses_table() -> Table:
     table = Table(title="s cosine, d distance of unit vectors; costs beside B² D of the similarities", show_lines=True)
     for name in COLUMNS:
         table.add_column(name, overflow="fold")
-    for e in CATALOGUE:
+    for e in LOSS_CARDS:
         table.add_row(e.name.lower(), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references)
     return table
 

@@ -10,7 +10,7 @@ from pairlens.cli.console import Display, open_console, say
 from pairlens.cli.launch import INTERRUPTED
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.tables import report_table
-from pairlens.core.distributed import rank, wait_for_all
+from pairlens.core.distributed import barrier, rank
 from pairlens.data.loader import working_size
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -19,7 +19,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
@@ -90,13 +90,13 @@ def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
         if rank() == 0:
             with place.alone():
                 place.write_experiment(experiment)
-        wait_for_all()
+        barrier()
     _announce(experiment)
     _consume(lambda display: resume(place, display.watch), experiment, place)
 
 
 def _announce(experiment: Experiment) -> None:
-    parts = split(open_catalog(experiment), experiment)
+    parts = split_catalog(open_catalog(experiment), experiment)
     costs = profile_model(architecture(experiment, parts.train.classes))
     gallery = "" if parts.gallery is None else f", gallery of {len(parts.gallery)}"
     held_out = "" if parts.validation is None else f", {parts.validation.classes} classes held out for validation"

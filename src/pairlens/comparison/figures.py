@@ -9,7 +9,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.comparison.results import FieldResult, LossResult, Results
+from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.study import slug
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
@@ -27,7 +27,7 @@ def draw_comparison(results: Results, folder: Path) -> list[tuple[str, Picture]]
     return drawn
 
 
-def draw_ranks(field: FieldResult, file: Path) -> Picture:
+def draw_ranks(field: BenchmarkResult, file: Path) -> Picture:
     """Draw each loss's mean with both intervals and every seed, and the rank it has in every seed."""
     count = len(field.losses)
     figure = Figure(figsize=(9, 0.9 + 0.34 * count), layout="constrained")
@@ -50,11 +50,11 @@ def draw_ranks(field: FieldResult, file: Path) -> Picture:
     )
 
 
-def _mean(field: FieldResult, loss: LossResult) -> float:
+def _mean(field: BenchmarkResult, loss: LossResult) -> float:
     return loss.metric(field.metric).over_seeds.mean
 
 
-def _draw_mean(axes: Axes, field: FieldResult, loss: LossResult, place: int) -> None:
+def _draw_mean(axes: Axes, field: BenchmarkResult, loss: LossResult, place: int) -> None:
     found = loss.metric(field.metric)
     over = found.over_seeds
     axes.plot(
@@ -66,7 +66,7 @@ def _draw_mean(axes: Axes, field: FieldResult, loss: LossResult, place: int) -> 
     axes.plot(100 * over.mean, place, "|", color=PUSH, markersize=11, markeredgewidth=2)
 
 
-def _draw_ranks(axes: Axes, field: FieldResult) -> None:
+def _draw_ranks(axes: Axes, field: BenchmarkResult) -> None:
     shared = sorted(set.intersection(*(set(loss.seeds) for loss in field.losses)))
     axes.set_xlabel(f"rank by {field.metric} among {len(field.losses)}, {len(shared)} seeds (mean: bar)")
     axes.set_xlim(0.5, len(field.losses) + 0.5)
@@ -80,11 +80,11 @@ def _draw_ranks(axes: Axes, field: FieldResult) -> None:
         axes.plot(row.mean(), place, "|", color=PUSH, markersize=11, markeredgewidth=2)
 
 
-def _value(field: FieldResult, loss: LossResult, seed: int) -> float:
+def _value(field: BenchmarkResult, loss: LossResult, seed: int) -> float:
     return loss.metric(field.metric).over_seeds.values[loss.seeds.index(seed)]
 
 
-def draw_differences(field: FieldResult, file: Path) -> Picture:
+def draw_differences(field: BenchmarkResult, file: Path) -> Picture:
     """Draw the paired difference of every two losses; what is not distinguishable is grey."""
     names = [loss.name for loss in field.losses]
     count = len(names)
@@ -122,7 +122,7 @@ def _write_difference(axes: Axes, row: int, column: int, value: float, most: flo
     axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
 
 
-def draw_curves(field: FieldResult, file: Path) -> Picture:
+def draw_metric_curves(field: BenchmarkResult, file: Path) -> Picture:
     """Draw the ranking metric over the epochs, the band being the 95 % t-interval over seeds."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -148,7 +148,7 @@ def draw_curves(field: FieldResult, file: Path) -> Picture:
     )
 
 
-def draw_costs(field: FieldResult, file: Path) -> Picture:
+def draw_costs(field: BenchmarkResult, file: Path) -> Picture:
     """Draw the ranking metric against the time that a run takes, evaluations included."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -198,9 +198,9 @@ def shortened(name: str) -> str:
 
 
 MARKERS: Sequence[str] = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
-FIGURES: dict[str, Callable[[FieldResult, Path], Picture]] = {
+FIGURES: dict[str, Callable[[BenchmarkResult, Path], Picture]] = {
     "ranks": draw_ranks,
     "differences": draw_differences,
-    "curves": draw_curves,
+    "curves": draw_metric_curves,
     "costs": draw_costs,
 }

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pairlens.comparison.study import Field, Study
+from pairlens.comparison.study import Benchmark, Study
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_text
 from pairlens.losses.miners import Miner
@@ -87,7 +87,7 @@ def study_text(study: Study) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shared(all_fields: tuple[Field, ...]) -> dict[str, Any]:
+def _shared(all_fields: tuple[Benchmark, ...]) -> dict[str, Any]:
     first, *others = [differing(field.settings) for field in all_fields]
     return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.intervals import Interval
@@ -88,7 +88,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class FieldResult:
+class BenchmarkResult:
     """One field: all losses under the same settings on the same data.
 
     Attributes:
@@ -127,13 +127,13 @@ class FieldResult:
 class Results:
     """What a comparison found, a field at a time."""
 
-    fields: tuple[FieldResult, ...]
+    fields: tuple[BenchmarkResult, ...]
 
 
 def write_results(results: Results, folder: Path) -> Path:
     """Write the results as JSON, whole or not at all; returns the file."""
     file = folder / RESULTS_FILE
-    write_whole(file, json.dumps(to_plain(results), indent=1) + "\n")
+    write_text(file, json.dumps(to_plain(results), indent=1) + "\n")
     return file
 
 

@@ -7,21 +7,21 @@ from functools import partial
 from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
-from pairlens.comparison.study import Arm, Field, Study, experiment_of, slug, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, slug, write_study
 from pairlens.comparison.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.losses.protocols import Wrapped
 
 FAILED_FILE = "failed.txt"
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunFinished:
     """A job is done.
 
     Attributes:
@@ -42,42 +42,42 @@ class Plan:
     study: Study
     folder: Path
 
-    def run_folder(self, field: Field, arm: Arm, seed: int) -> RunFolder:
+    def run_folder(self, field: Benchmark, arm: Arm, seed: int) -> RunFolder:
         """Return the folder of one run."""
         return RunFolder(self.folder / "runs" / slug(field.name) / slug(arm.name) / f"seed{seed}")
 
-    def owner(self, field: Field) -> Field:
+    def owner(self, field: Benchmark) -> Benchmark:
         """Return the field whose trials choose the settings of a field."""
         return next((other for other in self.study.fields if other.name == field.tuned_in), field)
 
-    def tuning_folder(self, field: Field, arm: Arm) -> Path:
+    def tuning_folder(self, field: Benchmark, arm: Arm) -> Path:
         """Return the folder of a loss's trials for a field."""
         return self.folder / "tuning" / slug(self.owner(field).name) / slug(arm.name)
 
-    def untuned(self, field: Field) -> list[Arm]:
+    def untuned(self, field: Benchmark) -> list[Arm]:
         """Return the losses that still have trials to be made for a field."""
         return [a for a in self.study.arms if len(read_trials(self.tuning_folder(field, a))) < self.study.tune]
 
-    def experiment(self, field: Field, arm: Arm, seed: int) -> Experiment:
+    def experiment(self, field: Benchmark, arm: Arm, seed: int) -> Experiment:
         """Return a run with the settings that tuning chose, if it has."""
         experiment = experiment_of(arm, field, seed)
         if not self.study.tune:
             return experiment
         return with_params(experiment, self.chosen(field, arm).params)
 
-    def chosen(self, field: Field, arm: Arm) -> Trial:
+    def chosen(self, field: Benchmark, arm: Arm) -> Trial:
         """Return the best trial of a loss; runs those that are missing."""
         owner, s = self.owner(field), self.study
         return tune(experiment_of(arm, owner, 0), self.tuning_folder(field, arm), s.tune, s.folds, s.metric)
 
-    def runs(self, field: Field) -> Iterator[tuple[Field, Arm, int]]:
+    def runs(self, field: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
         """Yield the runs of a field: all losses with one seed before the next, so that what is finished is comparable."""
         for seed in field.numbers:
             for arm in self.study.arms:
                 yield field, arm, seed
 
 
-def compare(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[Finished]:
+def compare(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
     """Tune and train what is not finished of a study; yields a record a job.
 
     The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished in it is kept.
@@ -100,7 +100,7 @@ def check(plan: Plan) -> None:
     for field in plan.study.fields:
         for arm in plan.study.arms:
             experiment_of(arm, field, 0)
-        split(open_catalog(field.settings), field.settings)
+        split_catalog(open_catalog(field.settings), field.settings)
         for one in plan.runs(field):
             place = plan.run_folder(*one)
             if place.config.is_file() and not plan.untuned(field):
@@ -114,27 +114,27 @@ def is_done(place: RunFolder) -> bool:
     return place.outcome.is_file() and place.read_outcome().rows[-1].epoch >= place.experiment().num_epochs
 
 
-def _tune(plan: Plan, field: Field, arm: Arm) -> Finished:
+def _tune(plan: Plan, field: Benchmark, arm: Arm) -> RunFinished:
     best = plan.chosen(field, arm)
-    return Finished(f"{field.name}: tuned {arm.name}, trial {best.number} of {plan.study.tune} chosen", best.value)
+    return RunFinished(f"{field.name}: tuned {arm.name}, trial {best.number} of {plan.study.tune} chosen", best.value)
 
 
-def _run(plan: Plan, field: Field, arm: Arm, seed: int) -> Finished:
+def _run(plan: Plan, field: Benchmark, arm: Arm, seed: int) -> RunFinished:
     what = f"{field.name}: {arm.name}, seed {seed}"
     place, experiment = plan.run_folder(field, arm, seed), plan.experiment(field, arm, seed)
     try:
         for _ in _events(place, experiment):
             pass
     except FloatingPointError as error:
-        write_whole(place.path / FAILED_FILE, f"{error}\n")
-        return Finished(what, None, str(error))
+        write_text(place.path / FAILED_FILE, f"{error}\n")
+        return RunFinished(what, None, str(error))
     except (TypeError, RuntimeError, LookupError) as error:
         if not isinstance(experiment.loss, Wrapped):
             raise
         raise ValueError(
             f"{what}: the loss raised {type(error).__name__}: {error}; try it with pairlens audit"
         ) from error
-    return Finished(what, place.read_outcome().report[plan.study.metric])
+    return RunFinished(what, place.read_outcome().report[plan.study.metric])
 
 
 def _events(place: RunFolder, experiment: Experiment) -> Iterator[Event]:

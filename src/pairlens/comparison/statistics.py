@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pairlens.comparison.results import Difference, FieldResult, LossResult, Measured, Results
+from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
-from pairlens.comparison.study import Arm, Field, read_study
+from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import given
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
@@ -21,7 +21,7 @@ from pairlens.losses.protocols import Wrapped
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class FinishedRun:
     """A finished run.
 
     Attributes:
@@ -57,7 +57,7 @@ def measure(folder: Path) -> Results:
     return Results(tuple(fields))
 
 
-def measure_field(plan: Plan, field: Field) -> FieldResult | None:
+def measure_field(plan: Plan, field: Benchmark) -> BenchmarkResult | None:
     """Return what the finished runs of one field say; None if there are none."""
     runs = {arm: _finished(plan, field, arm) for arm in plan.study.arms}
     done = {arm: found for arm, found in runs.items() if found}
@@ -69,7 +69,7 @@ def measure_field(plan: Plan, field: Field) -> FieldResult | None:
     first = done[ranked[0]][0]
     every = {run.seed: run for found in done.values() for run in found}
     wanted = field.seeds * len(plan.study.arms)
-    return FieldResult(
+    return BenchmarkResult(
         name=field.name,
         data_name=field.settings.data_name,
         classes=len(first.counts),
@@ -83,26 +83,26 @@ def measure_field(plan: Plan, field: Field) -> FieldResult | None:
     )
 
 
-def _finished(plan: Plan, field: Field, arm: Arm) -> list[Finished]:
+def _finished(plan: Plan, field: Benchmark, arm: Arm) -> list[FinishedRun]:
     places = [(seed, plan.run_folder(field, arm, seed)) for seed in field.numbers]
     return [_open(seed, p) for seed, p in places if is_done(p) and not (p.path / FAILED_FILE).is_file()]
 
 
-def _open(seed: int, place: RunFolder) -> Finished:
+def _open(seed: int, place: RunFolder) -> FinishedRun:
     gallery = Embeddings.load(place.gallery)
     queries = Embeddings.load(place.queries) if place.queries.is_file() else gallery
     pool = () if queries is gallery else (gallery.vectors, gallery.labels)
     found = measure_queries(queries.vectors, queries.labels, *pool, recalls=place.experiment().recalls)
     _, number = queries.labels[found.queries].unique(return_inverse=True)
     sums = {name: np.bincount(number.numpy(), value.double().numpy()) for name, value in found.values.items()}
-    return Finished(seed, place, place.read_outcome(), sums, np.bincount(number.numpy()))
+    return FinishedRun(seed, place, place.read_outcome(), sums, np.bincount(number.numpy()))
 
 
-def _mean(runs: Sequence[Finished], metric: str) -> float:
+def _mean(runs: Sequence[FinishedRun], metric: str) -> float:
     return float(np.mean([run.row.report[metric] for run in runs]))
 
 
-def _loss_result(plan: Plan, field: Field, arm: Arm, runs: list[Finished]) -> LossResult:
+def _loss_result(plan: Plan, field: Benchmark, arm: Arm, runs: list[FinishedRun]) -> LossResult:
     experiment = runs[0].place.experiment()
     failures = [plan.run_folder(field, arm, seed).path / FAILED_FILE for seed in field.numbers]
     return LossResult(
@@ -133,7 +133,7 @@ def _known(values: list[float | None]) -> Interval | None:
     return t_interval(known) if known else None
 
 
-def _measured(runs: list[Finished]) -> tuple[Measured, ...]:
+def _measured(runs: list[FinishedRun]) -> tuple[Measured, ...]:
     names = [metric.name for metric in runs[0].row.report.metrics]
     sums = np.stack([np.mean([run.sums[name] for run in runs], axis=0) for name in names])
     low, high = class_bootstrap(sums, runs[0].counts)
@@ -144,7 +144,7 @@ def _measured(runs: list[Finished]) -> tuple[Measured, ...]:
 
 
 def _differences(
-    ranked: list[Arm], done: dict[Arm, list[Finished]], metric: str, level: float
+    ranked: list[Arm], done: dict[Arm, list[FinishedRun]], metric: str, level: float
 ) -> tuple[Difference, ...]:
     pairs = [(a, b, both) for a, b in combinations(ranked, 2) if (both := _paired(done[a], done[b]))]
     if not pairs:
@@ -159,7 +159,7 @@ def _differences(
     )
 
 
-def _paired(first: list[Finished], second: list[Finished]) -> list[tuple[Finished, Finished]]:
+def _paired(first: list[FinishedRun], second: list[FinishedRun]) -> list[tuple[FinishedRun, FinishedRun]]:
     others = {run.seed: run for run in second}
     return [(run, others[run.seed]) for run in first if run.seed in others]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
@@ -51,7 +51,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Field:
+class Benchmark:
     """A data set and the settings in which all losses are trained on it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Study:
     """
 
     arms: tuple[Arm, ...]
-    fields: tuple[Field, ...]
+    fields: tuple[Benchmark, ...]
     tune: int = 0
     folds: int = 4
     metric: str = METRIC
@@ -106,7 +106,7 @@ class Study:
         for field in self.fields:
             self._check(field)
 
-    def _check(self, field: Field) -> None:
+    def _check(self, field: Benchmark) -> None:
         require(1 <= field.seeds <= MOST, f"{field.seeds} seeds of {field.name} cannot be; give --seeds 1 to {MOST:,}")
         known = [f"{letter}@{k}" for letter in "RP" for k in field.settings.recalls] + ["R-Precision", "MAP@R"]
         require(self.metric in known, f"--metric {self.metric} is not measured; there are {', '.join(known)}")
@@ -117,7 +117,7 @@ class Study:
         )
 
 
-def experiment_of(arm: Arm, field: Field, seed: int) -> Experiment:
+def experiment_of(arm: Arm, field: Benchmark, seed: int) -> Experiment:
     """Return the run of a loss in a field; raises ValueError if they do not go together."""
     return replace(field.settings, loss=arm.make(), seed=seed)
 
@@ -135,16 +135,18 @@ def slug(name: str) -> str:
 
 def grid(
     settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
-) -> tuple[Field, ...]:
+) -> tuple[Benchmark, ...]:
     """Return a field for every data set and every weight of the auxiliary loss."""
     return tuple(
-        Field(_field_name(data, weight, auxiliaries), replace(settings, data_name=data, auxiliary=weight), seeds)
+        Benchmark(
+            _benchmark_name(data, weight, auxiliaries), replace(settings, data_name=data, auxiliary=weight), seeds
+        )
         for data in data_names
         for weight in auxiliaries
     )
 
 
-def _field_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
+def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
     if len(auxiliaries) == 1:
         return data_name
     return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"
@@ -198,7 +200,7 @@ def _field(given: dict[str, Any], where: str) -> Any:
 
 def write_study(study: Study, folder: Path) -> None:
     """Write a study into the folder of its comparison."""
-    write_whole(folder / STUDY_FILE, json.dumps(to_plain(study), indent=1) + "\n")
+    write_text(folder / STUDY_FILE, json.dumps(to_plain(study), indent=1) + "\n")
 
 
 def read_study(folder: Path) -> Study:

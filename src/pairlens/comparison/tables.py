@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
-from pairlens.comparison.results import FieldResult, LossResult, Measured, Results
+from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
 from pairlens.comparison.verdicts import verdict
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval
 
@@ -17,13 +17,13 @@ NOTE = (
 )
 
 
-def header(field: FieldResult) -> list[str]:
+def header(field: BenchmarkResult) -> list[str]:
     """Return the names of a field's columns."""
     names = [metric.name for metric in field.losses[0].metrics]
     return ["loss", *names, f"{field.metric} over classes", "mean s_p", "mean s_n", "seconds", "seeds"]
 
 
-def rows(field: FieldResult) -> list[list[str]]:
+def rows(field: BenchmarkResult) -> list[list[str]]:
     """Return a row a loss, best first, the untrained backbone last."""
     found = [_row(field, loss) for loss in field.losses]
     columns = [metric.name for metric in field.losses[0].metrics]
@@ -31,7 +31,7 @@ def rows(field: FieldResult) -> list[list[str]]:
     return [*found, ["untrained", *before, "", "", "", "", str(len(field.untrained.values))]]
 
 
-def _row(field: FieldResult, loss: LossResult) -> list[str]:
+def _row(field: BenchmarkResult, loss: LossResult) -> list[str]:
     ranked = loss.metric(field.metric)
     s_p, s_n = ("-" if x is None else f"{x.mean:.3f}" for x in (loss.mean_s_p, loss.mean_s_n))
     cells = [plus_minus(metric.over_seeds) for metric in loss.metrics]
@@ -53,7 +53,7 @@ def plus_minus(interval: Interval) -> str:
     return f"{percent(interval.mean)} ± {percent(interval.mean - interval.low)}"
 
 
-def stands_out(field: FieldResult, loss: LossResult) -> bool:
+def stands_out(field: BenchmarkResult, loss: LossResult) -> bool:
     """Whether a loss has the highest mean, or cannot be told from the one that has."""
     best = field.losses[0]
     return loss is best or not any(
@@ -66,7 +66,7 @@ def markdown(results: Results) -> str:
     return "\n".join(_markdown_field(field) for field in results.fields)
 
 
-def _markdown_field(field: FieldResult) -> str:
+def _markdown_field(field: BenchmarkResult) -> str:
     head = header(field)
     bold = {loss.name for loss in field.losses if stands_out(field, loss)}
     lines = [f"## {field.name}", "", verdict(field), "", _line(head), _line(["---"] * len(head))]
@@ -87,7 +87,7 @@ def latex(results: Results) -> str:
     return "\n".join(_latex_field(field) for field in results.fields)
 
 
-def _latex_field(field: FieldResult) -> str:
+def _latex_field(field: BenchmarkResult) -> str:
     head = header(field)
     bold = {loss.name for loss in field.losses if stands_out(field, loss)}
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(field.name)}. {_tex(verdict(field))}}}"]
@@ -142,7 +142,7 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
         "differences.csv": _csv(difference_rows(results)),
     }
     for name, text in texts.items():
-        write_whole(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in texts]
 
 

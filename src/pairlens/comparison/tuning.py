@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens import losses as ls
-from pairlens.core.files import write_whole
+from pairlens.core.files import write_text
 from pairlens.core.records import to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
@@ -155,7 +155,7 @@ def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: 
         values = _measure(with_params(experiment, params), folder / "running", folds, metric)
         done += [Trial(number, params, values, sum(values) / len(values))]
         record = {**task, "trials": [asdict(trial) for trial in done]}
-        write_whole(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
+        write_text(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
     return max(done[:trials], key=lambda trial: trial.value)
 
 

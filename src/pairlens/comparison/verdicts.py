@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from pairlens.comparison.results import FieldResult, LossResult
+from pairlens.comparison.results import BenchmarkResult, LossResult
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval, t_interval
 
 MOST_NAMED = 2
 
 
-def verdict(field: FieldResult) -> str:
+def verdict(field: BenchmarkResult) -> str:
     """Return what the seeds and the test classes allow to say of the losses of a field.
 
     A loss is called better only if two intervals of the difference lie above 0: Student's over the seeds, and that over
@@ -24,7 +24,7 @@ def verdict(field: FieldResult) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def headline(field: FieldResult) -> str:
+def headline(field: BenchmarkResult) -> str:
     """Return the verdict on a field in one sentence, fit for a heading."""
     best, others = field.losses[0], field.losses[1:]
     where, found = f"On {field.name}", best.metric(field.metric).over_seeds
@@ -47,7 +47,7 @@ def headline(field: FieldResult) -> str:
     return f"{lead}: above {_named(worse)}, not distinguishable from {_named(open_)}"
 
 
-def headline_of_all(fields: Sequence[FieldResult]) -> str:
+def headline_of_all(fields: Sequence[BenchmarkResult]) -> str:
     """Return in one sentence which loss is highest where, for several fields."""
     won = [f for f in fields if f.losses[0].metric(f.metric).over_seeds.mean > f.untrained.mean]
     if not won:
@@ -63,7 +63,7 @@ def _named(losses: Sequence[LossResult]) -> str:
     return listed(losses) if len(losses) <= MOST_NAMED else f"{len(losses)} others"
 
 
-def _best(field: FieldResult) -> str:
+def _best(field: BenchmarkResult) -> str:
     best = field.losses[0]
     found = best.metric(field.metric).over_seeds
     return f"Highest mean {field.metric} on {field.name}: {best.name} with {interval_text(found)}."
@@ -82,7 +82,7 @@ def interval_text(found: Interval) -> str:
     )
 
 
-def _against_untrained(field: FieldResult) -> str:
+def _against_untrained(field: BenchmarkResult) -> str:
     before, best = field.untrained.mean, field.losses[0].metric(field.metric).over_seeds
     if best.mean <= before:
         return f"No training beats the backbone as it came, which has {percent(before)} %."
@@ -94,7 +94,7 @@ def _against_untrained(field: FieldResult) -> str:
     return f"The backbone as it came has {percent(before)} %."
 
 
-def _against_others(field: FieldResult) -> str:
+def _against_others(field: BenchmarkResult) -> str:
     best, others = field.losses[0], field.losses[1:]
     if not others:
         return "There is no other loss to compare with yet."
@@ -108,7 +108,7 @@ def _against_others(field: FieldResult) -> str:
     return f"{text}; not distinguishable from {listed(open_)}." if open_ else f"{text}, which are all others."
 
 
-def _apart(field: FieldResult, best: LossResult, other: LossResult) -> bool:
+def _apart(field: BenchmarkResult, best: LossResult, other: LossResult) -> bool:
     try:
         return field.difference(best.name, other.name).distinguishable
     except KeyError:
@@ -125,7 +125,7 @@ def listed(losses: Sequence[LossResult]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def pair_verdict(field: FieldResult, first: str, second: str) -> str:
+def pair_verdict(field: BenchmarkResult, first: str, second: str) -> str:
     """Return how two losses compare, in words.
 
     Raises:

@@ -29,15 +29,15 @@ class UnwritableError(OSError):
     """A file could not be written; what was there before is still there."""
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
     """Write a text file whole or not at all: beside it first, then renamed; raises UnwritableError."""
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.write_text(text)
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, with texts in its head, whole or not at all; raises UnwritableError."""
-    with whole(file) as part:
+    with atomic_write(file) as part:
         part.touch()
         mode = part.stat().st_mode
         save_file(dict(tensors), part, metadata=None if names is None else dict(names))
@@ -46,7 +46,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str,
 
 
 @contextmanager
-def whole(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Give a path to write to; when the block ends well it is on the disk, and takes the name of the file.
 
     What was under that name stays until then, also when the power goes: contents first, then the name.
@@ -93,7 +93,7 @@ _held: set[int] = set()
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; what a killed one left unfinished in it is removed.
 
     The kernel lets go of the lock when the process ends, however it ends, so a lock is never left behind.

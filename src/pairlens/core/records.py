@@ -13,6 +13,8 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 Record = TypeVar("Record")
 
 TAG = "type"
+# Records that were stored under another class name by version 0.1 are still read: old name -> name today.
+RENAMED = {"Shape": "EmbeddingStats", "Field": "Benchmark", "FieldResult": "BenchmarkResult"}
 
 _LARGEST = 2**63
 # Of a value that is wrong, a sentence shows the beginning.
@@ -91,7 +93,8 @@ def _build_scalar(kind: Any, data: Any, where: str) -> Any:
 
 def _build_record(kind: Any, data: Any, where: str) -> Any:
     _expect(isinstance(data, Mapping), data, f"a {kind.__name__} record", where)
-    _expect(data.get(TAG, kind.__name__) == kind.__name__, data.get(TAG), f"the record type {kind.__name__!r}", where)
+    tag = data.get(TAG, kind.__name__)
+    _expect(_current_name(tag) == kind.__name__, tag, f"the record type {kind.__name__!r}", where)
     stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
@@ -110,7 +113,7 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     records: dict[str, Any] = {k.__name__: k for k in kinds if _is_record(k)}
     if isinstance(data, Mapping) and records:
         tag = data.get(TAG)
-        kind = records.get(tag) if isinstance(tag, str) else None
+        kind = records.get(_current_name(tag))
         _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
         return _build(kind, data, where)
     plain = [k for k in kinds if k is not type(None) and not _is_record(k)]
@@ -120,6 +123,11 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         except ValueError:
             continue
     return _build(plain[-1], data, where) if plain else _expect(False, data, f"one of {', '.join(records)}", where)
+
+
+def _current_name(tag: Any) -> str:
+    """Return the class name that a stored type name stands for today; "" for what is no name at all."""
+    return RENAMED.get(tag, tag) if isinstance(tag, str) else ""
 
 
 def _is_record(kind: Any) -> bool:

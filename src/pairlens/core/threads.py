@@ -12,7 +12,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2) -> Iterator[Result]:
+def map_in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2
+) -> Iterator[Result]:
     """Map `work` over items in threads; results come in the order of the items, an exception at the place of its item.
 
     Decoding, resizing, encoding and hashing let go of Python's lock, so threads do them on as many cores. Unlike
@@ -24,7 +26,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         threads: how many; 0 works in this thread.
         ahead: items a thread may be ahead of who takes the results, which bounds the memory.
 
-    >>> list(in_order(abs, [3, -2, -1], threads=2))
+    >>> list(map_in_order(abs, [3, -2, -1], threads=2))
     [3, 2, 1]
     """
     if threads < 1:
@@ -47,7 +49,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_thread() -> Iterator[None]:
     """Let torch work with one thread.
 
     For thousands of small matrices: sharing each among threads takes longer, and many times as long where others work too.

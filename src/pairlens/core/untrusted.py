@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-MOST_BYTES = 1 << 28
+MAX_JSON_BYTES = 1 << 28
 # In a form that Arrow's regular expressions read as well.
 LEADS_OUT = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|(^|[/\\])\.?$|^[A-Za-z]:"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -22,9 +22,9 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
         ValueError: if it is larger than 256 MiB, which no list, table of settings or report is.
     """
     size = file.stat().st_size
-    if size > MOST_BYTES:
+    if size > MAX_JSON_BYTES:
         raise ValueError(
-            f"{file} has {size:,} bytes where at most {MOST_BYTES:,} are read; it is not what its name says"
+            f"{file} has {size:,} bytes where at most {MAX_JSON_BYTES:,} are read; it is not what its name says"
         )
     return file.read_text(encoding=encoding)
 
@@ -59,10 +59,10 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
 
 
-def first_misfit(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str | None:
+def first_mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str | None:
     """Say which tensor is missing, too many or of another shape; None if all fit.
 
-    >>> first_misfit({"a": (2, 3)}, {"a": (2, 2)})
+    >>> first_mismatch({"a": (2, 3)}, {"a": (2, 2)})
     'a is of shape (2, 2), not (2, 3)'
     """
     for name in wanted:
@@ -82,21 +82,21 @@ def is_plain_text(text: str) -> bool:
     return _CONTROLS.search(text) is None and _SURROGATES.search(text) is None
 
 
-def without_controls(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     r"""Return a text with each control character but line ends and tabs written out, so that a terminal shows it.
 
-    >>> without_controls("\x1b[31m")
+    >>> strip_control_characters("\x1b[31m")
     '\\x1b[31m'
     """
     return _CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\x{ord(found[0]):02x}", text)
 
 
-def leaves_folder(path: str) -> bool:
+def escapes_folder(path: str) -> bool:
     r"""Whether a path from a list may lead out of the folder that it is relative to, or names no file in it.
 
     Backslashes and drive letters count too, so that a list that is safe here is safe elsewhere.
 
-    >>> leaves_folder("a/b.jpg"), leaves_folder("../b.jpg"), leaves_folder("/etc/passwd"), leaves_folder("c:\\b.jpg")
+    >>> escapes_folder("a/b.jpg"), escapes_folder("../b.jpg"), escapes_folder("/etc/passwd"), escapes_folder("c:\\b.jpg")
     (False, True, True, True)
     """
     return re.search(LEADS_OUT, path) is not None

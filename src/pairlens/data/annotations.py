@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from pairlens.core.untrusted import is_plain_text, leaves_folder
+from pairlens.core.untrusted import escapes_folder, is_plain_text
 
 Split = Literal["train", "test", "query", "gallery"]
 Box = tuple[int, int, int, int]
@@ -35,7 +35,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Listing:
+class Annotations:
     """The photos of a raw data set, sorted into train, test, query, gallery and otherwise in the reader's order.
 
     Raises:
@@ -62,9 +62,9 @@ class Listing:
         return hashlib.sha256(json.dumps([dataclasses.astuple(photo) for photo in self.photos]).encode()).hexdigest()
 
 
-def _refuse_paths(listing: Listing) -> None:
+def _refuse_paths(listing: Annotations) -> None:
     for path, times in Counter(photo.path for photo in listing.photos).items():
-        if leaves_folder(path):
+        if escapes_folder(path):
             raise ValueError(f"{listing.name} lists the photo {path!r}, which is not inside {listing.root}; correct it")
         if times > 1:
             raise ValueError(f"{listing.name} lists the photo {path!r} {times} times; keep one, since paths are keys")
@@ -76,7 +76,7 @@ def _refuse_paths(listing: Listing) -> None:
         )
 
 
-def _refuse_shared_classes(listing: Listing) -> None:
+def _refuse_shared_classes(listing: Annotations) -> None:
     trained = {photo.class_name for photo in listing.photos if photo.split == "train"}
     shared = sorted({photo.class_name for photo in listing.photos if photo.split != "train"} & trained)
     if shared:

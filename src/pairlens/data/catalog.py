@@ -94,7 +94,7 @@ def _again(file: Path) -> str:
     return f"prepare it again with: {_command(file)} --force"
 
 
-class Stamp(NamedTuple):
+class FileStamp(NamedTuple):
     """Size, date of the last change and inode of a file."""
 
     size: int
@@ -102,13 +102,13 @@ class Stamp(NamedTuple):
     inode: int
 
 
-def stamp_of(file: Path) -> Stamp:
+def file_stamp(file: Path) -> FileStamp:
     """Return the stamp that a file has now; raises ValueError if it is gone."""
     try:
         found = file.stat()
     except OSError as error:
         raise ValueError(f"{file} is gone ({error.strerror}) while it was in use; bring it back") from error
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return FileStamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class Catalog:
     class_names: tuple[str, ...] = field(repr=False)
     labels: Tensor = field(repr=False)
     rows: Tensor = field(repr=False)
-    stamp: Stamp = field(repr=False)
+    stamp: FileStamp = field(repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "Catalog":
@@ -146,7 +146,7 @@ class Catalog:
         """
         file = Path(path).absolute()
         told = Description.read(file)
-        stamp, (table, names) = stamp_of(file), _open_table(file, told)
+        stamp, (table, names) = file_stamp(file), _open_table(file, told)
         labels = table["label"].to_numpy().copy()
         told_of = (told.name, told.crop, told.size, told.origin.quality, told.digest)
         return cls(file, *told_of, names, torch.from_numpy(labels), torch.arange(len(labels)), stamp)
@@ -193,7 +193,7 @@ class Catalog:
 
     def check_unchanged(self) -> None:
         """Raise ValueError if the file is gone or was written to since it was opened: to read on could end the process."""
-        stamp = stamp_of(self.file)
+        stamp = file_stamp(self.file)
         # A file in its place that was prepared from the same photos is none the worse.
         anew = stamp.inode != self.stamp.inode and Description.read(self.file).digest == self.digest
         if stamp != self.stamp and not anew:

@@ -14,14 +14,23 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pairlens.core.untrusted import MOST_BYTES
+from pairlens.core.untrusted import MAX_JSON_BYTES
 from pairlens.data.annotations import Box
-from pairlens.data.jpeg import PIXEL_LIMIT, QUIET, Desk, Jpeg, pack, squash, unpack, unpack_quickly
+from pairlens.data.jpeg import (
+    PIXEL_LIMIT,
+    QUIET,
+    Jpeg,
+    PixelBuffer,
+    decode_jpeg,
+    decode_jpeg_fast,
+    encode_jpeg,
+    resize_to_square,
+)
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _JPEG_START, _APP1, _PIXELS = b"\xff\xd8", b"\xff\xe1", b"\xff\xda"
 _MOST_SEGMENTS = 300
-_DESK = Desk()
+_DESK = PixelBuffer()
 _Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 # Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
@@ -128,14 +137,14 @@ def encode(image: Image.Image, size: int, box: Box | None = None, quality: int =
     return _small_copy(np.array(image.convert("RGB")), size, box, quality)
 
 
-def shrink(source: Path | bytes, size: int, box: Box | None = None, quality: int = 95) -> bytes:
+def reduce_to_square(source: Path | bytes, size: int, box: Box | None = None, quality: int = 95) -> bytes:
     """Return `encode(load_image(source), size, box, quality)`, but decode a JPEG that lies upright faster.
 
     Raises:
         FileNotFoundError, ValueError: as these two do.
     """
     jpeg = _plain_jpeg(source)
-    quick = None if jpeg is None else unpack_quickly(jpeg, _DESK, PIXEL_LIMIT)
+    quick = None if jpeg is None else decode_jpeg_fast(jpeg, _DESK, PIXEL_LIMIT)
     return _small_copy(_read(source, partial(_upright_pixels, source)) if quick is None else quick, size, box, quality)
 
 
@@ -150,7 +159,7 @@ def _plain_jpeg(source: Path | bytes) -> bytes | None:
 
 def _contents(file: Path) -> bytes:
     status = file.stat()
-    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES else b""
+    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else b""
 
 
 def _may_tell_a_direction(jpeg: bytes) -> bool:
@@ -166,7 +175,7 @@ def _may_tell_a_direction(jpeg: bytes) -> bool:
 
 def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
     contents = source if isinstance(source, bytes) else source.read_bytes()
-    quick = unpack_quickly(contents, _DESK, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
+    quick = decode_jpeg_fast(contents, _DESK, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
     return np.array(_as_rgb(image)) if quick is None else quick
 
 
@@ -181,7 +190,7 @@ def _small_copy(pixels: np.ndarray, size: int, box: Box | None, quality: int) ->
     if box is not None:
         left, top, right, bottom = _inside(box, pixels.shape[1], pixels.shape[0])
         pixels = pixels[top:bottom, left:right]
-    return pack(squash(pixels, size), quality)
+    return encode_jpeg(resize_to_square(pixels, size), quality)
 
 
 def _inside(box: Box, width: int, height: int) -> Box:
@@ -192,7 +201,7 @@ def _inside(box: Box, width: int, height: int) -> Box:
     return cut
 
 
-def blank(photos: int, size: int, pin: bool = False) -> Tensor:
+def empty_photos(photos: int, size: int, pin: bool = False) -> Tensor:
     """Return an unwritten batch, its channels last in memory as decoders write and convolutions read them.
 
     Shapes:
@@ -224,7 +233,7 @@ def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
     >>> decode([encode(Image.new("RGB", (9, 9), "white"), size=4)], size=4).float().mean().item()
     255.0
     """
-    batch = blank(len(jpegs), size)
+    batch = empty_photos(len(jpegs), size)
     for position, (row, jpeg) in enumerate(zip(rows_of(batch), jpegs, strict=True)):
         try:
             row[:] = decode_one(jpeg, size)
@@ -241,4 +250,4 @@ def decode_one(jpeg: Jpeg, size: int) -> np.ndarray:
     Raises:
         ValueError: if it is no JPEG.
     """
-    return squash(unpack(jpeg, _DESK), size)
+    return resize_to_square(decode_jpeg(jpeg, _DESK), size)

@@ -45,7 +45,7 @@ class _Quiet:
 QUIET = _Quiet()
 
 
-class Desk(threading.local):
+class PixelBuffer(threading.local):
     """Memory for one picture at a time, each thread's own; the next picture is written over the last.
 
     Fresh memory costs more than decoding into it: the system hands it out, and clears it, page by page.
@@ -64,7 +64,7 @@ class Desk(threading.local):
         return self.memory[:needed].reshape(height, width, 3)
 
 
-def unpack_quickly(jpeg: Jpeg, desk: Desk, limit: int = PIXEL_LIMIT) -> np.ndarray | None:
+def decode_jpeg_fast(jpeg: Jpeg, desk: PixelBuffer, limit: int = PIXEL_LIMIT) -> np.ndarray | None:
     """Return the pixels of a sound, usual JPEG file on the desk, None for any other; they are the same as Pillow's.
 
     Shapes:
@@ -80,7 +80,7 @@ def unpack_quickly(jpeg: Jpeg, desk: Desk, limit: int = PIXEL_LIMIT) -> np.ndarr
         return None
 
 
-def unpack(jpeg: Jpeg, desk: Desk) -> np.ndarray:
+def decode_jpeg(jpeg: Jpeg, desk: PixelBuffer) -> np.ndarray:
     """Return the RGB pixels of any JPEG file of a catalog, on the desk if they can be there.
 
     Shapes:
@@ -89,11 +89,11 @@ def unpack(jpeg: Jpeg, desk: Desk) -> np.ndarray:
     Raises:
         ValueError: if it is none or damaged, or has more than `STORED_PIXEL_LIMIT` pixels.
     """
-    quick = unpack_quickly(jpeg, desk, STORED_PIXEL_LIMIT)
-    return _unpack_patiently(jpeg) if quick is None else quick
+    quick = decode_jpeg_fast(jpeg, desk, STORED_PIXEL_LIMIT)
+    return _decode_jpeg_with_pillow(jpeg) if quick is None else quick
 
 
-def _unpack_patiently(jpeg: Jpeg) -> np.ndarray:
+def _decode_jpeg_with_pillow(jpeg: Jpeg) -> np.ndarray:
     try:
         with QUIET, Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             pixels = image.width * image.height
@@ -106,7 +106,7 @@ def _unpack_patiently(jpeg: Jpeg) -> np.ndarray:
     raise ValueError(f"{pixels:,} pixels, more than {STORED_PIXEL_LIMIT:,}")
 
 
-def squash(pixels: np.ndarray, size: int) -> np.ndarray:
+def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Return the pixels at size × size, bilinear with antialiasing; the aspect ratio is not kept."""
     if pixels.shape[:2] == (size, size):
         return pixels
@@ -114,7 +114,7 @@ def squash(pixels: np.ndarray, size: int) -> np.ndarray:
     return planes.permute(1, 2, 0).numpy()
 
 
-def pack(pixels: np.ndarray, quality: int) -> bytes:
+def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     """Return RGB pixels as a JPEG file with colour at half the resolution (4:2:0), as is usual.
 
     Not by Pillow, which keeps Python's lock while it encodes into memory.

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairlens.core.distributed import share
-from pairlens.core.threads import in_order
+from pairlens.core.distributed import shard
+from pairlens.core.threads import map_in_order
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import blank, decode_one, rows_of
-from pairlens.data.jpeg import squash
+from pairlens.data.images import decode_one, empty_photos, rows_of
+from pairlens.data.jpeg import resize_to_square
 from pairlens.data.sampler import ClassBatches
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]
@@ -24,7 +24,7 @@ CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 
 
-class Batch(NamedTuple):
+class PhotoBatch(NamedTuple):
     """Photos (photo, 3, size, size) uint8, labels (photo,) int64, and their positions in the catalog."""
 
     photos: Tensor
@@ -83,17 +83,17 @@ class TrainingBatches:
         """Return the number of batches an epoch."""
         return len(self.sampler)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[PhotoBatch]:
         """Yield the batches of one epoch, without the first `start`."""
         drawn = islice(enumerate(self.sampler.draw(number)), start, None)
         batches = ((step, _blank(self, chosen[self._mine])) for step, chosen in drawn)
-        return in_order(partial(self._fill, number), batches, self.workers)
+        return map_in_order(partial(self._fill, number), batches, self.workers)
 
     @property
     def _mine(self) -> slice:
-        return share(self.sampler.batch_size, self.rank, self.ranks)
+        return shard(self.sampler.batch_size, self.rank, self.ranks)
 
-    def _fill(self, number: int, numbered: tuple[int, Batch]) -> Batch:
+    def _fill(self, number: int, numbered: tuple[int, PhotoBatch]) -> PhotoBatch:
         step, batch = numbered
         self.catalog.check_unchanged()
         # Drawn for the whole batch on every rank, so that a photo looks the same whoever loads it.
@@ -140,12 +140,12 @@ class TestBatches:
         """Return the number of batches."""
         return -(-len(self.catalog) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PhotoBatch]:
         """Yield all photos once."""
         batches = (_blank(self, chosen) for chosen in torch.arange(len(self.catalog)).split(self.batch_size))
-        return in_order(self._fill, batches, self.workers)
+        return map_in_order(self._fill, batches, self.workers)
 
-    def _fill(self, batch: Batch) -> Batch:
+    def _fill(self, batch: PhotoBatch) -> PhotoBatch:
         self.catalog.check_unchanged()
         rows = rows_of(batch.photos)
         for position, photo in enumerate(batch.indices.tolist()):
@@ -153,11 +153,11 @@ class TestBatches:
         return batch
 
 
-def _blank(batches: TrainingBatches | TestBatches, chosen: Tensor) -> Batch:
+def _blank(batches: TrainingBatches | TestBatches, chosen: Tensor) -> PhotoBatch:
     """Make the room for a batch, in the thread that takes it: another one may not know which GPU is in use."""
     labels = batches.catalog.labels[chosen]
-    photos = blank(len(chosen), batches.image_size, batches.pin)
-    return Batch(photos, labels.pin_memory() if batches.pin else labels, chosen)
+    photos = empty_photos(len(chosen), batches.image_size, batches.pin)
+    return PhotoBatch(photos, labels.pin_memory() if batches.pin else labels, chosen)
 
 
 class _Window(NamedTuple):
@@ -185,7 +185,7 @@ def _resized_crops(photos: int, side: int, draw: np.random.Generator) -> list[_W
 
 def _cut(pixels: np.ndarray, window: _Window, size: int, flip: bool) -> np.ndarray:
     top, left, height, width = window
-    part = squash(pixels[top : top + height, left : left + width], size)
+    part = resize_to_square(pixels[top : top + height, left : left + width], size)
     if not flip:
         return part
     # numpy turns rows round byte by byte; torch has a fast way for a batch with its channels last.

@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from pairlens.core.threads import in_order
-from pairlens.data.annotations import Listing, Photo
+from pairlens.core.threads import map_in_order
+from pairlens.data.annotations import Annotations, Photo
 from pairlens.data.catalog import Catalog, Crop, Description, Origin
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import shrink
+from pairlens.data.images import reduce_to_square
 from pairlens.data.readers import DataName, check_counts, read
 
 # Photos a core may be ahead of the file, so that one large photo does not hold up the others.
@@ -111,7 +111,7 @@ def prepare(options: Preparation, show: Callable[[str], None]) -> Catalog:
         return _write(options, listing, origin, show)
 
 
-def _refuse_missing_boxes(options: Preparation, listing: Listing) -> None:
+def _refuse_missing_boxes(options: Preparation, listing: Annotations) -> None:
     without = [photo.path for photo in listing.photos if photo.box is None]
     if options.crop_type == "cropped" and without:
         raise ValueError(
@@ -130,7 +130,7 @@ def _finished(options: Preparation, origin: Origin) -> Catalog | None:
     return catalog if same and not told.failures else None
 
 
-def _fingerprint(listing: Listing) -> str:
+def _fingerprint(listing: Annotations) -> str:
     """Hash the listing with the size and date of every photo, so that a changed or mended photo is noticed."""
     found = hashlib.sha256(listing.digest.encode())
     for photo in listing.photos:
@@ -151,7 +151,7 @@ def _sentences_for_the_disk(options: Preparation) -> Iterator[None]:
         raise ValueError(f"cannot write to {options.folder} ({reason}); free the disk or choose --data_path") from error
 
 
-def _write(options: Preparation, listing: Listing, origin: Origin, show: Callable[[str], None]) -> Catalog:
+def _write(options: Preparation, listing: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
     options.folder.mkdir(parents=True, exist_ok=True)
     failures: list[Failure] = []
     rows = _rows(options, listing, failures)
@@ -163,10 +163,10 @@ def _write(options: Preparation, listing: Listing, origin: Origin, show: Callabl
     return catalog
 
 
-def _rows(options: Preparation, listing: Listing, failures: list[Failure]) -> Iterator[tuple[Photo, bytes]]:
+def _rows(options: Preparation, listing: Annotations, failures: list[Failure]) -> Iterator[tuple[Photo, bytes]]:
     work = partial(_encode, root=listing.root, options=options)
     with Progress(console=(console := Console(stderr=True)), disable=not console.is_terminal) as progress:
-        results = in_order(work, listing.photos, _cores(), _AHEAD)
+        results = map_in_order(work, listing.photos, _cores(), _AHEAD)
         results = progress.track(results, len(listing.photos), description="Reading photos")
         for photo, result in zip(listing.photos, results, strict=True):
             if isinstance(result, bytes):
@@ -179,7 +179,7 @@ def _rows(options: Preparation, listing: Listing, failures: list[Failure]) -> It
 def _encode(photo: Photo, root: Path, options: Preparation) -> bytes | Failure:
     try:
         box = photo.box if options.crop_type == "cropped" else None
-        return shrink(root / photo.path, options.size, box, options.quality)
+        return reduce_to_square(root / photo.path, options.size, box, options.quality)
     except (OSError, ValueError) as error:
         return Failure(photo.path, str(error))
 

@@ -17,7 +17,7 @@ WEIGHED = 512
 
 
 @dataclass(frozen=True)
-class Shape:
+class EmbeddingStats:
     """The shape of one set of embedded photos; what cannot be said of it is None.
 
     Attributes:
@@ -69,7 +69,7 @@ class Shape:
     wrong_signs: float | None
 
 
-def shape_of(vectors: Tensor, labels: Tensor, loss: Any = None) -> Shape:
+def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> EmbeddingStats:
     """Return the shape of (photo, dim) unit vectors of at least two classes, one with two photos or more.
 
     Args:
@@ -83,7 +83,7 @@ def shape_of(vectors: Tensor, labels: Tensor, loss: Any = None) -> Shape:
     intra, inter = geometry.class_spread(vectors, labels)
     hubs = geometry.hubness(vectors, labels)
     weights = _weights(vectors[:WEIGHED], labels[:WEIGHED], loss)
-    return Shape(
+    return EmbeddingStats(
         photos=len(vectors),
         classes=len(labels.unique()),
         mean_s_p=float(s.positive.mean()),
@@ -118,11 +118,11 @@ def _weights(vectors: Tensor, labels: Tensor, loss: Any) -> geometry.WeightShare
     return geometry.weight_share(gradient, pairs)
 
 
-def shape_or_none(vectors: Tensor | None, labels: Tensor | None, loss: Any) -> Shape | None:
-    """Return the shape of photos as `shape_of` does; None if there are none, or no pairs among them."""
+def embedding_stats_or_none(vectors: Tensor | None, labels: Tensor | None, loss: Any) -> EmbeddingStats | None:
+    """Return the shape of photos as `embedding_stats` does; None if there are none, or no pairs among them."""
     if vectors is None or labels is None or not _has_pairs(labels):
         return None
-    return shape_of(unit(vectors), labels, loss)
+    return embedding_stats(unit(vectors), labels, loss)
 
 
 def _has_pairs(labels: Tensor) -> bool:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pairlens.core.distributed import gather_rows, rank, share, world
+from pairlens.core.distributed import gather_rows, rank, shard, world_size
 from pairlens.core.files import write_tensors
 from pairlens.core.untrusted import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
@@ -110,7 +110,7 @@ def embed(
         watch: wraps the batches to show progress; called with the batches and their number.
     """
     device = next(model.parameters()).device
-    mine = share(len(catalog), rank(), world())
+    mine = shard(len(catalog), rank(), world_size())
     own = replace(catalog, rows=catalog.rows[mine], labels=catalog.labels[mine])
     batches = TestBatches(own, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pairlens.core.distributed import gather_rows, rank, world
+from pairlens.core.distributed import gather_rows, rank, world_size
 from pairlens.evaluation.metrics import map_at_r, precision_at_k, r_precision, recall_at_k
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.neighbors.exact import ExactIndex
@@ -53,7 +53,7 @@ def measure_queries(
     """
     task = _task(queries, labels, gallery, gallery_labels, recalls)
     opened = open_index(task.items, index)
-    measured = task.measure(opened, rank(), world()) if sharded else task.measure(opened)
+    measured = task.measure(opened, rank(), world_size()) if sharded else task.measure(opened)
     rows, values = (gather_rows(part) for part in measured) if sharded else measured
     order = rows.argsort()
     names = [f"R@{k}" for k in recalls] + [f"P@{k}" for k in recalls] + ["R-Precision", "MAP@R"]
@@ -90,13 +90,15 @@ class Task:
         """How many items there are to find for a query."""
         return len(self.items) - int(self.one_set)
 
-    def measure(self, index: ExactIndex | ApproximateIndex, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+    def measure(
+        self, index: ExactIndex | ApproximateIndex, rank: int = 0, world_size: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Return which queries one of several processes has measured, and their (query, metric) values.
 
         The chunks are the same for any number of processes and dealt out in turn, so a query is searched together with
         the same others, and rounded alike, whoever searches it.
         """
-        chunks = self.chunks()[rank::world]
+        chunks = self.chunks()[rank::world_size]
         rows = [self.chosen[chunk] for chunk in chunks]
         values = [self._measure(index, chunk) for chunk in chunks]
         nothing = self.queries.new_zeros(0, 2 * len(self.recalls) + 2, dtype=torch.float32)

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import torch
 
-from pairlens.core.distributed import world
+from pairlens.core.distributed import world_size
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.losses.protocols import centers_of
@@ -29,8 +29,8 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
     seed_everything(experiment.seed)
     device = choose_device(experiment.device)
-    model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
-    model.chunk(experiment.micro_batch, experiment.freeze_bn)
+    model = Embedder.from_architecture(architecture(experiment, classes), experiment.weights)
+    model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
         # In place, so that the names of the weights stay what they are.
@@ -92,7 +92,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     # Under torchrun a rank has the GPU of its number, if there are enough.
-    number, gpus = int(os.environ.get("LOCAL_RANK", 0)) if world() > 1 else 0, torch.cuda.device_count()
+    number, gpus = int(os.environ.get("LOCAL_RANK", 0)) if world_size() > 1 else 0, torch.cuda.device_count()
     if number >= gpus:
         raise ValueError(
             f"there is no GPU for rank {number} of this machine; start {gpus} ranks here, or use --device cpu"

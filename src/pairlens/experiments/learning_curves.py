@@ -6,13 +6,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairlens.core.files import whole
+from pairlens.core.files import atomic_write
 from pairlens.experiments.run_folder import Outcome
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
-def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
+def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     """Draw loss, retrieval and similarities over the epochs, as SVG or PNG by the file's name; epoch 0 is untrained."""
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, retrieval, similarity = figure.subplots(1, 3)
@@ -29,7 +29,7 @@ def draw_curves(outcome: Outcome, title: str, file: Path) -> None:
     if title:
         figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
     kind = file.suffix[1:]
-    with whole(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
+    with atomic_write(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
         figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 

@@ -86,7 +86,7 @@ def any_loss_from_text(text: str) -> Any:
     Raises:
         ValueError: if it is neither.
     """
-    return loss_from_text(text) if _is_ours(text) or ":" not in text else find_stranger(text)
+    return loss_from_text(text) if _is_ours(text) or ":" not in text else find_third_party_loss(text)
 
 
 def trainable_from_text(text: str, name: str = "") -> Loss | Wrapped:
@@ -137,7 +137,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def find_stranger(text: str) -> Callable[..., Any]:
+def find_third_party_loss(text: str) -> Callable[..., Any]:
     """Return the function of (embeddings, labels) that a text names; a class is made, with the settings in brackets.
 
     To a function the settings are given at every call.
@@ -148,7 +148,7 @@ def find_stranger(text: str) -> Callable[..., Any]:
     Raises:
         ValueError: if there is no such module or name, or it cannot be made.
 
-    >>> find_stranger("torch.nn:CosineSimilarity(dim=1)")
+    >>> find_third_party_loss("torch.nn:CosineSimilarity(dim=1)")
     CosineSimilarity()
     """
     module, _, wanted = text.partition(":")

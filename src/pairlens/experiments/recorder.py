@@ -10,17 +10,17 @@ from typing import Any, TypeAlias
 
 import torch
 
-from pairlens.core.distributed import from_first, rank, world
+from pairlens.core.distributed import broadcast_text, rank, world_size
 from pairlens.core.records import from_plain, to_plain
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embedding_stats import Shape, shape_or_none, whole_classes
+from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats_or_none, whole_classes
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Report, evaluate
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.learning_curves import draw_curves
+from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.splits import Parts
+from pairlens.experiments.splits import Splits
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -32,7 +32,7 @@ Watch: TypeAlias = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(eq=False)
-class Keeper:
+class RunRecorder:
     """Evaluates the model after an epoch and writes what the run has come to.
 
     First the checkpoint, which holds the rows of all epochs too; then what follows from it, the outcome last. So a run that
@@ -41,7 +41,7 @@ class Keeper:
 
     experiment: Experiment
     place: RunFolder
-    parts: Parts
+    parts: Splits
     learner: Learner
     progress: Watch | None
     rows: tuple[EpochRow, ...] = ()
@@ -63,13 +63,13 @@ class Keeper:
         self.rows = tuple(from_plain(EpochRow, row, where) for row in record["rows"])
         self._saved()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Write anew what a run that was stopped between two files has not written."""
         outcome = self._outcome()
         present = outcome.epoch == self.learner.epoch and self.learner.under_way is None
         whole = self.place.holds(outcome) and not (present and self._is_damaged())
         # What rank 0 finds in the folder, which it alone writes to.
-        if from_first("whole" if whole else "") == "whole":
+        if broadcast_text("whole" if whole else "") == "whole":
             return
         if present:
             self._embed_test()
@@ -89,7 +89,7 @@ class Keeper:
         self._write(self._outcome())
         return self.rows[-1]
 
-    def keep_up(self, step: Step) -> None:
+    def checkpoint_if_due(self, step: Step) -> None:
         """Write a checkpoint if the last one will soon be too old, or would be when the evaluation is over."""
         allowed = 60 * self.experiment.checkpoint_minutes
         coming = self.evaluating if step.step == step.steps else 0.0
@@ -107,9 +107,9 @@ class Keeper:
         if self.parts.validation is not None:
             held_out = evaluate_embeddings(self._embed(self.parts.validation), None, self.experiment.recalls)
         if rank():
-            return from_plain(EpochRow, json.loads(from_first("")), "the row of rank 0")
+            return from_plain(EpochRow, json.loads(broadcast_text("")), "the row of rank 0")
         row = self._row(epoch, self.test, report, held_out, start)
-        from_first(json.dumps(to_plain(row)))
+        broadcast_text(json.dumps(to_plain(row)))
         return row
 
     def _row(self, epoch: Epoch, test: Embeddings, report: Report, validation: Report | None, start: float) -> EpochRow:
@@ -131,13 +131,13 @@ class Keeper:
             skipped=epoch.skipped,
         )
 
-    def _shapes(self, epoch: Epoch, test: Embeddings) -> dict[str, Shape | None]:
+    def _shapes(self, epoch: Epoch, test: Embeddings) -> dict[str, EmbeddingStats | None]:
         if not self.experiment.log_analysis:
             return {}
         some, loss = whole_classes(test.labels, RECENT), self.experiment.loss
         return {
-            "seen": shape_or_none(epoch.embeddings, epoch.labels, loss),
-            "unseen": shape_or_none(test.vectors[some], test.labels[some], loss),
+            "seen": embedding_stats_or_none(epoch.embeddings, epoch.labels, loss),
+            "unseen": embedding_stats_or_none(test.vectors[some], test.labels[some], loss),
         }
 
     def _save(self) -> None:
@@ -161,7 +161,7 @@ class Keeper:
             self.learner.model.save(self.place.path)
             save_embeddings(self.place, self.learner.model, self.test, self.gallery)
         self.place.write_tables(outcome)
-        draw_curves(outcome, self.place.path.name, self.place.curves)
+        draw_learning_curves(outcome, self.place.path.name, self.place.curves)
         self.place.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:
@@ -224,4 +224,4 @@ def evaluate_embeddings(
 ) -> Report:
     """Return the report of one set searched in itself, or of queries searched in a gallery; all ranks must call it."""
     pool = (None, None) if gallery is None else (gallery.vectors, gallery.labels)
-    return evaluate(test.vectors, test.labels, *pool, recalls=recalls, index=index, sharded=world() > 1)
+    return evaluate(test.vectors, test.labels, *pool, recalls=recalls, index=index, sharded=world_size() > 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pairlens.core.distributed import rank, wait_for_all, world
+from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
@@ -16,9 +16,9 @@ from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.build import choose_device, make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recorder import Keeper, Watch, evaluate_embeddings, save_embeddings
+from pairlens.experiments.recorder import RunRecorder, Watch, evaluate_embeddings, save_embeddings
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.splits import open_catalog, split
+from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 from pairlens.model.embedder import Embedder
@@ -63,19 +63,19 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
     for event in train(experiment, place):
         if watch is not None:
             watch(event)
-    wait_for_all()
+    barrier()
     return Run(place.path, experiment, place.read_outcome())
 
 
 def train(experiment: Experiment, place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
     """Start an experiment in a new folder; yields a record for every step and every finished epoch."""
-    parts = split(open_catalog(experiment), experiment)
+    parts = split_catalog(open_catalog(experiment), experiment)
     learner = make_learner(experiment, parts.train.classes)
     photos = _training_batches(experiment, parts.train)
     if rank() == 0:
         place.create(experiment)
     with _held(place):
-        yield from _train(Keeper(experiment, place, parts, learner, progress), photos)
+        yield from _train(RunRecorder(experiment, place, parts, learner, progress), photos)
 
 
 def _held(place: RunFolder) -> AbstractContextManager[None]:
@@ -97,15 +97,15 @@ def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped
     experiment = place.experiment()
     experiment = experiment if loss is None else replace(experiment, loss=loss)
     with _held(place):
-        parts = split(open_catalog(experiment), experiment)
+        parts = split_catalog(open_catalog(experiment), experiment)
         started = place.outcome.is_file() or (place.path / CHECKPOINT_FILE).is_file()
         # The weights it started from are in the checkpoint, and need not be there any more.
         learner = make_learner(replace(experiment, weights="none") if started else experiment, parts.train.classes)
         photos = _training_batches(experiment, parts.train)
-        keeper = Keeper(experiment, place, parts, learner, progress)
+        keeper = RunRecorder(experiment, place, parts, learner, progress)
         if started:
             keeper.open()
-            keeper.mend()
+            keeper.repair()
         yield from _train(keeper, photos)
 
 
@@ -113,11 +113,11 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
     pin = choose_device(experiment.device).type == "cuda"
     return TrainingBatches(
-        catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world()
+        catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world_size()
     )
 
 
-def _train(keeper: Keeper, photos: TrainingBatches) -> Iterator[Event]:
+def _train(keeper: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
     experiment, learner = keeper.experiment, keeper.learner
     objective = make_objective(experiment, learner.model)
     try:
@@ -125,7 +125,7 @@ def _train(keeper: Keeper, photos: TrainingBatches) -> Iterator[Event]:
             yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
         for record in fit(learner, photos, objective, experiment.num_epochs):
             if isinstance(record, Step):
-                keeper.keep_up(record)
+                keeper.checkpoint_if_due(record)
                 yield record
             else:
                 yield keeper.finish(record)
@@ -149,7 +149,7 @@ def resume_run(
     for event in resume(place, loss=loss):
         if watch is not None:
             watch(event)
-    wait_for_all()
+    barrier()
     return Run(place.path, place.experiment(), place.read_outcome())
 
 
@@ -176,7 +176,7 @@ def evaluate_run(
     trained = place.experiment()
     experiment = replace(trained, recalls=recalls or trained.recalls, data_path=data_path or trained.data_path)
     with _held(place):
-        parts = split(open_catalog(experiment), experiment)
+        parts = split_catalog(open_catalog(experiment), experiment)
         model = Embedder.load(place.path, str(choose_device(device)))
         test = embed(model, parts.test, workers=experiment.workers, watch=progress)
         gallery = None

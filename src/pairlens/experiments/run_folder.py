@@ -8,10 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import LOCK_FILE, alone_in, write_whole
+from pairlens.core.files import LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
 from pairlens.core.untrusted import read_json
-from pairlens.evaluation.embedding_stats import Shape
+from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.experiment import Experiment, Select
 
@@ -47,8 +47,8 @@ class EpochRow:
     seconds: float
     validation: Report | None = None
     gradient_cosine: float | None = None
-    seen: Shape | None = None
-    unseen: Shape | None = None
+    seen: EmbeddingStats | None = None
+    unseen: EmbeddingStats | None = None
     skipped: int = 0
 
 
@@ -164,11 +164,11 @@ class RunFolder:
 
     def alone(self) -> AbstractContextManager[None]:
         """Hold the folder, so that no other process writes into it; raises ValueError if one does."""
-        return alone_in(self.path)
+        return lock_folder(self.path)
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Write the experiment, whole or not at all."""
-        write_whole(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
+        write_text(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
 
     def experiment(self) -> Experiment:
         """Read the experiment back; raises ValueError if this is no run folder or holds unknown settings."""
@@ -199,7 +199,7 @@ class RunFolder:
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Write the reports, whole or not at all."""
-        write_whole(self.outcome, _text(outcome))
+        write_text(self.outcome, _text(outcome))
 
 
 def _text(outcome: Outcome) -> str:
@@ -211,12 +211,12 @@ def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> 
     writer = csv.DictWriter(buffer, columns)
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(file, buffer.getvalue())
+    write_text(file, buffer.getvalue())
 
 
 def _analysis_row(row: EpochRow) -> dict[str, float | int | None]:
     shapes = (("seen", row.seen), ("unseen", row.unseen))
-    names = [f.name for f in fields(Shape)]
+    names = [f.name for f in fields(EmbeddingStats)]
     columns = {f"{which}_{name}": getattr(shape, name, None) for which, shape in shapes for name in names}
     return {"epoch": row.epoch, "gradient_cosine": row.gradient_cosine, **columns}
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairlens.core.distributed import rank, wait_for_all
+from pairlens.core.distributed import barrier, rank
 from pairlens.data.catalog import Catalog
 from pairlens.data.minicars.dataset import draw_if_missing
 from pairlens.experiments.experiment import Experiment
@@ -13,7 +13,7 @@ VALIDATION_SHARE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Splits:
     """The photos of a data set by what they are for."""
 
     train: Catalog
@@ -38,11 +38,11 @@ def open_catalog(experiment: Experiment) -> Catalog:
     if experiment.data_name == "minicars":
         if rank() == 0:
             draw_if_missing(file)
-        wait_for_all()
+        barrier()
     return Catalog.open(file)
 
 
-def split(catalog: Catalog, experiment: Experiment) -> Parts:
+def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
     """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out.
 
     With `folds` both parts are of training classes, and what is set aside for testing is not touched.
@@ -53,7 +53,7 @@ def split(catalog: Catalog, experiment: Experiment) -> Parts:
     if experiment.folds:
         chosen = fold_classes(train_part.classes, experiment.folds, experiment.fold)
         others = sorted(set(range(train_part.classes)) - set(chosen))
-        return Parts(train_part.keep_classes(others), None, train_part.keep_classes(chosen), None)
+        return Splits(train_part.keep_classes(others), None, train_part.keep_classes(chosen), None)
     if experiment.select == "validation":
         held_out = _held_out(train_part.classes, experiment.seed)
         validation = train_part.keep_classes(held_out)
@@ -61,11 +61,11 @@ def split(catalog: Catalog, experiment: Experiment) -> Parts:
     if "query" in catalog.splits or "gallery" in catalog.splits:
         if not {"query", "gallery"} <= set(catalog.splits):
             raise ValueError(f"{catalog.file} has query photos or gallery photos, but not both; prepare it with both")
-        return Parts(train_part, validation, catalog.select("query"), catalog.select("gallery"))
+        return Splits(train_part, validation, catalog.select("query"), catalog.select("gallery"))
     test = catalog.select("test")
     if not len(test):
         raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
-    return Parts(train_part, validation, test, None)
+    return Splits(train_part, validation, test, None)
 
 
 def fold_classes(classes: int, folds: int, fold: int) -> list[int]:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.base import Source, blocks, check_finite, positive_places, runs_eagerly
+from pairlens.losses.base import Source, blocks, check_finite, positive_columns, runs_eagerly
 from pairlens.losses.reductions import log1p_exp, mean_over
 
 
@@ -50,7 +50,7 @@ class Angular:
         eager = runs_eagerly(similarity)
         if eager:
             check_finite(similarity)
-        places = positive_places(pairs) if eager else None
+        places = positive_columns(pairs) if eager else None
         tan2 = math.tan(math.radians(self.degrees)) ** 2
         # Autocast would take the products in half precision, which rounds small ones to 0.
         with torch.autocast(similarity.device.type, enabled=False):

@@ -92,7 +92,7 @@ class Side:
         return value, share * as_number(value > ABSENT / 2, share.dtype)
 
 
-class Weighed(NamedTuple):
+class PairWeights(NamedTuple):
     """The loss of each anchor and its closed-form pair weights.
 
     Attributes:
@@ -106,10 +106,10 @@ class Weighed(NamedTuple):
     negative: Tensor
 
 
-Weigh: TypeAlias = Callable[[Side, Side], Weighed]
+WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
 
 
-def over_anchors(weigh: Weigh, similarity: Tensor, pairs: Pairs) -> Tensor:
+def over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
     """Return the mean loss of the anchors that have a positive and a negative; 0 with a graph if none has.
 
     Args:
@@ -123,7 +123,7 @@ def over_anchors(weigh: Weigh, similarity: Tensor, pairs: Pairs) -> Tensor:
     return mean_over(each_anchor(weigh, similarity, pairs), pairs.complete)
 
 
-def each_anchor(weigh: Weigh, similarity: Tensor, pairs: Pairs) -> Tensor:
+def each_anchor(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
     """Return the (anchor,) losses, differentiable; see `over_anchors`."""
     similarity = working_precision(similarity)
     if torch.compiler.is_compiling():
@@ -161,8 +161,8 @@ def check_finite(similarity: Tensor) -> None:
 
 class _EachAnchor(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: Weigh) -> Tensor:
-        places = None if similarity.is_cuda else positive_places(pairs)
+    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs) -> Tensor:
+        places = None if similarity.is_cuda else positive_columns(pairs)
         gradient = torch.empty_like(similarity)
         values = similarity.new_empty(len(similarity))
         for block in blocks(similarity):
@@ -177,17 +177,17 @@ class _EachAnchor(torch.autograd.Function):
         return gradient * gradients[0][:, None], None, None
 
 
-class Places(NamedTuple):
+class PositiveColumns(NamedTuple):
     """Where the positives of each anchor are: (anchor, place) columns, and which of the places are taken."""
 
     column: Tensor
     taken: Tensor
 
 
-def positive_places(pairs: Pairs) -> Places | None:
+def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     """Return the columns of each anchor's positives, or None where they are not few.
 
-    >>> positive_places(Pairs.within(torch.arange(12) % 6)).column.T
+    >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
     anchors, columns = pairs.positive.nonzero(as_tuple=True)
@@ -198,11 +198,11 @@ def positive_places(pairs: Pairs) -> Places | None:
     place = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
     index = anchors.new_zeros(len(counts), most)
     index[anchors, place] = columns
-    return Places(index, torch.arange(most) < counts[:, None])
+    return PositiveColumns(index, torch.arange(most) < counts[:, None])
 
 
 def _weigh_block(
-    weigh: Weigh, similarity: Tensor, pairs: Pairs, places: Places | None, block: slice, gradient: Tensor
+    weigh: WeighPairs, similarity: Tensor, pairs: Pairs, places: PositiveColumns | None, block: slice, gradient: Tensor
 ) -> Tensor:
     """Write the gradient of some anchors and return their losses."""
     negative = Side(similarity, pairs.negative[block], block)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, each_anchor, over_anchors
+from pairlens.losses.base import PairWeights, Side, each_anchor, over_anchors
 from pairlens.losses.reductions import ABSENT, log1p_exp
 
 
@@ -50,11 +50,11 @@ class Circle:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         (sum_p, pull), (sum_n, push) = self.pull(positive), self.push(negative)
         z = (sum_p + sum_n).sigmoid()
-        return Weighed(log1p_exp(sum_p + sum_n), z * pull, z * push)
+        return PairWeights(log1p_exp(sum_p + sum_n), z * pull, z * push)
 
     def pull(self, positive: Side) -> tuple[Tensor, Tensor]:
         """Return log Σ_p exp(-γ α_p (s_p - (1 - m))) of each anchor, and minus its derivative."""
@@ -105,10 +105,10 @@ class PooledCircle:
         ]
         return log1p_exp(pooled[0] + pooled[1])
 
-    def _weigh_positives(self, positive: Side, negative: Side) -> Weighed:
+    def _weigh_positives(self, positive: Side, negative: Side) -> PairWeights:
         log_sum, pull = Circle(self.margin, self.gamma).pull(positive)
-        return Weighed(log_sum, pull, torch.zeros_like(negative.similarity))
+        return PairWeights(log_sum, pull, torch.zeros_like(negative.similarity))
 
-    def _weigh_negatives(self, positive: Side, negative: Side) -> Weighed:
+    def _weigh_negatives(self, positive: Side, negative: Side) -> PairWeights:
         log_sum, push = Circle(self.margin, self.gamma).push(negative)
-        return Weighed(log_sum, torch.zeros_like(positive.similarity), push)
+        return PairWeights(log_sum, torch.zeros_like(positive.similarity), push)

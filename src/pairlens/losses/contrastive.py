@@ -7,7 +7,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Contrastive:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_n = distance(negative.similarity)
         inside = negative.keep((self.margin - d_n).relu())
         value = positive.total(1 - positive.similarity) + (inside**2).sum(dim=1, keepdim=True) / 2
-        return Weighed(value, positive.number, inside * reciprocal(d_n))
+        return PairWeights(value, positive.number, inside * reciprocal(d_n))
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class SimilarityContrastive:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         above = negative.keep((negative.similarity - self.margin).relu())
         value = positive.total(1 - positive.similarity) + above.sum(dim=1, keepdim=True)
-        return Weighed(value, positive.number, above.sign())
+        return PairWeights(value, positive.number, above.sign())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FastAP:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         (low_p, h_p), (low_n, h_n) = self._histogram(positive), self._histogram(negative)
         above, all_ = h_p.cumsum(dim=1), (h_p + h_n).cumsum(dim=1)
@@ -52,7 +52,7 @@ class FastAP:
         g_p = g_n - above * inverse - _sum_from(h_p * inverse)
         width = self.bins / 2 / positive.count  # of d(position)/ds = -bins/2
         w_p, w_n = (g.diff(dim=1).gather(1, low) * width for g, low in ((g_p, low_p), (g_n, low_n)))
-        return Weighed(value, positive.keep(w_p), negative.keep(-w_n))
+        return PairWeights(value, positive.keep(w_p), negative.keep(-w_n))
 
     def _histogram(self, side: Side) -> tuple[Tensor, Tensor]:
         """Return the node below each pair and the (anchor, node) soft histogram."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import Side, Source, Weighed, each_anchor, over_anchors, positive_places, runs_eagerly
+from pairlens.losses.base import PairWeights, Side, Source, each_anchor, over_anchors, positive_columns, runs_eagerly
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LiftedStructure:
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
         log_sums = each_anchor(self._weigh_negatives, similarity, pairs)
-        places = positive_places(pairs) if runs_eagerly(similarity) else None
+        places = positive_columns(pairs) if runs_eagerly(similarity) else None
         if places is None:
             partner, d, taken = log_sums[None, :], distance(similarity), pairs.positive
         else:
@@ -53,10 +53,10 @@ class LiftedStructure:
         j = torch.where(taken, torch.logaddexp(log_sums[:, None], partner) + d, 0.0).relu()
         return (j**2).sum() / (2 * taken.sum().clamp(min=1))
 
-    def _weigh_negatives(self, positive: Side, negative: Side) -> Weighed:
+    def _weigh_negatives(self, positive: Side, negative: Side) -> PairWeights:
         d_n = distance(negative.similarity)
         log_sum, share = negative.logsumexp(self.margin - d_n)
-        return Weighed(log_sum, torch.zeros_like(positive.similarity), share * reciprocal(d_n))
+        return PairWeights(log_sum, torch.zeros_like(positive.similarity), share * reciprocal(d_n))
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class GeneralizedLifted:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_p, d_n = distance(positive.similarity), distance(negative.similarity)
         sum_p, share_p = positive.logsumexp(d_p)
         sum_n, share_n = negative.logsumexp(self.margin - d_n)
         violation = sum_p + sum_n
         push = violation.relu().sign()
-        return Weighed(violation.relu(), push * share_p * reciprocal(d_p), push * share_n * reciprocal(d_n))
+        return PairWeights(violation.relu(), push * share_p * reciprocal(d_p), push * share_n * reciprocal(d_n))

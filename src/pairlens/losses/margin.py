@@ -11,7 +11,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal, working_precision
-from pairlens.losses.base import Side, Source, Weighed, blocks, each_anchor
+from pairlens.losses.base import PairWeights, Side, Source, blocks, each_anchor
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Margin:
             near.append((pairs.negative[rows] & (similarity[rows] > most[rows])).sum(dim=1))
         return torch.cat(far), torch.cat(near)
 
-    def weigh(self, beta: Tensor, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, beta: Tensor, positive: Side, negative: Side) -> PairWeights:
         """Return the sum over the pairs of each anchor and their weights, given the (anchor, 1) boundaries of all."""
         beta = beta[positive.anchors]
         d_p, d_n = distance(positive.similarity), distance(negative.similarity)
         far, near = positive.keep((self.alpha + d_p - beta).relu()), negative.keep((self.alpha - d_n + beta).relu())
         value = far.sum(dim=1, keepdim=True) + near.sum(dim=1, keepdim=True)
-        return Weighed(value, far.sign() * reciprocal(d_p), near.sign() * reciprocal(d_n))
+        return PairWeights(value, far.sign() * reciprocal(d_p), near.sign() * reciprocal(d_n))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 from pairlens.losses.reductions import log1p_exp
 
 
@@ -59,14 +59,14 @@ class MultiSimilarity:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         if self.mining:
             positive, negative = self.mine(positive, negative)
         sum_p, share_p = positive.logsumexp(-self.alpha * (positive.similarity - self.lam))
         sum_n, share_n = negative.logsumexp(self.beta * (negative.similarity - self.lam))
         value = log1p_exp(sum_p) / self.alpha + log1p_exp(sum_n) / self.beta
-        return Weighed(value, share_p * sum_p.sigmoid(), share_n * sum_n.sigmoid())
+        return PairWeights(value, share_p * sum_p.sigmoid(), share_n * sum_n.sigmoid())
 
     def mine(self, positive: Side, negative: Side) -> tuple[Side, Side]:
         """Return what the mining keeps of each anchor: both sides, or neither."""
@@ -118,7 +118,7 @@ class BinomialDeviance:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         logit_p = self.alpha * (self.lam - positive.similarity)
         logit_n = self.beta * (negative.similarity - self.lam)
@@ -126,4 +126,4 @@ class BinomialDeviance:
             positive.total(log1p_exp(logit_p)) / positive.count + negative.total(log1p_exp(logit_n)) / negative.count
         )
         w_p = positive.keep(logit_p.sigmoid()) * (self.alpha / positive.count)
-        return Weighed(value, w_p, negative.keep(logit_n.sigmoid()) * (self.beta / negative.count))
+        return PairWeights(value, w_p, negative.keep(logit_n.sigmoid()) * (self.beta / negative.count))

@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
-from pairlens.losses.base import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, Source, over_anchors
 from pairlens.losses.ntxent import NTXent
 
 
@@ -47,6 +47,6 @@ class NPair:
         pairs = over_anchors(self.weigh, self_cosine(vectors), Pairs.within(labels))
         return pairs + self.penalty * (vectors**2).sum(dim=1).mean()
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, on inner products."""
         return NTXent(temperature=1.0).weigh(positive, negative)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 from pairlens.losses.reductions import ABSENT, log1p_exp
 
 
@@ -44,12 +44,12 @@ class NTXent:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         value, push, share = against_negatives(
             positive, negative, positive.similarity / self.temperature, 1 / self.temperature
         )
-        return Weighed(value, push / self.temperature, share / self.temperature)
+        return PairWeights(value, push / self.temperature, share / self.temperature)
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class TupletMargin:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         cos, sin = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
         s = positive.similarity
         turned = s * cos + sine(s) * sin
         value, push, share = against_negatives(positive, negative, self.scale * turned, self.scale)
         tilt = cos - sin * s * torch.where(sine(s) > 0, 1 / sine(s).clamp(min=1e-12), 0.0)
-        return Weighed(value, self.scale * push * tilt, self.scale * share)
+        return PairWeights(value, self.scale * push * tilt, self.scale * share)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class SupCon:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         logit_p = positive.similarity / self.temperature
         sum_p, share_p = positive.logsumexp(logit_p)
@@ -133,7 +133,7 @@ class SupCon:
         gap = sum_n - sum_p
         mean_p = positive.total(logit_p) / positive.count
         w_p = positive.keep(1 / positive.count) - share_p * (-gap).sigmoid()
-        return Weighed(
+        return PairWeights(
             sum_p + log1p_exp(gap) - mean_p, w_p / self.temperature, share_n * gap.sigmoid() / self.temperature
         )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 from pairlens.losses.protocols import EmbeddingLoss, LearnedLoss
 
 
@@ -16,7 +16,7 @@ from pairlens.losses.protocols import EmbeddingLoss, LearnedLoss
 class Weighing(Protocol):
     """A loss that carries its pair weights in closed form."""
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         ...
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Source, Weighed, each_anchor
+from pairlens.losses.base import PairWeights, Side, Source, each_anchor
 from pairlens.losses.reductions import log1p_exp
 
 
@@ -52,10 +52,10 @@ class ProxyAnchor:
         weigh = partial(self.weigh, all_to_met=len(proxies.positive) / met)
         return each_anchor(weigh, similarity.T, proxies).mean()
 
-    def weigh(self, positive: Side, negative: Side, all_to_met: Tensor | float = 1.0) -> Weighed:
+    def weigh(self, positive: Side, negative: Side, all_to_met: Tensor | float = 1.0) -> PairWeights:
         """Return the loss and the pair weights of each proxy; `all_to_met` is |P| / |P⁺|."""
         sum_p, share_p = positive.logsumexp(-self.alpha * (positive.similarity - self.delta))
         sum_n, share_n = negative.logsumexp(self.alpha * (negative.similarity + self.delta))
         value = log1p_exp(sum_p) * all_to_met + log1p_exp(sum_n)
         w_p = share_p * (self.alpha * all_to_met * sum_p.sigmoid())
-        return Weighed(value, w_p, share_n * (self.alpha * sum_n.sigmoid()))
+        return PairWeights(value, w_p, share_n * (self.alpha * sum_n.sigmoid()))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, Source, over_anchors
 from pairlens.losses.ntxent import NTXent
 
 
@@ -44,12 +44,12 @@ class ProxyNCA:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         slope = 2 * self.scale**2
         log_sum, share = negative.logsumexp(slope * (negative.similarity - 1))
         pull = positive.keep(slope / positive.count)
-        return Weighed(log_sum + (pull * (1 - positive.similarity)).sum(dim=1, keepdim=True), pull, slope * share)
+        return PairWeights(log_sum + (pull * (1 - positive.similarity)).sum(dim=1, keepdim=True), pull, slope * share)
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,6 @@ class ProxyNCAPlus:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         return NTXent(self.temperature / 2).weigh(positive, negative)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class RankedList:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_p, d_n = distance(positive.similarity), distance(negative.similarity)
         loss_p, omega_p = _violations(positive, d_p - (self.alpha - self.margin), self.t_positive)
         loss_n, omega_n = _violations(negative, self.alpha - d_n, self.t_negative)
         w_p, w_n = (1 - self.lam) * omega_p * reciprocal(d_p), self.lam * omega_n * reciprocal(d_n)
-        return Weighed((1 - self.lam) * loss_p + self.lam * loss_n, w_p, w_n)
+        return PairWeights((1 - self.lam) * loss_p + self.lam * loss_n, w_p, w_n)
 
 
 def _violations(side: Side, excess: Tensor, steepness: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 from pairlens.losses.smooth_rank import Cost, over_ranks, sigmoid_step, weights_are_gradient
 
 
@@ -56,7 +56,7 @@ class RecallAtK:
         return over_anchors(self.weigh, similarity, pairs)
 
     @weights_are_gradient
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         step, shares = sigmoid_step(self.similarity_temperature), self._shares(positive)
 
@@ -70,7 +70,7 @@ class RecallAtK:
             return Cost(-recall, slope, slope)
 
         cost, w_p, w_n = over_ranks(positive, negative, step, step, price)
-        return Weighed(1 + cost, w_p, w_n)
+        return PairWeights(1 + cost, w_p, w_n)
 
     def _shares(self, positive: Side) -> list[Tensor]:
         """Return for each k what one positive within the first k adds to the mean recall."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Weighed, over_anchors
-from pairlens.losses.smooth_rank import Cost, Step, over_ranks, sigmoid_step, weights_are_gradient, with_query
+from pairlens.losses.base import PairWeights, Side, over_anchors
+from pairlens.losses.smooth_rank import Cost, SmoothStep, over_ranks, sigmoid_step, weights_are_gradient, with_query
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class SmoothAP:
         return over_anchors(self.weigh, similarity, pairs)
 
     @weights_are_gradient
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         step, width = sigmoid_step(self.temperature), positive.similarity.shape[1]
         positive = with_query(positive) if self.count_query else positive
         value, w_p, w_n = _average_precision_loss(positive, negative, step, step)
-        return Weighed(value, w_p[:, :width], w_n)
+        return PairWeights(value, w_p[:, :width], w_n)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class SupAP:
         return over_anchors(self.weigh, similarity, pairs)
 
     @weights_are_gradient
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         return _average_precision_loss(positive, negative, _exact_step, self._bound)
 
@@ -113,7 +113,7 @@ def _exact_step(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x.detach() >= 0).to(x.dtype), torch.zeros_like(x)
 
 
-def _average_precision_loss(positive: Side, negative: Side, step_p: Step, step_n: Step) -> Weighed:
+def _average_precision_loss(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep) -> PairWeights:
     """Return 1 - mean_p R⁺_p / R_p and its pair weights."""
     share = 1 / positive.count
 
@@ -123,4 +123,4 @@ def _average_precision_loss(positive: Side, negative: Side, step_p: Step, step_n
         return Cost(-share * rank_p / rank, by_negatives - share / rank, by_negatives)
 
     cost, w_p, w_n = over_ranks(positive, negative, step_p, step_n, price)
-    return Weighed(1 + cost, w_p, w_n)
+    return PairWeights(1 + cost, w_p, w_n)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from pairlens.losses.base import Side, Weighed
+from pairlens.losses.base import PairWeights, Side
 
 # A step of a difference of similarities x: (how far it counts as above, 0 to 1 or more; its derivative).
-Step: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+SmoothStep: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 CHUNK = 8
 
 
@@ -32,23 +32,23 @@ class Cost(NamedTuple):
 Price: TypeAlias = Callable[[Tensor, Tensor], Cost]
 
 
-def weights_are_gradient(weigh: Callable[[Any, Side, Side], Weighed]) -> Callable[[Any, Side, Side], Weighed]:
+def weights_are_gradient(weigh: Callable[[Any, Side, Side], PairWeights]) -> Callable[[Any, Side, Side], PairWeights]:
     """Let the pair weights be the gradient while tracing too: autograd would keep every chunk, together cubic."""
 
     @wraps(weigh)
-    def traced(self: Any, positive: Side, negative: Side) -> Weighed:
+    def traced(self: Any, positive: Side, negative: Side) -> PairWeights:
         if not torch.compiler.is_compiling():
             return weigh(self, positive, negative)
         s_p, s_n = positive.similarity.detach(), negative.similarity.detach()
         value, w_p, w_n = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
         # Zero, with the gradient w_n - w_p.
         moved = (w_n * (negative.similarity - s_n)).sum(dim=1) - (w_p * (positive.similarity - s_p)).sum(dim=1)
-        return Weighed(value + moved[:, None], w_p, w_n)
+        return PairWeights(value + moved[:, None], w_p, w_n)
 
     return traced
 
 
-def sigmoid_step(temperature: float) -> Step:
+def sigmoid_step(temperature: float) -> SmoothStep:
     """Return the step σ(x / t) with its derivative."""
 
     def step(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def sigmoid_step(temperature: float) -> Step:
     return step
 
 
-def over_ranks(positive: Side, negative: Side, step_p: Step, step_n: Step, price: Price) -> Weighed:
+def over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price) -> PairWeights:
     """Return the summed price of the ranks of an anchor's positives and its pair weights.
 
     Once through the positives, in chunks: what a chunk needs is forgotten with it, so nothing is (anchor, positive,
@@ -77,7 +77,7 @@ def over_ranks(positive: Side, negative: Side, step_p: Step, step_n: Step, price
         slope_p, slope_n = slope_p * by_p[:, :, None], slope_n * by_n[:, :, None]
         w_p, w_n = w_p - slope_p.sum(dim=1), w_n + slope_n.sum(dim=1)
         own.append(slope_p.sum(dim=2) + slope_n.sum(dim=2))
-    return Weighed(value, w_p + torch.cat(own, dim=1), w_n)
+    return PairWeights(value, w_p + torch.cat(own, dim=1), w_n)
 
 
 def with_query(positive: Side) -> Side:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
-from pairlens.losses.base import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, Source, over_anchors
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class SNRContrastive:
         pairs = over_anchors(self.weigh, cosine(anchors, references), Pairs.within(labels))
         return pairs + self.penalty * vectors.sum(dim=1).abs().mean()
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, the similarity being -d."""
         far = positive.keep((-positive.similarity - self.positive_margin).relu())
         near = negative.keep((self.negative_margin + negative.similarity).relu())
         w_p, w_n = far.sign(), near.sign()
         w_p, w_n = (w / w.sum(dim=1, keepdim=True).clamp(min=1) for w in (w_p, w_n))
-        return Weighed((far * w_p).sum(dim=1, keepdim=True) + (near * w_n).sum(dim=1, keepdim=True), w_p, w_n)
+        return PairWeights((far * w_p).sum(dim=1, keepdim=True) + (near * w_n).sum(dim=1, keepdim=True), w_p, w_n)

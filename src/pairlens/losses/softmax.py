@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Side, Source, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, Source, over_anchors
 from pairlens.losses.ntxent import against_negatives, sine
 
 
@@ -44,7 +44,7 @@ class NormSoftmax:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         return _softmax(
             positive, negative, positive.similarity, torch.ones_like(positive.similarity), 1 / self.temperature
@@ -83,7 +83,7 @@ class CosFace:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         target = positive.similarity - self.margin
         return _softmax(positive, negative, target, torch.ones_like(target), self.scale)
@@ -123,7 +123,7 @@ class ArcFace:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         s, cos, sin = positive.similarity, math.cos(self.margin), math.sin(self.margin)
         bent = s.detach() > -cos  # θ + m < π
@@ -166,7 +166,7 @@ class SphereFace:
         """Return the loss of (photo, proxy) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         theta = torch.atan2(sine(positive.similarity), positive.similarity)
         k = (theta.detach() * (self.margin / math.pi)).floor().clamp(max=self.margin - 1)
@@ -216,10 +216,10 @@ class SubCenterArcFace:
         return ArcFace(self.scale, self.margin)(nearest, first)
 
 
-def _softmax(positive: Side, negative: Side, target: Tensor, slope: Tensor, scale: float) -> Weighed:
+def _softmax(positive: Side, negative: Side, target: Tensor, slope: Tensor, scale: float) -> PairWeights:
     """Return the cross entropy with `target` in the place of the own similarity, and `slope` its derivative."""
     value, push, share = against_negatives(positive, negative, scale * target, scale)
-    return Weighed(value, scale * push * slope, scale * share)
+    return PairWeights(value, scale * push * slope, scale * share)
 
 
 def inverse_sine(cosine: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import Side, Weighed, over_anchors
+from pairlens.losses.base import PairWeights, Side, over_anchors
 from pairlens.losses.reductions import ABSENT, log1p_exp
 
 # Up to here, comparing with each of the positives is faster than a binary search among them.
 FEW = 8
 
-Measure: TypeAlias = Literal["distance", "squared", "cosine"]
+DistanceMeasure: TypeAlias = Literal["distance", "squared", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Triplet:
     """
 
     margin: float = 0.1
-    measure: Measure = "distance"
+    measure: DistanceMeasure = "distance"
     soft: bool = False
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Triplet:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         s_p, s_n = positive.lowest(positive.similarity), negative.highest(negative.similarity)
         both = (s_p < 2) & (s_n > -2)
@@ -65,7 +65,7 @@ class Triplet:
         d_p, d_n = dissimilarity(s_p, self.measure), dissimilarity(s_n, self.measure)
         value, push = _hinge(d_p - d_n + self.margin, self.soft)
         push_p, push_n = push * slope(d_p, self.measure), push * slope(d_n, self.measure)
-        return Weighed(value, positive.shared(s_p) * push_p, negative.shared(s_n) * push_n)
+        return PairWeights(value, positive.shared(s_p) * push_p, negative.shared(s_n) * push_n)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class AllTriplets:
     """
 
     margin: float = 0.1
-    measure: Measure = "distance"
+    measure: DistanceMeasure = "distance"
     semi_hard: bool = False
 
     def __post_init__(self) -> None:
@@ -106,14 +106,14 @@ class AllTriplets:
         """Return the loss of (anchor, reference) cosine similarities."""
         return over_anchors(self.weigh, similarity, pairs)
 
-    def weigh(self, positive: Side, negative: Side) -> Weighed:
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_p, d_n = (dissimilarity(side.similarity, self.measure) for side in (positive, negative))
         c_p, c_n = _active(positive, negative, d_p.detach(), d_n.detach(), self.margin, self.semi_hard)
         triplets = c_n.sum(dim=1, keepdim=True)
         sums = positive.total(c_p * d_p) - negative.total(c_n * d_n) + self.margin * triplets
         share = 1 / triplets.clamp(min=1)
-        return Weighed(sums * share, c_p * slope(d_p, self.measure) * share, c_n * slope(d_n, self.measure) * share)
+        return PairWeights(sums * share, c_p * slope(d_p, self.measure) * share, c_n * slope(d_n, self.measure) * share)
 
 
 def _active(
@@ -160,7 +160,7 @@ def _hinge(violation: Tensor, soft: bool) -> tuple[Tensor, Tensor]:
     return violation.relu(), violation.relu().sign()
 
 
-def dissimilarity(similarity: Tensor, measure: Measure) -> Tensor:
+def dissimilarity(similarity: Tensor, measure: DistanceMeasure) -> Tensor:
     """Return the distance d, d² or 1 - s of similarities s."""
     match measure:
         case "distance":
@@ -171,7 +171,7 @@ def dissimilarity(similarity: Tensor, measure: Measure) -> Tensor:
             return 1 - similarity
 
 
-def slope(dissimilarity: Tensor, measure: Measure) -> Tensor:
+def slope(dissimilarity: Tensor, measure: DistanceMeasure) -> Tensor:
     """Return how fast a dissimilarity falls with the similarity: 1/d (0 where d is 0), 2 or 1."""
     match measure:
         case "distance":

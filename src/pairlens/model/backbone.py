@@ -15,7 +15,7 @@ from huggingface_hub import constants as hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pairlens.model.batchnorm import fold_batchnorm
+from pairlens.model.batchnorm import fuse_batchnorm
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
 
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
                 f"no down-sampling of {name} can be taken out at {image_size} px ({str(error).splitlines()[0]}); "
                 "give --stride none"
             ) from error
-        self.folded = fold_batchnorm(self.network, image_size)
+        self.folded = fuse_batchnorm(self.network, image_size)
         settings = self.network.pretrained_cfg
         self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
         self.channels: int = self.network.num_features

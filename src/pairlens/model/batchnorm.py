@@ -13,11 +13,11 @@ from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pairlens.core.distributed import total
+from pairlens.core.distributed import all_reduce_sum
 from pairlens.core.similarity import working_precision
 
 
-def fold_batchnorm(network: Any, image_size: int) -> int:
+def fuse_batchnorm(network: Any, image_size: int) -> int:
     """Let each convolution that a BatchNorm follows take over its scale and shift, while that BatchNorm stands still.
 
     BN(w * x) = (γ/σ · w) * x + β - γ/σ · μ. The product with w is made anew at every call, so w, γ and β keep their
@@ -119,7 +119,7 @@ def _after(norm: Any, maps: Tensor) -> Tensor:
     return maps if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(maps))
 
 
-def join_batchnorm(network: nn.Module) -> None:
+def synchronize_batchnorm(network: nn.Module) -> None:
     """Let every BatchNorm of a network take its statistics from all ranks; parameters and names stay as they are."""
     if next(network.parameters()).is_cuda:
         # Only once: timm takes its own SyncBatchNormAct for a plain BatchNorm and would drop the activation within it.
@@ -127,12 +127,12 @@ def join_batchnorm(network: nn.Module) -> None:
             convert_sync_batchnorm(network)
         return
     for name, module in list(network.named_modules()):
-        if isinstance(module, nn.BatchNorm2d) and not isinstance(module, JoinedBatchNorm):
+        if isinstance(module, nn.BatchNorm2d) and not isinstance(module, SynchronizedBatchNorm):
             parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, JoinedBatchNorm(module))
+            setattr(network.get_submodule(parent), child, SynchronizedBatchNorm(module))
 
 
-class JoinedBatchNorm(nn.BatchNorm2d):
+class SynchronizedBatchNorm(nn.BatchNorm2d):
     """The same BatchNorm, with the mean and the variance of all ranks' maps, on any device.
 
     mean = Σ x / n and variance = Σ (x - mean)² / n over the maps of all ranks, both with their gradient. Where timm has
@@ -157,7 +157,7 @@ class JoinedBatchNorm(nn.BatchNorm2d):
 
     def _joined(self, maps: Tensor) -> Tensor:
         x = working_precision(maps)
-        count = total(torch.tensor(float(x.numel() // x.shape[1]), device=x.device, dtype=x.dtype))
+        count = all_reduce_sum(torch.tensor(float(x.numel() // x.shape[1]), device=x.device, dtype=x.dtype))
         mean = _Total.apply(x.sum(dim=(0, 2, 3))) / count  # pyright: ignore[reportOperatorIssue]
         centred = x - mean.view(-1, 1, 1)
         variance = _Total.apply(centred.square().sum(dim=(0, 2, 3))) / count  # pyright: ignore[reportOperatorIssue]
@@ -181,8 +181,8 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, term: Tensor) -> Tensor:
-        return total(term)
+        return all_reduce_sum(term)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return total(gradients[0])
+        return all_reduce_sum(gradients[0])

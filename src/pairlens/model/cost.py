@@ -38,7 +38,7 @@ def profile(architecture: Architecture) -> Profile:
     """
     size = architecture.image_size
     with torch.device("meta"):
-        model = Embedder.untrained(architecture).eval()
+        model = Embedder.from_architecture(architecture).eval()
         photo = torch.zeros(1, 3, size, size)
         features = model.backbone(photo)
         with FlopCounterMode(display=False) as counter, torch.no_grad():

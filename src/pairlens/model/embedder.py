@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pairlens.core.files import write_tensors, write_whole
+from pairlens.core.files import write_tensors, write_text
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
-from pairlens.core.untrusted import first_misfit, read_json, read_shapes
+from pairlens.core.untrusted import first_mismatch, read_json, read_shapes
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
-from pairlens.model.micro_batch import in_chunks
+from pairlens.model.micro_batch import run_in_micro_batches
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 
@@ -108,7 +108,7 @@ class Embedder(nn.Module):
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def untrained(cls, architecture: Architecture, weights: str = "none") -> Self:
+    def from_architecture(cls, architecture: Architecture, weights: str = "none") -> Self:
         """Build the model that a record describes, with these backbone weights."""
         a = architecture
         return cls(
@@ -131,7 +131,7 @@ class Embedder(nn.Module):
         """Return (photo, dim) unit embeddings and the (photo, channel) raw first descriptor, which feeds the head."""
         if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
             # Not the head: its BatchNorm looks at the whole batch.
-            embeddings, first = in_chunks(self._describe, photos, self.micro_batch)
+            embeddings, first = run_in_micro_batches(self._describe, photos, self.micro_batch)
             return embeddings, first
         return self._describe(photos)
 
@@ -157,7 +157,7 @@ class Embedder(nn.Module):
             return photos
         return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
 
-    def chunk(self, micro_batch: int, freeze_bn: FreezeBN) -> None:
+    def set_micro_batch(self, micro_batch: int, freeze_bn: FreezeBN) -> None:
         """Take so many photos at a time through the backbone while training, 0 for all; what is learned is the same.
 
         Raises:
@@ -185,7 +185,7 @@ class Embedder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json into a folder."""
         tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
-        write_whole(folder / CONFIG_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_text(folder / CONFIG_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
         write_tensors(folder / WEIGHTS_FILE, tensors)
 
     @classmethod
@@ -204,7 +204,7 @@ class Embedder(nn.Module):
             # A new model draws its first weights, which would move the random numbers of a run that goes on.
             with torch.random.fork_rng(devices=[]):
                 _refuse_misfit(cls, architecture, read_shapes(weights))
-                model = cls.untrained(architecture)
+                model = cls.from_architecture(architecture)
             model.load_state_dict(load_file(weights))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -240,7 +240,9 @@ def _plain(config: Path) -> Plain:
 def _refuse_misfit(kind: type[Embedder], architecture: Architecture, found: dict[str, tuple[int, ...]]) -> None:
     """Raise ValueError, before anything is allocated, if tensors of these shapes are not of this architecture."""
     with torch.device("meta"):
-        wanted = {name: tuple(tensor.shape) for name, tensor in kind.untrained(architecture).state_dict().items()}
-    misfit = first_misfit(wanted, found)
+        wanted = {
+            name: tuple(tensor.shape) for name, tensor in kind.from_architecture(architecture).state_dict().items()
+        }
+    misfit = first_mismatch(wanted, found)
     if misfit is not None:
         raise RuntimeError(f"{misfit} in {WEIGHTS_FILE}")

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], photos: Tensor, size: int) -> tuple[Tensor, ...]:
+def run_in_micro_batches(
+    function: Callable[[Tensor], tuple[Tensor, ...]], photos: Tensor, size: int
+) -> tuple[Tensor, ...]:
     """Return what a function gives for each photo, and keep nothing that lies between.
 
     In the backward pass each chunk is worked out once more, with the random numbers of the first time, and its gradient
@@ -19,7 +21,7 @@ def in_chunks(function: Callable[[Tensor], tuple[Tensor, ...]], photos: Tensor, 
     arXiv 1604.06174, by whose function in PyTorch it is done.
 
     >>> photos = torch.ones(5, 2, requires_grad=True)
-    >>> (squares,) = in_chunks(lambda x: (x**2,), photos, 2)
+    >>> (squares,) = run_in_micro_batches(lambda x: (x**2,), photos, 2)
     >>> squares.sum().backward()
     >>> photos.grad.sum()
     tensor(20.)

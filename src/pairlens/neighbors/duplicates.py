@@ -10,7 +10,7 @@ ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class Distinct:
+class DistinctVectors:
     """The distinct vectors of a gallery, in the order of their first appearance.
 
     Attributes:
@@ -22,10 +22,10 @@ class Distinct:
     group: Tensor
 
     @classmethod
-    def of(cls, vectors: Tensor) -> "Distinct":
+    def from_vectors(cls, vectors: Tensor) -> "DistinctVectors":
         """Number the (item, dim) vectors so that equal ones share a number; 0.0 and -0.0 are equal.
 
-        >>> Distinct.of(torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0]])).group
+        >>> DistinctVectors.from_vectors(torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0]])).group
         tensor([0, 1, 0])
         """
         group, first = _number(_keys(vectors))
@@ -45,7 +45,7 @@ class Distinct:
     def _members(self) -> Tensor:
         return torch.argsort(self.group, stable=True)
 
-    def unfold(self, scores: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    def expand(self, scores: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the k best items of each query from its best distinct vectors; equal scores come by index.
 
         Args:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.similarity import unit, working_precision
-from pairlens.neighbors.duplicates import Distinct
+from pairlens.neighbors.duplicates import DistinctVectors
 
 GPU_BYTES = 2**29
 FULL_BYTES = 2**28
@@ -61,7 +61,7 @@ class ExactIndex:
     def __init__(self, gallery: Tensor) -> None:
         """Take a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite."""
         self.items, self.dim = _checked(gallery, "gallery")
-        self.distinct = Distinct.of(_unit(gallery))
+        self.distinct = DistinctVectors.from_vectors(_unit(gallery))
         self._top: Top = self._top_by_products if gallery.is_cuda else self._top_by_faiss
 
     def search(self, queries: Tensor, k: int, itself: Tensor | None = None, top: Top | None = None) -> Neighbors:
@@ -90,7 +90,7 @@ class ExactIndex:
         # One more than asked for shows whether the last place is tied: which of several equal scores a top-k keeps
         # is left open by every library, so the few tied rows are ranked in full.
         probe = min(k + 1, len(self.distinct.vectors))
-        scores, indices, open_ = self.distinct.unfold(*top(queries, probe), k)
+        scores, indices, open_ = self.distinct.expand(*top(queries, probe), k)
         if not open_.any():
             return scores, indices
         for rows in open_.nonzero().squeeze(1).split(max(1, FULL_BYTES // (BYTES_A_KEY * self.items))):

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairlens.core.files import whole
+from pairlens.core.files import atomic_write
 
 PULL, PUSH, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#BBBBBB"
 # Grey stands for their yellow, which white paper hides.
@@ -44,7 +44,7 @@ def tidy(panels: Iterable[Axes]) -> None:
 def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
     """Write a figure under its name when it is complete; the same figure gives the same SVG."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), whole(file) as part:
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), atomic_write(file) as part:
         figure.savefig(
             part, format=file.suffix[1:], dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None
         )

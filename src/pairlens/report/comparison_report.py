@@ -10,16 +10,16 @@ from typing import Any
 
 from pairlens.comparison.figures import FIGURES
 from pairlens.comparison.reproduce import study_text
-from pairlens.comparison.results import FieldResult, LossResult
+from pairlens.comparison.results import BenchmarkResult, LossResult
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import Field, read_study, slug
+from pairlens.comparison.study import Benchmark, read_study, slug
 from pairlens.comparison.tables import NOTE, header, rows, stands_out
 from pairlens.comparison.tuning import read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import Wrapped
-from pairlens.report.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, Table
 from pairlens.report.sections import (
     losses_section,
     made,
@@ -60,7 +60,7 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
         leads += lead if opens else []
         missing += [why] if why else []
     drawn = [FIGURES["ranks"](f, scratch / f"{slug(f.name)}-ranks.svg") for f in results.fields]
-    opening: list[Block] = [*map(Shown, drawn), *leads]
+    opening: list[Block] = [*map(FigureBlock, drawn), *leads]
     heads = [headline(found) for found in results.fields]
     title = headline_of_all(results.fields) if several else heads[0]
     said = [f"{h}." for h in heads] if several else [verdict(results.fields[0])]
@@ -76,7 +76,7 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
     return page, " ".join(dict.fromkeys(missing))
 
 
-def _facts(plan: Plan, found: Sequence[FieldResult]) -> list[tuple[str, str]]:
+def _facts(plan: Plan, found: Sequence[BenchmarkResult]) -> list[tuple[str, str]]:
     tuning = f"{plan.study.tune} settings a loss, on {plan.study.folds} folds of the training classes"
     return [
         ("losses", str(len(plan.study.arms))),
@@ -88,7 +88,7 @@ def _facts(plan: Plan, found: Sequence[FieldResult]) -> list[tuple[str, str]]:
 
 
 def _field_sections(
-    plan: Plan, field: Field, found: FieldResult, scratch: Path, data_path: Path | None, several: bool
+    plan: Plan, field: Benchmark, found: BenchmarkResult, scratch: Path, data_path: Path | None, several: bool
 ) -> tuple[list[Section], list[Block], str]:
     place, level = scratch / slug(field.name), 3 if several else 2
     losses = [(loss.name, _loss(plan, loss)) for loss in found.losses]
@@ -108,12 +108,12 @@ def _field_sections(
         losses_section(losses, place, level),
         *_tuning(plan, field, level),
     ]
-    head = [Section(field.name, [Prose(verdict(found))])] if several else []
+    head = [Section(field.name, [Paragraph(verdict(found))])] if several else []
     return [*head, *sections], lead, why
 
 
 def _named(block: Block, of: str) -> Block:
-    if not isinstance(block, Shown):
+    if not isinstance(block, FigureBlock):
         return block
     caption = f"The representation space{of}. {block.picture.caption}"
     return replace(block, picture=replace(block.picture, caption=caption))
@@ -127,7 +127,7 @@ def _loss(plan: Plan, found: LossResult) -> Any:
     return next(arm for arm in plan.study.arms if arm.name == found.name).make()
 
 
-def _tables(found: FieldResult) -> list[Block]:
+def _tables(found: BenchmarkResult) -> list[Block]:
     strong = frozenset(loss.name for loss in found.losses if stands_out(found, loss))
     # What ranks the losses comes first, for it must not be out of sight on a narrow screen.
     head = header(found)
@@ -135,19 +135,19 @@ def _tables(found: FieldResult) -> list[Block]:
     order = [0, *first, *(column for column in range(1, len(head)) if column not in first)]
     names, *table = [[row[column] for column in order] for row in (head, *rows(found))]
     note = NOTE.format(metric=found.metric)
-    blocks: list[Block] = [Grid(f"Losses on {found.name}, best first", names, table, strong, note)]
+    blocks: list[Block] = [Table(f"Losses on {found.name}, best first", names, table, strong, note)]
     settings = [
         (x.name, rounded(x.loss), x.settings or "as given", "; ".join(x.failed) or "none") for x in found.losses
     ]
     blocks.append(
-        Grid("The losses in full", ("name", "loss", "rates", "failed runs"), settings, note=ROUNDED, words=True)
+        Table("The losses in full", ("name", "loss", "rates", "failed runs"), settings, note=ROUNDED, words=True)
     )
     if found.differences:
         blocks.append(_pairs(found))
     return blocks
 
 
-def _pairs(found: FieldResult) -> Grid:
+def _pairs(found: BenchmarkResult) -> Table:
     names = [loss.name for loss in found.losses]
     known = {frozenset((d.first, d.second)) for d in found.differences}
     pairs = [pair for pair in combinations(names, 2) if frozenset(pair) in known]
@@ -162,7 +162,7 @@ def _pairs(found: FieldResult) -> Grid:
         table.append((f"{d.first} − {d.second}", mean, over, _ends(d.class_low, d.class_high), said))
     level = f"{100 * found.level:.1f} %"
     head = ("pair", f"points of {found.metric}", f"{level} over seeds", f"{level} over classes", "verdict")
-    return Grid("Every two losses", head, table, note=note, words=True, folded=len(table) > UNFOLDED)
+    return Table("Every two losses", head, table, note=note, words=True, folded=len(table) > UNFOLDED)
 
 
 def rounded(text: str) -> str:
@@ -178,17 +178,18 @@ def _ends(low: float, high: float | None) -> str:
     return f"{100 * low:+.1f} to {100 * (high if high is not None else low):+.1f}"
 
 
-def _figures(found: FieldResult, place: Path, level: int) -> list[Section]:
+def _figures(found: BenchmarkResult, place: Path, level: int) -> list[Section]:
     titles = {"differences": "Paired differences", "curves": "Learning curves", "costs": "Accuracy against cost"}
     return [
-        Section(title, [Shown(FIGURES[name](found, place / f"{name}.svg"))], level) for name, title in titles.items()
+        Section(title, [FigureBlock(FIGURES[name](found, place / f"{name}.svg"))], level)
+        for name, title in titles.items()
     ]
 
 
-def _tuning(plan: Plan, field: Field, level: int) -> list[Section]:
+def _tuning(plan: Plan, field: Benchmark, level: int) -> list[Section]:
     if not plan.study.tune or plan.owner(field).name != field.name:
         text = f"The settings tuned in {field.tuned_in} hold here as well."
-        return [Section("Tuning", [Prose(text)], level)] if plan.study.tune else []
+        return [Section("Tuning", [Paragraph(text)], level)] if plan.study.tune else []
     table, chosen = [], set()
     for arm in plan.study.arms:
         trials = read_trials(plan.tuning_folder(field, arm))[: plan.study.tune]
@@ -201,7 +202,7 @@ def _tuning(plan: Plan, field: Field, level: int) -> list[Section]:
             table.append((name, params, folds, f"{100 * trial.value:.1f}", "chosen" if trial is best else ""))
     head = ("trial", "settings", f"{plan.study.metric} % on each fold", "mean", "")
     note = "Trial 0 is the loss as it was given. Only training classes are used."
-    grid = Grid("What tuning tried and chose", head, table, frozenset(chosen), note, words=True)
+    grid = Table("What tuning tried and chose", head, table, frozenset(chosen), note, words=True)
     return [Section("Tuning", [grid], level)]
 
 
@@ -218,13 +219,13 @@ def _commands(plan: Plan) -> Section:
     return Section(
         "Commands",
         [
-            Listing("The study as a file, study.toml", study_text(plan.study)),
-            Listing("Run it again in a new folder", "pairlens compare study.toml --out runs/again"),
-            Listing("Go on with this one, or measure it anew", f"pairlens compare --resume {folder}"),
-            Listing(
+            CodeBlock("The study as a file, study.toml", study_text(plan.study)),
+            CodeBlock("Run it again in a new folder", "pairlens compare study.toml --out runs/again"),
+            CodeBlock("Go on with this one, or measure it anew", f"pairlens compare --resume {folder}"),
+            CodeBlock(
                 "Look up a photo with one of its models",
                 f"pairlens query {folder}/runs/FIELD/LOSS/seed0 --query_img_name FILE",
             ),
-            Listing("Write this page again", f"pairlens report {folder}"),
+            CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],
     )

@@ -15,14 +15,14 @@ LEAST_SCALE, LEAST_SHEET = 0.7, 0.5
 
 
 @dataclass(frozen=True)
-class Prose:
+class Paragraph:
     """A paragraph."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """A table.
 
     Attributes:
@@ -45,7 +45,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Listing:
+class CodeBlock:
     """Text as it is typed or stored; with `folded` it is opened by a click (and open on paper)."""
 
     caption: str
@@ -54,7 +54,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FigureBlock:
     """A figure.
 
     Attributes:
@@ -73,7 +73,7 @@ class Shown:
         return 0.0 if self.whole else LEAST_SHEET if is_photo(self.picture) else LEAST_SCALE
 
 
-Block = Prose | Grid | Listing | Shown
+Block = Paragraph | Table | CodeBlock | FigureBlock
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def render(page: Page, most: int = MOST_BYTES) -> str:
     Raises:
         ValueError: if it does not fit without any photo.
     """
-    shown = [block for block in page.blocks() if isinstance(block, Shown)]
+    shown = [block for block in page.blocks() if isinstance(block, FigureBlock)]
     lines = {id(b): inline(b.picture, n, QUALITIES[0]) for n, b in enumerate(shown) if not is_photo(b.picture)}
     photos = sorted((b for b in shown if is_photo(b.picture)), key=lambda block: block.importance)
     text = ""
@@ -140,7 +140,7 @@ def render(page: Page, most: int = MOST_BYTES) -> str:
     )
 
 
-def _attempts(photos: Sequence[Shown]) -> Iterator[dict[int, Inlined]]:
+def _attempts(photos: Sequence[FigureBlock]) -> Iterator[dict[int, Inlined]]:
     """Yield the photos ever smaller, then ever fewer."""
     found: dict[int, Inlined] = {}
     for quality in QUALITIES:
@@ -152,7 +152,7 @@ def _attempts(photos: Sequence[Shown]) -> Iterator[dict[int, Inlined]]:
 
 def _fill(page: Page, drawn: dict[int, Inlined]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    kinds: dict[str, type] = {"prose": Prose, "grid": Grid, "listing": Listing}
+    kinds: dict[str, type] = {"prose": Paragraph, "grid": Table, "listing": CodeBlock}
     for name, kind in kinds.items():
         environment.tests[name] = lambda block, kind=kind: isinstance(block, kind)
     template = environment.from_string(files("pairlens.report").joinpath("page.html").read_text(encoding="utf-8"))

@@ -9,11 +9,11 @@ from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.learning_curves import draw_curves
+from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.plotting.style import Picture
-from pairlens.report.page import Block, Grid, Listing, Page, Prose, Section, Shown
+from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, Table
 from pairlens.report.sections import (
     losses_section,
     made,
@@ -91,7 +91,7 @@ def _words(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]:
     return words
 
 
-def _result_table(outcome: Outcome) -> Grid:
+def _result_table(outcome: Outcome) -> Table:
     report = outcome.report
     rows = [
         (after.name, _share(before), _share(after), f"{100 * (after.value - before.value):+.1f}")
@@ -102,7 +102,7 @@ def _result_table(outcome: Outcome) -> Grid:
         f"{report.queries} queries against {report.gallery} photos; in brackets: 95 % when the classes are drawn anew."
     )
     caption = "Retrieval of classes never seen in training, in percent"
-    return Grid(caption, ("metric", "untrained", "trained", "difference"), rows, frozenset({METRIC}), note + left_out)
+    return Table(caption, ("metric", "untrained", "trained", "difference"), rows, frozenset({METRIC}), note + left_out)
 
 
 def _share(metric: Metric) -> str:
@@ -111,7 +111,7 @@ def _share(metric: Metric) -> str:
 
 def _training(outcome: Outcome, scratch: Path) -> list[Block]:
     file = scratch / "curves.svg"
-    draw_curves(outcome, "", file)
+    draw_learning_curves(outcome, "", file)
     last = outcome.rows[-1]
     alt = f"Three panels over the epochs; after epoch {last.epoch}: {METRIC} {100 * last.report[METRIC]:.1f} %"
     caption = (
@@ -124,8 +124,8 @@ def _training(outcome: Outcome, scratch: Path) -> list[Block]:
     rows = [_epoch(row, shown) for row in outcome.rows]
     kept = frozenset({str(outcome.epoch)})
     return [
-        Shown(Picture(file, caption, alt)),
-        Grid("Every epoch", head, rows, kept, "Epoch 0 is the untrained model; bold: the kept epoch."),
+        FigureBlock(Picture(file, caption, alt)),
+        Table("Every epoch", head, rows, kept, "Epoch 0 is the untrained model; bold: the kept epoch."),
     ]
 
 
@@ -142,7 +142,7 @@ def _percent(report: Report, name: str) -> str:
 
 def _configuration(experiment: Experiment) -> Section:
     blocks = [
-        Prose(f"The loss is {loss_text(experiment.loss)}; photos are compared with: {experiment.source}."),
+        Paragraph(f"The loss is {loss_text(experiment.loss)}; photos are compared with: {experiment.source}."),
         settings_table(experiment, "Settings that differ from the defaults"),
         record(experiment, "The complete record, as in config.json"),
     ]
@@ -152,13 +152,13 @@ def _configuration(experiment: Experiment) -> Section:
 def _commands(experiment: Experiment, run: Path) -> Section:
     again = train_command(experiment, run)
     folder = shlex.quote(str(run))
-    first: Block = Prose("Its loss is a function of Python: train it again with pairlens.run.")
+    first: Block = Paragraph("Its loss is a function of Python: train it again with pairlens.run.")
     return Section(
         "Commands",
         [
-            first if again is None else Listing("Train it again", again),
-            Listing("Look up a photo", f"pairlens query {folder} --query_img_name FILE"),
-            Listing("Measure it again", f"pairlens evaluate {folder}"),
-            Listing("Write this page again", f"pairlens report {folder}"),
+            first if again is None else CodeBlock("Train it again", again),
+            CodeBlock("Look up a photo", f"pairlens query {folder} --query_img_name FILE"),
+            CodeBlock("Measure it again", f"pairlens evaluate {folder}"),
+            CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],
     )

@@ -22,7 +22,7 @@ from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.plotting.style import Picture
-from pairlens.report.page import Block, Grid, Listing, Prose, Section, Shown
+from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, Table
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
 # Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.
@@ -51,19 +51,19 @@ def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int =
     title = "The loss by itself" if len(losses) == 1 else "The losses by themselves"
     folded = len(losses) > 1
     audits = [_audited(name, loss, folded) for name, loss in losses]
-    return Section(title, [*([Shown(drawn)] if drawn else []), *audits], level)
+    return Section(title, [*([FigureBlock(drawn)] if drawn else []), *audits], level)
 
 
 def _audited(name: str, loss: Any, folded: bool) -> Block:
     if isinstance(loss, Wrapped) and loss == Wrapped(loss.name):
-        return Prose(f"{name}: a function of Python, which is not stored; audit it with pairlens audit.")
+        return Paragraph(f"{name}: a function of Python, which is not stored; audit it with pairlens audit.")
     found = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
     rows = [(f.check, f.verdict, f.evidence) for f in found.findings]
     failed = len(found.failed)
     known = f", {found.diagnosis.name}" if found.diagnosis else ""
     said = "nothing failed" if not failed else f"{failed} failed ({', '.join(found.failed)})"
     head = ("check", "verdict", "evidence")
-    return Grid(f"Audit of {name}: {said}{known}", head, rows, words=True, folded=folded)
+    return Table(f"Audit of {name}: {said}{known}", head, rows, words=True, folded=folded)
 
 
 def with_first(section: Section, blocks: Sequence[Block]) -> Section:
@@ -83,11 +83,11 @@ def model_sections(
     found = inspect_run(run, data_path)
     drawn, _ = write_pictures_of(found, run, folder, data_path)
     by_name = {picture.file.stem: picture for picture in drawn}
-    lead: list[Block] = [Shown(by_name["map"], 5, whole=True)] if "map" in by_name else []
-    shape: list[Block] = [Shown(by_name[name]) for name in ("similarities", "analysis") if name in by_name]
+    lead: list[Block] = [FigureBlock(by_name["map"], 5, whole=True)] if "map" in by_name else []
+    shape: list[Block] = [FigureBlock(by_name[name]) for name in ("similarities", "analysis") if name in by_name]
     titles = {"worst_queries": "Worst queries", "confused_classes": "Most confused classes", "hubs": "Hub photos"}
-    sheets = [Section(t, [Shown(by_name[n], 4 - i)], level + 1) for i, (n, t) in enumerate(titles.items())]
-    intro = Prose(
+    sheets = [Section(t, [FigureBlock(by_name[n], 4 - i)], level + 1) for i, (n, t) in enumerate(titles.items())]
+    intro = Paragraph(
         "Photos of classes that the model has never seen, and where it goes wrong. Borders are told in words as well."
     )
     return lead, [
@@ -97,14 +97,14 @@ def model_sections(
     ]
 
 
-def _shape_table(found: Inspection) -> Grid:
+def _shape_table(found: Inspection) -> Table:
     rows = [(name, *map(number, values)) for name, *values in found.rows()]
     note = "At most 3000 photos of each, as the test sees them. docs/analysis.md says what each number is."
     if found.gradient_cosine is not None:
         note += (
             f" Cosine of the gradients of ranking and auxiliary loss in the kept epoch: {found.gradient_cosine:.3f}."
         )
-    return Grid("The shape of seen and unseen classes", ("number", "seen classes", "unseen classes"), rows, note=note)
+    return Table("The shape of seen and unseen classes", ("number", "seen classes", "unseen classes"), rows, note=note)
 
 
 def number(value: float | int | None) -> str:
@@ -116,16 +116,16 @@ def number(value: float | int | None) -> str:
     return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def settings_table(experiment: Experiment, caption: str) -> Grid:
+def settings_table(experiment: Experiment, caption: str) -> Table:
     """Return what differs from the defaults, a row an option."""
     rows = [(f"--{name}", plain_text(value)) for name, value in differing(experiment).items()]
     note = "" if rows else "Everything is the default."
-    return Grid(caption, ("option", "value"), rows, note=note, words=True)
+    return Table(caption, ("option", "value"), rows, note=note, words=True)
 
 
-def record(value: Any, caption: str) -> Listing:
+def record(value: Any, caption: str) -> CodeBlock:
     """Return a record in full, folded."""
-    return Listing(caption, json.dumps(to_plain(value), indent=2), folded=True)
+    return CodeBlock(caption, json.dumps(to_plain(value), indent=2), folded=True)
 
 
 def versions_section() -> Section:
@@ -135,7 +135,7 @@ def versions_section() -> Section:
     rows += [("platform", platform.platform()), ("CPU cores", str(os.cpu_count()))]
     rows += [("threads of torch", str(torch.get_num_threads())), ("GPU", device)]
     note = "Of the machine that wrote this page; a run does not record on what it was trained."
-    return Section("Versions", [Grid("Versions and machine", ("what", "version"), rows, note=note, words=True)])
+    return Section("Versions", [Table("Versions and machine", ("what", "version"), rows, note=note, words=True)])
 
 
 def _version(package: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pairlens.comparison.study import STUDY_FILE
-from pairlens.core.files import UnwritableError, write_whole
+from pairlens.core.files import UnwritableError, write_text
 from pairlens.report.comparison_report import comparison_page
 from pairlens.report.page import render
 from pairlens.report.run_report import run_page
@@ -37,7 +37,7 @@ def write_report(folder: Path, out: Path | None = None, data_path: Path | None =
         text = render(page)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, text)
+        write_text(file, text)
     except UnwritableError:
         raise
     except OSError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, load_image, shrink
+from pairlens.data.images import decode, load_image, reduce_to_square
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
@@ -140,7 +140,7 @@ class Gallery:
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
-        jpeg = shrink(file, self.whole.size, quality=self.whole.quality)
+        jpeg = reduce_to_square(file, self.whole.size, quality=self.whole.quality)
         known = self._known_file(file, jpeg)
         if known is None:
             return Query(_as_folder(file.stem), class_name, load_image(jpeg), jpeg)

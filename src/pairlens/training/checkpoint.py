@@ -15,9 +15,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from pairlens.core.files import write_tensors
 from pairlens.core.untrusted import parse_json
-from pairlens.training.epoch_progress import UnderWay
+from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.fit import Learner
-from pairlens.training.random_state import chance_state, set_chance_state
+from pairlens.training.random_state import random_state, set_random_state
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 VERSION = "2"
@@ -52,7 +52,7 @@ def save_checkpoint(learner: Learner, folder: Path, record: Any = None) -> None:
         "criterion": learner.criterion.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "schedule": _plain_schedule(learner.schedule.state_dict()),
-        "chance": chance_state(),
+        "chance": random_state(),
     }
     tensors: dict[str, Tensor] = {}
     names = {"version": VERSION, "tree": json.dumps(_flatten(state, "", tensors)), "record": json.dumps(record)}
@@ -77,9 +77,9 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         _lay_out(learner.optimizer)
         learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
         under_way = state["under_way"]
-        learner.under_way = None if under_way is None else UnderWay.from_state(under_way)
+        learner.under_way = None if under_way is None else EpochProgress.from_state(under_way)
         learner.epoch = state["epoch"]
-        set_chance_state(state["chance"])
+        set_random_state(state["chance"])
     except _OtherVersionError:
         raise
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:

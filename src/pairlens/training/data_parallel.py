@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pairlens.core.distributed import gather_equal, rank, share, total, world
-from pairlens.model.batchnorm import join_batchnorm
+from pairlens.core.distributed import all_reduce_sum, gather_equal_rows, rank, shard, world_size
+from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
 
@@ -38,22 +38,22 @@ def gather_with_gradient(rows: Tensor) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return rows if world() == 1 else _Gather.apply(rows)  # pyright: ignore[reportReturnType]
+    return rows if world_size() == 1 else _Gather.apply(rows)  # pyright: ignore[reportReturnType]
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        return gather_equal(rows)
+        return gather_equal_rows(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0][share(len(gradients[0]), rank(), world())] * world()
+        return gradients[0][shard(len(gradients[0]), rank(), world_size())] * world_size()
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A model that is fed each rank's share of a batch and gives the embeddings of the whole; made by `share_out`.
+    """A model that is fed each rank's share of a batch and gives the embeddings of the whole; made by `wrap_ddp`.
 
     Attributes:
         model: the parameters, the same on every rank.
@@ -65,27 +65,27 @@ class Network:
 
     def __call__(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (photo, dim) embeddings and (photo, class) logits of the photos of all ranks."""
-        if world() == 1:
+        if world_size() == 1:
             return self.model(photos)
         embeddings, first = self.local(photos)
         logits = None if self.model.head is None else self.model.head(gather_with_gradient(first))
         return gather_with_gradient(embeddings), logits
 
-    def settle(self, criterion: Criterion) -> None:
+    def all_reduce_gradients(self, criterion: Criterion) -> None:
         """Take the mean over the ranks of the gradients of what is computed on each; to be called after `backward`.
 
         They are equal but for the last bit, which a GPU leaves to chance; without this the ranks would drift apart.
         """
-        if world() == 1:
+        if world_size() == 1:
             return
         gradients = [p.grad for p in _everywhere(self.model, criterion) if p.grad is not None]
         if gradients:
-            mean = total(torch.cat([gradient.flatten() for gradient in gradients])) / world()
+            mean = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
             for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
 
-def share_out(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none") -> Network:
+def wrap_ddp(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none") -> Network:
     """Return a model ready to be trained by all ranks, which start from the state of rank 0, its random numbers too.
 
     To be called anew when other parameters learn than before. With freeze_bn "none" the statistics of the backbone's
@@ -96,10 +96,10 @@ def share_out(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none
         criterion: what is learned beside it.
         freeze_bn: what of BatchNorm stands still.
     """
-    if world() == 1:
+    if world_size() == 1:
         return Network(model, model.describe)
     if freeze_bn == "none":
-        join_batchnorm(model.backbone)
+        synchronize_batchnorm(model.backbone)
     device = next(model.parameters()).device
     _start_alike([*_everywhere(model, criterion), *model.buffers(), *criterion.buffers()])
     _draw_alike(device)

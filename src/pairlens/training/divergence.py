@@ -14,7 +14,7 @@ class DivergedError(NotFiniteError):
     """A step came to infinity or NaN, and no weight has been moved by it."""
 
 
-def refuse_not_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
+def check_finite_step(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
     """Raise NotFiniteError unless a loss and the norm of its gradient are finite; to be called before the optimizer's step.
 
     One number is read back for both, which is all that it costs on a GPU.
@@ -36,7 +36,7 @@ def describe(loss: Tensor, norm: Tensor) -> str:
     return f"{what} became {float(value)}"
 
 
-class Undo:
+class Rollback:
     """What a step changes before its gradient is known to be finite: statistics of BatchNorm, and a memory."""
 
     def __init__(self, *modules: nn.Module) -> None:

@@ -17,10 +17,10 @@ from pairlens.training.divergence import DivergedError, describe
 RECENT = 512
 
 
-class Late:
+class DeferredReads:
     """A queue of small tensors on their way to the CPU; from the CPU itself they arrive at once.
 
-    >>> late = Late()
+    >>> late = DeferredReads()
     >>> late.send(torch.ones(2), "step 1")
     >>> list(late.receive())
     [(tensor([1., 1.]), 'step 1')]
@@ -53,7 +53,7 @@ class Late:
 
 
 @dataclass
-class UnderWay:
+class EpochProgress:
     """What the steps of an epoch have come to so far.
 
     Attributes:
@@ -74,9 +74,9 @@ class UnderWay:
     embeddings: deque[Tensor] = field(default_factory=deque)
     labels: deque[Tensor] = field(default_factory=deque)
     cosine: float = math.nan
-    late: Late = field(default_factory=Late, repr=False)
+    late: DeferredReads = field(default_factory=DeferredReads, repr=False)
 
-    def settle(self, wait: bool = False) -> None:
+    def drain(self, wait: bool = False) -> None:
         """Add up what has arrived: (6,) sums, loss and norm of the gradient of a step each; with `wait` of every step.
 
         Raises:
@@ -97,14 +97,14 @@ class UnderWay:
 
     def state_dict(self) -> dict[str, Any]:
         """Return it as plain data and tensors."""
-        self.settle(wait=True)
+        self.drain(wait=True)
         plain = {**vars(self), "embeddings": list(self.embeddings), "labels": list(self.labels)}
         # NaN is no JSON.
         del plain["late"]
         return {**plain, "cosine": None if math.isnan(self.cosine) else self.cosine}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "UnderWay":
+    def from_state(cls, state: dict[str, Any]) -> "EpochProgress":
         """Rebuild it from what `state_dict` returned."""
         several = {name: deque(state[name]) for name in ("embeddings", "labels")}
         return cls(**{**state, **several, "cosine": math.nan if state["cosine"] is None else state["cosine"]})

@@ -16,13 +16,13 @@ from torch.nn.utils import clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pairlens.core.distributed import gather_equal
+from pairlens.core.distributed import gather_equal_rows
 from pairlens.core.similarity import working_precision
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
-from pairlens.training.data_parallel import Network, share_out
-from pairlens.training.divergence import DivergedError, Undo, gradient_norm, refuse_not_finite
-from pairlens.training.epoch_progress import UnderWay
+from pairlens.training.data_parallel import Network, wrap_ddp
+from pairlens.training.divergence import DivergedError, Rollback, check_finite_step, gradient_norm
+from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.gradient_cosine import gradient_cosine, watch_input
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
@@ -85,12 +85,12 @@ class Learner:
     optimizer: Optimizer
     schedule: LRScheduler
     epoch: int = 0
-    under_way: UnderWay | None = None
+    under_way: EpochProgress | None = None
     network: Network = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Without joining BatchNorm yet: that is for a model in training mode, which each epoch sees to.
-        self.network = share_out(self.model, self.criterion, "statistics")
+        self.network = wrap_ddp(self.model, self.criterion, "statistics")
 
 
 @dataclass(frozen=True)
@@ -163,22 +163,22 @@ def check_learner(learner: Learner) -> None:
 
 
 def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, number: int) -> Iterator[Step | Epoch]:
-    way = learner.under_way = learner.under_way or UnderWay()
+    way = learner.under_way = learner.under_way or EpochProgress()
     start = time.perf_counter() - way.seconds
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
-    learner.model.chunk(objective.micro_batch, objective.freeze_bn)
+    learner.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
     if number <= objective.warm_up:
         learner.model.backbone.requires_grad_(False)
-    learner.network = share_out(learner.model, learner.criterion, objective.freeze_bn)
+    learner.network = wrap_ddp(learner.model, learner.criterion, objective.freeze_bn)
     for batch in photos.epoch(number, way.step):
-        count = _take(learner, objective, batch, number, probe=way.step + 1 == len(photos))
+        count = _step(learner, objective, batch, number, probe=way.step + 1 == len(photos))
         way.seconds = time.perf_counter() - start
-        way.settle()
+        way.drain()
         mean = way.sums / way.sums[0]
         yield Step(number, way.step, len(photos), count, float(mean[1]), float(mean[3]))
-    way.settle(wait=True)
+    way.drain(wait=True)
     if not way.labels:
         raise DivergedError(f"not one of the {way.step} steps of epoch {number} was finite; lower --learning_rate")
     _lower_rates(learner)
@@ -204,14 +204,14 @@ def _lower_rates(learner: Learner) -> None:
         learner.schedule.step()
 
 
-def _take(
+def _step(
     learner: Learner, objective: Objective, batch: tuple[Tensor, Tensor, Tensor], number: int, probe: bool
 ) -> int:
     """Take a step and enter what it came to; returns how many photos it learned from, 0 if it was left out."""
     way = learner.under_way
     assert way is not None
     device = next(learner.model.parameters()).device
-    undo = Undo(learner.model, learner.criterion) if objective.on_nan == "skip" else None
+    undo = Rollback(learner.model, learner.criterion) if objective.on_nan == "skip" else None
     pixels, labels = (x.to(device, non_blocking=True) for x in batch[:2])
     way.step += 1
     way.cosine = math.nan
@@ -220,7 +220,7 @@ def _take(
         "leave such steps out with --on_nan skip"
     )
     try:
-        learned = _learn(learner, objective, pixels, labels, probe=probe)
+        learned = training_step(learner, objective, pixels, labels, probe=probe)
     except FloatingPointError as error:
         if undo is None:
             raise DivergedError(f"{error}, {place}") from error
@@ -234,7 +234,7 @@ def _take(
 
 
 @dataclass(frozen=True, eq=False)
-class _Learned:
+class StepOutcome:
     """What one step came to: photos, summed total loss, summed ranking loss, right answers, and the loss and the norm of
     its gradient for whoever has to see that they are finite; what it saw.
     """
@@ -245,9 +245,9 @@ class _Learned:
     cosine: float
 
 
-def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> _Learned:
+def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> StepOutcome:
     """Take one step; with `probe` compare what ranking and auxiliary loss want of the backbone."""
-    labels = gather_equal(labels)
+    labels = gather_equal_rows(labels)
     with _autocast(pixels.device, objective.precision), watch_input(learner.model.descriptors[0]) as maps:
         embeddings, logits = learner.network(pixels)
     ranking = learner.criterion(embeddings, labels)
@@ -259,18 +259,18 @@ def _learn(learner: Learner, objective: Objective, pixels: Tensor, labels: Tenso
         cosine = gradient_cosine(ranking, auxiliary, maps[-1]) if probe else math.nan
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
-    learner.network.settle(learner.criterion)
-    norm = _hold_back(learner, objective, total)
+    learner.network.all_reduce_gradients(learner.criterion)
+    norm = _check_finite(learner, objective, total)
     if objective.clip_value:
         clip_grad_value_(_moved(learner), objective.clip_value)
     learner.optimizer.step()
     # Made on the device: to copy a number there would be to wait for it.
     count = torch.full_like(total, len(labels), requires_grad=False)
     sums = torch.stack([count, total * count, ranking * count, right, total, norm]).detach().float()
-    return _Learned(sums, embeddings.detach(), labels, cosine)
+    return StepOutcome(sums, embeddings.detach(), labels, cosine)
 
 
-def _hold_back(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
+def _check_finite(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
     """Let no step that is not finite reach a weight; returns the norm of the gradient.
 
     On a GPU the fused optimizers look at the number there, and the step is known to have failed when it has arrived here.
@@ -279,7 +279,7 @@ def _hold_back(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
     # What an earlier step left here would silently leave out every step from now on.
     optimizer.grad_scale = optimizer.found_inf = None
     if not (total.is_cuda and objective.on_nan == "stop" and optimizer.defaults.get("fused")):
-        refuse_not_finite(total, _moved(learner))
+        check_finite_step(total, _moved(learner))
         return torch.zeros_like(total)
     norm = gradient_norm(_moved(learner))
     optimizer.found_inf = (~torch.isfinite(norm + total.detach())).float()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pairlens.core.distributed import total
+from pairlens.core.distributed import all_reduce_sum
 
 
 @contextmanager
@@ -45,6 +45,6 @@ def gradient_cosine(first: Tensor, second: Tensor, features: Tensor) -> float:
         return math.nan
     a, b = (gradient.flatten().double() for gradient in gradients)
     # Each rank has the gradients of its own photos.
-    dot, first_square, second_square = total(torch.stack([a @ b, a @ a, b @ b])).tolist()
+    dot, first_square, second_square = all_reduce_sum(torch.stack([a @ b, a @ a, b @ b])).tolist()
     length = math.sqrt(first_square * second_square)
     return dot / length if length > 0 else math.nan

@@ -14,7 +14,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def chance_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Return the state of every generator, that of the present GPU too, as tensors and plain data."""
     version, words, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state()
@@ -26,8 +26,8 @@ def chance_state() -> dict[str, Any]:
     return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else state
 
 
-def set_chance_state(state: dict[str, Any]) -> None:
-    """Put back what `chance_state` returned."""
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.data.annotations import Listing, Photo
+from pairlens.data.annotations import Annotations, Photo
 from pairlens.data.readers import check_counts, cub200, found, read
 
 
@@ -31,7 +31,7 @@ def test_published_counts_pass_without_a_word(annotations):
 
 def test_other_counts_are_told(annotations):
     whole = cub200.read(annotations)
-    (sentence,) = check_counts(Listing("cub", whole.root, whole.photos[1:]))
+    (sentence,) = check_counts(Annotations("cub", whole.root, whole.photos[1:]))
     assert "100 classes and 5,863 photos in train where the published split has 100 and 5,864" in sentence
-    own = Listing("folder", Path("own"), (Photo("a.jpg", "a", "train"),))
+    own = Annotations("folder", Path("own"), (Photo("a.jpg", "a", "train"),))
     assert check_counts(own) == []

@@ -3,25 +3,25 @@
 import numpy as np
 
 from pairlens.data.minicars.car_models import Handle
-from pairlens.data.minicars.geometry import Frame, Ink, Shape, box, circle, path, smooth, stroke
+from pairlens.data.minicars.geometry import Frame, Ink, Outline, box, circle, path, smooth, stroke
 
 
-def behind(f: Frame) -> list[Shape]:
+def behind(f: Frame) -> list[Outline]:
     """What the body hides in part: the underbody, rails, a mast, a spoiler, the seats of an open car."""
     m = f.model
-    parts = [Shape("well", box(f.axles[0], 0.55 * m.clearance, f.axles[1], m.clearance + 0.2), "behind")]
+    parts = [Outline("well", box(f.axles[0], 0.55 * m.clearance, f.axles[1], m.clearance + 0.2), "behind")]
     if m.rails:
         front, back = f.screen + 0.15, f.roof - 0.2
         rail = ((front, f.top(front), 0.1), (front + 0.15, m.height + 0.07, 0.4))
         rail += ((back - 0.16, m.height + 0.07, 0.4), (back, f.top(back) - 0.02, 0.1))
-        parts += [Shape("trim", smooth(*rail), "behind")]
+        parts += [Outline("trim", smooth(*rail), "behind")]
     if m.mast:
         foot = f.roof - 0.2
-        parts += [Shape("line", stroke(path((foot, f.top(foot)), (foot + 0.3, m.height + 0.3)), 0.025), "behind")]
+        parts += [Outline("line", stroke(path((foot, f.top(foot)), (foot + 0.3, m.height + 0.3)), 0.025), "behind")]
     return parts + _spoiler(f) + (_open_cabin(f) if m.body == "roadster" else [])
 
 
-def _spoiler(f: Frame) -> list[Shape]:
+def _spoiler(f: Frame) -> list[Outline]:
     end = f.model.length
     match f.model.rear:
         case "wing":
@@ -29,22 +29,22 @@ def _spoiler(f: Frame) -> list[Shape]:
             knots = ((end - 0.5, y + 0.13, 0.2), (end + 0.04, y + 0.2, 0.2))
             knots += ((end + 0.03, y + 0.26, 0.2), (end - 0.5, y + 0.18, 0.3))
             foot = box(end - 0.34, y - 0.1, end - 0.26, y + 0.16)
-            return [Shape("trim", foot, "behind"), Shape("paint", smooth(*knots), "behind")]
+            return [Outline("trim", foot, "behind"), Outline("paint", smooth(*knots), "behind")]
         case "lip":
             y = f.top(end - 0.25)
             knots = ((end - 0.4, y - 0.05, 0.2), (end + 0.02, y - 0.08, 0.1))
             knots += ((end + 0.03, y + 0.06, 0.2), (end - 0.4, y, 0.3))
-            return [Shape("paint", smooth(*knots), "behind")]
+            return [Outline("paint", smooth(*knots), "behind")]
         case "roof":
             x, y = f.roof, f.roof_y
             knots = ((x - 0.4, y - 0.05, 0.1), (x + 0.12, y - 0.1, 0.2))
             knots += ((x + 0.14, y - 0.03, 0.3), (x - 0.4, f.top(x - 0.4), 0.3))
-            return [Shape("roof", smooth(*knots), "behind")]
+            return [Outline("roof", smooth(*knots), "behind")]
         case "none":
             return []
 
 
-def _open_cabin(f: Frame) -> list[Shape]:
+def _open_cabin(f: Frame) -> list[Outline]:
     """A windscreen, a seat, a steering wheel and the folded hood."""
     m, seat, low = f.model, f.screen + 0.42 * (f.deck - f.screen), f.model.cowl_y
     lean = seat + 0.14
@@ -53,24 +53,24 @@ def _open_cabin(f: Frame) -> list[Shape]:
     hood += ((f.deck + 0.2, m.deck_y + 0.04, 0.3), (f.deck + 0.2, m.deck_y - 0.2, 0.1))
     wheel = stroke(path((f.screen + 0.12, low - 0.1), (f.screen + 0.2, low + 0.09)), 0.04)
     return [
-        Shape("glass", path(*glass), "behind"),
-        Shape("chrome" if m.chrome else "trim", stroke(path(*glass[:2]), 0.05), "behind"),
-        Shape("seat", box(seat, low - 0.25, lean + 0.12, m.height - 0.16, soft=0.4), "behind"),
-        Shape("seat", box(lean, m.height - 0.16, lean + 0.16, m.height - 0.03, soft=0.4), "behind"),
-        Shape("trim", wheel, "behind"),
-        Shape("trim", smooth(*hood), "behind"),
+        Outline("glass", path(*glass), "behind"),
+        Outline("chrome" if m.chrome else "trim", stroke(path(*glass[:2]), 0.05), "behind"),
+        Outline("seat", box(seat, low - 0.25, lean + 0.12, m.height - 0.16, soft=0.4), "behind"),
+        Outline("seat", box(lean, m.height - 0.16, lean + 0.16, m.height - 0.03, soft=0.4), "behind"),
+        Outline("trim", wheel, "behind"),
+        Outline("trim", smooth(*hood), "behind"),
     ]
 
 
-def shell(f: Frame) -> list[Shape]:
+def shell(f: Frame) -> list[Outline]:
     """The painted body, the roof above the belt, and the fenders of a classic."""
-    m, shapes = f.model, [Shape("paint", f.outline, "body")]
+    m, shapes = f.model, [Outline("paint", f.outline, "body")]
     if m.body == "beetle":
         fenders = _fender(f, f.axles[0], 0.62), _fender(f, f.axles[1], 0.66)
-        shapes += [Shape("paint", fender, "body") for fender in fenders]
+        shapes += [Outline("paint", fender, "body") for fender in fenders]
     if m.body != "roadster":
         front, end = f.cowl - 0.1, f.deck + 0.02
-        shapes += [Shape("roof", path((front, f.belt(f.cowl)), (front, 3), (end, 3), (end, f.belt(f.deck))))]
+        shapes += [Outline("roof", path((front, f.belt(f.cowl)), (front, 3), (end, 3), (end, f.belt(f.deck))))]
     return shapes
 
 
@@ -81,7 +81,7 @@ def _fender(f: Frame, axle: float, reach: float) -> np.ndarray:
     return smooth(*rise, (back, high - 0.1, 0.5), (back + 0.12, low + 0.02, 0.2))
 
 
-def shading(f: Frame) -> list[Shape]:
+def shading(f: Frame) -> list[Outline]:
     """Light from above: a bright shoulder, a dark flank, a rim of light along the roof."""
     m, far = f.model, f.model.length + 0.5
     low = m.clearance + (m.cowl_y - m.clearance) * m.crease
@@ -91,24 +91,24 @@ def shading(f: Frame) -> list[Shape]:
     skyline = f.outline[f.outline[:, 1] > nose + 0.02]
     crest = np.vstack([np.add(skyline, (0, 0.05)), np.subtract(skyline, (0, 0.045))[::-1]])
     return [
-        Shape("shade", path((-0.5, low), (far, low + m.crease_rise), (far, 0), (-0.5, 0))),
-        Shape("light", stroke(path((0.1, low + 0.012), (m.length, low + m.crease_rise + 0.012)), 0.025)),
-        Shape("light", smooth(*shine)),
-        Shape("shade", path((-0.5, foot), (far, foot), (far, 0), (-0.5, 0))),
-        Shape("light", crest),
+        Outline("shade", path((-0.5, low), (far, low + m.crease_rise), (far, 0), (-0.5, 0))),
+        Outline("light", stroke(path((0.1, low + 0.012), (m.length, low + m.crease_rise + 0.012)), 0.025)),
+        Outline("light", smooth(*shine)),
+        Outline("shade", path((-0.5, foot), (far, foot), (far, 0), (-0.5, 0))),
+        Outline("light", crest),
     ]
 
 
-def cabin(f: Frame) -> list[Shape]:
+def cabin(f: Frame) -> list[Outline]:
     """The glasshouse: side windows, pillars, seats, glare, and the two screens seen edge on."""
     if f.model.body == "roadster":
         return []
     glass, last = _window(f)
-    shapes = [Shape("glass", _screen(f, f.cowl + 0.05, f.screen - 0.03))]
+    shapes = [Outline("glass", _screen(f, f.cowl + 0.05, f.screen - 0.03))]
     if f.model.body not in ("van", "pickup"):
-        shapes += [Shape("glass", _screen(f, f.roof + 0.06, f.deck - 0.04))]
-    shapes += [Shape("chrome" if f.model.chrome else "line", stroke(np.vstack([glass, glass[:1]]), 0.07))]
-    shapes += [Shape("glass", glass), *_seats(f, last), *_glare(f, glass, last)]
+        shapes += [Outline("glass", _screen(f, f.roof + 0.06, f.deck - 0.04))]
+    shapes += [Outline("chrome" if f.model.chrome else "line", stroke(np.vstack([glass, glass[:1]]), 0.07))]
+    shapes += [Outline("glass", glass), *_seats(f, last), *_glare(f, glass, last)]
     return shapes + [_pillar(f, x, glass) for x in _pillars(f, last)]
 
 
@@ -134,14 +134,14 @@ def _window(f: Frame) -> tuple[np.ndarray, float]:
     return smooth(*front, *rear), last
 
 
-def _seats(f: Frame, last: float) -> list[Shape]:
+def _seats(f: Frame, last: float) -> list[Outline]:
     rows = 3 if f.model.body == "limousine" else 2 if f.model.doors == 4 and last > f.screen + 1.2 else 1
     shapes = []
     for x in np.linspace(f.screen + 0.55, last - 0.5, rows) if rows > 1 else [min(f.screen + 0.5, last - 0.34)]:
         low = f.belt(x)
         back = [(x - 0.02, low, 0.1), (x + 0.04, low + 0.15, 0.4), (x + 0.2, low + 0.15, 0.4), (x + 0.22, low, 0.1)]
         head = box(x + 0.07, low + 0.16, x + 0.21, low + 0.27, soft=0.4)
-        shapes += [Shape("inside", smooth(*back)), Shape("inside", head)]
+        shapes += [Outline("inside", smooth(*back)), Outline("inside", head)]
     return shapes
 
 
@@ -152,7 +152,7 @@ def _lid(glass: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.interp(x, peak[:, 0], peak[:, 1])
 
 
-def _glare(f: Frame, glass: np.ndarray, last: float) -> list[Shape]:
+def _glare(f: Frame, glass: np.ndarray, last: float) -> list[Outline]:
     """Slanted reflections, cut to the glass along its upper edge."""
     shapes = []
     for start, width in ((0.24, 0.16), (0.34, 0.05), (0.70, 0.12)):
@@ -161,7 +161,7 @@ def _glare(f: Frame, glass: np.ndarray, last: float) -> list[Shape]:
         foot, lid = f.belt(x) + 0.02, _lid(glass, upper)
         if upper[1] < min(last, f.roof) - 0.05:
             band = np.array([(x, foot), (upper[0], lid[0]), (upper[1], lid[1]), (x + width, foot)])
-            shapes += [Shape("glare", band)]
+            shapes += [Outline("glare", band)]
     return shapes
 
 
@@ -177,15 +177,15 @@ def _pillars(f: Frame, last: float) -> list[float]:
     return [*places, start + 0.82 * (last - start)] if m.body in ("estate", "suv", "van", "saloon") else places
 
 
-def _pillar(f: Frame, x: float, glass: np.ndarray) -> Shape:
+def _pillar(f: Frame, x: float, glass: np.ndarray) -> Outline:
     m, half = f.model, 0.5 * f.model.pillar_width
     foot, head = np.array([x - half, x + half]), np.array([x + half, x - half]) + m.pillar_lean
     lower = np.stack([foot, [f.belt(x), f.belt(x)]], 1)
     ends = np.vstack([lower, np.stack([head, _lid(glass, head) + 0.012], 1)])
-    return Shape("roof" if m.pillar == "painted" else "trim", ends)
+    return Outline("roof" if m.pillar == "painted" else "trim", ends)
 
 
-def doors(f: Frame) -> list[Shape]:
+def doors(f: Frame) -> list[Outline]:
     """Shut lines, and a handle for each door."""
     m, sill = f.model, f.model.clearance + 0.06
     start, end = _between_wheels(f)
@@ -195,7 +195,7 @@ def doors(f: Frame) -> list[Shape]:
         arch = m.tyre + 0.7 * (m.tyre + 0.1)
         shuts += [path((end + 0.04, sill), (end + 0.04, m.tyre), (end + 0.16, arch), (end + 0.2, f.belt(end) - 0.02))]
     hinges = [posts[1], end + 0.16] if m.doors == 4 else [posts[1]]
-    lines = [Shape("line", stroke(shut, 0.026)) for shut in shuts]
+    lines = [Outline("line", stroke(shut, 0.026)) for shut in shuts]
     return lines + [_handle(m.handle, x - 0.3, f.belt(x) - 0.17) for x in hinges]
 
 
@@ -203,71 +203,71 @@ def _between_wheels(f: Frame) -> tuple[float, float]:
     return f.axles[0] + f.model.tyre + 0.16, f.axles[1] - f.model.tyre - 0.04
 
 
-def _handle(kind: Handle, x: float, y: float) -> Shape:
+def _handle(kind: Handle, x: float, y: float) -> Outline:
     match kind:
         case "bar":
-            return Shape("shade", box(x, y, x + 0.22, y + 0.06, soft=0.4))
+            return Outline("shade", box(x, y, x + 0.22, y + 0.06, soft=0.4))
         case "flap":
-            return Shape("trim", box(x + 0.03, y, x + 0.19, y + 0.09, soft=0.15))
+            return Outline("trim", box(x + 0.03, y, x + 0.19, y + 0.09, soft=0.15))
         case "chrome":
-            return Shape("chrome", box(x, y + 0.01, x + 0.22, y + 0.055, soft=0.4))
+            return Outline("chrome", box(x, y + 0.01, x + 0.22, y + 0.055, soft=0.4))
 
 
-def fittings(f: Frame) -> list[Shape]:
+def fittings(f: Frame) -> list[Outline]:
     """The fuel cap, a vent, the rubbing strip, the bed of a pickup."""
     m, (start, end) = f.model, _between_wheels(f)
-    shapes: list[Shape] = []
+    shapes: list[Outline] = []
     if m.fuel_cap:
-        shapes += [Shape("line", stroke(circle(f.axles[1] + 0.32, f.belt(f.deck) - 0.24, 0.075), 0.022))]
+        shapes += [Outline("line", stroke(circle(f.axles[1] + 0.32, f.belt(f.deck) - 0.24, 0.075), 0.022))]
     if m.vent:
         x = start - 0.1
         vent = smooth((x, 0.56, 0.1), (x + 0.24, 0.6, 0.1), (x + 0.28, 0.68, 0.1), (x + 0.04, 0.68, 0.1))
-        shapes += [Shape("trim", vent)]
+        shapes += [Outline("trim", vent)]
     if m.strip:
         y = m.clearance + 0.42 * (m.cowl_y - m.clearance)
-        shapes += [Shape("trim", box(start - 0.1, y, end + 0.1, y + 0.06))]
+        shapes += [Outline("trim", box(start - 0.1, y, end + 0.1, y + 0.06))]
     if m.body == "pickup":
         gap = f.deck + 0.03
-        shapes += [Shape("line", stroke(path((gap, m.deck_y), (gap, m.clearance + 0.06)), 0.04))]
-        shapes += [Shape("trim", box(gap + 0.02, m.deck_y - 0.07, m.length, m.deck_y + 0.2, soft=0.02))]
+        shapes += [Outline("line", stroke(path((gap, m.deck_y), (gap, m.clearance + 0.06)), 0.04))]
+        shapes += [Outline("trim", box(gap + 0.02, m.deck_y - 0.07, m.length, m.deck_y + 0.2, soft=0.02))]
     return shapes
 
 
-def bumpers(f: Frame) -> list[Shape]:
+def bumpers(f: Frame) -> list[Outline]:
     """The sill, and the bumpers unless they are painted."""
     m, low, end = f.model, f.model.clearance, f.model.length
     high = low + m.sill
-    sill = Shape("trim", path((-0.5, low - 0.3), (end + 0.5, low - 0.3), (end + 0.5, high), (-0.5, high)))
+    sill = Outline("trim", path((-0.5, low - 0.3), (end + 0.5, low - 0.3), (end + 0.5, high), (-0.5, high)))
     if m.bumper == "painted":
         return [sill]
     ink: Ink = "chrome" if m.bumper == "chrome" else "trim"
     foot, deep = high + 0.12, 0.12 if ink == "chrome" else 0.2
     front = box(-0.2, foot, f.axles[0] - m.tyre - 0.12, foot + deep, soft=0.25)
     rear = box(f.axles[1] + m.tyre + 0.12, foot + 0.02, end + 0.2, foot + 0.02 + deep, soft=0.25)
-    return [sill, Shape(ink, front), Shape(ink, rear)]
+    return [sill, Outline(ink, front), Outline(ink, rear)]
 
 
-def grille(f: Frame) -> list[Shape]:
+def grille(f: Frame) -> list[Outline]:
     """The grille, seen from the side as its edge."""
     low, mid = f.model.clearance, 0.5 * (f.model.nose + f.model.clearance)
     match f.model.grille:
         case "slats":
-            return [Shape("chrome", box(-0.1, mid + y, 0.13, mid + y + 0.035)) for y in (-0.05, 0.02, 0.09)]
+            return [Outline("chrome", box(-0.1, mid + y, 0.13, mid + y + 0.035)) for y in (-0.05, 0.02, 0.09)]
         case "bar":
-            bar = Shape("chrome", box(-0.1, mid, 0.16, mid + 0.04))
-            return [Shape("trim", box(-0.1, mid, 0.16, f.model.nose - 0.14)), bar]
+            bar = Outline("chrome", box(-0.1, mid, 0.16, mid + 0.04))
+            return [Outline("trim", box(-0.1, mid, 0.16, f.model.nose - 0.14)), bar]
         case "mouth":
             lips = (-0.1, low + 0.08, 0.1), (0.26, low + 0.1, 0.3), (0.14, mid + 0.06, 0.4), (-0.1, mid + 0.08, 0.1)
-            return [Shape("trim", smooth(*lips))]
+            return [Outline("trim", smooth(*lips))]
         case "none":
             return []
 
 
-def mirror(f: Frame) -> list[Shape]:
+def mirror(f: Frame) -> list[Outline]:
     """The mirror, in front of everything."""
     x, y = f.cowl + 0.24, f.belt(f.cowl) + 0.01
     ink: Ink = "trim" if f.model.pillar == "black" else "paint"
     head = smooth((x, y + 0.02, 0.3), (x + 0.2, y + 0.03, 0.3), (x + 0.19, y + 0.14, 0.3), (x + 0.03, y + 0.12, 0.4))
     stalk = stroke(np.array([(x + 0.1, y - 0.03), (x + 0.12, y + 0.05)]), 0.05)
     shadow = box(x + 0.02, y + 0.02, x + 0.19, y + 0.06, soft=0.3)
-    return [Shape("line", stalk, "front"), Shape(ink, head, "front"), Shape("shade", shadow, "front")]
+    return [Outline("line", stalk, "front"), Outline(ink, head, "front"), Outline("shade", shadow, "front")]

@@ -30,7 +30,7 @@ HOURS: tuple[Hour, ...] = (
 
 
 @dataclass(frozen=True)
-class Easel:
+class Canvas:
     """A square canvas addressed in shares of its side, under the light of an hour; y grows downwards."""
 
     canvas: Image.Image

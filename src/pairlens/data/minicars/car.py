@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pairlens.data.minicars.bodywork import behind, bumpers, cabin, doors, fittings, grille, mirror, shading, shell
-from pairlens.data.minicars.canvas import Colour, Easel, Shade
+from pairlens.data.minicars.canvas import Canvas, Colour, Shade
 from pairlens.data.minicars.car_models import CarModel
 from pairlens.data.minicars.details import arches, headlamp, tail_lamp, wheels
-from pairlens.data.minicars.geometry import Frame, Ink, Shape
+from pairlens.data.minicars.geometry import Frame, Ink, Outline
 from pairlens.data.minicars.pose import Pose
 
 _PARTS = (
@@ -26,7 +26,7 @@ _RIMS: tuple[Colour, ...] = ((214, 218, 224), (176, 182, 190), (236, 232, 220), 
 _SEATS: tuple[Colour, ...] = ((150, 92, 62), (64, 60, 66), (214, 198, 172))
 
 
-def paint_car(easel: Easel, pose: Pose, model: CarModel) -> None:
+def paint_car(easel: Canvas, pose: Pose, model: CarModel) -> None:
     """Paint a model's shapes and wheels, the skin through a stencil of the body."""
     inks = _inks(easel)
     angles = easel.rng.uniform(0, 2 * np.pi, 2)
@@ -41,27 +41,27 @@ def paint_car(easel: Easel, pose: Pose, model: CarModel) -> None:
 
 
 @cache
-def _shapes(model: CarModel) -> tuple[Shape, ...]:
+def _shapes(model: CarModel) -> tuple[Outline, ...]:
     """The car without its wheels, back to front."""
     frame = Frame(model)
     return tuple(shape for part in _PARTS for shape in part(frame))
 
 
-def _placed(shapes: list[Shape], pose: Pose) -> list[tuple[Shape, list[float]]]:
+def _placed(shapes: list[Outline], pose: Pose) -> list[tuple[Outline, list[float]]]:
     """Carry all shapes to the canvas at once, as flat lists of x and y."""
     dots = pose.place(np.concatenate([shape.points for shape in shapes])).ravel().tolist()
     ends = list(accumulate((2 * len(shape.points) for shape in shapes), initial=0))
     return [(shape, dots[start:end]) for shape, (start, end) in zip(shapes, pairwise(ends), strict=True)]
 
 
-def _fill(canvas: Image.Image, placed: list[tuple[Shape, list[float]]], inks: dict[Ink, Shade]) -> None:
+def _fill(canvas: Image.Image, placed: list[tuple[Outline, list[float]]], inks: dict[Ink, Shade]) -> None:
     opaque, sheer = ImageDraw.Draw(canvas), ImageDraw.Draw(canvas, "RGBA")
     for shape, path in placed:
         ink = inks[shape.ink]
         (opaque if ink[3] == 255 else sheer).polygon(path, fill=ink)
 
 
-def _inks(easel: Easel) -> dict[Ink, Shade]:
+def _inks(easel: Canvas) -> dict[Ink, Shade]:
     """Mix this shot's colours, none of which knows the model."""
     tone, lit, paint = easel.tone, easel.hour.lit, easel.one(_PAINTS)
     roof = easel.one(_ROOFS) if easel.rng.random() < 0.28 else paint

@@ -5,24 +5,24 @@ from functools import cache
 import numpy as np
 
 from pairlens.data.minicars.car_models import CarModel
-from pairlens.data.minicars.geometry import Frame, Shape, box, circle, path, smooth
+from pairlens.data.minicars.geometry import Frame, Outline, box, circle, path, smooth
 
 
-def arches(f: Frame) -> list[Shape]:
+def arches(f: Frame) -> list[Outline]:
     """Wheel wells, and the cladding round them."""
     m, shapes = f.model, []
     for axle in f.axles:
         if m.cladding > 0:
-            shapes += [Shape("trim", circle(axle, m.tyre, m.tyre + 0.07 + m.cladding, steps=40))]
-        shapes += [Shape("well", circle(axle, m.tyre, m.tyre + 0.06, steps=40))]
+            shapes += [Outline("trim", circle(axle, m.tyre, m.tyre + 0.07 + m.cladding, steps=40))]
+        shapes += [Outline("well", circle(axle, m.tyre, m.tyre + 0.06, steps=40))]
     return shapes
 
 
-def wheels(model: CarModel, angles: tuple[float, float]) -> list[Shape]:
+def wheels(model: CarModel, angles: tuple[float, float]) -> list[Outline]:
     """Stand the two wheels on the road, each turned by its angle in radians."""
     axles = model.front, model.front + model.wheelbase
     places = [(turned(angle), (axle, model.tyre)) for angle, axle in zip(angles, axles, strict=True)]
-    return [Shape(part.ink, part.points @ turn + hub, "front") for turn, hub in places for part in _wheel(model)]
+    return [Outline(part.ink, part.points @ turn + hub, "front") for turn, hub in places for part in _wheel(model)]
 
 
 def turned(angle: float) -> np.ndarray:
@@ -32,29 +32,31 @@ def turned(angle: float) -> np.ndarray:
 
 
 @cache
-def _wheel(model: CarModel) -> tuple[Shape, ...]:
+def _wheel(model: CarModel) -> tuple[Outline, ...]:
     """A wheel about the origin, back to front."""
-    tyre = [Shape("tyre", circle(0, 0, 1, steps=36)), Shape("wall", circle(0, 0, model.rim_size + 0.1))]
-    parts = [*tyre, Shape("rim", circle(0, 0, model.rim_size)), *_rim(model)]
-    return tuple(Shape(part.ink, part.points * model.tyre) for part in parts)
+    tyre = [Outline("tyre", circle(0, 0, 1, steps=36)), Outline("wall", circle(0, 0, model.rim_size + 0.1))]
+    parts = [*tyre, Outline("rim", circle(0, 0, model.rim_size)), *_rim(model)]
+    return tuple(Outline(part.ink, part.points * model.tyre) for part in parts)
 
 
-def _rim(m: CarModel) -> list[Shape]:
+def _rim(m: CarModel) -> list[Outline]:
     """What lies inside the rim's edge, on a tyre of radius one."""
     inner = m.rim_size - 0.055
     turns = [turned(angle) for angle in np.arange(m.spokes) * 2 * np.pi / m.spokes]
     match m.rim:
         case "disc":
             hole = circle(0.68 * inner, 0, 0.1 + 0.06 * m.spoke_width, steps=12)
-            return [Shape("hollow", hole @ turn) for turn in turns] + [Shape("hollow", circle(0, 0, 0.13, steps=14))]
+            return [Outline("hollow", hole @ turn) for turn in turns] + [
+                Outline("hollow", circle(0, 0, 0.13, steps=14))
+            ]
         case "cap":
             cap = 0.3 + 0.25 * m.spoke_width
-            rings: list[Shape] = [Shape("hollow", circle(0, 0, cap + 0.07)), Shape("rim", circle(0, 0, cap))]
-            return [*rings, Shape("glare", circle(0, 0, 0.6 * cap))]
+            rings: list[Outline] = [Outline("hollow", circle(0, 0, cap + 0.07)), Outline("rim", circle(0, 0, cap))]
+            return [*rings, Outline("glare", circle(0, 0, 0.6 * cap))]
         case _:
-            hub = [Shape("rim", circle(0, 0, 0.2, steps=16)), Shape("hollow", circle(0, 0, 0.1, steps=10))]
+            hub = [Outline("rim", circle(0, 0, 0.2, steps=16)), Outline("hollow", circle(0, 0, 0.1, steps=10))]
             blade = _blade(m, inner + 0.03, m.spoke_width * inner * 0.85 / m.spokes + 0.02)
-            return [Shape("hollow", circle(0, 0, inner)), *(Shape("rim", blade @ turn) for turn in turns), *hub]
+            return [Outline("hollow", circle(0, 0, inner)), *(Outline("rim", blade @ turn) for turn in turns), *hub]
 
 
 def _blade(m: CarModel, reach: float, w: float) -> np.ndarray:
@@ -74,46 +76,49 @@ def _blade(m: CarModel, reach: float, w: float) -> np.ndarray:
             return path((0, -w), (reach, -0.8 * w), (reach, 0.8 * w), (0, w))
 
 
-def headlamp(f: Frame) -> list[Shape]:
+def headlamp(f: Frame) -> list[Outline]:
     """The front lamp, below the bonnet's edge."""
     size, y = f.model.lamp_size, f.model.nose - 0.12
     match f.model.lamp:
         case "round":
             x = 0.2 if f.model.body == "beetle" else 0.15 * size
-            return [Shape("chrome", circle(x, y, 0.125 * size)), Shape("lamp", circle(x, y, 0.10 * size))]
+            return [Outline("chrome", circle(x, y, 0.125 * size)), Outline("lamp", circle(x, y, 0.10 * size))]
         case "slit":
             slit = path((-0.2, y - 0.01), (0.5 * size, y + 0.06), (0.52 * size, y + 0.1), (-0.2, y + 0.06))
-            return [Shape("lamp", slit)]
+            return [Outline("lamp", slit)]
         case "almond":
             lower = (-0.2, y - 0.06, 0.1), (0.16, y - 0.08, 0.4), (0.52 * size, y + 0.1, 0.2)
-            return [Shape("lamp", smooth(*lower, (0.1, y + 0.09, 0.4), (-0.2, y + 0.04, 0.1)))]
+            return [Outline("lamp", smooth(*lower, (0.1, y + 0.09, 0.4), (-0.2, y + 0.04, 0.1)))]
         case "block":
             low, edge = y - 0.1 * size, 0.2 * size
-            signal = Shape("signal", box(edge, low, edge + 0.1, y + 0.07, soft=0.05))
-            return [Shape("lamp", box(-0.2, low, edge, y + 0.07, soft=0.05)), signal]
+            signal = Outline("signal", box(edge, low, edge + 0.1, y + 0.07, soft=0.05))
+            return [Outline("lamp", box(-0.2, low, edge, y + 0.07, soft=0.05)), signal]
         case "wedge":
             low = y - 0.12 * size
-            return [Shape("lamp", path((-0.2, low), (0.1, low), (0.42 * size, y + 0.1), (-0.2, y + 0.06)))]
+            return [Outline("lamp", path((-0.2, low), (0.1, low), (0.42 * size, y + 0.1), (-0.2, y + 0.06)))]
 
 
-def tail_lamp(f: Frame) -> list[Shape]:
+def tail_lamp(f: Frame) -> list[Outline]:
     """The rear lamp, below the tail's edge, or up the pillar of a car without a boot."""
     end, size, y = f.model.length, f.model.tail_size, f.model.tail_y - 0.12
     match f.model.tail:
         case "tall":
             high = f.belt(f.deck) + 0.25 if f.model.deck_x > 0.93 else y + 0.06
-            return [Shape("tail", box(end - 0.16 * size, y - 0.22 * size, end + 0.2, high, soft=0.08))]
+            return [Outline("tail", box(end - 0.16 * size, y - 0.22 * size, end + 0.2, high, soft=0.08))]
         case "block":
             edge, low = end - 0.28 * size, y - 0.08 * size
-            lens = Shape("lens", box(edge, low, edge + 0.12 * size, y + 0.07, soft=0.05))
-            return [Shape("tail", box(edge, low, end + 0.2, y + 0.07, soft=0.05)), lens]
+            lens = Outline("lens", box(edge, low, edge + 0.12 * size, y + 0.07, soft=0.05))
+            return [Outline("tail", box(edge, low, end + 0.2, y + 0.07, soft=0.05)), lens]
         case "strip":
             edge = end - 0.5 * size
             strip = path((edge, y + 0.05), (end + 0.2, y - 0.02), (end + 0.2, y + 0.06), (edge, y + 0.08))
-            return [Shape("tail", strip)]
+            return [Outline("tail", strip)]
         case "round":
             x = end - 0.11
-            return [Shape("chrome", circle(x, y - 0.04, 0.1 * size)), Shape("tail", circle(x, y - 0.04, 0.08 * size))]
+            return [
+                Outline("chrome", circle(x, y - 0.04, 0.1 * size)),
+                Outline("tail", circle(x, y - 0.04, 0.08 * size)),
+            ]
         case "hook":
             left = (end - 0.42 * size, y + 0.06, 0.1), (end - 0.14, y - 0.16 * size, 0.2)
-            return [Shape("tail", smooth(*left, (end + 0.2, y - 0.18 * size, 0.1), (end + 0.2, y + 0.06, 0.1)))]
+            return [Outline("tail", smooth(*left, (end + 0.2, y - 0.18 * size, 0.1), (end + 0.2, y + 0.06, 0.1)))]

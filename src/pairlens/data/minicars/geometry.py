@@ -14,7 +14,7 @@ Layer = Literal["behind", "body", "skin", "front"]
 Knot = tuple[float, float, float]
 
 
-class Shape(NamedTuple):
+class Outline(NamedTuple):
     """One filled outline; those of the layer `skin` are visible only within the `body` shapes."""
 
     ink: Ink

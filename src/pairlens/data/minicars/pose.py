@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pairlens.data.minicars.canvas import Colour, Easel
+from pairlens.data.minicars.canvas import Canvas, Colour
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def strike_pose(rng: np.random.Generator, length: float, side: int) -> Pose:
     return Pose(scale, rng.uniform(-0.045, 0.045), stretch, foot, length / 2)
 
 
-def paint_road(easel: Easel, pose: Pose, depth: float, ground: Colour) -> None:
+def paint_road(easel: Canvas, pose: Pose, depth: float, ground: Colour) -> None:
     """Paint the road, which leans as the car does; its measures are shares of the canvas, so they tell no length."""
     side = easel.canvas.width
     road = replace(pose, scale=float(side), middle=0.0)
@@ -48,7 +48,7 @@ def paint_road(easel: Easel, pose: Pose, depth: float, ground: Colour) -> None:
             stripe(start, start + 0.19, -0.105, -0.128, (250, 248, 240), 200)
 
 
-def paint_shadow(easel: Easel, pose: Pose) -> None:
+def paint_shadow(easel: Canvas, pose: Pose) -> None:
     """Lay the car's shadow on the road, darker inwards, drawn aside by the sun."""
     angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle)], 1)

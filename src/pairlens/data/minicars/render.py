@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pairlens.data.minicars.canvas import HOURS, Easel
+from pairlens.data.minicars.canvas import HOURS, Canvas
 from pairlens.data.minicars.car import paint_car
 from pairlens.data.minicars.car_models import CLASSES, CarModel, class_name, model_of
 from pairlens.data.minicars.pose import paint_road, paint_shadow, strike_pose
@@ -53,7 +53,7 @@ def _shoot(model: int, shot: int, size: int) -> tuple[Image.Image, np.random.Gen
     rng = np.random.default_rng([_SEED, model, shot])
     side = size * _SUPERSAMPLING
     hour = HOURS[rng.choice(len(HOURS), p=(0.26, 0.2, 0.18, 0.16, 0.12, 0.08))]
-    far = Easel.under(hour, side, rng)
+    far = Canvas.under(hour, side, rng)
     near = replace(far, haze=0.0)
     pose = strike_pose(rng, car.length, side)
     depth = rng.uniform(0.04, 0.13)

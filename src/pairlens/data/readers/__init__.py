@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pairlens.data.annotations import Listing
+from pairlens.data.annotations import Annotations
 from pairlens.data.readers import cars196, cub200, image_folder, in_shop, sop, table
 
 DataName = Literal["car", "cub", "sop", "isc", "folder", "csv"]
 
 
-def read(name: DataName, root: Path) -> Listing:
+def read(name: DataName, root: Path) -> Annotations:
     """List the photos of a raw data set.
 
     Args:
@@ -46,7 +46,7 @@ def found(data_path: Path) -> list[DataName]:
     return [name for name, files in marks.items() if any((data_path / name / file).is_file() for file in files)]
 
 
-def check_counts(listing: Listing) -> list[str]:
+def check_counts(listing: Annotations) -> list[str]:
     """Return a sentence for each split whose classes or photos differ from the published counts; none is good."""
     published = {"car": cars196.PUBLISHED, "cub": cub200.PUBLISHED, "sop": sop.PUBLISHED, "isc": in_shop.PUBLISHED}
     sentences = []

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from pairlens.data.annotations import Listing, Photo, Split
-from pairlens.data.readers.mat_checks import refuse_lies
+from pairlens.data.annotations import Annotations, Photo, Split
+from pairlens.data.readers.mat_checks import check_mat_file
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (98, 8054), "test": (98, 8131)}
 
@@ -14,7 +14,7 @@ _LAST_TRAIN_CLASS = 98
 _FIELDS: list[str] = ["relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class"]
 
 
-def read(root: Path) -> Listing:
+def read(root: Path) -> Annotations:
     """List the photos of Cars196, classes in the order of their numbers.
 
     Raises:
@@ -27,14 +27,14 @@ def read(root: Path) -> Listing:
         photos = tuple(_photo(row, names) for row in sorted(annotations, key=lambda row: int(row["class"])))
     except (IndexError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{file} holds a row that is no car ({error}); restore it from the download") from error
-    return Listing("car", root, photos)
+    return Annotations("car", root, photos)
 
 
 def _annotations(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; put cars_annos.mat of Cars196 there, beside the folder car_ims")
     try:
-        refuse_lies(file)
+        check_mat_file(file)
         contents = loadmat(file, squeeze_me=True, variable_names=["annotations", "class_names"])
         annotations, names = np.atleast_1d(contents["annotations"]), np.atleast_1d(contents["class_names"])
         annotations[_FIELDS]

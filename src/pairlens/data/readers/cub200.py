@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pairlens.data.annotations import Box, Listing, Photo, Split
+from pairlens.data.annotations import Annotations, Box, Photo, Split
 from pairlens.data.readers.text_lines import Line, read_lines
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (100, 5864), "test": (100, 5924)}
@@ -10,7 +10,7 @@ PUBLISHED: dict[Split, tuple[int, int]] = {"train": (100, 5864), "test": (100, 5
 _LAST_TRAIN_CLASS = 100
 
 
-def read(root: Path) -> Listing:
+def read(root: Path) -> Annotations:
     """List the photos of CUB200-2011 in the order of their numbers, from its folder or from the folder around it.
 
     Raises:
@@ -23,7 +23,7 @@ def read(root: Path) -> Listing:
     classes = {line.integer(0): _class(line, names) for line in read_lines(home / "image_class_labels.txt", fields=2)}
     boxes = {line.integer(0): _box(line) for line in read_lines(home / "bounding_boxes.txt", fields=5)}
     photos = tuple(_photo(line, names, classes, boxes) for line in read_lines(home / "images.txt", fields=2))
-    return Listing("cub", home, photos)
+    return Annotations("cub", home, photos)
 
 
 def _class(line: Line, names: dict[int, str]) -> int:

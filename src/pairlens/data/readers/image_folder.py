@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.data.annotations import Listing, Photo, Split
+from pairlens.data.annotations import Annotations, Photo, Split
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".avif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
-def read(root: Path) -> Listing:
+def read(root: Path) -> Annotations:
     """List the pictures in class folders; without `train/` and `test/` the first half of the sorted classes trains.
 
     Folders inside a class folder belong to the class. Hidden files and folders, links to folders, and links that
@@ -29,7 +29,7 @@ def read(root: Path) -> Listing:
         photos = (*_photos(root, classes[:middle], "train"), *_photos(root, classes[middle:], "test"))
     if len({photo.class_name for photo in photos}) < 2:
         raise ValueError(f"{root} has fewer than two class folders with pictures; put each class into its own folder")
-    return Listing("folder", root, photos)
+    return Annotations("folder", root, photos)
 
 
 def _classes(folder: Path) -> list[Path]:

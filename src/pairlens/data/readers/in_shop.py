@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from pairlens.data.annotations import Listing, Photo, Split
+from pairlens.data.annotations import Annotations, Photo, Split
 from pairlens.data.readers.text_lines import Line, read_lines
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (3997, 25882), "query": (3985, 14218), "gallery": (3985, 12612)}
 
 
-def read(root: Path) -> Listing:
+def read(root: Path) -> Annotations:
     """List the photos of In-Shop Clothes; a class is one item, and the whole path tells two photos apart.
 
     Raises:
@@ -17,7 +17,7 @@ def read(root: Path) -> Listing:
     """
     lines = read_lines(root / "Eval" / "list_eval_partition.txt", fields=3, skip=2)
     photos = (Photo(f"Img/{line.fields[0]}", line.fields[1], _split(line)) for line in lines)
-    return Listing("isc", root, tuple(sorted(photos, key=lambda photo: photo.class_name)))
+    return Annotations("isc", root, tuple(sorted(photos, key=lambda photo: photo.class_name)))
 
 
 def _split(line: Line) -> Split:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.core.untrusted import MOST_BYTES
+from pairlens.core.untrusted import MAX_JSON_BYTES
 
 MOST_DEPTH = 16
 MOST_ITEMS = 1 << 24
@@ -24,9 +24,9 @@ _COMPLEX = 0x800
 _ELEMENTS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
 
 
-def refuse_lies(file: Path) -> None:
+def check_mat_file(file: Path) -> None:
     """Raise ValueError if a MAT file is not of version 5, would unpack to more than 256 MiB, or is nested deeply."""
-    if file.stat().st_size > MOST_BYTES:
+    if file.stat().st_size > MAX_JSON_BYTES:
         raise ValueError("it is much larger than any annotation file")
     contents = file.read_bytes()
     if len(contents) < _HEAD or contents[126:128] not in (b"IM", b"MI") or 0 in contents[:4]:
@@ -40,7 +40,7 @@ def refuse_lies(file: Path) -> None:
 
 
 def _variables(contents: bytes, order: str) -> Iterator[bytes]:
-    at, left = _HEAD, MOST_BYTES
+    at, left = _HEAD, MAX_JSON_BYTES
     while at < len(contents):
         kind, length = struct.unpack_from(order + "II", contents, at)
         body = contents[at : at + 8 + length]
@@ -49,7 +49,7 @@ def _variables(contents: bytes, order: str) -> Iterator[bytes]:
             body = unpacker.decompress(body[8:], left)
             left -= len(body)
             if unpacker.unconsumed_tail or left <= 0:
-                raise ValueError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+                raise ValueError(f"it unpacks to more than {MAX_JSON_BYTES:,} bytes")
         yield body
         at += 8 + length
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from pairlens.data.annotations import Listing, Photo, Split
+from pairlens.data.annotations import Annotations, Photo, Split
 from pairlens.data.readers.text_lines import Line, read_lines
 
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (11318, 59551), "test": (11316, 60502)}
 
 
-def read(root: Path) -> Listing:
+def read(root: Path) -> Annotations:
     """List the photos of Stanford Online Products; a class is one product, named by its number.
 
     Raises:
@@ -19,7 +19,7 @@ def read(root: Path) -> Listing:
         *(_photo(line, "train") for line in read_lines(root / "Ebay_train.txt", fields=4, skip=1)),
         *(_photo(line, "test") for line in read_lines(root / "Ebay_test.txt", fields=4, skip=1)),
     ]
-    return Listing("sop", root, tuple(sorted(photos, key=lambda photo: int(photo.class_name))))
+    return Annotations("sop", root, tuple(sorted(photos, key=lambda photo: int(photo.class_name))))
 
 
 def _photo(line: Line, split: Split) -> Photo:

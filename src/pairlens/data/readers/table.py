@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from pairlens.core.untrusted import MOST_BYTES
-from pairlens.data.annotations import Box, Listing, Photo, Split
+from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.data.annotations import Annotations, Box, Photo, Split
 
 _REQUIRED = ("label", "path", "split")
 _FLAGS = ("is_query", "is_gallery")
@@ -22,7 +22,7 @@ MOST_LETTERS = 10_000
 _EMPTY = frozenset({"", "none", "nan", "null", "na"})
 
 
-def read(file: Path) -> Listing:
+def read(file: Path) -> Annotations:
     """List the photos of a table; paths are relative to the table's folder, and other columns are ignored.
 
     The split is train, test, query or gallery, or validation in place of test. A test row with one of the flags
@@ -47,7 +47,7 @@ def read(file: Path) -> Listing:
             f"{file} has test photos that are query and gallery at once beside others that are one of both; "
             "make every test photo one, or every one both"
         )
-    return Listing("csv", file.parent, tuple(photos))
+    return Annotations("csv", file.parent, tuple(photos))
 
 
 def _columns(file: Path) -> dict[str, list[str]]:
@@ -67,8 +67,8 @@ def _columns(file: Path) -> dict[str, list[str]]:
 def _table(file: Path) -> pa.Table:
     match file.suffix.lower():
         case ".csv":
-            if file.stat().st_size > MOST_BYTES:
-                raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+            if file.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
             # Everything is read as text, so that the labels 007 and 7 stay two classes.
             return csv.read_csv(
                 file, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
@@ -93,7 +93,7 @@ def _parquet(file: Path) -> pa.Table:
     with parquet.ParquetFile(file, read_dictionary=known) as opened:
         told = opened.metadata
         size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-        if told.num_rows > MOST_ROWS or size > MOST_BYTES:
+        if told.num_rows > MOST_ROWS or size > MAX_JSON_BYTES:
             raise ValueError(
                 f"it says that it has {told.num_rows:,} rows in {size:,} bytes, more than any list of photos"
             )
