@@ -195,9 +195,9 @@ def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
 @pytest.mark.parametrize("cores", [1, 3])
 def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path, monkeypatch, cores):
     used = set()
-    shrink = module.reduce_to_square
+    reduce = module.reduce_to_square
     monkeypatch.setattr(
-        module, "shrink", lambda *args: used.add(threading.get_ident()) or time.sleep(0.01) or shrink(*args)
+        module, "reduce_to_square", lambda *args: used.add(threading.get_ident()) or time.sleep(0.01) or reduce(*args)
     )
     monkeypatch.setattr(module, "_cores", lambda: cores)
     catalog, _ = _prepare(tmp_path)
