@@ -36,6 +36,17 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def audit_own() -> str:
+    """The losses of Pairlens that fail a check of the audit."""
+    failed = [
+        (f"`{name}`", f"**{check}**: {found['evidence']}")
+        for name, record in read("audit.json")["pairlens"].items()
+        for check, found in record.items()
+        if found["verdict"] == "fail"
+    ]
+    return markdown(("loss", "failed check"), failed)
+
+
 def audit_pml() -> str:
     """Every loss of pytorch-metric-learning, the checks that it fails, and how it grows with the batch."""
     rows = []
@@ -260,6 +271,7 @@ def model_costs() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
+        audit_own,
         audit_pml,
         photos,
         step_speed,

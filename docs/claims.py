@@ -8,7 +8,7 @@ A marker is an HTML comment, which a reader of the page does not see:
     33<!-- code: losses -->                                                           a number that the code gives
     <!-- table: demo --> ... <!-- end of table: demo -->                              a table made by claim_tables.py
 
-A claim names a file of benches/results, a JSON pointer and a format. Between pointer and format may stand steps, each after
+A claim names a file of benches/results, a JSON pointer and a format (none for a date). Between pointer and format may stand steps, each after
 a bar: mean, stdev, min, max, sum, len, *100, /1e6, or the pointer that the value is divided by. tests/test_claims.py holds that
 this script would change nothing.
 """
@@ -27,7 +27,8 @@ from claim_tables import TABLES
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results"
 NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
-CLAIM = re.compile(rf"({NUMBER})<!-- claim: ([\w.]+)#(.+?):([^:]*?) -->")
+DATE = r"\d{4}-\d\d-\d\d"
+CLAIM = re.compile(rf"({DATE}|{NUMBER})<!-- claim: ([\w.]+)#(.+?):([^:]*?) -->")
 CODE = re.compile(rf"({NUMBER})<!-- code: (\w+) -->")
 TABLE = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end of table: \1 -->", re.DOTALL)
 MARKER = re.compile(r"<!-- (?:claim|code|table): ")

@@ -44,15 +44,19 @@ def bench_tables() -> tuple[str, str, str]:
     return bench.batch_table(batch), bench.proxy_table(results["proxy"]), bench.summary(batch)
 
 
-def main() -> None:
-    """Write figures and page."""
-    draw_figures()
+def updated(text: str) -> str:
+    """Return the page with its tables as the code and the results of benches/losses.py have them."""
     batch, proxy, summary = bench_tables()
-    text = PAGE.read_text()
     rows = "\n".join([HEADER, *(entry.markdown(FIGURES) for entry in CATALOGUE)])
     for name, part in (("catalogue", rows), ("batch", batch), ("proxies", proxy), ("summary", summary)):
         text = replace_part(text, name, part)
-    PAGE.write_text(text)
+    return text
+
+
+def main() -> None:
+    """Write figures and page."""
+    draw_figures()
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
