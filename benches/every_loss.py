@@ -1,7 +1,7 @@
 """Does every loss train? `python benches/every_loss.py`.
 
-Trains the small model of the demonstration under each loss alone (no auxiliary classifier) with its default hyper-parameters,
-for a few epochs and one seed. It shows that each loss learns; with one seed and no tuning it ranks nothing. Writes
+Trains the small model of the demonstration under each loss alone (no auxiliary classifier) with its default settings, for a
+few epochs and one seed. It shows that each loss learns; with one seed and no tuning it ranks nothing. Writes
 benches/results/every_loss.json.
 """
 

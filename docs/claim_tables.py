@@ -1,16 +1,14 @@
 """The tables of the documents that are made from stored results: one function per table."""
 
-import json
 import statistics
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+
+from claim_targets import read, targets
 
 # These names change with the packages; keep them in one block.
 from pairlens.model.embedder import Architecture
 from pairlens.model.profile import profile as model_cost
 
-RESULTS = Path(__file__).resolve().parent.parent / "benches" / "results"
 EPOCH_METRICS = ("R@1", "P@8", "MAP@R", "s_p", "s_n")
 LOSS_NAMES = {"triplet": "triplet", "circle": "circle", "softtriple": "SoftTriple"}
 # Parameters in millions and multiply-adds in GMACs that leftthomas/CGD publishes, by backbone and number of classes.
@@ -22,11 +20,6 @@ PUBLISHED = {
     ("resnext50", 11_318): "49.32M",
     ("resnext50", 3_997): "34.32M",
 }
-
-
-def read(name: str) -> Any:
-    """Return the contents of a file of benches/results."""
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -83,6 +76,15 @@ def photos() -> str:
     return markdown(("", "Pairlens, ms", "historical, ms", "ratio", "lowest of the turns"), rows)
 
 
+def starting() -> str:
+    """How long the first batch of an epoch takes, and how much memory."""
+    rows = [
+        (name, *(f"{row[key]:.0f} ms" for key in ("first_ms", "second_ms")), f"{row['taken_mb']:.1f} MB")
+        for name, row in read("photos.json")["starting"]["results"].items()
+    ]
+    return markdown(("data set", "first epoch", "later epochs", "memory"), rows)
+
+
 def step_speed() -> str:
     """Photos per second of a training step, beside the plain loop."""
     stored = read("step.json")
@@ -121,7 +123,11 @@ def step_memory() -> str:
     }
     base = peaks["micro batch"]
     rows = [
-        (name, *(f"{row[k] / 1e6:,.0f} MB ({row[k] / base[k]:.2f} ×)" for k in ("peak", "step")), f"{row['seconds']:.0f}")
+        (
+            name,
+            *(f"{row[k] / 1e6:,.0f} MB ({row[k] / base[k]:.2f} ×)" for k in ("peak", "step")),
+            f"{row['seconds']:.0f}",
+        )
         for key, name in names.items()
         for row in [peaks[key]]
     ]
@@ -160,9 +166,30 @@ def peer_metrics() -> str:
         for size in ("10000", "60502"):
             row = stored[size]["measured"].get(key)
             ratio = stored[size]["to_ours"].get(key, {"seconds": 1})["seconds"]
-            cells += [f"{row['seconds']:.2f}", f"{ratio:.1f} ×", f"{row['megabytes']:,.0f} MB"] if row else ["not run"] * 3
+            cells += (
+                [f"{row['seconds']:.2f}", f"{ratio:.1f} ×", f"{row['megabytes']:,.0f} MB"] if row else ["not run"] * 3
+            )
         rows.append((name, *cells))
     return markdown(("", *(f"{n}: {what}" for n in ("10,000", "60,502") for what in ("s", "time", "memory"))), rows)
+
+
+def growth() -> str:
+    """Time and memory of all metrics for more and more photos."""
+    rows = [
+        (f"{int(size):,}", f"{row['seconds']:.1f}", f"{row['megabytes']:.0f} MB")
+        for size, row in read("evaluation.json")["growth"]["sizes"].items()
+    ]
+    return markdown(("photos", "s", "memory above the embeddings"), rows)
+
+
+def embedding() -> str:
+    """Photos per second of embedding a data set, beside the bare forward pass."""
+    rows = []
+    for name, row in read("embedding.json").items():
+        speeds = (_speed(row[key]) for key in ("embed_images_a_second", "bare_images_a_second"))
+        turns = f"{100 * min(row['shares']):.1f} to {100 * max(row['shares']):.1f} %"
+        rows.append((f"{name} px", *speeds, f"{100 * row['share']:.1f} %", turns))
+    return markdown(("", "photos/s", "bare forward pass", "share", "lowest and highest turn"), rows)
 
 
 def approximate() -> str:
@@ -176,7 +203,11 @@ def approximate() -> str:
         cells = []
         for directions in ("all", "16"):
             values = stored[directions][index]["values"]
-            cells += [f"{values['build_seconds']:.1f}", f"{values['search_seconds']:.2f}", f"{100 * values['recall']:.0f} %"]
+            cells += [
+                f"{values['build_seconds']:.1f}",
+                f"{values['search_seconds']:.2f}",
+                f"{100 * values['recall']:.0f} %",
+            ]
         rows.append((f"`{index}`", *cells))
     return markdown(head, rows)
 
@@ -244,6 +275,18 @@ def demo() -> str:
     return markdown(("minicars, 48 unseen models", *seeds["0"]["circle"]), rows)
 
 
+def rounding() -> str:
+    """How far rounding alone moves R@1 of the demonstration."""
+    names = {"folded": "BatchNorm fused into the convolutions", "apart": "BatchNorm as separate layers"}
+    stored = read("rounding.json")
+    rows = []
+    for key, name in names.items():
+        values = [100 * value for value in stored[key]["R@1"]]
+        spread = f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+        rows.append((name, spread, f"{min(values):.1f}", f"{max(values):.1f}"))
+    return markdown(("", "mean ± standard deviation", "lowest", "highest"), rows)
+
+
 def every_loss() -> str:
     """R@1 of every loss after a short training, highest first."""
     stored = read("every_loss.json")
@@ -251,7 +294,9 @@ def every_loss() -> str:
     rows = [(f"`{name}`", f"{value:.1f}") for name, value in ranked]
     third = -(-len(rows) // 3)
     columns = [rows[i * third : (i + 1) * third] for i in range(3)]
-    lines = [[cell for column in columns for cell in (column[i] if i < len(column) else ("", ""))] for i in range(third)]
+    lines = [
+        [cell for column in columns for cell in (column[i] if i < len(column) else ("", ""))] for i in range(third)
+    ]
     return markdown(("loss", "R@1") * 3, lines)
 
 
@@ -273,12 +318,16 @@ TABLES: dict[str, Callable[[], str]] = {
     for table in (
         audit_own,
         audit_pml,
+        targets,
         photos,
+        starting,
         step_speed,
         step_curve,
         step_memory,
         search,
         peer_metrics,
+        growth,
+        embedding,
         approximate,
         omniglot,
         omniglot_epochs,
@@ -286,6 +335,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tiny_pretrained,
         birds,
         demo,
+        rounding,
         every_loss,
         model_costs,
     )

@@ -8,9 +8,9 @@ A marker is an HTML comment, which a reader of the page does not see:
     33<!-- code: losses -->                                                           a number that the code gives
     <!-- table: demo --> ... <!-- end of table: demo -->                              a table made by claim_tables.py
 
-A claim names a file of benches/results, a JSON pointer and a format (none for a date). Between pointer and format may stand steps, each after
-a bar: mean, stdev, min, max, sum, len, *100, /1e6, or the pointer that the value is divided by. tests/test_claims.py holds that
-this script would change nothing.
+A claim names a file of benches/results, a JSON pointer and a format (none for a date). Between pointer and format may stand
+steps, each after a bar: mean, stdev, min, max, sum, len, *100, /1e6, or the pointer that the value is divided by.
+tests/test_claims.py holds that this script would change nothing.
 """
 
 import json
@@ -99,7 +99,9 @@ def updated(text: str) -> str:
     """
     used = sum(len(pattern.findall(text)) for pattern in (CLAIM, CODE, TABLE))
     if used != len(MARKER.findall(text)):
-        raise ValueError(f"{len(MARKER.findall(text)) - used} markers do not stand directly after a number, or lack an end")
+        raise ValueError(
+            f"{len(MARKER.findall(text)) - used} markers do not stand directly after a number, or lack an end"
+        )
     text = CLAIM.sub(lambda m: m[0].replace(m[1], claimed_text(m[2], m[3], m[4]), 1), text)
     text = CODE.sub(lambda m: m[0].replace(m[1], str(COUNTS[m[2]]()), 1), text)
     return TABLE.sub(lambda m: f"<!-- table: {m[1]} -->\n{TABLES[m[1]]()}\n<!-- end of table: {m[1]} -->", text)
@@ -112,7 +114,6 @@ def main() -> None:
         new = updated(text)
         if new != text:
             document.write_text(new, encoding="utf-8")
-            print(f"{document.relative_to(ROOT)}: rewritten")
 
 
 if __name__ == "__main__":
