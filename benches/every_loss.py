@@ -1,4 +1,4 @@
-"""Does every loss train? `python benches/every_loss.py`.
+"""What does every loss reach in a short training? `python benches/every_loss.py`.
 
 Trains the small model of the demonstration under each loss alone (no auxiliary classifier) with its default settings, for a
 few epochs and one seed. It shows that each loss learns; with one seed and no tuning it ranks nothing. Writes
