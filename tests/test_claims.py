@@ -125,7 +125,7 @@ def test_every_stored_result_is_quoted():
 # TOML
 
 
-@pytest.mark.parametrize("file", (ROOT / "benches").glob("**/*.toml"), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", list((ROOT / "benches").glob("**/*.toml")), ids=lambda file: file.name)
 def test_a_study_file_loads_with_every_loss(file):
     check_study(file)
 
@@ -184,6 +184,12 @@ def test_a_python_snippet_runs(text):
 # Commands
 
 
+@each_document
+def test_code_is_fenced_so_that_it_is_tried(document):
+    outside = FENCE.sub("", read(document))
+    assert not re.search(r"\n\n    \S", outside), f"{document.name} has an indented block; put it between ``` lines"
+
+
 @pytest.mark.parametrize("words", as_parameters(command_lines()))
 def test_a_command_line_parses(words, monkeypatch):
     program, *rest = words
@@ -199,6 +205,9 @@ def test_a_command_line_parses(words, monkeypatch):
             parse_python(rest, monkeypatch)
         case "make":
             assert re.search(rf"^{rest[0]}:", read(ROOT / "Makefile"), re.MULTILINE), f"no target {rest[0]}"
+        case _ if re.fullmatch(r"tools/\w+\.sh", program):
+            unknown = [w for w in rest if w.startswith("--") and w not in read(ROOT / program)]
+            assert not unknown, f"{program} has no {unknown}"
         case "pip":
             check_install(rest)
         case _:
@@ -275,9 +284,10 @@ def test_a_cheap_command_runs(words, capfd):
 @functools.cache
 def known_options():
     """Every option of every command, historical ones and those of the scripts included."""
-    texts = [read(file) for folder in ("benches", "tools") for file in (ROOT / folder).glob("**/*.py")]
+    scripts = (file for folder in ("benches", "tools") for file in (ROOT / folder).glob("**/*"))
+    texts = [read(file) for file in scripts if file.suffix in (".py", ".sh")]
     names = set(re.findall(r"^    (\w+): .*=", "\n".join(texts), re.MULTILINE))
-    names |= {option for text in texts for option in re.findall(r'"--(\w+)"', text)}
+    names |= {option for text in texts for option in re.findall(r"--(\w+)", text)}
     calls = [["train", kind] for kind in ("circle", "margin", "softtriple", "multisimilarity")]
     calls += [[name] for name in cli.commands(pairlens.Experiment()) if name != "train"]
     for words in calls:
