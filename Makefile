@@ -4,8 +4,12 @@
 # make docs    draw the weight curves and write the tables of docs/losses.md
 # make peers   a separate environment with the libraries we compare with
 # make clean   remove the environments
+#
+# make gpu-environment        a separate environment with what a GPU machine has installed: Python 3.12, PyTorch 2.11 (docs/gpu.md)
+# make test-gpu-environment   the tests of what runs on a GPU, in that environment, on this machine's CPU
 
 PYTHON ?= python3
+PYTHON312 ?= python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -18,7 +22,7 @@ if command -v chromium >/dev/null; then :; \
 	else echo "chromium is not here and was not installed: the report is not looked at in a browser"; fi
 endef
 
-.PHONY: demo test check docs peers clean
+.PHONY: demo test check docs peers clean gpu-environment test-gpu-environment
 
 demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
@@ -54,5 +58,25 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	.venv-peers/bin/pip --disable-pip-version-check install --quiet --requirement benches/peers.txt
 	touch $@
 
+gpu-environment: .venv-gpu/.installed
+
+.venv-gpu/.installed: tools/gpu_environment.txt
+	$(PYTHON312) -m venv .venv-gpu
+	.venv-gpu/bin/pip --disable-pip-version-check install --quiet --requirement tools/gpu_environment.txt
+	touch $@
+
+# The bundle's wheels are installed as on the GPU machine: without a network, beside what is installed already.
+.venv-gpu/.wheels: .venv-gpu/.installed $(VENV)/.dev tools/gpu_wheels.txt tools/gpu_bundle.sh
+	tools/gpu_bundle.sh --no_data --out .venv-gpu/bundle
+	.venv-gpu/bin/pip --disable-pip-version-check install --quiet --no-index --find-links .venv-gpu/bundle/wheels \
+		--requirement tools/gpu_wheels.txt pairlens
+	touch $@
+
+GPU_ROOMS := core losses model data training evaluation
+GPU_TESTS := $(wildcard tests/cuda) $(GPU_ROOMS:%=tests/%) $(GPU_ROOMS:%=src/pairlens/%)
+
+test-gpu-environment: .venv-gpu/.wheels
+	PYTHONPATH=src HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv-gpu/bin/python -m pytest $(GPU_TESTS) $(if $(wildcard tests/cuda),--cuda_on cpu)
+
 clean:
-	rm -rf $(VENV) .venv-peers
+	rm -rf $(VENV) .venv-peers .venv-gpu

@@ -5,6 +5,7 @@ import torch
 
 from pairlens.experiments import learner as learners
 from pairlens.experiments.learner import make_learner, make_objective
+from support.fake_gpu import FAKE_GPU, fake_gpu
 
 DEPTHWISE = "test_efficientnet"
 
@@ -24,6 +25,36 @@ def test_auto_is_bfloat16_where_that_is_faster(tiny, monkeypatch, multiplies, ba
     assert make_objective(asked, make_learner(asked, 4).model).precision == expected
     named = replace(asked, precision="float32")
     assert make_objective(named, make_learner(named, 4).model).precision == "float32"
+
+
+@pytest.mark.parametrize(("ampere", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_bfloat16_on_a_gpu_that_does_not_only_imitate_it(monkeypatch, ampere, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: ampere or including_emulation)
+    with fake_gpu():
+        assert learners._automatic(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
+
+
+MISSING = {
+    "Triton": "find_spec",
+    "the compiler": "which",
+    "the headers": "get_paths",
+    "a new GPU": "get_device_capability",
+}
+
+
+@pytest.mark.parametrize("missing", [None, *MISSING])
+def test_auto_compiles_on_a_gpu_where_there_is_all_that_it_takes(monkeypatch, tmp_path, missing):
+    (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CC", raising=False)
+    there = {"find_spec": object(), "which": "/usr/bin/gcc", "get_paths": tmp_path, "get_device_capability": (7, 0)}
+    nothing = {"find_spec": None, "which": None, "get_paths": tmp_path / "none", "get_device_capability": (6, 1)}
+    found = {name: (nothing if name == MISSING.get(missing) else there)[name] for name in there}
+    monkeypatch.setattr(learners, "find_spec", lambda name: found["find_spec"])
+    monkeypatch.setattr(learners.shutil, "which", lambda name: found["which"])
+    monkeypatch.setattr(learners.sysconfig, "get_paths", lambda: {"include": str(found["get_paths"])})
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: found["get_device_capability"])
+    assert learners.can_compile(torch.device("cuda", 0)) == (missing is None)
+    assert not learners.can_compile(torch.device("cpu"))
 
 
 def test_a_pytorch_that_does_not_tell_means_float32(monkeypatch):

@@ -1,10 +1,13 @@
 """Every loss is traced as one graph, without a break and without anything that would stall a GPU."""
 
 import re
+import shutil
 
 import pytest
 import torch
 from cases import CLASSES, DIM, criterion, each_case
+
+from pairlens.losses import Circle
 
 SYNCHRONISING = {
     "item",
@@ -37,17 +40,19 @@ def test_one_graph_without_data_dependent_shapes_gives_the_eager_value_and_gradi
     assert len(graphs) == 1
     words = {word for node in graphs[0].graph.nodes for word in re.split(r"[^a-z_]", str(node.target))}
     assert not words & SYNCHRONISING
+    # The compiler of PyTorch 2.11 fails at a boolean mask that is read as bytes in place.
+    assert not any(node.target == "view" and torch.uint8 in node.args for node in graphs[0].graph.nodes)
 
 
-@pytest.mark.parametrize("name", ["circle"])
-def test_the_compiler_itself_agrees(name):
-    """One loss through the autograd of the compiler as well."""
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_the_compiler_itself_agrees(backend):
+    """One loss through the autograd of the compiler, and through the code that it generates."""
+    if backend == "inductor" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("the code that torch.compile generates for a CPU needs a C++ compiler")
     torch._dynamo.reset()
-    from pairlens.losses import Circle
-
     points = torch.randn(24, DIM).requires_grad_()
     labels = torch.arange(24) % CLASSES
-    compiled = torch.compile(criterion(Circle(), "batch"), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(criterion(Circle(), "batch"), fullgraph=True, backend=backend)
     found, expected = compiled(points, labels), criterion(Circle(), "batch")(points, labels)
     assert torch.allclose(found, expected, rtol=1e-5)
     assert torch.allclose(*(torch.autograd.grad(v, points)[0] for v in (found, expected)), atol=1e-5)

@@ -91,6 +91,18 @@ def test_half_precision_embeddings_give_finite_gradients(loss, source, dtype):
     assert torch.isfinite(gradient).all()
 
 
+@each_case
+@pytest.mark.parametrize("classes", [CLASSES, 2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_around_a_loss_changes_nothing_of_it(loss, source, classes, dtype):
+    points, labels = batch(dtype=torch.float32, classes=classes)
+    expected = value_and_gradient(criterion(loss, source), points, labels)
+    with torch.autocast("cpu", dtype):
+        found = criterion(loss, source)(points, labels)
+    assert torch.equal(found, expected[0])
+    assert torch.equal(torch.autograd.grad(found, points)[0], expected[1])
+
+
 DEGENERATE = {
     "all unique": lambda: (torch.randn(6, DIM), torch.arange(6)),
     "one class": lambda: (torch.randn(6, DIM), torch.zeros(6, dtype=torch.long)),

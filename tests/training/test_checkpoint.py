@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pairlens.losses import Circle, Margin, SoftTriple
-from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import CHECKPOINT_FILE, _lay_out, load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Objective, fit
 from pairlens.training.references import Memory
@@ -92,3 +92,16 @@ def test_what_the_optimizer_keeps_lies_in_memory_as_its_parameter(tmp_path):
     kept = [(p, s["exp_avg"]) for p, s in again.optimizer.state.items() if p.ndim == 4]
     assert kept
     assert all(average.stride() == parameter.stride() for parameter, average in kept)
+
+
+def test_what_the_optimizer_keeps_stays_on_its_device():
+    """The step number of an optimizer that is not fused is on the CPU, though a parameter of its shape is on a GPU."""
+    power = torch.nn.Parameter(torch.zeros((), device="meta"))
+    optimizer = torch.optim.RMSprop([power], foreach=True)
+    optimizer.state[power] = {"step": torch.tensor(3.0), "square_avg": torch.zeros((), device="meta")}
+    _lay_out(optimizer)
+    assert {name: value.device.type for name, value in optimizer.state[power].items()} == {
+        "step": "cpu",
+        "square_avg": "meta",
+    }
+    assert optimizer.state[power]["step"] == 3

@@ -90,6 +90,15 @@ def test_an_epoch_without_a_finite_step_stops():
         list(fit(learner(), Bad((1, 1), (1, 2), (1, 3)), SKIP, 1))
 
 
+def test_what_was_said_of_a_step_before_holds_back_no_later_one():
+    """A fused optimizer on a GPU is told that a step is not finite; a learner that goes on with "skip" must learn again."""
+    made = with_memory()
+    made.optimizer.found_inf = torch.ones(())
+    before = everything(made)[0]["projections.0.weight"]
+    next(fit(made, Photos(), SKIP, 1))
+    assert not torch.equal(before, made.model.projections[0].weight)
+
+
 @pytest.mark.parametrize("steps", range(1, 7))
 def test_stopped_between_any_two_steps_it_goes_on_to_the_same_end(tmp_path, steps):
     photos = Bad((1, 2), (2, 1))

@@ -79,9 +79,19 @@ class Pairs:
         return Pairs(self.positive.T, self.negative.T)
 
 
+def as_bytes(mask: Tensor) -> Tensor:
+    """Return 1 where a mask is True and 0 elsewhere, as uint8; a view where no graph is traced.
+
+    >>> as_bytes(torch.tensor([True, False]))
+    tensor([1, 0], dtype=torch.uint8)
+    """
+    # The compiler of PyTorch 2.11 cannot read booleans as bytes in place; a conversion it joins with what follows.
+    return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
+
+
 def _any_in_row(mask: Tensor) -> Tensor:
     # The highest byte of a row is found forty times faster than `any` of its booleans, on the CPU.
-    return mask.view(torch.uint8).amax(dim=1).bool() if mask.shape[1] else mask.any(dim=1)
+    return as_bytes(mask).amax(dim=1).bool() if mask.shape[1] else mask.any(dim=1)
 
 
 def _same(anchor_labels: Tensor, reference_labels: Tensor) -> Tensor:

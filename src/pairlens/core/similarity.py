@@ -36,15 +36,15 @@ def cosine(anchors: Tensor, references: Tensor) -> Tensor:
     """Return s[a, r] = a · r for unit vectors, in float32 or better also under autocast.
 
     Args:
-        anchors: (anchor, dim), unit length.
-        references: (reference, dim), unit length.
+        anchors: (..., anchor, dim), unit length.
+        references: (..., reference, dim), unit length.
 
     >>> cosine(torch.eye(2), torch.tensor([[0.6, 0.8]]))
     tensor([[0.6000],
             [0.8000]])
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        return working_precision(anchors) @ working_precision(references).T
+        return working_precision(anchors) @ working_precision(references).mT
 
 
 def self_cosine(vectors: Tensor) -> Tensor:

@@ -90,10 +90,11 @@ class Experiment:
         fold: which one, from 0.
         seed: of everything random.
         device: auto takes a GPU if there is one.
-        precision: auto is bfloat16 where that is faster: on a GPU, and on a CPU that multiplies it (AVX512-BF16, AMX) if the
-            backbone has no depthwise convolutions; else float32. Runs that must agree between machines name one.
-        compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, because on a CPU it takes
-            minutes to begin.
+        precision: auto is bfloat16 where that is faster: on a GPU that multiplies it (Ampere and later), and on a CPU that
+            does (AVX512-BF16, AMX) if the backbone has no depthwise convolutions; else float32. Runs that must agree between
+            machines name one.
+        compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, if Triton and a C compiler
+            are there, because on a CPU it takes minutes to begin.
         workers: threads that load photos; 0 loads them between the steps.
         on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
         checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.

@@ -1,7 +1,11 @@
 """What learns in an experiment: model, criterion, optimizer and schedule, built from its record."""
 
 import os
+import shutil
+import sysconfig
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import assert_never
 
 import torch
@@ -16,6 +20,9 @@ from pairlens.training.fit import Learner, Objective, Precision
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Memory, Proxies, References
 
+# What a GPU must be able to do (its compute capability) for Triton to write programs for it.
+OLDEST_FOR_TRITON = (7, 0)
+
 
 def make_learner(experiment: Experiment, classes: int) -> Learner:
     """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
@@ -24,7 +31,7 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     model = Embedder.untrained(architecture(experiment, classes), experiment.weights)
     model.chunk(experiment.micro_batch, experiment.freeze_bn)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if experiment.compile == "yes" or (experiment.compile == "auto" and device.type == "cuda"):
+    if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
         # In place, so that the names of the weights stay what they are.
         model.backbone.compile()
     criterion = make_criterion(experiment, classes).to(device)
@@ -92,6 +99,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def can_compile(device: torch.device) -> bool:
+    """Return whether torch.compile can make kernels for a GPU here.
+
+    It takes Triton, a GPU that Triton knows, and a C compiler with the header files of Python, which small images lack.
+    """
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return torch.cuda.get_device_capability(device) >= OLDEST_FOR_TRITON and bool(compiler) and headers.is_file()
+
+
 def make_objective(experiment: Experiment, model: Embedder) -> Objective:
     """Return what an experiment minimises, and in which arithmetic."""
     return Objective(
@@ -108,9 +127,12 @@ def make_objective(experiment: Experiment, model: Embedder) -> Objective:
 
 
 def _automatic(model: Embedder) -> Precision:
-    on_gpu = next(model.parameters()).is_cuda
-    # On a CPU a depthwise convolution takes longer in bfloat16, any other half as long (docs/performance.md).
-    fast = on_gpu or (_cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model))
+    if next(model.parameters()).is_cuda:
+        # A GPU before Ampere only imitates bfloat16, and has no convolutions in it.
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # On a CPU a depthwise convolution takes longer in bfloat16, any other half as long (docs/performance.md).
+        fast = _cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model)
     return "bfloat16" if fast else "float32"
 
 

@@ -51,12 +51,14 @@ class Angular:
             check_finite(similarity)
         places = positive_places(pairs) if eager else None
         tan2 = math.tan(math.radians(self.degrees)) ** 2
-        if places is None:
-            factors = _factors(similarity, pairs.negative, 4 * tan2)
-            sums, s_p, taken = factors @ factors.T, similarity, pairs.positive
-        else:
-            sums = _SumsOver.apply(similarity, pairs.negative, places.column, 4 * tan2)
-            s_p, taken = similarity.gather(1, places.column), places.taken
+        # Autocast would take the products in half precision, which rounds small ones to 0.
+        with torch.autocast(similarity.device.type, enabled=False):
+            if places is None:
+                factors = _factors(similarity, pairs.negative, 4 * tan2)
+                sums, s_p, taken = factors @ factors.T, similarity, pairs.positive
+            else:
+                sums = _SumsOver.apply(similarity, pairs.negative, places.column, 4 * tan2)
+                s_p, taken = similarity.gather(1, places.column), places.taken
         # After a miner the anchor and its positive may have no negative in common: no triangle, no loss.
         taken = taken & pairs.complete[:, None] & (sums > 0)
         f = torch.where(taken, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pairlens.core.pairs import as_bytes
+
 # Far below every logit, yet finite: a row without any pair then has the weight exp(ABSENT - x) = 0 and a gradient of 0,
 # where -inf would give NaN.
 ABSENT = -1e30
@@ -23,7 +25,7 @@ def as_number(mask: Tensor, dtype: torch.dtype) -> Tensor:
     >>> as_number(torch.tensor([True, False]), torch.float32)
     tensor([1., 0.])
     """
-    return mask.view(torch.uint8).to(dtype)
+    return as_bytes(mask).to(dtype)
 
 
 def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.similarity import cosine
 from pairlens.losses.frame import Source
 from pairlens.losses.masked import mean_over, require
 from pairlens.losses.triplet import distance
@@ -72,5 +73,5 @@ class SoftTriple:
         """Return τ R of (class, centre, dim) unit vectors; 0 where a class has a single centre."""
         classes, k, _ = centers.shape
         first, second = torch.triu_indices(k, k, offset=1, device=centers.device)
-        gaps = distance((centers @ centers.mT)[:, first, second])
+        gaps = distance(cosine(centers, centers)[:, first, second])
         return self.tau * gaps.sum() / max(classes * k * (k - 1), 1)

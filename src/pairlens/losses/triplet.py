@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pairlens.core.pairs import Pairs
+from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.losses.frame import Side, Weighed, over_anchors
 from pairlens.losses.masked import ABSENT, log1p_exp, require
 
@@ -135,7 +135,7 @@ def _count(
         active = (d_n < torch.where(present, one + margin, ABSENT)) & negative.present
         if semi_hard:
             active &= d_n > one
-        c_n += active.view(torch.uint8)
+        c_n += as_bytes(active)
         c_p.append(active.sum(dim=1))
     return torch.stack(c_p, dim=1).to(d_n.dtype), c_n.to(d_n.dtype)
 

@@ -83,11 +83,12 @@ def _lay_out(optimizer: Optimizer) -> None:
     """Lay in memory what is kept of each parameter as that parameter lies.
 
     A fused step on a CPU walks through both from end to end and does not look at their strides, which a file has not.
+    Each stays on its device: the step number of an optimizer that is not fused is on the CPU beside a parameter on a GPU.
     """
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Any]:

@@ -100,9 +100,10 @@ def share_out(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none
         return Network(model, model.describe)
     if freeze_bn == "none":
         join_batchnorm(model.backbone)
-    _start_alike([*_everywhere(model, criterion), *model.buffers(), *criterion.buffers()])
-    local = _Local(model)
     device = next(model.parameters()).device
+    _start_alike([*_everywhere(model, criterion), *model.buffers(), *criterion.buffers()])
+    _draw_alike(device)
+    local = _Local(model)
     return Network(
         model,
         DistributedDataParallel(
@@ -134,9 +135,14 @@ def _everywhere(model: Embedder, criterion: Criterion) -> list[nn.Parameter]:
 def _start_alike(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         dist.broadcast(tensor.detach(), 0)
-    random = torch.get_rng_state()
-    dist.broadcast(random, 0)
-    torch.set_rng_state(random)
+
+
+def _draw_alike(device: torch.device) -> None:
+    """Give each rank the random numbers of rank 0: those of the CPU, and those of a GPU, from which a miner draws there."""
+    for source in (torch, torch.cuda) if device.type == "cuda" else (torch,):
+        state = source.get_rng_state()
+        dist.broadcast(state, 0)
+        source.set_rng_state(state)
 
 
 def _has_idle(local: _Local, image_size: int, device: torch.device) -> bool:

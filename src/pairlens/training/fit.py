@@ -89,7 +89,8 @@ class Learner:
     network: Network = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.network = share_out(self.model, self.criterion)
+        # Without joining BatchNorm yet: that is for a model in training mode, which each epoch sees to.
+        self.network = share_out(self.model, self.criterion, "statistics")
 
 
 @dataclass(frozen=True)
@@ -275,11 +276,13 @@ def _hold_back(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
     On a GPU the fused optimizers look at the number there, and the step is known to have failed when it has arrived here.
     """
     optimizer: Any = learner.optimizer
+    # What an earlier step left here would silently leave out every step from now on.
+    optimizer.grad_scale = optimizer.found_inf = None
     if not (total.is_cuda and objective.on_nan == "stop" and optimizer.defaults.get("fused")):
         refuse_not_finite(total, _moved(learner))
         return torch.zeros_like(total)
     norm = gradient_norm(_moved(learner))
-    optimizer.grad_scale, optimizer.found_inf = None, (~torch.isfinite(norm + total.detach())).float()
+    optimizer.found_inf = (~torch.isfinite(norm + total.detach())).float()
     return norm
 
 

@@ -13,7 +13,9 @@ from pairlens.core.similarity import working_precision
 def join_batchnorm(network: nn.Module) -> None:
     """Let every BatchNorm of a network take its statistics from all ranks; parameters and names stay as they are."""
     if next(network.parameters()).is_cuda:
-        convert_sync_batchnorm(network)
+        # Only once: timm takes its own SyncBatchNormAct for a plain BatchNorm and would drop the activation within it.
+        if not any(isinstance(module, nn.SyncBatchNorm) for module in network.modules()):
+            convert_sync_batchnorm(network)
         return
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d) and not isinstance(module, JoinedBatchNorm):

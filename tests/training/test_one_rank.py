@@ -1,0 +1,65 @@
+"""One rank that takes the way of several comes to what a process alone does (on a GPU: tests/cuda/test_distributed.py)."""
+
+import pytest
+import torch
+from torch import distributed as dist
+
+from pairlens.training import distributed
+from pairlens.training.fit import Epoch, Learner, Objective, fit
+from pairlens.training.joined_norm import JoinedBatchNorm
+from support.one_rank import one_rank
+from training.test_fit import Photos, learner
+
+PIXELS = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+class Doubles(Photos):
+    """Photos in float64, in which rounding does not grow to what could be seen."""
+
+    def epoch(self, number, start=0):
+        for pixels, *others in super().epoch(number, start):
+            yield pixels.double(), *others
+
+
+def train(parts, freeze_bn):
+    made = Learner(parts.model, parts.criterion, parts.optimizer, parts.schedule)
+    objective = Objective(freeze_bn=freeze_bn)
+    epoch = [record for record in fit(made, Doubles(), objective, 2) if isinstance(record, Epoch)][-1]
+    return epoch.loss, made.model.embed(PIXELS)
+
+
+def parts(training):
+    made = learner()
+    made.model.double().train(training)
+    made.criterion.double()
+    return made
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["as made", "as opened from a file"])
+@pytest.mark.parametrize("freeze_bn", ["statistics", "none"])
+def test_it_learns_what_one_process_alone_learns(tmp_path, freeze_bn, training):
+    loss, embeddings = train(parts(training), freeze_bn)
+    made = parts(training)
+    with one_rank(tmp_path):
+        found = train(made, freeze_bn)
+    assert found[0] == pytest.approx(loss, rel=1e-6)
+    assert torch.allclose(found[1], embeddings, atol=1e-8)
+
+
+@pytest.mark.parametrize(("freeze_bn", "joined"), [("statistics", False), ("none", True)])
+def test_batchnorm_that_stands_still_stays_part_of_its_convolution(tmp_path, freeze_bn, joined):
+    made = parts(training=True)
+    with one_rank(tmp_path):
+        train(made, freeze_bn)
+    assert any(isinstance(module, JoinedBatchNorm) for module in made.model.modules()) == joined
+
+
+def test_ranks_start_from_the_random_numbers_of_rank_0_on_the_cpu_and_on_a_gpu(monkeypatch):
+    sent = {"cpu": torch.Generator().manual_seed(7).get_state(), "gpu": torch.tensor([7, 0], dtype=torch.uint8)}
+    kept = {}
+    monkeypatch.setattr(dist, "broadcast", lambda state, source: state.copy_(sent["gpu" if len(state) == 2 else "cpu"]))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.zeros(2, dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state: kept.update(gpu=state))
+    distributed._draw_alike(torch.device("cuda", 0))
+    assert torch.equal(kept["gpu"], sent["gpu"])
+    assert torch.equal(torch.get_rng_state(), sent["cpu"])
