@@ -44,6 +44,8 @@ OPTION = re.compile(r"(?<![\w-])--([a-z]\w*)")
 PLACEHOLDERS = {"LOSS": "triplet", "SEED": "0", "RUN": "runs/mine", "DATA": "data", "OUT": "out", "FILE": "photo.jpg"}
 LEGACY = {"train.py": "train", "data_utils.py": "prepare", "test.py": "look_up"}
 CHEAP = [["losses"], ["recipes"], ["profile"], ["audit", "circle"]]
+# Written by a run on a GPU.
+NOT_YET = {"benches/results/gpu.json"}
 # Options of programs that are not of this repository.
 FOREIGN_OPTIONS = {"standalone", "nproc_per_node", "help"}
 
@@ -334,7 +336,7 @@ def test_every_link_and_image_leads_somewhere(document):
 @each_document
 def test_every_path_that_a_document_names_exists(document):
     text = read(document)
-    for name in PATH.findall(text):
+    for name in set(PATH.findall(text)) - NOT_YET:
         if not re.search(r"\b[A-Z]{3,}\b", Path(name).name):
             assert (ROOT / name).exists() or (document.parent / name).exists(), f"{document.name} names {name}"
     for name in MODULE.findall(text):
