@@ -23,6 +23,7 @@ from pairlens.retrieval.gallery import Gallery
 
 FILE = RESULTS / "demo.json"
 SHEET = RESULTS.parent.parent / "docs" / "images" / "sheet.jpg"
+WIDTH = 1288
 METRICS = ("R@1", "R@2", "R@4", "R@8", "P@8", "MAP@R")
 
 
@@ -54,7 +55,9 @@ def run_demo(seed: int, pictures: bool) -> dict[str, object]:
         seconds = time.perf_counter() - start
         demo = Path(folder) / "run-1"
         if pictures:
-            Image.open(demo / "sheet.png").convert("RGB").save(SHEET, quality=88)
+            sheet = Image.open(demo / "sheet.png").convert("RGB")
+            sheet.thumbnail((WIDTH, WIDTH))
+            sheet.save(SHEET, quality=88)
         configs = sorted(demo.rglob("config.json"))
         runs = {name: next(c.parent for c in configs if slug(name) in c.parts[-2] + c.parts[-3]) for name in LOSSES}
         outcomes = {name: RunFolder(run).read_outcome() for name, run in runs.items()}
