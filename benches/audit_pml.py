@@ -1,15 +1,25 @@
-"""Every loss of pytorch-metric-learning through `pairlens audit`: prints the table of docs/audit.md.
+"""Which checks of `pairlens audit` does each loss of Pairlens and of pytorch-metric-learning fail?
 
-python benches/audit_pml.py        # about two minutes
+    python benches/audit_pml.py        # about four minutes on one core
+
+Writes benches/results/audit.json, from which the table of docs/analysis.md is made (`python docs/claims.py`).
 """
 
 import time
 import warnings
+from typing import Any
+
+import tyro
+from provenance import RESULTS, about, write_result
 
 from pairlens.analysis.audit import Audit, audit
 from pairlens.analysis.audit_checks import CLASSES, DIM
+from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.experiments.loss_spec import find_third_party_loss
 from pairlens.losses import Circle
+
+FILE = RESULTS / "audit.json"
+PML = "pytorch-metric-learning"
 
 OF_CLASSES = f"(num_classes={CLASSES}, embedding_size={DIM})"
 LOSSES = [
@@ -47,29 +57,47 @@ LOSSES = [
 ]
 
 
-def row(found: Audit) -> str:
-    shown = {f.check: f for f in found.findings}
-    failed = "; ".join(f"**{name}**: {shown[name].evidence}" for name in found.failed)
-    growth = shown["growth"].evidence.partition("grows as ")[2]
-    return f"| `{found.name.partition('(')[0]}` | {failed or 'nothing'} | {growth} |"
+def as_record(result: Audit) -> dict[str, Any]:
+    """Return every finding of an audit by the name of its check."""
+    return {finding.check: {"verdict": finding.verdict, "evidence": finding.evidence} for finding in result.findings}
 
 
-def main() -> None:
-    print("| loss | what failed | growth: time, memory |\n|---|---|---|")
-    start = time.perf_counter()
+def audit_own_losses() -> dict[str, dict[str, Any]]:
+    """Audit every loss of Pairlens with its defaults."""
+    records = {}
+    for entry in LOSS_CARDS:
+        records[entry.name] = as_record(audit(entry.loss()))
+        print(entry.name, failed_checks(records[entry.name]), flush=True)
+    return records
+
+
+def audit_pml_losses() -> dict[str, dict[str, Any]]:
+    """Audit every loss of pytorch-metric-learning; one that cannot be tried has its error in place of findings."""
+    records = {}
     for text in LOSSES:
+        name = text.partition("(")[0]
         with warnings.catch_warnings(action="ignore"):
             try:
                 loss = find_third_party_loss(f"pytorch_metric_learning.losses:{text}")
-                found = audit(loss, text, Circle() if text == "CircleLoss" else None)
+                records[name] = as_record(audit(loss, text, Circle() if text == "CircleLoss" else None))
             except Exception as error:
-                print(
-                    f"| `{text.partition('(')[0]}` | cannot be tried: {type(error).__name__}: {error} | |", flush=True
-                )
-                continue
-        print(row(found), flush=True)
-    print(f"\n{len(LOSSES)} losses, {time.perf_counter() - start:.0f} s")
+                records[name] = {"error": f"{type(error).__name__}: {error}"}
+        print(name, failed_checks(records[name]), flush=True)
+    return records
+
+
+def failed_checks(record: dict[str, Any]) -> list[str]:
+    """Return the names of the checks that failed."""
+    return [name for name, finding in record.items() if name != "error" and finding["verdict"] == "fail"]
+
+
+def main() -> None:
+    """Audit all, store the findings and print the table."""
+    start = time.perf_counter()
+    result = {"pairlens": audit_own_losses(), PML: audit_pml_losses()}
+    seconds = time.perf_counter() - start
+    write_result(FILE, {"about": about(PML), "seconds": seconds, **result})
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -1,19 +1,25 @@
-"""Write what docs/losses.md shows: the weight curves, the catalogue and the tables of the benches.
+"""Write what docs/losses.md and docs/analysis.md show of losses: their figures, their table and the tables of the bench.
 
 make docs        # after adding a loss, or running benches/losses.py
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
+from PIL import Image
+
+from pairlens.analysis.explain import explain, write_explanations
 from pairlens.analysis.loss_figures import draw_weight_curve
 from pairlens.analysis.loss_table import HEADER, LOSS_CARDS
 from pairlens.analysis.pair_weights import weight_curve
-from pairlens.losses import NPair, SNRContrastive
+from pairlens.losses import Circle, MultiSimilarity, NPair, ProxyAnchor, SNRContrastive, Triplet
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "losses.md"
 FIGURES = "images/losses"
+# The figure of docs/analysis.md, and how wide it is in pixels.
+EXPLAINED, WIDTH = (Triplet(margin=0.3), Circle(margin=0.25, gamma=32), MultiSimilarity(), ProxyAnchor()), 1300
 AXES = {NPair: "inner product of the pair", SNRContrastive: "minus the distance of the pair"}
 
 
@@ -22,6 +28,15 @@ def draw_figures() -> None:
     for entry in LOSS_CARDS:
         of = AXES.get(entry.loss, "similarity of the pair")
         draw_weight_curve(weight_curve(entry.loss()), entry.name, DOCS / FIGURES / entry.figure, of)
+
+
+def draw_explanation() -> None:
+    """Draw the figure of docs/analysis.md that `pairlens explain` writes for four losses."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_explanations([explain(loss) for loss in EXPLAINED], Path(folder))
+        picture = Image.open(Path(folder) / "explain.png").convert("RGB")
+    picture.thumbnail((WIDTH, WIDTH))
+    picture.quantize(128).save(DOCS / "images" / "explain.png", optimize=True)
 
 
 def replace_part(text: str, name: str, part: str) -> str:
@@ -44,15 +59,20 @@ def bench_tables() -> tuple[str, str, str]:
     return bench.batch_table(batch), bench.proxy_table(results["proxy"]), bench.summary(batch)
 
 
-def main() -> None:
-    """Write figures and page."""
-    draw_figures()
+def updated(text: str) -> str:
+    """Return the page with its tables as the code and the results of benches/losses.py have them."""
     batch, proxy, summary = bench_tables()
-    text = PAGE.read_text()
     rows = "\n".join([HEADER, *(entry.markdown(FIGURES) for entry in LOSS_CARDS)])
     for name, part in (("catalogue", rows), ("batch", batch), ("proxies", proxy), ("summary", summary)):
         text = replace_part(text, name, part)
-    PAGE.write_text(text)
+    return text
+
+
+def main() -> None:
+    """Write the figures and the page."""
+    draw_figures()
+    draw_explanation()
+    PAGE.write_text(updated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

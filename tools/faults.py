@@ -38,6 +38,7 @@ from pairlens.experiments.recorder import RunRecorder
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
 
+RESULTS = Path(__file__).parent.parent / "benches" / "results" / "faults.json"
 MINUTES = 0.002
 QUICK = (
     f"--data_name folder --backbone_type test_resnet --gd_config SM --feature_dim 16 --batch_size 12 --per_class 3 "
@@ -328,6 +329,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--setups", nargs="+", choices=list(SETUPS), default=list(SETUPS))
     parser.add_argument("--out", type=Path, default=Path("faults"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     faults, start = Faults(asked.out, asked.seed, asked.setups), time.perf_counter()
     done = sum(faults.trial_of_preparation(None if i % 2 else i // 2) for i in range(asked.preparations))
@@ -347,6 +349,9 @@ def main() -> None:
         "seed": asked.seed,
     }
     print(json.dumps(found, indent=1))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    about = {"date": time.strftime("%Y-%m-%d"), "commit": commit.stdout.strip(), "torch": torch.__version__}
+    asked.results.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does anything that opens files of strangers crash, hang or swallow the memory?
 
-A hundred thousand inputs and more through every target of `tests/fuzz/targets.py`: most from atheris, which is guided by
+A hundred thousand inputs through every target of `tests/fuzz/targets.py`: most from atheris, which is guided by
 the coverage of our code (`pip install "pairlens[fuzz]"`), some from hypothesis, which breaks valid files on purpose. Each
 target has a process of its own; more than 5 seconds or 3 GB is a failure, as is any error but a refusal.
 

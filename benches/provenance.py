@@ -1,0 +1,34 @@
+"""Where a stored result comes from: date, commit, versions and processor, written beside the figures of a bench."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def about(*packages: str) -> dict[str, Any]:
+    """Return date, commit, processor, number of threads, and the versions of PyTorch and of other packages."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=RESULTS.parent).stdout.strip()
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit,
+        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", *packages)},
+    }
+
+
+def write_result(file: Path, result: Mapping[str, Any]) -> None:
+    """Write the figures of a bench as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,343 @@
+"""The tables of the documents that are made from stored results: one function per table."""
+
+import statistics
+from collections.abc import Callable, Iterable
+
+from claim_targets import read, targets
+
+from pairlens.model.cost import profile as model_cost
+
+# These names change with the packages; keep them in one block.
+from pairlens.model.embedder import Architecture
+
+EPOCH_METRICS = ("R@1", "P@8", "MAP@R", "s_p", "s_n")
+LOSS_NAMES = {"triplet": "triplet", "circle": "circle", "softtriple": "SoftTriple"}
+# Parameters in millions and multiply-adds in GMACs that leftthomas/CGD publishes, by backbone and number of classes.
+PUBLISHED = {
+    ("resnet50", 98): "26.86M, 10.64G",
+    ("resnet50", 11_318): "49.85M, 10.69G",
+    ("resnet50", 3_997): "34.85M, 10.66G",
+    ("resnext50", 98): "26.33M, 10.84G",
+    ("resnext50", 11_318): "49.32M",
+    ("resnext50", 3_997): "34.32M",
+}
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def audit_own() -> str:
+    """The losses of Pairlens that fail a check of the audit."""
+    failed = [
+        (f"`{name}`", f"**{check}**: {found['evidence']}")
+        for name, record in read("audit.json")["pairlens"].items()
+        for check, found in record.items()
+        if found["verdict"] == "fail"
+    ]
+    return markdown(("loss", "failed check"), failed)
+
+
+def audit_pml() -> str:
+    """Every loss of pytorch-metric-learning, the checks that it fails, and how it grows with the batch."""
+    rows = []
+    for name, record in read("audit.json")["pytorch-metric-learning"].items():
+        if "error" in record:
+            rows.append((f"`{name}`", f"the audit cannot call it: {' '.join(record['error'].split())}", ""))
+            continue
+        failed = [f"**{check}**: {found['evidence']}" for check, found in record.items() if found["verdict"] == "fail"]
+        growth = record["growth"]["evidence"].partition("grows as ")[2]
+        rows.append((f"`{name}`", " ".join("; ".join(failed).split()) or "none", growth))
+    return markdown(("loss", "failed checks", "growth: time, memory"), rows)
+
+
+def photos() -> str:
+    """CPU time per photo of loading and preparing, beside the historical pipeline."""
+    names = {
+        "train 224 standard": "training batch, 224 px, `standard`",
+        "train 224 random_resized_crop": "training batch, 224 px, `random_resized_crop`",
+        "train 128 standard": "training batch, 128 px, `standard`",
+        "train 64 standard": "training batch, 64 px, `standard`",
+        "test 224": "test batch, 224 px",
+        "test 128": "test batch, 128 px",
+        "test 64": "test batch, 64 px",
+        "prepare 252": "`prepare` to 252 px",
+        "prepare 72": "`prepare` to 72 px",
+    }
+    stored = read("photos.json")
+    results = stored["loading"]["results"] | stored["preparing"]["results"]
+    rows = [
+        (name, f"{r['ours_ms']:.2f}", f"{r['peer_ms']:.2f}", f"{r['ratio']:.2f}", f"{r['lowest_ratio']:.2f}")
+        for key, name in names.items()
+        for r in [results[key]]
+    ]
+    return markdown(("", "Pairlens, ms", "historical, ms", "ratio", "lowest of the turns"), rows)
+
+
+def starting() -> str:
+    """How long the first batch of an epoch takes, and how much memory."""
+    rows = [
+        (name, *(f"{row[key]:.0f} ms" for key in ("first_ms", "second_ms")), f"{row['taken_mb']:.1f} MB")
+        for name, row in read("photos.json")["starting"]["results"].items()
+    ]
+    return markdown(("data set", "first epoch", "later epochs", "memory"), rows)
+
+
+def step_speed() -> str:
+    """Photos per second of a training step, beside the plain loop."""
+    stored = read("step.json")
+    others = {name: row for name, row in stored["speed of other backbones"].items() if name != "about"}
+    rows = []
+    for name, row in {stored["speed"]["what"]: stored["speed"], **others}.items():
+        speeds = row["photos a second"].values()
+        ratios = (f"{row[f'{key} / plain']:.2f}" for key in ("float32", "ours"))
+        rows.append((name, *map(_speed, speeds), *ratios))
+    head = ("", "plain loop", "float32", "bfloat16, BatchNorm separate", "bfloat16")
+    return markdown((*head, "float32 / plain", "bfloat16 / plain"), rows)
+
+
+def _speed(photos_per_second: float) -> str:
+    decimals = 2 if photos_per_second < 10 else 1 if photos_per_second < 100 else 0
+    return f"{photos_per_second:,.{decimals}f}"
+
+
+def step_curve() -> str:
+    """R@1 after every epoch in float32 and in bfloat16, over seeds."""
+    curves = read("step_curve.json")["R@1 of every epoch"]
+    rows = []
+    for precision, seeds in curves.items():
+        epochs = [[100 * value for value in values] for values in zip(*seeds, strict=True)]
+        rows.append((precision, *(f"{statistics.mean(e):.1f} ± {statistics.stdev(e):.1f}" for e in epochs)))
+    return markdown((f"mean ± standard deviation, {len(seeds)} seeds", "before training", "1", "2", "3"), rows)
+
+
+def step_memory() -> str:
+    """Peak memory of a large batch in micro batches and at once."""
+    peaks = read("step.json")["memory"]["peaks"]
+    names = {
+        "micro batch": "a batch of 64",
+        "large batch, in micro batches": "1,024 in micro batches of 64",
+        "large batch, at once": "1,024 at once",
+    }
+    base = peaks["micro batch"]
+    rows = [
+        (
+            name,
+            *(f"{row[k] / 1e6:,.0f} MB ({row[k] / base[k]:.2f} ×)" for k in ("peak", "step")),
+            f"{row['seconds']:.0f}",
+        )
+        for key, name in names.items()
+        for row in [peaks[key]]
+    ]
+    return markdown(("", "peak of the process", "added by the step", "processor s"), rows)
+
+
+def search() -> str:
+    """Every metric of 60,502 photos beside FAISS's exact search alone."""
+    measured = read("evaluation.json")["search"]["measured"]
+    names = {
+        "faiss": "FAISS alone, 14 neighbours",
+        "ours": "all metrics, K = 1, 2, 4, 8",
+        "faiss_deep": "FAISS alone, 1,001 neighbours",
+        "ours_deep": "all metrics, K = 1, 10, 100, 1000",
+    }
+    rows = []
+    for key, name in names.items():
+        row, alone = measured[key], measured["faiss_deep" if key.endswith("_deep") else "faiss"]
+        ratio = f"{row['seconds'] / alone['seconds']:.2f}"
+        rows.append((name, f"{row['seconds']:.1f}", f"{row['megabytes']:.0f} MB", ratio))
+    return markdown(("", "s", "memory above the embeddings", "time / FAISS alone"), rows)
+
+
+def peer_metrics() -> str:
+    """The same metrics by Pairlens, by FAISS's search alone and by pytorch-metric-learning."""
+    stored = read("evaluation.json")["peer"]
+    names = {
+        "ours_r": "Pairlens",
+        "faiss_r": "FAISS's search alone",
+        "pml": "pytorch-metric-learning, k = max_bin_count",
+        "pml_default": "pytorch-metric-learning, k = None (its default)",
+    }
+    rows = []
+    for key, name in names.items():
+        cells = []
+        for size in ("10000", "60502"):
+            row = stored[size]["measured"].get(key)
+            ratio = stored[size]["to_ours"].get(key, {"seconds": 1})["seconds"]
+            cells += (
+                [f"{row['seconds']:.2f}", f"{ratio:.1f} ×", f"{row['megabytes']:,.0f} MB"] if row else ["not run"] * 3
+            )
+        rows.append((name, *cells))
+    return markdown(("", *(f"{n}: {what}" for n in ("10,000", "60,502") for what in ("s", "time", "memory"))), rows)
+
+
+def growth() -> str:
+    """Time and memory of all metrics for more and more photos."""
+    rows = [
+        (f"{int(size):,}", f"{row['seconds']:.1f}", f"{row['megabytes']:.0f} MB")
+        for size, row in read("evaluation.json")["growth"]["sizes"].items()
+    ]
+    return markdown(("photos", "s", "memory above the embeddings"), rows)
+
+
+def embedding() -> str:
+    """Photos per second of embedding a data set, beside the bare forward pass."""
+    rows = []
+    for name, row in read("embedding.json").items():
+        speeds = (_speed(row[key]) for key in ("embed_images_a_second", "bare_images_a_second"))
+        turns = f"{100 * min(row['shares']):.1f} to {100 * max(row['shares']):.1f} %"
+        rows.append((f"{name} px", *speeds, f"{100 * row['share']:.1f} %", turns))
+    return markdown(("", "photos/s", "bare forward pass", "share", "lowest and highest turn"), rows)
+
+
+def approximate() -> str:
+    """Build time, search time and recall of the approximate indexes."""
+    stored = read("evaluation.json")["approximate"]
+    head = ["index"]
+    for space in ("noise in all 128 dimensions", "noise in 16 dimensions"):
+        head += [f"{space}: build, s", "search, s", "recall"]
+    rows = []
+    for index in ("exact", "ivf", "hnsw"):
+        cells = []
+        for directions in ("all", "16"):
+            values = stored[directions][index]["values"]
+            cells += [
+                f"{values['build_seconds']:.1f}",
+                f"{values['search_seconds']:.2f}",
+                f"{100 * values['recall']:.0f} %",
+            ]
+        rows.append((f"`{index}`", *cells))
+    return markdown(head, rows)
+
+
+def _run_row(name: str, values: dict[str, list[float]]) -> tuple[str, ...]:
+    cells = []
+    for metric in EPOCH_METRICS:
+        spread = f" ± {statistics.stdev(values[metric]):.3f}" if len(values[metric]) > 1 else ""
+        cells.append(f"{statistics.mean(values[metric]):.3f}{spread}")
+    return (name, *cells)
+
+
+def _runs(first: str, *studies: tuple[str, str]) -> str:
+    """Return the table of some studies: one row before training, one row per loss and study."""
+    stored = read("real_runs.json")["results"]
+    rows = [_run_row(first, stored[f"{studies[0][0]}-triplet"]["epochs"][0])]
+    for study, note in studies:
+        rows += [_run_row(name + note, stored[f"{study}-{loss}"]["epochs"][-1]) for loss, name in LOSS_NAMES.items()]
+    return markdown(("", "R@1", "P@8", "MAP@R", "mean s_p", "mean s_n"), rows)
+
+
+def omniglot() -> str:
+    """Three losses on Omniglot from scratch."""
+    return _runs("before training", ("omniglot", ""))
+
+
+def omniglot_epochs() -> str:
+    """The same runs after every epoch."""
+    stored = read("real_runs.json")["results"]
+    curves = {name: stored[f"omniglot-{loss}"]["epochs"] for loss, name in LOSS_NAMES.items()}
+    rows = []
+    for epoch in range(len(curves["circle"])):
+        rows.append(
+            (
+                str(epoch),
+                *(" / ".join(f"{statistics.mean(c[epoch][m]):.3f}" for m in EPOCH_METRICS) for c in curves.values()),
+            )
+        )
+    return markdown(("epoch", *curves), rows)
+
+
+def tiny_scratch() -> str:
+    """Three losses on Tiny ImageNet from scratch."""
+    return _runs("before training", ("tiny-scratch", ""))
+
+
+def tiny_pretrained() -> str:
+    """Three losses on Tiny ImageNet from ImageNet weights, at two learning rates."""
+    return _runs("before training", ("tiny-lite0", ", 5e-4"), ("tiny-lite0-gentle", ", 5e-5"))
+
+
+def birds() -> str:
+    """Three losses on ten bird species from ImageNet weights, at two learning rates."""
+    return _runs("before training", ("birds-lite0", ", 5e-4"), ("birds-lite0-gentle", ", 5e-5"))
+
+
+def demo() -> str:
+    """The demonstration, one row per loss and seed."""
+    seeds = read("demo.json")["seeds"]
+    rows = []
+    for name in ("before training", "circle", "triplet"):
+        for seed, row in seeds.items():
+            label = f"{name}{'' if name == 'before training' else ' + auxiliary'}, seed {seed}"
+            rows.append((label, *(f"{value:.1f}" for value in row[name].values())))
+    return markdown(("minicars, 48 unseen models", *seeds["0"]["circle"]), rows)
+
+
+def rounding() -> str:
+    """How far rounding alone moves R@1 of the demonstration."""
+    names = {"folded": "BatchNorm fused into the convolutions", "apart": "BatchNorm as separate layers"}
+    stored = read("rounding.json")
+    rows = []
+    for key, name in names.items():
+        values = [100 * value for value in stored[key]["R@1"]]
+        spread = f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+        rows.append((name, spread, f"{min(values):.1f}", f"{max(values):.1f}"))
+    return markdown(("", "mean ± standard deviation", "lowest", "highest"), rows)
+
+
+def every_loss() -> str:
+    """R@1 of every loss after a short training, highest first."""
+    stored = read("every_loss.json")
+    ranked = sorted(stored["R@1"].items(), key=lambda pair: -pair[1])
+    rows = [(f"`{name}`", f"{value:.1f}") for name, value in ranked]
+    third = -(-len(rows) // 3)
+    columns = [rows[i * third : (i + 1) * third] for i in range(3)]
+    lines = [
+        [cell for column in columns for cell in (column[i] if i < len(column) else ("", ""))] for i in range(third)
+    ]
+    return markdown(("loss", "R@1") * 3, lines)
+
+
+def model_costs() -> str:
+    """Parameters and multiply-adds of CGD, with the published ones."""
+    rows = []
+    for backbone, name in (("resnet50", "ResNet-50"), ("resnext50", "ResNeXt-50")):
+        cells = []
+        for classes in (98, 11_318, 3_997):
+            cost = model_cost(Architecture(backbone, "SG", 1536, classes, "port", 224))
+            ours = f"{cost.parameters / 1e6:.2f}M, {cost.multiply_adds / 1e9:.2f} GMACs"
+            cells.append(f"{ours} ({PUBLISHED[backbone, classes]})")
+        rows.append((name, *cells))
+    return markdown(("", "98 classes", "11,318 classes", "3,997 classes"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    table.__name__: table
+    for table in (
+        audit_own,
+        audit_pml,
+        targets,
+        photos,
+        starting,
+        step_speed,
+        step_curve,
+        step_memory,
+        search,
+        peer_metrics,
+        growth,
+        embedding,
+        approximate,
+        omniglot,
+        omniglot_epochs,
+        tiny_scratch,
+        tiny_pretrained,
+        birds,
+        demo,
+        rounding,
+        every_loss,
+        model_costs,
+    )
+}
