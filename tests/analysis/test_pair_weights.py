@@ -1,10 +1,24 @@
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from pairlens.analysis.loss_figures import draw_weight_curve
+from pairlens.analysis.explain import explain
+from pairlens.analysis.loss_figures import draw_weight_curve, limit_weights
 from pairlens.analysis.pair_weights import weight_curve
 from pairlens.core.pairs import Pairs
-from pairlens.losses import Circle, Contrastive, NPair, NTXent, SimilarityContrastive, SNRContrastive, SupCon, Triplet
+from pairlens.losses import (
+    Circle,
+    Contrastive,
+    NormSoftmax,
+    NPair,
+    NTXent,
+    SimilarityContrastive,
+    SNRContrastive,
+    SoftTriple,
+    SupCon,
+    Triplet,
+)
 from pairlens.losses.pair_gradient import pair_gradient
 from pairlens.losses.protocols import EmbeddingLoss
 from support.loss_cases import BATCH, PROXIES
@@ -68,3 +82,37 @@ def test_the_same_curve_gives_the_same_picture(tmp_path):
         draw_weight_curve(curve, "circle", tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert b"<svg" in (tmp_path / "one.svg").read_bytes()
+
+
+def test_a_pair_with_several_centres_is_a_photo_and_a_class():
+    steep, shallow = weight_curve(SoftTriple()), weight_curve(NormSoftmax(temperature=1 / 20))
+    # Where all centres of a class have the same similarity, they act as one proxy (but for the small margin delta).
+    assert torch.allclose(weight_curve(SoftTriple(delta=0.0)).positive, shallow.positive, atol=1e-6)
+    assert steep.positive[0] == pytest.approx(20, rel=1e-3)
+    assert steep.positive[-1] < 0.01
+
+
+def test_a_narrow_peak_does_not_set_the_scale_and_is_marked():
+    similarity = np.linspace(-1, 1, 101)
+    flat = np.ones(101)
+    peaked = np.where(similarity > 0.99, 40.0, 1.0)
+    axes = Figure().subplots()
+    limit_weights(axes, similarity, [(flat, "blue"), (peaked, "red"), (peaked, "red")])
+    assert axes.get_ylim()[1] < 2
+    assert [text.get_text() for text in axes.texts] == ["up to 40"]
+    whole = Figure().subplots()
+    limit_weights(whole, similarity, [(flat, "blue"), (2 * flat, "red")])
+    assert whole.get_ylim()[1] > 2
+    assert not whole.texts
+
+
+def test_a_panel_shows_weights_below_zero():
+    axes = Figure().subplots()
+    limit_weights(axes, np.array([-1.0, 1.0]), [(np.array([2.0, -1.0]), "blue")])
+    low, high = axes.get_ylim()
+    assert low <= -1
+    assert high >= 2
+
+
+def test_an_explanation_states_the_settings_of_its_loss():
+    assert explain(Circle(margin=0.25, gamma=32), points=5).settings == "margin 0.25, gamma 32"

@@ -1,1 +1,1 @@
-"""The analysis room of the house: see docs/architecture.md."""
+"""Analysis of losses (audit, explanation, table) and of trained models (inspection, failures, embedding map)."""

@@ -1,6 +1,6 @@
-"""Circle loss as it is known to be written wrongly, so that an audit can name what it meets.
+"""Variants of circle loss that are known from published code, so that an audit can name them; most of them are mistakes.
 
-Each is stated from its formula, after what is published of the code that has it (`reference/field.md`, section 4).
+Each variant is written from its formula.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ Logits = tuple[Tensor, Tensor, Pairs]
 
 @dataclass(frozen=True)
 class KnownCircle:
-    """A way to write circle loss.
+    """A variant of circle loss.
 
     Attributes:
-        name: what is done.
-        wrong: whether it is a mistake; pooling is a reading of the paper.
-        of: the loss of (embeddings, labels, margin, gamma).
+        name: what distinguishes the variant.
+        wrong: whether it is a mistake; pooling is one way to read the paper.
+        of: the loss as a function of (embeddings, labels, margin, gamma).
     """
 
     name: str
@@ -32,41 +32,53 @@ class KnownCircle:
 
 
 def _logits(embeddings: Tensor, labels: Tensor, m: float, g: float, *, attached: bool = False) -> Logits:
-    s, pairs = self_cosine(unit(embeddings)), Pairs.within(labels)
-    weigh = s if attached else s.detach()
-    return -g * (1 + m - weigh).relu() * (s - (1 - m)), g * (weigh + m).relu() * (s - m), pairs
+    """Return the (anchor, reference) exponents of positives and of negatives, of which only those of pairs are meant.
+
+    In the paper the weights α are constant in the gradient; `attached` differentiates them as well.
+    """
+    s = self_cosine(unit(embeddings))
+    s_in_weight = s if attached else s.detach()
+    alpha_p = (1 + m - s_in_weight).relu()
+    alpha_n = (s_in_weight + m).relu()
+    return -g * alpha_p * (s - (1 - m)), g * alpha_n * (s - m), Pairs.within(labels)
 
 
-def _rows(logits: Tensor, mask: Tensor) -> Tensor:
+def _logsumexp_per_anchor(logits: Tensor, mask: Tensor) -> Tensor:
     return logits.masked_fill(~mask, -torch.inf).logsumexp(dim=1)
 
 
 def _per_anchor(logits: Logits) -> Tensor:
     p, n, pairs = logits
-    return F.softplus(_rows(p, pairs.positive) + _rows(n, pairs.negative)).mean()
+    return F.softplus(_logsumexp_per_anchor(p, pairs.positive) + _logsumexp_per_anchor(n, pairs.negative)).mean()
 
 
 def _pooled(logits: Logits) -> Tensor:
     p, n, pairs = logits
+    # Each pair counts once, not once per anchor.
     once = torch.ones_like(p, dtype=torch.bool).triu(1)
     return F.softplus(p[pairs.positive & once].logsumexp(0) + n[pairs.negative & once].logsumexp(0))
 
 
 def _two_logarithms(logits: Logits) -> Tensor:
     p, n, pairs = logits
-    return (F.softplus(_rows(p, pairs.positive)) + F.softplus(_rows(n, pairs.negative))).mean()
+    return (
+        F.softplus(_logsumexp_per_anchor(p, pairs.positive)) + F.softplus(_logsumexp_per_anchor(n, pairs.negative))
+    ).mean()
 
 
 def _sign_error(embeddings: Tensor, labels: Tensor, m: float, g: float) -> Tensor:
-    s, pairs = self_cosine(unit(embeddings)), Pairs.within(labels)
+    s = self_cosine(unit(embeddings))
+    pairs = Pairs.within(labels)
+    # The paper has O_p - s and s - O_n, with O_p = 1 + m and O_n = -m.
     p = -g * (1 + m + s.detach()).relu() * (s - (1 - m))
     n = g * (-m + s.detach()).relu() * (s - m)
     return _pooled((p, n, pairs))
 
 
 def _distances(embeddings: Tensor, labels: Tensor, m: float, g: float) -> Tensor:
-    """Distances where similarities belong; what is masked counts as distance 0, or as the farthest and more."""
-    x, pairs = unit(embeddings), Pairs.within(labels)
+    """Use distances in place of similarities, and let masked entries count: as distance 0, or beyond the farthest one."""
+    x = unit(embeddings)
+    pairs = Pairs.within(labels)
     d = (2 - 2 * x @ x.T).clamp(min=1e-12).sqrt() * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
     s_p = torch.where(pairs.positive, d, 0.0)
     s_n = torch.where(pairs.negative, d, d + d.amax(dim=1, keepdim=True))
@@ -76,11 +88,11 @@ def _distances(embeddings: Tensor, labels: Tensor, m: float, g: float) -> Tensor
 
 
 def circle_of_distances(embeddings: Tensor, labels: Tensor, margin: float = 0.1, gamma: float = 10.0) -> Tensor:
-    """Return circle loss as the project that Pairlens starts from wrote it, with that project's settings: not circle loss.
+    """Return the circle loss of the project that Pairlens starts from, with its settings; it is not circle loss.
 
-    It can be trained, so that what it learns from can be seen: `pairlens compare --losses circle
-    "pairlens.analysis.circle_variants:circle_of_distances as first circle"`. Distances stand where similarities belong, and
-    what is masked counts.
+    It uses distances in place of similarities, and masked entries count as pairs. It can be trained, to see how it
+    differs from circle loss: `pairlens compare --losses circle
+    "pairlens.analysis.circle_variants:circle_of_distances as first circle"`.
 
     >>> float(circle_of_distances(torch.eye(4), torch.tensor([0, 0, 1, 1]))) > 10
     True

@@ -1,61 +1,81 @@
-"""A loss by itself: its numbers without any data, as tables and as one sheet."""
+"""Explanation of a loss without any data: its numbers as tables, and one figure."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from pairlens.analysis.loss_figures import Explained, draw_explanations
 from pairlens.analysis.loss_plane import POINTS, follow, similarity_plane
-from pairlens.analysis.pair_weights import USUAL, ProbeBatch, weight_curve
+from pairlens.analysis.pair_weights import DEFAULT_BATCH, ProbeBatch, weight_curve
+from pairlens.core.files import write_text
+from pairlens.core.table import Table
 from pairlens.core.threads import single_thread
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 
 
-def explain(loss: Any, scene: ProbeBatch = USUAL, name: str = "", points: int = POINTS) -> Explained:
-    """Return what there is to see of a loss: the similarity plane, its flow, and the weights of a pair in a batch.
+def explain(loss: Any, batch: ProbeBatch = DEFAULT_BATCH, name: str = "", points: int = POINTS) -> Explained:
+    """Return the similarity plane of a loss, where gradient descent leads in it, and the weights of a pair in a batch.
 
     Args:
         loss: a loss of `pairlens.losses`.
-        scene: the batch of the weight curves; its other negatives are drawn at 0, 0.2 and 0.5.
-        name: what to call it; by default its class.
-        points: of the plane, a side.
+        batch: the batch of the weight curves; its other negatives are set to 0, 0.2 and 0.5.
+        name: the name of the loss; by default that of its class.
+        points: number of points per side of the plane.
     """
+    # The tensors are tiny, and to share them out over threads takes longer than the work itself.
     with single_thread():
         plane = similarity_plane(loss, points)
-        curves = {level: weight_curve(loss, replace(scene, negatives=level)) for level in OTHER_NEGATIVES}
-    return Explained(name or type(loss).__name__, plane, follow(plane), curves)
+        curves = {level: weight_curve(loss, replace(batch, negatives=level)) for level in OTHER_NEGATIVES}
+    return Explained(name or type(loss).__name__, settings_text(loss), plane, follow(plane), curves)
+
+
+def settings_text(loss: Any) -> str:
+    """Return the hyper-parameters of a loss in one line.
+
+    >>> from pairlens.losses import Circle
+    >>> settings_text(Circle(gamma=32))
+    'margin 0.4, gamma 32'
+    """
+    values = {field.name: getattr(loss, field.name) for field in fields(loss)}
+    return ", ".join(f"{name} {f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
 
 
 def write_explanations(explained: Sequence[Explained], folder: Path) -> list[Path]:
-    """Write the sheet `explain.svg` and `explain.png` and every number in it as tables; returns the files."""
-    files = [folder / name for name in ("explain.svg", "explain.png", "plane.csv", "paths.csv", "weights.csv")]
-    for picture in files[:2]:
-        draw_explanations(explained, picture)
-    _write(files[2], ({"loss_name": one.name, **row} for one in explained for row in one.plane.table()))
-    _write(files[3], (row for one in explained for row in _path_rows(one)))
-    _write(files[4], (row for one in explained for row in _weight_rows(one)))
-    return files
+    """Write the figure as `explain.svg` and `explain.png`, and every number in it as CSV tables; returns the files."""
+    figures = [folder / "explain.svg", folder / "explain.png"]
+    for file in figures:
+        draw_explanations(explained, file)
+    tables = {
+        folder / "plane.csv": _table(("loss_name", "s_n", "s_p", "loss", "w_p", "w_n"), map(_plane_rows, explained)),
+        folder / "paths.csv": _table(("loss_name", "path", "step", "s_n", "s_p"), map(_path_rows, explained)),
+        folder / "weights.csv": _table(
+            ("loss_name", "other_negatives", "similarity", "w_p", "w_n"), map(_weight_rows, explained)
+        ),
+    }
+    for file, table in tables.items():
+        write_text(file, table.csv())
+    return [*figures, *tables]
 
 
-def _path_rows(one: Explained) -> Iterable[Mapping[str, Any]]:
+def _table(columns: Sequence[str], rows_of_losses: Iterable[Iterable[Sequence[object]]]) -> Table:
+    rows = [[str(cell) for cell in row] for rows_of_loss in rows_of_losses for row in rows_of_loss]
+    return Table("Explanation", columns, rows)
+
+
+def _plane_rows(one: Explained) -> Iterator[Sequence[object]]:
+    for point in one.plane.table():
+        yield one.name, *point.values()
+
+
+def _path_rows(one: Explained) -> Iterator[Sequence[object]]:
     for number, path in enumerate(one.paths.points):
         for step, (s_n, s_p) in enumerate(path):
-            yield {"loss_name": one.name, "path": number, "step": step, "s_n": float(s_n), "s_p": float(s_p)}
+            yield one.name, number, step, float(s_n), float(s_p)
 
 
-def _weight_rows(one: Explained) -> Iterable[Mapping[str, Any]]:
+def _weight_rows(one: Explained) -> Iterator[Sequence[object]]:
     for level, curve in one.curves.items():
         for s, w_p, w_n in zip(curve.similarity, curve.positive, curve.negative, strict=True):
-            row = {"loss_name": one.name, "other_negatives": level, "similarity": float(s)}
-            yield row | {"w_p": float(w_p), "w_n": float(w_n)}
-
-
-def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    listed = list(rows)
-    with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(listed[0]))
-        writer.writeheader()
-        writer.writerows(listed)
+            yield one.name, level, float(s), float(w_p), float(w_n)

@@ -1,4 +1,4 @@
-"""The similarity plane: a loss of one positive and one negative, its pulls, its boundary, and where it leads."""
+"""The similarity plane: a loss of one positive and one negative pair, its forces, its boundary and its descent paths."""
 
 import math
 from dataclasses import dataclass
@@ -11,21 +11,23 @@ from scipy.interpolate import RegularGridInterpolator
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.pair_gradient import PairMeasure, similarity_measure
+from pairlens.losses.protocols import centers_of, possible_sources
 
 POINTS = 41
 STARTS = 6
-STRIDE, STRIDES = 0.02, 250
+# Length and number of the steps of a path; together longer than the diagonal of the plane.
+STEP_LENGTH, STEPS = 0.02, 250
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class SimilarityPlane:
-    """A loss over the similarity plane, rows s_p, columns s_n.
+    """A loss on a grid over the similarity plane, whose rows are values of s_p and whose columns are values of s_n.
 
     Attributes:
-        s_n: (column,) similarity of the negative.
-        s_p: (row,) similarity of the positive.
+        s_n: (column,) similarity of the negative pair.
+        s_p: (row,) similarity of the positive pair.
         value: (row, column) loss.
         pull: (row, column) -∂L/∂s_p, how hard the positive is pulled in.
         push: (row, column) ∂L/∂s_n, how hard the negative is pushed away.
@@ -46,22 +48,24 @@ class SimilarityPlane:
     def boundary(self) -> float:
         """The loss at the decision boundary.
 
-        That is log 2, which is log(1 + e^x) at x = 0: the boundary of every loss of this form, such as circle, NT-Xent
-        and the softmax losses. Of a loss that reaches 0, such as triplet, it is the edge of that; of one that stays
-        below log 2, such as a smooth average precision, the middle of its range.
+        For a loss of the form log(1 + e^x), such as circle, NT-Xent and the softmax losses, the boundary is x = 0, where
+        the loss is log 2. For a loss that is 0 in a region, such as triplet, it is the edge of this region. For a loss
+        that never crosses log 2, such as a smooth average precision, it is the middle of its range.
         """
-        low, high = float(self.value.min()), float(self.value.max())
+        low = float(self.value.min())
+        high = float(self.value.max())
+        # A region is more than one row of the grid; a single minimum of 0 is not.
         if low < 1e-12 * high and (self.value <= low).sum() > len(self.s_p):
             return low + 1e-6 * (high - low)
         return math.log(2) if low < math.log(2) < high else (low + high) / 2
 
     @property
     def content(self) -> float:
-        """The force below which a pair is left alone: a ten-thousandth of the largest but for the last percent."""
+        """The force below which a pair counts as not moved: a ten-thousandth of the 99 % quantile of all forces."""
         return float(np.quantile(self.force, 0.99)) / 1e4
 
     def table(self) -> list[dict[str, float]]:
-        """Return a row a point."""
+        """Return one row per point of the grid."""
         return [
             {
                 "s_n": float(self.s_n[c]),
@@ -76,14 +80,14 @@ class SimilarityPlane:
 
 
 def similarity_plane(loss: Any, points: int = POINTS) -> SimilarityPlane:
-    """Return a loss over the plane of the similarities of one positive and one negative.
+    """Return a loss over the plane of the similarities of one positive and one negative pair.
 
-    A loss of a batch sees three photos, two of one class: both photos of the pair are anchors, at the same two
-    similarities, and the third is nobody's positive. A loss of proxies sees one photo, its own proxy and another.
+    A loss of a batch sees three photos: two of one class, which are both anchors with the same similarities, and one of
+    another class, which has no positive. A loss of proxies sees one photo, the proxy of its class and another proxy.
 
     Args:
         loss: a loss of `pairlens.losses`.
-        points: similarities a side, from -1 to 1; the ends are left out by a thousandth, where distances have no slope.
+        points: number of similarities per side, from -0.999 to 0.999; at -1 and 1 distances have no slope.
 
     >>> from pairlens.losses import SimilarityContrastive
     >>> plane = similarity_plane(SimilarityContrastive(margin=0.5), points=3)
@@ -94,35 +98,39 @@ def similarity_plane(loss: Any, points: int = POINTS) -> SimilarityPlane:
     """
     measure = similarity_measure(loss)
     side = torch.linspace(-0.999, 0.999, points, dtype=torch.float64)
-    cells = [_at(measure, loss, float(s_p), float(s_n)) for s_p in side for s_n in side]
-    value, pull, push = np.array(cells).T.reshape(3, points, points)
+    cells = [_forces_at(measure, loss, float(s_p), float(s_n)) for s_p in side for s_n in side]
+    value, pull, push = np.array(cells).T.reshape(3, points, points)  # (cell, 3) -> 3 × (row, column)
     return SimilarityPlane(side.numpy(), side.numpy(), value, pull, push)
 
 
-def _at(measure: PairMeasure, loss: Any, s_p: float, s_n: float) -> tuple[float, float, float]:
-    both = torch.tensor([s_p, s_n], dtype=torch.float64, requires_grad=True)
-    value = measure(*_scene(loss, both))
-    (gradient,) = torch.autograd.grad(value, both)
+def _forces_at(measure: PairMeasure, loss: Any, s_p: float, s_n: float) -> tuple[float, float, float]:
+    """Return the loss, the pull and the push at one point."""
+    point = torch.tensor([s_p, s_n], dtype=torch.float64, requires_grad=True)
+    value = measure(*_similarities(loss, point))
+    (gradient,) = torch.autograd.grad(value, point)
     return float(value.detach()), -float(gradient[0]), float(gradient[1])
 
 
-def _scene(loss: Any, both: torch.Tensor) -> tuple[torch.Tensor, Pairs]:
-    if "batch" in getattr(loss, "references", ("batch",)):
-        one = both.new_ones(())
-        s_p, s_n = both
+def _similarities(loss: Any, point: torch.Tensor) -> tuple[torch.Tensor, Pairs]:
+    """Return the similarity matrix and the pairs that a loss sees at a point (s_p, s_n)."""
+    if "batch" in possible_sources(loss):
+        one = point.new_ones(())
+        s_p, s_n = point
+        # Photos 0 and 1 have one class, photo 2 another one.
         rows = [one, s_p, s_n, s_p, one, s_n, s_n, s_n, one]
         return torch.stack(rows).view(3, 3), Pairs.within(torch.tensor([0, 0, 1]))
-    centers = getattr(loss, "centers", 1)
-    references = torch.arange(2).repeat_interleave(centers)
-    return both.repeat_interleave(centers)[None], Pairs.between(torch.tensor([0]), references)
+    centers = centers_of(loss)
+    classes = torch.arange(2).repeat_interleave(centers)
+    # (1, class · centre): all centres of a class have the same similarity to the photo.
+    return point.repeat_interleave(centers)[None], Pairs.between(torch.tensor([0]), classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Where gradient descent leads in the plane.
+    """The paths of gradient descent in the plane.
 
     Attributes:
-        points: (path, step, 2) of (s_n, s_p), clipped to -1 to 1; each step has the same length until the force is gone.
+        points: (path, step, 2) of (s_n, s_p), within -1 to 1. All steps have the same length until the force vanishes.
     """
 
     points: Array
@@ -134,24 +142,28 @@ class Paths:
 
 
 def follow(plane: SimilarityPlane, starts: int = STARTS) -> Paths:
-    """Return the paths of steepest descent from a grid of starts.
+    """Return the paths of steepest descent from a grid of starting points.
 
-    The force between the points of the plane is interpolated. A path stands still where the loss is content.
+    The forces between the points of the plane are interpolated. A path stops where they vanish.
     """
-    field = [RegularGridInterpolator((plane.s_p, plane.s_n), f, bounds_error=False) for f in (plane.pull, plane.push)]
+    axes = (plane.s_p, plane.s_n)
+    pull = RegularGridInterpolator(axes, plane.pull, bounds_error=False)
+    push = RegularGridInterpolator(axes, plane.push, bounds_error=False)
     side = np.linspace(-0.9, 0.9, starts)
-    at = np.array([(s_n, s_p) for s_p in side for s_n in side])
-    path = [at]
-    for _ in range(STRIDES):
-        there = np.clip(at[:, ::-1], plane.s_p[0], plane.s_p[-1])
-        move = np.stack([-field[1](there), field[0](there)], axis=1)
-        at = np.clip(at + _stride(move, at, plane.content), -1, 1)
-        path.append(at)
+    position = np.array([(s_n, s_p) for s_p in side for s_n in side])  # (path, 2)
+    path = [position]
+    for _ in range(STEPS):
+        # The grid is indexed by (s_p, s_n), a position is (s_n, s_p); beyond the grid its edge is used.
+        cell = np.clip(position[:, ::-1], plane.s_p[0], plane.s_p[-1])
+        direction = np.stack([-push(cell), pull(cell)], axis=1)
+        position = np.clip(position + _step(direction, position, plane.content), -1, 1)
+        path.append(position)
     return Paths(np.stack(path, axis=1))
 
 
-def _stride(move: Array, at: Array, least: float) -> Array:
-    """Return steps of one length along the moves; what would leave the plane slides along its edge."""
-    move = np.where((np.abs(at) >= 1) & (np.sign(move) == np.sign(at)), 0.0, move)
-    length = np.linalg.norm(move, axis=1, keepdims=True)
-    return np.where(length > least, STRIDE * move / np.maximum(length, 1e-300), 0.0)
+def _step(direction: Array, position: Array, min_force: float) -> Array:
+    """Return steps of equal length in the directions; a step that would leave the plane follows its edge."""
+    leaves = (np.abs(position) >= 1) & (np.sign(direction) == np.sign(position))
+    inside = np.where(leaves, 0.0, direction)
+    force = np.linalg.norm(inside, axis=1, keepdims=True)
+    return np.where(force > min_force, STEP_LENGTH * inside / np.maximum(force, 1e-300), 0.0)

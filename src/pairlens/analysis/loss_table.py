@@ -1,4 +1,4 @@
-"""What a person wants to know of a loss before choosing it: the source of docs/losses.md and `pairlens losses`."""
+"""The table of all losses, to choose one: formula, parameters, cost and use; it is the source of docs/losses.md."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -6,18 +6,19 @@ from typing import Any
 from pairlens import losses as ls
 from pairlens.losses.protocols import possible_sources
 
+# How the time of a batch grows: B photos per batch, P positives per anchor, C classes.
 PAIRS, RANKS, PROXIES = "B²", "B² P", "B C"
 
 
 @dataclass(frozen=True)
 class LossCard:
-    """One loss in a line.
+    """One row of the table.
 
     Attributes:
-        loss: the class.
-        formula: for one anchor, unless it says otherwise.
+        loss: the class of the loss.
+        formula: the loss of one anchor, unless the formula says otherwise.
         pushes: which pairs it moves.
-        cost: what its time grows with: B photos a batch, P positives of an anchor, C classes, K centres a class.
+        cost: what its time grows with: B photos per batch, P positives per anchor, C classes, K centres per class.
         use: when to use it.
     """
 
@@ -29,27 +30,28 @@ class LossCard:
 
     @property
     def name(self) -> str:
-        """What the loss is called in Python."""
+        """The name of the class."""
         return self.loss.__name__
 
     @property
     def parameters(self) -> str:
-        """Its fields and their defaults."""
-        return ", ".join(f"{f.name} {_value(f.default)}" for f in fields(self.loss)) or "none"
+        """Its hyper-parameters with their defaults."""
+        return ", ".join(f"{f.name} {_default_text(f.default)}" for f in fields(self.loss)) or "none"
 
     @property
     def references(self) -> str:
-        """What photos can be compared with."""
+        """The sources of references that it can be used with."""
         return ", ".join(possible_sources(self.loss))
 
     @property
     def figure(self) -> str:
-        """The file name of its weight curve."""
+        """The file name of the figure with its weight curve."""
         return f"{self.name.lower()}.svg"
 
     def markdown(self, figures: str) -> str:
-        """Return its row of the table of docs/losses.md; `figures` is the folder of the weight curves."""
+        """Return its row of the table in docs/losses.md; `figures` is the folder of the weight curves."""
         cells = [f"`{self.name}`", self.formula, self.parameters, self.pushes, self.cost, self.use, self.references]
+        # An upright stroke would end the cell of a Markdown table.
         picture = f"![weights of {self.name}]({figures}/{self.figure})"
         return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells] + [picture]) + " |"
 
@@ -58,7 +60,7 @@ COLUMNS = ("loss", "formula for one anchor", "parameters", "where it pushes", "c
 HEADER = f"| {' | '.join(COLUMNS)} | pair weights |\n|{'---|' * (len(COLUMNS) + 1)}"
 
 
-def _value(default: Any) -> str:
+def _default_text(default: Any) -> str:
     return f"{default:.4g}" if isinstance(default, float) else str(default)
 
 
@@ -66,30 +68,30 @@ LOSS_CARDS = (
     LossCard(
         ls.Contrastive,
         "Σ_p ½ d_p² + Σ_n ½ [m - d_n]₊²",
-        "every positive alike; negatives nearer than m, the nearer the harder",
+        "every positive equally; negatives nearer than m, the nearer the more",
         PAIRS,
-        "the plainest baseline; tune m first",
+        "the simplest baseline; tune m first",
     ),
     LossCard(
         ls.SimilarityContrastive,
         "Σ_p (1 - s_p) + Σ_n [s_n - m]₊",
-        "every positive and every negative above m, all alike",
+        "every positive and every negative above m, all equally",
         PAIRS,
-        "with a memory (XBM), where many easy negatives must not count",
+        "with a cross-batch memory, where many easy negatives must not count",
     ),
     LossCard(
         ls.Triplet,
         "[max_p d - min_n d + m]₊",
         "the farthest positive and the nearest negative of an anchor",
         PAIRS,
-        "CGD's default; beside a classifier. From scratch it may collapse to a point",
+        "CGD's default, with the auxiliary loss; without pretrained weights it may collapse to a point",
     ),
     LossCard(
         ls.AllTriplets,
         "mean over active (p, n) of [d_p - d_n + m]₊",
-        "every pair, as often as it is in an active triplet",
+        "every pair, by the number of its active triplets",
         PAIRS,
-        "noisy labels, where the hardest triplet is a mistake; semi_hard against collapse",
+        "noisy labels, where the hardest triplet is often a wrong label; semi_hard prevents collapse",
     ),
     LossCard(
         ls.Circle,
@@ -103,7 +105,7 @@ LOSS_CARDS = (
         "circle with all pairs of the batch in one logarithm (a loss of the batch)",
         "a few pairs of the whole batch",
         PAIRS,
-        "to reproduce runs of the ports that pool",
+        "to reproduce implementations that pool",
     ),
     LossCard(
         ls.MultiSimilarity,
@@ -124,7 +126,7 @@ LOSS_CARDS = (
         "mean over positive pairs (i, j) of ½ [log(Σ_k e^{a - d_ik} + Σ_l e^{a - d_jl}) + d_ij]₊²",
         "a positive pair, and the nearest negatives of both its photos",
         PAIRS,
-        "for comparison with its time",
+        "historical baseline",
     ),
     LossCard(
         ls.GeneralizedLifted,
@@ -166,12 +168,12 @@ LOSS_CARDS = (
         "mean_p log(1 + Σ_n e^{4 tan²α (x_a + x_p)·x_n - 2 (1 + tan²α) x_a·x_p})",
         "negatives away from the middle of a positive pair",
         PAIRS,
-        "beside another loss, as its paper does",
+        "together with another loss, as in its paper",
     ),
     LossCard(
         ls.RankedList,
         "(1 - λ) Σ_p ω_p [d_p - α + m]₊ + λ Σ_n ω_n [α - d_n]₊, ω constant",
-        "positives outside a sphere, negatives inside a larger one, the nearest harder",
+        "positives outside a sphere, negatives inside a larger one, the nearest most",
         PAIRS,
         "when classes should keep their inner spread",
     ),
@@ -187,7 +189,7 @@ LOSS_CARDS = (
         "Σ_r h⁻_r Σ_{q≤r} h⁺_q over the whole batch",
         "where the similarities of positives and negatives overlap",
         PAIRS,
-        "nothing to tune; wants large batches",
+        "nothing to tune; needs large batches",
     ),
     LossCard(
         ls.SNRContrastive,
@@ -208,7 +210,7 @@ LOSS_CARDS = (
         "1 - 1/|P| Σ_k h⁺_k H⁺_k / H_k over soft bins of d²",
         "pairs in bins where positives and negatives mix",
         PAIRS,
-        "large batches; average precision at the price of a pair loss",
+        "large batches; average precision at the cost of a pair loss",
     ),
     LossCard(
         ls.SmoothAP,
@@ -234,14 +236,14 @@ LOSS_CARDS = (
     LossCard(
         ls.ProxyNCA,
         "d²(x, p_y) + log Σ_{z≠y} e^{-d²(x, p_z)}",
-        "always towards the own proxy; away from the nearest others",
+        "always towards the proxy of its class; away from the nearest other proxies",
         PROXIES,
         "the first proxy loss; for comparison",
     ),
     LossCard(
         ls.ProxyNCAPlus,
         "-log(e^{-d²_y/T} / Σ_z e^{-d²_z/T})",
-        "the own proxy until it wins",
+        "the proxy of its class, until that is the nearest",
         PROXIES,
         "with its recipe: max pooling, fast proxies",
     ),
@@ -255,51 +257,51 @@ LOSS_CARDS = (
     LossCard(
         ls.NormSoftmax,
         "-log(e^{s_y/σ} / Σ_z e^{s_z/σ})",
-        "the own proxy until it wins",
+        "the proxy of its class, until that is the nearest",
         PROXIES,
         "the simplest strong baseline with proxies",
     ),
     LossCard(
         ls.CosFace,
         "softmax of γ s with γ (s_y - m)",
-        "until the own proxy wins by m in similarity",
+        "until the proxy of its class leads by m in similarity",
         PROXIES,
         "many classes; easier to tune than ArcFace",
     ),
     LossCard(
         ls.ArcFace,
         "softmax of γ s with γ cos(θ_y + m)",
-        "until the own proxy wins by m in angle",
+        "until the proxy of its class leads by m in angle",
         PROXIES,
         "many classes, clean labels",
     ),
     LossCard(
         ls.SphereFace,
         "softmax of γ s with γ ψ(m θ_y)",
-        "until the own proxy wins m-fold in angle",
+        "until the proxy of its class leads m-fold in angle",
         PROXIES,
-        "for comparison with its time",
+        "historical baseline",
     ),
     LossCard(
         ls.SubCenterArcFace,
         "ArcFace of S_c = max_k s_ck",
         "the nearest centre of each class",
         PROXIES + " K",
-        "noisy labels: a centre takes the odd ones",
+        "noisy labels: mislabelled photos gather at centres of their own",
     ),
     LossCard(
         ls.SoftTriple,
         "cross entropy of λ (S_c - δ [c = y]), S_c = Σ_k q_k s_ck, q = softmax_k(s_ck/γ); + τ · spread of the centres",
         "the centres of a class in proportion to their nearness",
         PROXIES + " K",
-        "classes of several kinds; needs no pairs in a batch",
+        "classes of several kinds; needs no positive pairs in a batch",
     ),
 )
 
 
 def card_of(kind: type) -> LossCard:
-    """Return the line of a loss; raises ValueError if it has none."""
-    for entry in LOSS_CARDS:
-        if entry.loss is kind:
-            return entry
-    raise ValueError(f"{kind.__name__} has no line in analysis/loss_table.py; write one")
+    """Return the row of a loss; raises ValueError if it has none."""
+    for card in LOSS_CARDS:
+        if card.loss is kind:
+            return card
+    raise ValueError(f"{kind.__name__} has no row in analysis/loss_table.py; add one to LOSS_CARDS")

@@ -1,4 +1,4 @@
-"""The weight of a pair: how hard a loss pulls at it, as a function of how similar it is."""
+"""The weight of a pair: how hard a loss pulls or pushes it, as a function of its similarity."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +8,18 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.pair_gradient import PairMeasure, pair_gradient, similarity_measure
+from pairlens.losses.protocols import centers_of, possible_sources
 
 STEPS = 161
 
 
 @dataclass(frozen=True)
 class ProbeBatch:
-    """The batch in which the weight of a pair is looked at.
+    """The batch in which the weight of one pair is measured.
 
     Attributes:
-        classes: how many classes (and proxies) there are.
-        per_class: photos of each, for a loss of a batch.
+        classes: number of classes, and of proxies (or groups of centres).
+        per_class: photos per class, for a loss of a batch.
         positives: similarity of the other positive pairs.
         negatives: similarity of the other negative pairs.
     """
@@ -31,21 +32,22 @@ class ProbeBatch:
     def similarity(self, loss: Any) -> tuple[Tensor, Pairs]:
         """Return the similarities and the pairs that a loss sees: of a batch, or of photos with proxies."""
         labels = torch.arange(self.classes)
-        if "batch" in getattr(loss, "references", ("batch",)):
+        if "batch" in possible_sources(loss):
             pairs = Pairs.within(labels.repeat_interleave(self.per_class))
         else:
-            pairs = Pairs.between(labels, labels.repeat_interleave(getattr(loss, "centers", 1)))
+            pairs = Pairs.between(labels, labels.repeat_interleave(centers_of(loss)))
         similarity = torch.full(pairs.positive.shape, self.negatives, dtype=torch.float64)
         similarity[pairs.positive] = self.positives
+        # What is neither positive nor negative is a photo with itself.
         return similarity.masked_fill(~pairs.positive & ~pairs.negative, 1.0), pairs
 
 
-USUAL = ProbeBatch()
+DEFAULT_BATCH = ProbeBatch()
 
 
 @dataclass(frozen=True, eq=False)
 class WeightCurve:
-    """The weight of one pair as its similarity goes from -1 to 1 while all others stand still.
+    """The weight of one pair as its similarity goes from -1 to 1 while all others stay as they are.
 
     Attributes:
         similarity: (step,) of the pair.
@@ -58,28 +60,39 @@ class WeightCurve:
     negative: Tensor
 
 
-def weight_curve(loss: Any, scene: ProbeBatch = USUAL) -> WeightCurve:
-    """Return the weight curve of a loss in a batch, by default 8 classes of 4, or against one proxy a class.
+def weight_curve(loss: Any, batch: ProbeBatch = DEFAULT_BATCH) -> WeightCurve:
+    """Return the weight curve of a loss in a batch, by default of 8 classes with 4 photos, or with one proxy per class.
 
-    Of a batch the pair is looked at from both its photos, and the weight is multiplied by the number of anchors over
-    two, so that it is the weight for one anchor.
+    In a batch, both photos of the pair are anchors; the weight is that of one anchor. Where a class has several centres,
+    the pair is a photo and a class: the similarities to all centres of the class change together.
 
     Raises:
         ValueError: for a loss that is not a function of similarities.
     """
     measure = similarity_measure(loss)
-    similarity, pairs = scene.similarity(loss)
-    s = torch.linspace(-0.999, 0.999, STEPS, dtype=similarity.dtype)
-    columns = [int(mask[0].nonzero()[0]) for mask in (pairs.positive, pairs.negative)]
-    positive, negative = ([_weight_at(measure, similarity, pairs, c, float(x)) for x in s] for c in columns)
-    return WeightCurve(s, -s.new_tensor(positive), s.new_tensor(negative))
+    similarity, pairs = batch.similarity(loss)
+    steps = torch.linspace(-0.999, 0.999, STEPS, dtype=similarity.dtype)
+    positive_cells = _cells_of_pair(pairs.positive, loss)
+    negative_cells = _cells_of_pair(pairs.negative, loss)
+    positive = [_gradient_at(measure, similarity, pairs, positive_cells, float(s)) for s in steps]
+    negative = [_gradient_at(measure, similarity, pairs, negative_cells, float(s)) for s in steps]
+    return WeightCurve(steps, -steps.new_tensor(positive), steps.new_tensor(negative))
 
 
-def _weight_at(measure: PairMeasure, similarity: Tensor, pairs: Pairs, column: int, s: float) -> float:
-    symmetric = similarity.shape[0] == similarity.shape[1] and not bool(pairs.positive.diagonal().any())
-    similarity = similarity.clone()
-    similarity[0, column] = s
-    if symmetric:
-        similarity[column, 0] = s
-    gradient = pair_gradient(measure, similarity, pairs) * len(similarity)
-    return float((gradient[0, column] + gradient[column, 0]) / 2 if symmetric else gradient[0, column])
+def _cells_of_pair(mask: Tensor, loss: Any) -> Tensor:
+    """Return the (cell, 2) row and column of every similarity of one pair, the first one of the mask's first row."""
+    column = int(mask[0].nonzero()[0])
+    if "batch" in possible_sources(loss):
+        # Both photos are anchors, and the matrix is symmetric.
+        return torch.tensor([[0, column], [column, 0]])
+    return torch.tensor([[0, column + center] for center in range(centers_of(loss))])
+
+
+def _gradient_at(measure: PairMeasure, similarity: Tensor, pairs: Pairs, cells: Tensor, s: float) -> float:
+    """Return dL/ds of one anchor for a pair whose similarity is s."""
+    rows, columns = cells.T
+    changed = similarity.clone()
+    changed[rows, columns] = s
+    # The loss is a mean over anchors; times their number it is that of one anchor.
+    gradient = pair_gradient(measure, changed, pairs) * len(similarity)
+    return float(gradient[rows, columns].sum() / len(rows.unique()))

@@ -1,1 +1,1 @@
-"""Losses compared: studies and their running, what they came to, tables and figures."""
+"""Comparison of losses: studies, their runs and tuning, statistics, verdicts, tables and figures."""

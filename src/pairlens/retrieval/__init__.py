@@ -1,1 +1,1 @@
-"""Layer 4: looking up what is near a photo."""
+"""Search in the test gallery of a run."""
