@@ -1,6 +1,6 @@
 """Which checks of `pairlens audit` does each loss of Pairlens and of pytorch-metric-learning fail?
 
-    python benches/audit_pml.py        # about four minutes on one core
+    python benches/audit_pml.py        # about half a minute on one core
 
 Writes benches/results/audit.json, from which the table of docs/analysis.md is made (`python docs/claims.py`).
 """

@@ -51,7 +51,7 @@ def audit_pml() -> str:
         failed = [f"**{check}**: {found['evidence']}" for check, found in record.items() if found["verdict"] == "fail"]
         growth = record["growth"]["evidence"].partition("grows as ")[2]
         rows.append((f"`{name}`", " ".join("; ".join(failed).split()) or "none", growth))
-    return markdown(("loss", "failed checks", "growth: time, memory"), rows)
+    return markdown(("loss", "failed checks", "growth: computation, memory"), rows)
 
 
 def photos() -> str:

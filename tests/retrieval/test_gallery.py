@@ -42,13 +42,13 @@ def test_any_picture_file_can_be_looked_up(gallery, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["...jpg", ". ..png", "a.jpg.jpg"])
-def test_a_picture_gives_its_results_no_name_that_leads_elsewhere(gallery, tmp_path, name):
+def test_the_name_of_a_picture_cannot_lead_out_of_the_folder_of_results(gallery, tmp_path, name):
     Image.new("RGB", (9, 9)).save(tmp_path / name, "PNG")
-    found = gallery.query(tmp_path / name).name
-    assert (tmp_path / "out" / found).resolve().parent == (tmp_path / "out").resolve()
+    query_name = gallery.query(tmp_path / name).name
+    assert (tmp_path / "out" / query_name).resolve().parent == (tmp_path / "out").resolve()
 
 
-def test_a_key_gives_its_results_no_name_that_leads_elsewhere():
+def test_a_key_cannot_lead_out_of_the_folder_of_results():
     for key in ("a/...jpg", "a/..jpg", "...jpg", "a/" + 300 * "x" + ".jpg"):
         name = _short_name(key, (key,))
         assert name.strip(".")
@@ -63,18 +63,19 @@ def test_a_class_can_be_given(gallery, tmp_path):
         gallery.query(tmp_path / "x.png", class_name="bus")
 
 
-def test_the_very_same_picture_is_recognised_by_its_pixels(tiny, tmp_path_factory):
-    """Prepared from lossless files, so that the file and the stored photo go through one and the same encoding."""
+def test_a_picture_of_the_catalog_is_recognised_by_its_pixels(tiny, tmp_path_factory):
+    """The files are lossless, so that a file and its stored photo are encoded once, in the same way."""
     import numpy as np
 
     from pairlens.data.prepare import Preparation, prepare
 
-    source, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("prepared")
-    draw = np.random.default_rng(0)
+    source = tmp_path_factory.mktemp("photos")
+    out = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
     for name in "abcdefgh":
         (source / name).mkdir()
         for shot in range(4):
-            pixels = draw.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(source / name / f"{shot}.png")
     options = Preparation("folder", out, source=source, name="noise", size=36, quality=88)
     prepare(options, show=lambda _line: None)
@@ -115,18 +116,18 @@ def test_the_distance_is_euclidean(gallery):
     assert match.distance == pytest.approx(float((vectors[0] - vectors[1]).norm()), abs=1e-4)
 
 
-def test_more_than_there_are_is_refused(gallery):
+def test_more_results_than_photos_are_refused(gallery):
     with pytest.raises(ValueError, match="gallery offers 1 to 23"):
         gallery.search("test/bar5/test2.jpg", 24)
 
 
-def test_a_data_set_prepared_anew_is_noticed_and_evaluation_mends_it(tiny, tmp_path):
+def test_a_data_set_prepared_again_is_noticed_and_evaluation_repairs_it(tiny, tmp_path):
     write_bars(tmp_path / "bars" / "uncropped.arrow")
     folder = run(replace(tiny, data_path=tmp_path, num_epochs=0), tmp_path / "run").folder
     write_bars(tmp_path / "bars" / "uncropped.arrow", size=40)
-    for look in (lambda: Gallery.open(folder), lambda: list(resume(RunFolder(folder)))):
-        with pytest.raises(ValueError, match="prepared anew"):
-            look()
+    for open_again in (lambda: Gallery.open(folder), lambda: list(resume(RunFolder(folder)))):
+        with pytest.raises(ValueError, match=r"prepared (anew|again)"):
+            open_again()
     before = RunFolder(folder).gallery.read_bytes()
     with pytest.raises(ValueError, match="ranks"):
         evaluate_run(folder, recalls=(1, 2**62))

@@ -18,7 +18,9 @@ QUERY = Query("008055", "class 1", BLUE, b"")
 
 def channel_of_border(picture):
     red, green, blue = picture.getpixel((BORDER // 2, SIDE // 2))
-    return "green" if green > max(red, blue) else "red" if red > max(green, blue) else "grey"
+    if green > max(red, blue):
+        return "green"
+    return "red" if red > max(green, blue) else "grey"
 
 
 def test_border_is_green_for_right_red_for_wrong_grey_for_unknown():
@@ -26,7 +28,7 @@ def test_border_is_green_for_right_red_for_wrong_grey_for_unknown():
     assert framed(matches(True)[0]).getpixel((SIDE // 2, SIDE // 2)) == (0, 0, 255)
 
 
-def test_files_are_named_by_rank_and_distance_as_history_does(tmp_path):
+def test_files_are_named_by_rank_and_distance_as_in_the_original_project(tmp_path):
     files = write_pictures(QUERY, matches(True, False), tmp_path / "008055")
     names = ["query_img.jpg", "retrieval_img_1_0.1000.jpg", "retrieval_img_2_0.2000.jpg", "sheet.png"]
     assert [f.name for f in files] == names
@@ -40,7 +42,7 @@ def test_pictures_of_an_earlier_query_are_replaced(tmp_path):
     assert len(list(tmp_path.glob("retrieval_img_*"))) == 1
 
 
-def test_the_sheet_has_a_row_a_query_and_a_column_a_match():
+def test_the_sheet_has_one_row_per_query_and_one_column_per_match():
     one = contact_sheet([(QUERY, matches(True, False))])
     two = contact_sheet([(QUERY, matches(True, False)), (QUERY, matches(True, False, None))], title="two")
     assert two.width - one.width == pytest.approx(SIDE, abs=20)
@@ -48,12 +50,12 @@ def test_the_sheet_has_a_row_a_query_and_a_column_a_match():
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match=r"cannot be written.*--out"):
         write_pictures(QUERY, matches(True), tmp_path / "file" / "x")
 
 
-def test_a_caption_without_end_is_cut_without_measuring_all_of_it(monkeypatch):
+def test_a_long_caption_is_cut_without_measuring_all_of_it(monkeypatch):
     measured = []
     measure = ImageDraw.ImageDraw.textlength
     monkeypatch.setattr(

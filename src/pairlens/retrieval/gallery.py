@@ -1,4 +1,4 @@
-"""A trained model with the photos it can find."""
+"""The test gallery of a run: a trained model together with the photos that it searches."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +16,20 @@ from pairlens.experiments.splits import open_catalog
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 
-LONGEST_NAME = 120
+MAX_NAME_LENGTH = 120
 
 
 @dataclass(frozen=True)
 class Match:
-    """A photo that was found.
+    """A photo in the results of a query.
 
     Attributes:
-        rank: from 1.
+        rank: its position in the results, from 1.
         path: its key in the catalog.
-        class_name: what it shows.
-        distance: Euclidean, between unit vectors (0 to 2).
+        class_name: the name of its class.
+        distance: Euclidean distance of the two unit embeddings, 0 to 2.
         right: whether it has the query's class; None if that is unknown.
-        picture: the photo at working size.
+        picture: the photo at the size that the model sees.
     """
 
     rank: int
@@ -42,14 +42,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Query:
-    """A photo to look up.
+    """A photo for which similar photos are searched.
 
     Attributes:
-        name: how to call it.
-        class_name: what it shows; None if unknown.
-        picture: the photo at working size.
-        jpeg: the same as bytes, encoded as the catalog's photos are.
-        position: its index in the gallery, if it is one of its photos; it is then not returned.
+        name: a name for its results, which is also fit for a folder.
+        class_name: the name of its class; None if unknown.
+        picture: the photo at the size that the model sees.
+        jpeg: the same photo as JPEG bytes, encoded as the photos of the catalog are.
+        position: its index in the gallery, if it is a photo of the gallery; it is then left out of its own results.
     """
 
     name: str
@@ -63,45 +63,60 @@ class Gallery:
     """The gallery of a run, open for searching: `Gallery.open(run).search(photo, k)`."""
 
     def __init__(self, model: Embedder, embeddings: Embeddings, whole: Catalog, index: IndexKind = "exact") -> None:
-        """Put together a model, its embeddings of the test or gallery photos, and the whole data set.
+        """Combine a model, its embeddings of the test or gallery photos, and the whole data set.
 
-        The index is made here: for a million photos and many searches "ivf" or "hnsw" pay, for a few "exact" is faster.
+        The index is built here. With a million photos and many searches "ivf" or "hnsw" is worth its time, with few
+        photos "exact" is faster.
+
+        Raises:
+            ValueError: if the embeddings are not those of this data set and this model.
         """
         catalog = whole.select("gallery" if "query" in whole.splits else "test")
         if embeddings.paths != catalog.paths or embeddings.catalog not in ("", whole.digest):
             raise ValueError(
-                f"{whole.file} was prepared anew since its photos were embedded; embed them again with "
-                "pairlens evaluate RUN"
+                f"{whole.file} has been prepared again since its photos were embedded; embed them again with pairlens "
+                "evaluate RUN"
             )
-        if embeddings.model not in ("", model.fingerprint()) or embeddings.vectors.shape[1] != model.architecture.dim:
+        # Embeddings of early versions store no fingerprint; their dimension at least must fit.
+        is_same_model = embeddings.model in ("", model.fingerprint())
+        if not is_same_model or embeddings.vectors.shape[1] != model.architecture.dim:
             raise ValueError(
-                "the model is another than the one that embedded the gallery, as after an interruption between the two; "
-                "go on with pairlens train --resume RUN, or embed the gallery again with pairlens evaluate RUN"
+                "the gallery was embedded with another model, for example because the training was interrupted between "
+                "saving the model and the gallery; resume it with pairlens train --resume RUN, or embed the gallery again "
+                "with pairlens evaluate RUN"
             )
-        self.model, self.embeddings, self.catalog, self.whole = model, embeddings, catalog, whole
+        self.model = model
+        self.embeddings = embeddings
+        self.catalog = catalog
+        self.whole = whole
         self._index = open_index(embeddings.vectors, index)
 
     @classmethod
     def open(cls, folder: str | Path, data_path: Path | None = None, index: IndexKind = "exact") -> "Gallery":
-        """Open the gallery of a run folder; `data_path` says where the data set lies now, if it has moved.
+        """Open the gallery of a run.
 
-        `index` is how to search it: "exact", or approximately by "ivf" or "hnsw"; see `approximation`.
+        Args:
+            folder: the folder of the run.
+            data_path: where the data set is now, if it has moved.
+            index: how to search: "exact", or approximately with "ivf" or "hnsw"; see `approximation`.
 
         Raises:
             ValueError: naming what is missing, damaged, or no longer what was embedded.
-            FileNotFoundError: if the data set is not there.
+            FileNotFoundError: if the data set is missing.
         """
-        place = RunFolder(Path(folder))
-        experiment = place.experiment()
-        place.read_outcome()
+        run_folder = RunFolder(Path(folder))
+        experiment = run_folder.experiment()
+        # Read for its error message alone: a run without an outcome has no gallery yet.
+        run_folder.read_outcome()
         whole = open_catalog(replace(experiment, data_path=data_path or experiment.data_path))
-        return cls(Embedder.load(place.path), Embeddings.load(place.gallery), whole, index)
+        return cls(Embedder.load(run_folder.path), Embeddings.load(run_folder.gallery), whole, index)
 
     def approximation(self, k: int = 8, sample: int = 256) -> Approximation | None:
-        """Return how many of the k nearest an approximate index finds, measured on some photos; None if it is exact."""
+        """Return how many of the k nearest photos an approximate index finds, measured on a sample; None if it is exact."""
         if not isinstance(self._index, ApproximateIndex):
             return None
         vectors = self.embeddings.vectors
+        # Each photo is a query that is left out of its own search.
         rows = torch.arange(len(vectors))
         return self._index.measure(vectors, min(k, len(rows) - 1), rows, itself=rows, sample=sample)
 
@@ -109,49 +124,53 @@ class Gallery:
         """Return the k nearest gallery photos, nearest first.
 
         Args:
-            photo: a picture file of any kind, the key of a catalog photo, or a `Query`.
-            k: how many; at most as many as there are.
+            photo: a picture file, the key of a photo in the catalog, or a `Query`.
+            k: number of results, at most the number of photos in the gallery.
 
         Raises:
             ValueError: if the picture cannot be read or k is out of range.
         """
         query = photo if isinstance(photo, Query) else self.query(photo)
         itself = None if query.position is None else torch.tensor([query.position])
-        found = self._index.search(self._embed(query.jpeg), k, itself)
-        distances = distance(found.scores[0]).tolist()
-        return [
-            self._match(rank, index, d, query)
-            for rank, (index, d) in enumerate(zip(found.indices[0].tolist(), distances, strict=True), 1)
-        ]
+        # One query: both results have the shape (1, k).
+        neighbors = self._index.search(self._embed(query.jpeg), k, itself)
+        distances = distance(neighbors.scores[0]).tolist()
+        nearest = zip(neighbors.indices[0].tolist(), distances, strict=True)
+        return [self._match(rank, index, apart, query) for rank, (index, apart) in enumerate(nearest, 1)]
 
     def query(self, photo: Path | str, class_name: str | None = None) -> Query:
-        """Make a query of a picture file, or of the key (or unique file name) of a photo in the catalog.
+        """Return a query for a picture file, or for the key (or unique file name) of a photo in the catalog.
 
-        The class of a file is known only if the very same picture is in the catalog, or if it is given.
+        The class of a file is known only if the catalog holds the same picture, or if the class is given.
+
+        Args:
+            photo: the file, the key or the file name.
+            class_name: the class of the photo.
 
         Raises:
             ValueError: if there is neither such a file nor such a photo, or no class of that name.
         """
         names = set(self.whole.class_names)
         if class_name is not None and class_name not in names:
+            known = ", ".join(sorted(names)[:5])
             raise ValueError(
-                f"no class is called {class_name!r}; the catalog has {', '.join(sorted(names)[:5])} and others"
+                f"no class is called {class_name!r}; give one of the {len(names)} classes, such as {known}"
             )
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
         jpeg = reduce_to_square(file, self.whole.size, quality=self.whole.quality)
-        known = self._known_file(file, jpeg)
-        if known is None:
-            return Query(_as_folder(file.stem), class_name, load_image(jpeg), jpeg)
-        return replace(self._stored_query(self.whole.paths[known], class_name), name=_as_folder(file.stem))
+        row = self._row_of_file(file, jpeg)
+        if row is None:
+            return Query(_folder_name(file.stem), class_name, load_image(jpeg), jpeg)
+        return replace(self._stored_query(self.whole.paths[row], class_name), name=_folder_name(file.stem))
 
     def holds(self, class_name: str) -> bool:
-        """Whether a photo of this class can be found; of the classes of training none can."""
+        """Return whether the gallery has photos of a class; it has none of the training classes."""
         return class_name in {self.catalog.class_names[label] for label in self.catalog.labels.unique().tolist()}
 
     def first_query(self) -> Query:
-        """Return the first photo that can be looked up, for trying a gallery out."""
+        """Return the first test photo as a query, as an example."""
         tests = self.whole.select("query") if "query" in self.whole.splits else self.catalog
         return self._stored_query(tests.paths[0], None)
 
@@ -162,14 +181,16 @@ class Gallery:
                 f"{name} is neither a picture file nor a photo of {self.whole.file}; give a file, "
                 f"or a key such as {self.catalog.paths[0]}"
             )
-        key, jpeg = self.whole.paths[row], bytes(self.whole.jpeg(row))
-        shown = class_name or self.whole.class_names[int(self.whole.labels[row])]
+        key = self.whole.paths[row]
+        jpeg = bytes(self.whole.jpeg(row))
+        known_class = class_name or self.whole.class_names[int(self.whole.labels[row])]
         position = self.catalog.paths.index(key) if key in self.catalog.paths else None
-        return Query(_short_name(key, self.whole.paths), shown, load_image(jpeg), jpeg, position)
+        return Query(_short_name(key, self.whole.paths), known_class, load_image(jpeg), jpeg, position)
 
-    def _known_file(self, file: Path, jpeg: bytes) -> int | None:
-        """Return the row of the very same picture: by its bytes, or by the end of its path where photos were cropped."""
+    def _row_of_file(self, file: Path, jpeg: bytes) -> int | None:
+        """Return the row of the same picture in the catalog, None if it is not there."""
         if self.whole.crop == "cropped":
+            # The stored photos are cropped and the file is not, so only the end of its path can be compared.
             full = file.resolve().as_posix()
             return next((i for i, key in enumerate(self.whole.paths) if "/" in key and full.endswith("/" + key)), None)
         return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
@@ -177,28 +198,28 @@ class Gallery:
     def _embed(self, jpeg: bytes) -> Tensor:
         return self.model.embed(decode([jpeg], self.model.architecture.image_size)).float()
 
-    def _match(self, rank: int, index: int, gap: float, query: Query) -> Match:
+    def _match(self, rank: int, index: int, apart: float, query: Query) -> Match:
         name = self.catalog.class_names[int(self.catalog.labels[index])]
         right = None if query.class_name is None else name == query.class_name
-        return Match(rank, self.catalog.paths[index], name, gap, right, load_image(bytes(self.catalog.jpeg(index))))
+        return Match(rank, self.catalog.paths[index], name, apart, right, load_image(bytes(self.catalog.jpeg(index))))
 
 
 def _short_name(key: str, paths: tuple[str, ...]) -> str:
-    """Return the file name without its ending if no other photo has it, else the key in one word."""
+    """Return the file name without its suffix if no other photo has it, else the whole key with _ for /."""
     stem = Path(key).stem
-    alone = sum(Path(path).stem == stem for path in paths) == 1
-    return _as_folder(stem if alone else Path(key).with_suffix("").as_posix().replace("/", "_"))
+    is_unique = sum(Path(path).stem == stem for path in paths) == 1
+    return _folder_name(stem if is_unique else Path(key).with_suffix("").as_posix().replace("/", "_"))
 
 
-def _as_folder(name: str) -> str:
-    """Return a name that a folder may have and that leads to no other, such as the one of two dots."""
-    return name.strip(". ")[:LONGEST_NAME] or "photo"
+def _folder_name(name: str) -> str:
+    """Return a name as that of a folder, which cannot lead to another folder as `..` would."""
+    return name.strip(". ")[:MAX_NAME_LENGTH] or "photo"
 
 
 def _find(paths: tuple[str, ...], name: str) -> int | None:
-    """Return the photo with this key, else the only one whose key ends in this file name."""
+    """Return the photo with this key, or the only photo with this file name; None if there is none."""
     if name in paths:
         return paths.index(name)
-    last = Path(name).name
-    ending = [i for i, path in enumerate(paths) if path.rsplit("/", 1)[-1] == last]
-    return ending[0] if len(ending) == 1 else None
+    file_name = Path(name).name
+    same_name = [i for i, path in enumerate(paths) if path.rsplit("/", 1)[-1] == file_name]
+    return same_name[0] if len(same_name) == 1 else None

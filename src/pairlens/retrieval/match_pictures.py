@@ -1,4 +1,4 @@
-"""What was retrieved, as pictures."""
+"""Pictures of search results: each match with its border, and a contact sheet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,18 @@ QUERY_FILE, SHEET_FILE = "query_img.jpg", "sheet.png"
 
 
 def write_pictures(query: Query, matches: Sequence[Match], folder: Path) -> list[Path]:
-    """Write the query, each match with its border, and one contact sheet; returns the files written.
+    """Write the query, each match with its border, and one contact sheet; returns the files.
 
-    The matches are named `retrieval_img_<rank>_<distance>.jpg`. A border is green for the query's class, red for
-    another, grey where the query's class is unknown. Pictures of an earlier query in the folder are replaced.
+    The matches are named `retrieval_img_<rank>_<distance>.jpg`. A border is green for the class of the query, red for
+    another class, and grey if the class of the query is unknown. Pictures of an earlier query in the folder are
+    replaced.
 
     Raises:
         ValueError: if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # An earlier query may have had more matches, whose pictures would stay beside those of this one.
         for old in folder.glob("retrieval_img_*.jpg"):
             old.unlink()
         files = [folder / QUERY_FILE]
@@ -44,13 +46,15 @@ def framed(match: Match) -> Image.Image:
 
 
 def tile_of(match: Match) -> Tile:
-    """Return a match with rank, distance and class name under it."""
-    first = f"{match.rank}   distance {match.distance:.3f}  {_verdict(match)}"
-    return Tile(match.picture, first, match.class_name, _color(match))
+    """Return a match with its rank, distance and class name as captions."""
+    # In words as well as in colour, for readers who cannot tell green from red.
+    verdict = {True: "right", False: "wrong", None: ""}[match.right]
+    color = {True: RIGHT, False: WRONG, None: UNKNOWN}[match.right]
+    return Tile(match.picture, f"{match.rank}   distance {match.distance:.3f}  {verdict}", match.class_name, color)
 
 
 def contact_sheet(rows: Sequence[tuple[Query, Sequence[Match]]], title: str = "") -> Image.Image:
-    """Return one picture with a row a query: the query, then its matches with rank, class name and distance."""
+    """Return one picture with one row per query: the query, then its matches with rank, class name and distance."""
     return tile_sheet(
         [
             [Tile(query.picture, "query", query.class_name or query.name), *map(tile_of, matches)]
@@ -58,12 +62,3 @@ def contact_sheet(rows: Sequence[tuple[Query, Sequence[Match]]], title: str = ""
         ],
         title,
     )
-
-
-def _verdict(match: Match) -> str:
-    # In words as well as in colour, for those who cannot tell green from red.
-    return {True: "right", False: "wrong", None: ""}[match.right]
-
-
-def _color(match: Match) -> str:
-    return {True: RIGHT, False: WRONG, None: UNKNOWN}[match.right]
