@@ -54,6 +54,17 @@ def test_batchnorm_that_stands_still_stays_part_of_its_convolution(tmp_path, fre
     assert any(isinstance(module, JoinedBatchNorm) for module in made.model.modules()) == joined
 
 
+def test_nothing_is_compiled_before_the_first_batch(tmp_path):
+    compiled = []
+    made = parts(training=True)
+    made.model.backbone.compile(backend=lambda graph, inputs: compiled.append(graph) or graph.forward)
+    with one_rank(tmp_path):
+        distributed.share_out(made.model, made.criterion, "statistics")
+        assert compiled == []
+        made.model(PIXELS)
+    assert len(compiled) == 1
+
+
 def test_ranks_start_from_the_random_numbers_of_rank_0(tmp_path, monkeypatch):
     made, sent = parts(training=True), torch.Generator().manual_seed(7).get_state()
     broadcast = dist.broadcast
