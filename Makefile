@@ -28,7 +28,7 @@ demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --cuda_on cpu
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

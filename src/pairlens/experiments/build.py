@@ -33,8 +33,9 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
-        # In place, so that the names of the weights stay what they are.
-        model.backbone.compile()
+        # In place, so that the names of the weights stay what they are. For each size of batch apart: else the smaller last
+        # batch of an evaluation would leave the training with kernels for any size.
+        model.backbone.compile(dynamic=False)
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(
         model,

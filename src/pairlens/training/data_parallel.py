@@ -150,7 +150,9 @@ def _has_idle(local: _Local, image_size: int, device: torch.device) -> bool:
     learning = [parameter for parameter in local.parameters() if parameter.requires_grad]
     modes = {module: module.training for module in local.modules()}
     local.eval()
-    embeddings, first = local(torch.zeros(1, 3, image_size, image_size, device=device, dtype=learning[0].dtype))
+    # Not compiled: that would take longer than all this, for a batch of one photo that never comes again.
+    with torch.compiler.set_stance("force_eager"):
+        embeddings, first = local(torch.zeros(1, 3, image_size, image_size, device=device, dtype=learning[0].dtype))
     found = torch.autograd.grad(embeddings.sum() + first.sum(), learning, allow_unused=True)
     for module, mode in modes.items():
         module.training = mode
