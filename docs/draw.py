@@ -54,7 +54,8 @@ def bench_tables() -> tuple[str, str, str]:
     """Return the tables of benches/losses.py from the file that it wrote."""
     # Loaded by its path: the tests have a folder of the same name, which an import by name could find first.
     spec = spec_from_file_location("loss_bench", DOCS.parent / "benches" / "losses.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     bench = sys.modules["loss_bench"] = module_from_spec(spec)
     spec.loader.exec_module(bench)
 
