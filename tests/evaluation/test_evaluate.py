@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-from pairlens.evaluation import per_query as queries_
+from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
 from support import naive
 
@@ -63,7 +63,7 @@ def test_labels_above_float_precision_stay_apart():
 def test_many_chunks_give_what_one_gives(monkeypatch):
     vectors, labels = points(50), torch.arange(50) % 7
     whole = evaluate(vectors, labels)
-    monkeypatch.setattr(queries_, "QUERIES_AT_ONCE", 8)
+    monkeypatch.setattr(per_query, "MAX_CHUNK_QUERIES", 8)
     assert evaluate(vectors, labels) == whole
 
 
@@ -95,7 +95,7 @@ def test_a_class_is_resampled_as_a_whole():
     ("arguments", "message"),
     [
         ((torch.eye(3), torch.arange(3)), "no query has another item of its class"),
-        ((torch.eye(3), torch.zeros(3)), "floats collide"),
+        ((torch.eye(3), torch.zeros(3)), "different floats become equal"),
         ((torch.eye(3), torch.zeros(2, dtype=torch.long)), "must be .item, dim. vectors"),
         ((torch.eye(3), torch.zeros(3, dtype=torch.long), torch.eye(3)), "belong together"),
     ],

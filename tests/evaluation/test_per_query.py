@@ -8,7 +8,7 @@ from torch import multiprocessing
 
 from pairlens.evaluation import per_query as measuring
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.evaluation.per_query import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
+from pairlens.evaluation.per_query import BYTES_PER_NEIGHBOR, MAX_CHUNK_BYTES, measure_queries
 from pairlens.neighbors.approximate import Ivf
 from pairlens.neighbors.exact import ExactIndex
 from support.sharded_eval import embedded, sharded_report
@@ -23,12 +23,12 @@ def labels_of(*sizes):
 
 
 def task_of(labels, recalls=(1, 8)):
-    return measuring._task(torch.zeros(len(labels), 1), labels, None, None, recalls)
+    return measuring._search_task(torch.zeros(len(labels), 1), labels, None, None, recalls)
 
 
 def test_one_large_class_does_not_make_all_queries_search_deep(monkeypatch):
     depths = []
-    monkeypatch.setattr(measuring, "FEWEST_AT_ONCE", 250)
+    monkeypatch.setattr(measuring, "MIN_CHUNK_QUERIES", 250)
     search = ExactIndex.search
     monkeypatch.setattr(ExactIndex, "search", lambda self, q, k, **rest: depths.append(k) or search(self, q, k, **rest))
     labels = labels_of(*[2] * 500, 200)
@@ -51,10 +51,10 @@ def test_what_is_searched_at_once_is_bounded(labels, recalls):
     task = task_of(labels, recalls)
     chunks = task.chunks()
     covered = torch.cat([torch.arange(chunk.start, chunk.stop) for chunk in chunks])
-    assert torch.equal(covered, torch.arange(len(task.chosen)))
+    assert torch.equal(covered, torch.arange(len(task.answerable)))
     for chunk in chunks:
         depth = max(*recalls, int(task.relevant[chunk].max()))
-        assert (chunk.stop - chunk.start) * depth * BYTES_A_NEIGHBOR <= BYTES_AT_ONCE
+        assert (chunk.stop - chunk.start) * depth * BYTES_PER_NEIGHBOR <= MAX_CHUNK_BYTES
 
 
 def test_the_order_of_the_queries_is_kept():
@@ -69,7 +69,7 @@ def test_the_order_of_the_queries_is_kept():
 
 
 def test_the_shares_of_several_processes_make_up_the_whole(monkeypatch):
-    monkeypatch.setattr(measuring, "FEWEST_AT_ONCE", 4)
+    monkeypatch.setattr(measuring, "MIN_CHUNK_QUERIES", 4)
     labels = labels_of(*[3] * 30, 25)
     task = replace(task_of(labels), queries=(vectors := points(115)), items=vectors)
     index = ExactIndex(vectors)

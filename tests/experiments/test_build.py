@@ -31,7 +31,7 @@ def test_auto_is_bfloat16_where_that_is_faster(tiny, monkeypatch, multiplies, ba
 def test_auto_is_bfloat16_on_a_gpu_that_does_not_only_imitate_it(monkeypatch, ampere, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: ampere or including_emulation)
     with fake_gpu():
-        assert learners._automatic(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
+        assert learners._automatic_precision(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
 
 
 MISSING = {

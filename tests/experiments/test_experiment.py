@@ -37,8 +37,11 @@ def test_auto_compares_photos_with_what_the_loss_was_made_for():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"loss": SoftTriple(), "references": "batch"}, "--references batch does not go with softtriple.*use.*proxies"),
-        ({"loss": Angular(), "references": "memory"}, "--references memory does not go with angular"),
+        (
+            {"loss": SoftTriple(), "references": "batch"},
+            "--references batch cannot be used with softtriple.*use.*proxies",
+        ),
+        ({"loss": Angular(), "references": "memory"}, "--references memory cannot be used with angular"),
         ({"references": "memory", "memory_size": 64}, "--memory_size 64 does not hold a batch of 128"),
     ],
 )

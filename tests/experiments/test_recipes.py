@@ -42,5 +42,5 @@ def test_proxy_anchor_has_the_settings_of_its_code(tiny):
 
 
 def test_an_unknown_recipe_names_those_there_are():
-    with pytest.raises(ValueError, match=r"no recipe 'x'; there are .*proxy_anchor_cub"):
+    with pytest.raises(ValueError, match=r"no recipe 'x'; available are .*proxy_anchor_cub"):
         find_recipe("x")

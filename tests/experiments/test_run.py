@@ -31,7 +31,8 @@ from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
-from pairlens.training.fit import Objective, Step
+from pairlens.training.fit import Step
+from pairlens.training.learner import Objective
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_queries_without_a_gallery_are_refused(tiny, tmp_path):
 def test_a_run_stopped_before_its_first_epoch_can_go_on(tiny, tmp_path):
     place = RunFolder(tmp_path / "early")
     place.create(tiny)
-    with pytest.raises(ValueError, match="no finished epoch; go on with"):
+    with pytest.raises(ValueError, match="no finished epoch; resume training with"):
         place.read_outcome()
     assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [0, 1, 2]
 
@@ -385,7 +386,7 @@ def test_going_on_within_an_epoch_equals_never_having_stopped(finished, tiny, tm
 
 def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.under_way is not None))
+    monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.progress is not None))
     for minutes, within in ((0, 0), (1e-9, 4), (60, 0)):
         written.clear()
         run(replace(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))
@@ -478,7 +479,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(fini
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "save_file", full)
-    with pytest.raises(OSError, match=r"No space left.*free some space, then go on with pairlens train --resume"):
+    with pytest.raises(OSError, match=r"No space left.*free some space, then resume with pairlens train --resume"):
         list(events)
     monkeypatch.setattr(files, "save_file", whole)
     list(running.resume(place))

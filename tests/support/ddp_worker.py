@@ -12,7 +12,8 @@ from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, Objective, fit
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Memory, Proxies
 

@@ -5,7 +5,7 @@ import torch
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner
+from pairlens.training.learner import Learner
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Proxies
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from pairlens.losses import Circle, Margin, SoftTriple
-from pairlens.training.checkpoint import CHECKPOINT_FILE, _lay_out, load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import CHECKPOINT_FILE, _match_memory_layout, load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Objective, fit
+from pairlens.training.fit import fit
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory
 from support.training_setup import Photos, learner
 
@@ -66,7 +67,7 @@ def test_a_memory_resumed_in_the_middle_equals_no_interruption(tmp_path):
     load_checkpoint(resumed, tmp_path)
     assert (resumed.criterion.references.seen, resumed.criterion.references.filled) == (3, 24)
     list(fit(resumed, Photos(), OBJECTIVE, 4))
-    assert resumed.criterion.references.place == straight.criterion.references.place == 96 % 40
+    assert resumed.criterion.references.next_slot == straight.criterion.references.next_slot == 96 % 40
     assert torch.equal(resumed.criterion.references.vectors, straight.criterion.references.vectors)
     for name, tensor in straight.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
@@ -99,7 +100,7 @@ def test_what_the_optimizer_keeps_stays_on_its_device():
     power = torch.nn.Parameter(torch.zeros((), device="meta"))
     optimizer = torch.optim.RMSprop([power], foreach=True)
     optimizer.state[power] = {"step": torch.tensor(3.0), "square_avg": torch.zeros((), device="meta")}
-    _lay_out(optimizer)
+    _match_memory_layout(optimizer)
     assert {name: value.device.type for name, value in optimizer.state[power].items()} == {
         "step": "cpu",
         "square_avg": "meta",

@@ -9,7 +9,8 @@ from pairlens.experiments.run import resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.training import checkpoint
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
-from pairlens.training.fit import Objective, fit
+from pairlens.training.fit import fit
+from pairlens.training.learner import Objective
 from support.training_setup import Photos, learner
 
 
@@ -28,7 +29,7 @@ def opened(state, folder):
     tree = json.dumps(checkpoint._flatten(state, "", tensors))
     names = {"version": checkpoint.VERSION, "tree": tree, "record": "null"}
     checkpoint.write_tensors(
-        folder / checkpoint.CHECKPOINT_FILE, tensors, {**names, "sum": checkpoint._sum(names, tensors)}
+        folder / checkpoint.CHECKPOINT_FILE, tensors, {**names, "sum": checkpoint._checksum(names, tensors)}
     )
     return load_checkpoint(learner(), folder)
 

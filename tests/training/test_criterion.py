@@ -62,13 +62,13 @@ def test_shapes_that_do_not_fit_are_named():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((ProxyAnchor(),), r"ProxyAnchor cannot be compared with Batch; give it references=pl.Proxies"),
-        ((Angular(), Memory(8, 8)), r"Angular cannot be compared with Memory; give it references=pl.Batch\(\)"),
-        ((NPair(), Proxies(2, 8)), "NPair cannot be compared with Proxies"),
+        ((ProxyAnchor(),), r"ProxyAnchor cannot be used with Batch; give it references=pl.Proxies"),
+        ((Angular(), Memory(8, 8)), r"Angular cannot be used with Memory; give it references=pl.Batch\(\)"),
+        ((NPair(), Proxies(2, 8)), "NPair cannot be used with Proxies"),
         ((SoftTriple(centers=3), Proxies(2, 8)), "SoftTriple needs 3 centre"),
         ((Circle(), Proxies(2, 8, centers=2)), "Circle needs 1 centre"),
-        ((Circle(), Proxies(2, 8), Hardest()), "a miner chooses among pairs of photos"),
-        ((NPair(), None, Hardest()), "a miner chooses among pairs of photos"),
+        ((Circle(), Proxies(2, 8), Hardest()), "a miner selects pairs of photos"),
+        ((NPair(), None, Hardest()), "a miner selects pairs of photos"),
         ((Margin(),), "make the criterion with classes="),
     ],
 )
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_named_before_anything_is_learned(settings, message
 
 
 def test_a_label_without_a_boundary_is_named():
-    with pytest.raises(ValueError, match=r"labels run from 0 to 1, but Margin.* learns for 0 to 0"):
+    with pytest.raises(ValueError, match=r"labels run from 0 to 1, but Margin.* has parameters for 0 to 0"):
         Criterion(Margin(), classes=1)(torch.randn(4, 8), LABELS)
 
 

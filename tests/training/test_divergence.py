@@ -5,7 +5,8 @@ from pairlens.losses import Circle
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError, check_finite_step
-from pairlens.training.fit import Epoch, Objective, Step, fit
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory
 from support.training_setup import Photos, learner
 
@@ -86,7 +87,7 @@ def test_a_step_that_is_left_out_leaves_no_trace_and_is_counted():
 
 
 def test_an_epoch_without_a_finite_step_stops():
-    with pytest.raises(DivergedError, match="not one of the 3 steps of epoch 1 was finite"):
+    with pytest.raises(DivergedError, match="none of the 3 steps of epoch 1 was finite"):
         list(fit(learner(), Bad((1, 1), (1, 2), (1, 3)), SKIP, 1))
 
 

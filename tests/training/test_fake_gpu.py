@@ -10,9 +10,10 @@ from pairlens.losses.protocols import EmbeddingLoss
 from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner, Objective, training_step
+from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Memory
+from pairlens.training.training_step import training_step
 from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu
 from support.loss_cases import BATCH, CASES, CLASSES, DIM, criterion
 
@@ -63,7 +64,7 @@ def test_a_memory_turns_round_warms_up_and_stands_still_without_waiting():
     with fake_gpu():
         for _ in range(4):
             made(points, labels).backward()
-        assert (memory.place, memory.filled, memory.seen) == (4 * PHOTOS % 60, 60, 4)
+        assert (memory.next_slot, memory.filled, memory.seen) == (4 * PHOTOS % 60, 60, 4)
         made.eval()(points, labels).backward()
     assert memory.vectors.device == memory.labels.device == FAKE_GPU
 
@@ -144,7 +145,7 @@ def test_batchnorm_is_joined_once_and_keeps_its_activation(backbone):
 def test_a_fused_optimizer_takes_what_is_said_of_a_step_on_its_own_device():
     from torch._subclasses import FakeTensorMode
 
-    from pairlens.training.fit import _check_finite
+    from pairlens.training.training_step import _check_finite
 
     with FakeTensorMode(), torch.device("cuda"):
         model = Embedder(backbone="test_resnet", weights="none", stride="none", image_size=32, dim=8)

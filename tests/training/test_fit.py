@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from pairlens.losses import Margin, SoftTriple
-from pairlens.training.fit import Epoch, Objective, Step, _classification, fit
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.training_step import _classification
 from support.training_setup import Photos, learner
 
 

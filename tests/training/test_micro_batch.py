@@ -4,8 +4,10 @@ from torch import nn
 
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
-from pairlens.training.fit import Epoch, Learner, Objective, fit, training_step
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.training_step import training_step
 from support.loss_cases import CASES, CLASSES, DIM, criterion
 
 PHOTOS, LABELS = 16, torch.arange(16) % 4

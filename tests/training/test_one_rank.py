@@ -6,7 +6,8 @@ from torch import distributed as dist
 
 from pairlens.model.batchnorm import SynchronizedBatchNorm
 from pairlens.training import data_parallel
-from pairlens.training.fit import Epoch, Learner, Objective, fit
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner, Objective
 from support.one_rank import one_rank
 from support.training_setup import Photos, learner
 
@@ -60,6 +61,6 @@ def test_ranks_start_from_the_random_numbers_of_rank_0_on_the_cpu_and_on_a_gpu(m
     monkeypatch.setattr(dist, "broadcast", lambda state, source: state.copy_(sent["gpu" if len(state) == 2 else "cpu"]))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.zeros(2, dtype=torch.uint8))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state: kept.update(gpu=state))
-    data_parallel._draw_alike(torch.device("cuda", 0))
+    data_parallel._broadcast_random_state(torch.device("cuda", 0))
     assert torch.equal(kept["gpu"], sent["gpu"])
     assert torch.equal(torch.get_rng_state(), sent["cpu"])

@@ -92,7 +92,7 @@ def test_the_whole_state_of_a_memory_is_in_its_state_dict():
     (one, pairs), (two, same) = memory(batch, labels), other(batch, labels)
     assert torch.equal(one, two)
     assert torch.equal(pairs.positive, same.positive)
-    assert (other.place, other.filled, other.seen) == (memory.place, memory.filled, memory.seen)
+    assert (other.next_slot, other.filled, other.seen) == (memory.next_slot, memory.filled, memory.seen)
 
 
 def test_a_memory_that_is_too_small_or_of_another_dimension_is_named():
