@@ -87,6 +87,7 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
         raise ValueError(
             "these photos have no positive or no negative pair; inspect a set of several classes with several photos each"
         )
+    # Computed once each, because several fields come from the same pass over the vectors.
     intra, inter = geometry.class_spread(vectors, labels)
     hubs = geometry.hubness(vectors, labels)
     weights = _weight_share(vectors[:MAX_WEIGHTED_PHOTOS], labels[:MAX_WEIGHTED_PHOTOS], loss)
@@ -103,6 +104,7 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
         uniformity=geometry.uniformity(s),
         pi_intra=intra,
         pi_inter=inter,
+        # The class means coincide if all embeddings collapse to one point.
         pi_ratio=intra / max(inter, 1e-12),
         rho=geometry.spectral_decay(vectors),
         effective_rank=geometry.effective_rank(vectors),
@@ -118,9 +120,11 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
 
 def _weight_share(vectors: Tensor, labels: Tensor, loss: Any) -> geometry.WeightShare | None:
     pairs = Pairs.within(labels)
+    # A loss of embeddings or of proxies has no weights on the pairs of a batch.
     has_weights = loss is not None and not isinstance(loss, EmbeddingLoss) and "batch" in possible_sources(loss)
     if not has_weights or not bool(pairs.complete.any()):
         return None
+    # (photo, photo) in float64, because the weights of some losses span many orders of magnitude.
     gradient = pair_gradient(similarity_measure(loss), (vectors @ vectors.T).double(), pairs)
     return geometry.weight_share(gradient, pairs)
 
@@ -129,6 +133,7 @@ def embedding_stats_or_none(vectors: Tensor | None, labels: Tensor | None, loss:
     """Return the statistics of vectors of any length; None without vectors, or without positive and negative pairs."""
     if vectors is None or labels is None:
         return None
+    # Positive pairs need a class of two photos, negative pairs a second class.
     counts = labels.unique(return_counts=True)[1]
     if len(counts) < 2 or not bool((counts > 1).any()):
         return None

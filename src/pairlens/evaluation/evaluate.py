@@ -116,8 +116,10 @@ def evaluate(
 
 def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
     """Return each mean with its bootstrap interval; all metrics share the resampled classes."""
+    # (metric, class), because all metrics are computed on the same resamples of classes.
     by_class = measured.class_sums()
     low, high = class_bootstrap(np.stack(list(by_class.sums.values())), by_class.counts, resamples=RESAMPLES)
+    # In float64, so that the mean of many queries is not rounded at each addition.
     means = [float(values.double().cpu().mean()) for values in measured.values.values()]
     return tuple(map(Metric, measured.values, means, low.tolist(), high.tolist()))
 

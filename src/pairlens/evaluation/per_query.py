@@ -83,6 +83,7 @@ def measure_queries(
     tensor([1., 1., 0., 0.])
     """
     task = _search_task(queries, labels, gallery, gallery_labels, recalls)
+    # Every rank builds the whole index; only the queries are sharded.
     opened = open_index(task.items, index)
     measured = task.measure(opened, rank(), world_size()) if sharded else task.measure(opened)
     rows, values = (gather_rows(part) for part in measured) if sharded else measured
@@ -160,6 +161,7 @@ class SearchTask:
 
     def _measure_chunk(self, index: ExactIndex | ApproximateIndex, chunk: slice) -> Tensor:
         rows, relevant = self.answerable[chunk], self.relevant[chunk]
+        # R decreases, so the first query of the chunk has the largest.
         depth = min(max(*self.recalls, int(relevant[0])), self.available)
         neighbors = index.search(self.queries[rows], depth, itself=rows if self.one_set else None)
         hits = self.item_labels[neighbors.indices] == self.labels[rows, None]  # (query, rank)

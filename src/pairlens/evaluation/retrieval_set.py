@@ -43,6 +43,7 @@ class RetrievalSet:
         watch: Callable[[Iterable, int], Iterable] | None = None,
     ) -> "RetrievalSet":
         """Embed the photos of one or two catalogs; the arguments are those of `embeddings.embed`."""
+        # The queries come first, as in the fields; without a gallery the list has one element.
         sets = [
             embed(model, photos, batch_size=batch_size, workers=workers, watch=watch)
             for photos in (queries, gallery)

@@ -102,6 +102,7 @@ class Experiment:
         checkpoint_minutes: longest time between two checkpoints within an epoch; 0 writes them only after epochs.
     """
 
+    # The order of the fields is that of the options in the help texts of the command line.
     loss: Loss | Wrapped = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
     data_path: Path = Path("data")
     data_name: str = "car"
@@ -157,6 +158,7 @@ class Experiment:
         self._check_folds()
         self._check_references()
 
+    # The errors name the command-line options, because most experiments are made there; Python has the same names.
     def _check_ranges(self) -> None:
         for name in AT_LEAST_ONE:
             require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
@@ -191,6 +193,7 @@ class Experiment:
         )
 
     def _check_references(self) -> None:
+        # A memory is the only source whose size must suit the batch.
         possible = possible_sources(self.loss)
         require(
             self.source in possible,

@@ -49,6 +49,7 @@ def _draw_loss(axes: Axes, outcome: Outcome) -> None:
 
 def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
     epochs = [r.epoch for r in outcome.rows]
+    # The first metric is R@k for the smallest k of the experiment.
     names = [outcome.rows[0].report.metrics[0].name, "MAP@R"]
     for name, color in zip(names, (BLUE, ORANGE), strict=True):
         metrics = [next(m for m in r.report.metrics if m.name == name) for r in outcome.rows]

@@ -119,6 +119,7 @@ def _is_third_party(text: str) -> bool:
 
 
 def _text_of(name: str, record: Any) -> str:
+    # JSON, so that the text is read back to exactly the same numbers.
     settings = ",".join(f"{f.name}={json.dumps(getattr(record, f.name))}" for f in fields(record))
     return name + (f":{settings}" if settings else "")
 

@@ -102,6 +102,7 @@ class RunRecorder:
 
     def finish(self, epoch: Epoch) -> EpochRow:
         """Evaluate the model after an epoch, and write the checkpoint and all files."""
+        # The row is stored in the checkpoint, so the evaluation comes before it.
         self.rows += (self.measure(epoch),)
         self._save_checkpoint()
         self._write(self._outcome())
@@ -138,6 +139,7 @@ class RunRecorder:
     ) -> EpochRow:
         mean_s_p, mean_s_n = test.mean_similarities()
         statistics = self._statistics(epoch, test.queries)
+        # `checkpoint_if_due` expects the next evaluation to take as long as this one.
         self.evaluating = time.perf_counter() - start
         return EpochRow(
             epoch=epoch.epoch,

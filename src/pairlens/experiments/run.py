@@ -99,6 +99,7 @@ def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> 
 
 def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
     """Train an experiment in a new folder; yields a record after every step and after every epoch."""
+    # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     splits = open_splits(experiment)
     learner = make_learner(experiment, splits.train.classes)
     photos = _training_batches(experiment, splits.train)
@@ -123,6 +124,7 @@ def resume(run_folder: RunFolder, progress: Watch | None = None, loss: Loss | Wr
     experiment = stored if loss is None else replace(stored, loss=loss)
     with _locked(run_folder):
         splits = open_splits(experiment)
+        # A run that was stopped before its first checkpoint starts from the beginning.
         started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
         # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
         learner = make_learner(replace(experiment, weights="none") if started else experiment, splits.train.classes)
@@ -194,6 +196,7 @@ def evaluate_run(
     splits = opened.splits
     # Made before anything is embedded, because a record checks its settings.
     experiment = replace(opened.experiment, recalls=recalls or opened.experiment.recalls)
+    # Locked, because the gallery is written and the model must not change in between.
     with _locked(opened.run_folder):
         model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
         test = RetrievalSet.embed(model, splits.test, splits.gallery, workers=experiment.workers, watch=progress)

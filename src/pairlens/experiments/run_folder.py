@@ -75,6 +75,7 @@ class Outcome:
     def __post_init__(self) -> None:
         if self.epoch not in {row.epoch for row in self.rows}:
             raise ValueError(f"epoch {self.epoch} was kept, but has no row")
+        # Tables and figures have a column per metric, so all rows must have the same metrics.
         names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
         if len(names) > 1 or () in names:
             raise ValueError("its epochs have different metrics, or no metrics")
@@ -174,6 +175,7 @@ class RunFolder:
             ValueError: if this is no run folder, no epoch is finished, or the data set does not fit the experiment.
             FileNotFoundError: if the data set is not there.
         """
+        # The outcome is read before the data set is opened, because a missing outcome is the more basic mistake.
         experiment = self.experiment(data_path)
         outcome = self.read_outcome()
         return OpenRun(self, experiment, open_splits(experiment), outcome)
@@ -239,6 +241,7 @@ class RunFolder:
 
     def write_tables(self, outcome: Outcome) -> None:
         """Write the tables of the epochs, each completely or not at all."""
+        # As in the original project, the table starts with epoch 1; the columns are known from epoch 0 if that is all.
         trained = [_statistics_row(row) for row in outcome.rows if row.epoch > 0]
         _write_table(self.statistics, trained, list(_statistics_row(outcome.rows[0])))
         if any(row.unseen for row in outcome.rows):
@@ -251,6 +254,7 @@ class RunFolder:
 
     def read_embeddings(self) -> RetrievalSet:
         """Read the embeddings of the kept model; raises ValueError if a file is missing or damaged."""
+        # Without a file of queries, the photos of the gallery are the queries.
         items = Embeddings.load(self.gallery)
         return RetrievalSet(Embeddings.load(self.queries), items) if self.queries.is_file() else RetrievalSet(items)
 
@@ -267,6 +271,7 @@ def _outcome_text(outcome: Outcome) -> str:
 
 
 def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    # Written to memory first, so that the file can be replaced in one step; newline="" keeps the line ends of csv.
     buffer = StringIO(newline="")
     writer = csv.DictWriter(buffer, columns)
     writer.writeheader()

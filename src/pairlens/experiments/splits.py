@@ -63,9 +63,11 @@ def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
     Raises:
         ValueError: if a split has no photos, or if there are too few training classes for `folds` or `select`.
     """
+    # Labels are numbered with the training classes first, so those of `train` are 0 to train.classes - 1.
     train = catalog.select("train")
     if not len(train):
         raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
+    # Tuning searches settings on the folds, so the test classes must not be seen there.
     if experiment.folds:
         test_classes = fold_classes(train.classes, experiment.folds, experiment.fold)
         return Splits(_without(train, test_classes), None, train.keep_classes(test_classes), None)
@@ -103,10 +105,12 @@ def fold_classes(classes: int, folds: int, fold: int) -> list[int]:
     """
     if classes < 2 * folds or classes < 4:
         raise ValueError(f"{classes} training classes are too few for {folds} folds of at least 2; use fewer --folds")
+    # Every `folds`-th class of a shuffled order, so that the sizes of the folds differ by at most one class.
     return sorted(np.random.default_rng(classes).permutation(classes)[fold::folds].tolist())
 
 
 def _held_out_classes(classes: int, seed: int) -> list[int]:
+    # Two classes must remain, because one class alone has no negative pairs.
     count = max(1, round(classes * VALIDATION_SHARE))
     if classes - count < 2:
         raise ValueError(

@@ -69,6 +69,7 @@ class Network:
         if world_size() == 1:
             return self.model(photos)
         embeddings, first_descriptor = self.local(photos)
+        # The head runs on the whole batch on every rank, because its BatchNorm takes the statistics of the whole batch.
         logits = None if self.model.head is None else self.model.head(gather_with_gradient(first_descriptor))
         return gather_with_gradient(embeddings), logits
 
@@ -100,6 +101,7 @@ def wrap_ddp(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none"
         criterion: the loss, whose parameters are trained too.
         freeze_bn: what is frozen in the BatchNorm of the backbone.
     """
+    # One process trains the model itself; DDP would only add overhead.
     if world_size() == 1:
         return Network(model, model.describe)
     if freeze_bn == "none":

@@ -56,6 +56,7 @@ class Rollback:
 
     def restore(self) -> None:
         """Copy everything back."""
+        # In place, because other code holds references to the buffers.
         for buffer, saved in zip(self._each_buffer(), self._buffers, strict=True):
             buffer.copy_(saved)
         for part, state in self._extra_states:

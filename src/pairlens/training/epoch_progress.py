@@ -100,6 +100,7 @@ class EpochProgress:
         Raises:
             DivergedError: if loss or gradient of a step is not finite.
         """
+        # A fused optimizer has left out a step that is not finite, so raising the error one step late loses no weights.
         for values, name in self.pending.receive(wait):
             if not torch.isfinite(values[4:]).all():
                 raise DivergedError(f"{describe_not_finite(values[4], values[5])}, {name}")
@@ -107,11 +108,13 @@ class EpochProgress:
 
     def means(self) -> EpochMeans:
         """Return the means over the photos whose values have arrived."""
+        # Each sum is divided by the first, the number of photos.
         _, loss, ranking, accuracy = (self.sums / self.sums[0]).tolist()
         return EpochMeans(loss, ranking, accuracy)
 
     def remember(self, embeddings: Tensor, labels: Tensor) -> None:
         """Add the embeddings of a step, and drop the oldest steps that are not needed for `RECENT_PHOTOS` photos."""
+        # With bfloat16 the embeddings are bfloat16 too; their statistics are computed in float32.
         self.embeddings.append(embeddings.float())
         self.labels.append(labels)
         while sum(map(len, self.labels)) - len(self.labels[0]) >= RECENT_PHOTOS:
@@ -120,6 +123,7 @@ class EpochProgress:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the progress as plain data and tensors."""
+        # Values that are still being copied would be lost.
         self.drain(wait=True)
         return {
             "step": self.step,

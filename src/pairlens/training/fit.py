@@ -93,12 +93,14 @@ def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: 
             `on_nan="skip"` only after an epoch in which no step was finite.
     """
     check_learner(learner)
+    # `learner.epoch` is part of a checkpoint, so a resumed learner starts behind its last finished epoch.
     while learner.epoch < epochs:
         yield from _fit_epoch(learner, photos, objective, learner.epoch + 1)
 
 
 def check_learner(learner: Learner) -> None:
     """Raise ValueError if a parameter of the criterion is not in the optimizer."""
+    # Compared by identity, because == of two parameters compares their elements.
     optimized = {id(parameter) for group in learner.optimizer.param_groups for parameter in group["params"]}
     for name, parameter in learner.criterion.named_parameters():
         if parameter.requires_grad and id(parameter) not in optimized:
@@ -114,7 +116,9 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     # The time of the steps before an interruption counts too.
     start = time.perf_counter() - progress.seconds
     _prepare_epoch(learner, objective, number)
+    # A resumed epoch starts behind the steps that the checkpoint has.
     for batch in photos.epoch(number, progress.step):
+        # The cosine of the gradients is measured once per epoch, because it takes two more partial backward passes.
         is_last = progress.step + 1 == len(photos)
         count = _step(learner, progress, objective, batch, number, probe=is_last)
         progress.seconds = time.perf_counter() - start
@@ -122,9 +126,11 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         means = progress.means()
         yield Step(number, progress.step, len(photos), count, means.loss, means.accuracy)
     progress.drain(wait=True)
+    # Only steps that are not left out add embeddings and labels.
     if not progress.labels:
         raise DivergedError(f"none of the {progress.step} steps of epoch {number} was finite; lower --learning_rate")
     _step_schedule(learner)
+    # Set before the record is yielded, so that a checkpoint saved between two records is that of a finished epoch.
     learner.epoch = number
     learner.progress = None
     yield _finished_epoch(number, progress, time.perf_counter() - start)
@@ -175,9 +181,11 @@ def _step(
     """Train on one batch and add its result to the progress; returns the number of photos, 0 if the step is left out."""
     pixels, labels, indices = batch
     device = next(learner.model.parameters()).device
+    # The copy takes time at each step, so it is made only if a step may be left out.
     rollback = Rollback(learner.model, learner.criterion) if objective.on_nan == "skip" else None
     progress.step += 1
     progress.cosine = math.nan
+    # With deferred reads a step may turn out not to be finite later, so each carries the words that name it.
     where = (
         f"in epoch {number}, step {progress.step} (photos {indices.tolist()}); lower --learning_rate, check these photos, "
         "or leave such steps out with --on_nan skip"

@@ -43,6 +43,7 @@ def gradient_cosine(first: Tensor, second: Tensor, features: Tensor) -> float:
     """
     if not (features.requires_grad and first.requires_grad and second.requires_grad):
         return math.nan
+    # Only the part of the graph between the losses and the features is traversed.
     gradients = [
         torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)[0] for loss in (first, second)
     ]
@@ -53,4 +54,5 @@ def gradient_cosine(first: Tensor, second: Tensor, features: Tensor) -> float:
     products = all_reduce_sum(torch.stack([a @ b, a @ a, b @ b]))
     dot, first_square, second_square = products.tolist()
     length = math.sqrt(first_square * second_square)
+    # A loss that is satisfied has a gradient of 0, which has no direction.
     return dot / length if length > 0 else math.nan

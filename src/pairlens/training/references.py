@@ -75,6 +75,7 @@ class Memory(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the (anchor, entry) similarities of (anchor, dim) unit vectors with the entries, and the pairs."""
         self._check(embeddings)
+        # Detached: the memory holds values of earlier batches, through which no gradient flows.
         written = self._write(embeddings.detach(), labels) if self.training else None
         if self.seen <= self.warm_up:
             return self_cosine(embeddings), Pairs.within(labels)

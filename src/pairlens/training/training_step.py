@@ -53,6 +53,7 @@ def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels
     all_labels = gather_equal_rows(labels)  # (photo of all ranks,)
     with _autocast(pixels.device, objective.precision), watch_input(learner.model.descriptors[0]) as feature_maps:
         embeddings, logits = learner.network(pixels)  # (photo, dim) and (photo, class), of all ranks
+    # Outside the autocast, so that losses are computed in float32 also if the network runs in bfloat16.
     ranking = learner.criterion(embeddings, all_labels)
     if logits is None:
         total, correct, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
@@ -61,6 +62,7 @@ def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels
         total = ranking + objective.auxiliary * auxiliary
         correct = (logits.argmax(dim=1) == all_labels).sum()
         cosine = gradient_cosine(ranking, auxiliary, feature_maps[-1]) if probe else math.nan
+    # The cosine above needs the graph, which the backward pass in the update frees.
     norm = _update_weights(learner, objective, total)
     # Created on the device, because copying a number there would block.
     count = torch.full_like(total, len(all_labels), requires_grad=False)
@@ -73,6 +75,7 @@ def _update_weights(learner: Learner, objective: Objective, total: Tensor) -> Te
     learner.optimizer.zero_grad(set_to_none=True)
     total.backward()
     learner.network.all_reduce_gradients(learner.criterion)
+    # The norm is that of the whole gradient, so it is computed before any element is clipped.
     norm = _check_finite(learner, objective, total)
     if objective.clip_value:
         clip_grad_value_(_trained_parameters(learner), objective.clip_value)
