@@ -142,7 +142,8 @@ def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, devic
         """Return the seconds a step of as many steps as are timed; the step before them is not counted."""
         start, count = 0.0, 0
         for photos, labels, _ in itertools.islice(batches, sizes.timed_steps + 1):
-            training_step(learner, objective, photos.to(device, non_blocking=True), labels.to(device), probe=False)
+            pixels, classes = (tensor.to(device, non_blocking=True) for tensor in (photos, labels))
+            training_step(learner, objective, pixels, classes, probe=False)
             if count == 0:
                 synchronize(device)
                 start = time.perf_counter()

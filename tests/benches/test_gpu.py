@@ -148,3 +148,10 @@ def test_dry_and_real_results_do_not_mix(gpu, tmp_path):
     gpu.Results(tmp_path / "gpu.json").open_for(dry_run=True)
     with pytest.raises(ValueError, match="give another --out"):
         gpu.Results(tmp_path / "gpu.json").open_for(dry_run=False)
+
+
+def test_machine_without_git_is_described(gpu, monkeypatch):
+    from gpu_parts import context
+
+    monkeypatch.setenv("PATH", "")
+    assert context.machine()["commit"] == "unknown"

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_auto_compiles_on_a_gpu_where_there_is_all_that_it_takes(monkeypatch, tm
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: found["get_device_capability"])
     assert learners.can_compile(torch.device("cuda", 0)) == (missing is None)
     assert not learners.can_compile(torch.device("cpu"))
+
+
+def test_training_is_compiled_for_its_own_size_of_batch_though_an_evaluation_has_others(tiny, monkeypatch):
+    sizes = []
+
+    def note(graph, inputs):
+        sizes.append([one for one in inputs if isinstance(one, torch.SymInt)])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
+    model = make_learner(replace(tiny, compile="yes", backbone_type="test_resnet"), 4).model
+    for photos in (8, 5):
+        model.embed(torch.zeros(photos, 3, 32, 32))
+    model(torch.zeros(8, 3, 32, 32))
+    assert sizes == [[]] * 3
 
 
 def test_a_pytorch_that_does_not_tell_means_float32(monkeypatch):

@@ -49,3 +49,12 @@ def fake_gpu() -> Iterator[None]:
             torch, "autocast", lambda device, *a, **k: autocast("cpu" if device == "meta" else device, *a, **k)
         )
         yield
+
+
+@contextmanager
+def taken_for_gpu(device: torch.device) -> Iterator[None]:
+    """Where the CPU stands in for a GPU, let its tensors take the way of a GPU's, with real numbers; else do nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if device.type == "cpu":
+            patch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True), raising=False)
+        yield

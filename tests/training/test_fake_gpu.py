@@ -3,6 +3,9 @@
 import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from losses.test_miners import MINERS
 from pairlens.losses import Circle, Margin, SoftTriple
@@ -13,8 +16,8 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Memory
-from pairlens.training.training_step import training_step
-from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu
+from pairlens.training.training_step import _check_finite, training_step
+from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu, taken_for_gpu
 from support.loss_cases import BATCH, CASES, CLASSES, DIM, criterion
 
 PHOTOS = 24
@@ -37,6 +40,18 @@ def test_every_loss_goes_forward_and_backward_without_waiting(loss, source):
     assert all(parameter.grad.device == FAKE_GPU for parameter in made.parameters())
 
 
+@pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
+def test_the_way_of_a_gpu_leads_to_the_value_and_the_gradient_of_the_cpu(loss, source):
+    points = torch.randn(PHOTOS, DIM, dtype=torch.float64, requires_grad=True)
+    expected = criterion(loss, source).double()(points, torch.arange(PHOTOS) % CLASSES)
+    (gradient,) = torch.autograd.grad(expected, points)
+    with taken_for_gpu(torch.device("cpu")):
+        found = criterion(loss, source).double()(points, torch.arange(PHOTOS) % CLASSES)
+        (theirs,) = torch.autograd.grad(found, points)
+    assert torch.allclose(found, expected, rtol=1e-10)
+    assert (theirs - gradient).norm() <= 1e-8 * gradient.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
 def test_a_loss_of_half_precision_embeddings_does_not_wait_either(loss, source, dtype):
@@ -45,6 +60,30 @@ def test_a_loss_of_half_precision_embeddings_does_not_wait_either(loss, source, 
         value = made(points.to(dtype), labels)
         value.backward()
     assert (value.device, value.dtype) == (FAKE_GPU, torch.float32)
+
+
+class NoHalves(TorchDispatchMode):
+    """Raise an error where something is computed in half precision."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        halves = [one for one in tree_leaves(out) if getattr(one, "dtype", None) in (torch.float16, torch.bfloat16)]
+        assert not halves, f"{func} is computed in {halves[0].dtype}"
+        return out
+
+
+@pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
+def test_under_the_autocast_of_a_gpu_nothing_of_a_loss_is_computed_in_half_precision(loss, source):
+    with FakeTensorMode(), torch.device("cuda"):
+        made, points = criterion(loss, source), torch.empty(PHOTOS, DIM, requires_grad=True)
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", torch.float16)
+        try:
+            with NoHalves():
+                value = made(points, torch.zeros(PHOTOS, dtype=torch.long))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+    assert (value.device.type, value.dtype) == ("cuda", torch.float32)
 
 
 @pytest.mark.parametrize("miner", MINERS, ids=str)
@@ -143,10 +182,6 @@ def test_batchnorm_is_joined_once_and_keeps_its_activation(backbone):
 
 
 def test_a_fused_optimizer_takes_what_is_said_of_a_step_on_its_own_device():
-    from torch._subclasses import FakeTensorMode
-
-    from pairlens.training.training_step import _check_finite
-
     with FakeTensorMode(), torch.device("cuda"):
         model = Embedder(backbone="test_resnet", weights="none", stride="none", image_size=32, dim=8)
         made = criterion(SoftTriple(), "proxies")

@@ -156,7 +156,7 @@ def test_no_element_of_a_gradient_is_let_beyond_the_clip():
 def test_a_loss_parameter_that_is_not_in_the_optimizer_stops_the_run_before_its_first_step(made):
     made.optimizer = torch.optim.Adam(made.model.parameters())
     before = made.model.projections[0].weight.detach().clone()
-    with pytest.raises(ValueError, match=r"the criterion learns \S+, which is not in the optimizer"):
+    with pytest.raises(ValueError, match=r"the criterion learns \S+, but the optimizer does not have this parameter"):
         next(fit(made, Photos(), Objective(), 1))
     assert torch.equal(before, made.model.projections[0].weight)
 

@@ -55,12 +55,32 @@ def test_batchnorm_that_stands_still_stays_part_of_its_convolution(tmp_path, fre
     assert any(isinstance(module, SynchronizedBatchNorm) for module in made.model.modules()) == joined
 
 
-def test_ranks_start_from_the_random_numbers_of_rank_0_on_the_cpu_and_on_a_gpu(monkeypatch):
-    sent = {"cpu": torch.Generator().manual_seed(7).get_state(), "gpu": torch.tensor([7, 0], dtype=torch.uint8)}
-    kept = {}
-    monkeypatch.setattr(dist, "broadcast", lambda state, source: state.copy_(sent["gpu" if len(state) == 2 else "cpu"]))
+def test_nothing_is_compiled_before_the_first_batch(tmp_path):
+    compiled = []
+    made = parts(training=True)
+    made.model.backbone.compile(backend=lambda graph, inputs: compiled.append(graph) or graph.forward)
+    with one_rank(tmp_path):
+        data_parallel.wrap_ddp(made.model, made.criterion, "statistics")
+        assert compiled == []
+        made.model(PIXELS)
+    assert len(compiled) == 1
+
+
+def test_ranks_start_from_the_random_numbers_of_rank_0(tmp_path, monkeypatch):
+    made, sent = parts(training=True), torch.Generator().manual_seed(7).get_state()
+    broadcast = dist.broadcast
+    with one_rank(tmp_path):
+        monkeypatch.setattr(
+            dist, "broadcast", lambda x, rank: x.copy_(sent) if x.dtype == torch.uint8 else broadcast(x, rank)
+        )
+        data_parallel.wrap_ddp(made.model, made.criterion)
+    assert torch.equal(torch.get_rng_state(), sent)
+
+
+def test_ranks_on_gpus_start_from_the_random_numbers_of_that_of_rank_0_too(monkeypatch):
+    cpu, gpu, kept = torch.get_rng_state(), torch.tensor([7, 0], dtype=torch.uint8), {}
+    monkeypatch.setattr(dist, "broadcast", lambda state, rank: state.copy_(gpu if len(state) == len(gpu) else cpu))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.zeros(2, dtype=torch.uint8))
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state: kept.update(gpu=state))
     data_parallel._broadcast_random_state(torch.device("cuda", 0))
-    assert torch.equal(kept["gpu"], sent["gpu"])
-    assert torch.equal(torch.get_rng_state(), sent["cpu"])
+    assert torch.equal(kept["gpu"], gpu)

@@ -164,7 +164,9 @@ def _has_unused_parameters(local: _Local, image_size: int, device: torch.device)
     # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
     local.eval()
     photo = torch.zeros(1, 3, image_size, image_size, device=device, dtype=trained[0].dtype)
-    embeddings, first_descriptor = local(photo)
+    # Not compiled, because that would take longer than everything here, for a batch of one photo that never occurs again.
+    with torch.compiler.set_stance("force_eager"):
+        embeddings, first_descriptor = local(photo)
     gradients = torch.autograd.grad(embeddings.sum() + first_descriptor.sum(), trained, allow_unused=True)
     # Each module gets its own mode back, because `train()` would unfreeze BatchNorm.
     for module, mode in modes.items():
