@@ -29,7 +29,7 @@ def test_runs_that_differ_in_loss_or_seed_have_different_names():
     assert len({e.default_name for e in made}) == len(made)
 
 
-def test_auto_compares_photos_with_what_the_loss_was_made_for():
+def test_auto_is_the_source_that_the_loss_was_designed_for():
     assert replace(Experiment(), loss=SoftTriple()).source == "proxies"
     assert Experiment().source == "batch"
 
@@ -45,6 +45,6 @@ def test_auto_compares_photos_with_what_the_loss_was_made_for():
         ({"references": "memory", "memory_size": 64}, "--memory_size 64 does not hold a batch of 128"),
     ],
 )
-def test_references_that_do_not_fit_are_named(setting, message):
+def test_references_that_the_loss_cannot_use_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
         Experiment(**setting)

@@ -1,4 +1,4 @@
-"""A small learner and batches of noise to train it on."""
+"""A small learner, and batches of noise for its training."""
 
 import torch
 
@@ -11,7 +11,7 @@ from pairlens.training.references import Batch, Proxies
 
 
 class Photos:
-    """Three batches of noise an epoch."""
+    """Three batches of noise per epoch; with `broken` all photos are NaN."""
 
     def __init__(self, broken=False):
         self.broken = broken
@@ -20,9 +20,9 @@ class Photos:
         return 3
 
     def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
+        rng = torch.Generator().manual_seed(number)
         for step in range(3):
-            pixels = torch.rand(8, 3, 32, 32, generator=draw)
+            pixels = torch.rand(8, 3, 32, 32, generator=rng)
             if step < start:
                 continue
             yield pixels * torch.nan if self.broken else pixels, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8)

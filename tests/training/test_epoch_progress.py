@@ -16,7 +16,7 @@ class Arrival:
         self.waited += 1
 
 
-def test_what_a_gpu_sends_is_read_a_step_late_and_in_order():
+def test_values_of_a_gpu_are_read_one_step_late_and_in_order():
     reads, arrival = DeferredReads(), Arrival()
     for step in (1.0, 2.0, 3.0):
         reads._pending.append((torch.tensor(step), f"step {step:g}", arrival))
@@ -45,14 +45,14 @@ def test_means_are_those_of_the_photos_so_far():
 
 
 @pytest.mark.parametrize(("loss", "norm", "what"), [(1.0, torch.inf, "norm of the gradient"), (torch.nan, 1.0, "loss")])
-def test_a_step_that_was_not_finite_is_named_when_it_arrives(loss, norm, what):
+def test_a_step_that_was_not_finite_is_named_when_its_values_arrive(loss, norm, what):
     progress = EpochProgress()
     progress.pending.send(torch.tensor([4.0, 1.0, 1.0, 2.0, loss, norm]), "in epoch 2, step 7")
     with pytest.raises(DivergedError, match=rf"the {what} became (inf|nan), in epoch 2, step 7"):
         progress.drain()
 
 
-def test_a_fused_optimizer_leaves_the_weights_of_a_step_that_was_not_finite():
+def test_a_fused_optimizer_skips_a_step_that_is_not_finite():
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weight], fused=True)
     for bad in (1.0, 0.0):

@@ -38,8 +38,8 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
-        # In place, because a compiled wrapper would add a prefix to the names of the weights. For each batch size separately,
-        # because after the smaller last batch of an evaluation PyTorch would compile for any size, which is slower.
+        # In place, because a compiled wrapper would add a prefix to the names of the weights. Each batch size has its own
+        # kernels, because after the smaller last batch of an evaluation PyTorch would use slower kernels for any size.
         model.backbone.compile(dynamic=False)
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(
