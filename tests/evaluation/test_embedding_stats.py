@@ -1,6 +1,6 @@
 import torch
 
-from pairlens.evaluation.embedding_stats import embedding_stats, embedding_stats_or_none, whole_classes
+from pairlens.evaluation.embedding_stats import choose_classes, embedding_stats, embedding_stats_or_none, whole_classes
 from pairlens.losses import Circle
 from support.twin_checks import unit_points
 
@@ -13,6 +13,12 @@ def test_whole_classes_are_chosen_and_always_the_same():
     assert torch.equal(photos, whole_classes(labels, 30))
     assert len(whole_classes(labels, 1)) == 20
     assert len(whole_classes(labels, 1000)) == 60
+
+
+def test_classes_are_chosen_by_their_label_whatever_the_first_label_is():
+    labels = torch.arange(60) % 6
+    assert torch.equal(choose_classes(labels + 10, 30), choose_classes(labels, 30) + 10)
+    assert len(choose_classes(labels + 10, 30)) == 3
 
 
 def test_sets_without_pairs_have_no_statistics():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,6 +7,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
+from pairlens.evaluation.intervals import class_bootstrap
 from support import naive
 
 
@@ -81,6 +83,16 @@ def test_the_interval_is_over_classes_and_contains_the_mean():
         assert metric.high - metric.low > 0.01
     perfect = evaluate(points(20, dim=64)[labels], labels)
     assert (perfect.metrics[0].low, perfect.metrics[0].high) == (1.0, 1.0)
+
+
+def test_the_interval_is_that_of_the_class_bootstrap_with_1000_resamples():
+    labels = torch.arange(90) % 9
+    vectors = points(9)[labels] + points(90, seed=5)
+    by_class = per_query.measure_queries(vectors, labels, recalls=(1,)).class_sums()
+    low, high = class_bootstrap(np.stack(list(by_class.sums.values())), by_class.counts, resamples=1000)
+    metrics = evaluate(vectors, labels, recalls=(1,)).metrics
+    assert [metric.low for metric in metrics] == low.tolist()
+    assert [metric.high for metric in metrics] == high.tolist()
 
 
 def test_a_class_is_resampled_as_a_whole():

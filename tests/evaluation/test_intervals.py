@@ -45,6 +45,14 @@ def test_the_class_bootstrap_agrees_with_plain_loops():
     assert (low[0], high[0]) == pytest.approx(naive.class_bootstrap(by_class, 4000, 0.95), abs=0.01)
 
 
+def test_the_draws_of_the_class_bootstrap_are_those_of_earlier_versions():
+    """Stored reports hold such intervals, so the draws must never change."""
+    sums = np.array([[0.3, 4.1, 2.2, 7.9, 1.0], [5.0, 4.0, 1.0, 0.0, 2.0]])
+    low, high = class_bootstrap(sums, np.array([4, 9, 3, 8, 2]), resamples=1000)
+    assert low.tolist() == pytest.approx([0.2571428571428572, 0.1388888888888889], rel=1e-12)
+    assert high.tolist() == pytest.approx([0.8833333333333334, 1.0014705882352928], rel=1e-12)
+
+
 def test_all_statistics_share_the_resampled_classes():
     sums, counts = np.array([[1.0, 5.0, 2.0, 8.0]]), np.full(4, 10)
     low, high = class_bootstrap(np.concatenate([sums, sums, -sums]), counts)

@@ -97,3 +97,14 @@ def test_an_approximate_report_states_what_it_missed():
     assert str(rough.approximation) in str(rough)
     assert "approximate" not in str(exact)
     assert evaluate(vectors, labels, index=Ivf(lists=20, probes=20)).metrics == exact.metrics
+
+
+def test_class_sums_equal_plain_loops():
+    labels = torch.tensor([7, 7, 3, 3, 3, 9, 7, 9])
+    measured = measure_queries(points(8), labels, recalls=(1, 2))
+    by_class = measured.class_sums()
+    assert by_class.counts.tolist() == [3, 3, 2]
+    for name, values in measured.values.items():
+        pairs = list(zip(measured.labels.tolist(), values.tolist(), strict=True))
+        expected = [sum(value for label, value in pairs if label == known) for known in (3, 7, 9)]
+        assert by_class.sums[name].tolist() == pytest.approx(expected), name

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Angular, Circle, SoftTriple
 
@@ -48,3 +49,9 @@ def test_auto_is_the_source_that_the_loss_was_designed_for():
 def test_references_that_the_loss_cannot_use_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
         Experiment(**setting)
+
+
+def test_paths_may_be_given_as_text(tmp_path):
+    experiment = Experiment(data_path=str(tmp_path), weights=tmp_path / "weights.pth")
+    assert experiment == Experiment(data_path=tmp_path, weights=str(tmp_path / "weights.pth"))
+    assert from_plain(Experiment, to_plain(experiment)) == experiment

@@ -255,6 +255,22 @@ def test_a_foreign_or_damaged_folder_gives_an_error(finished, tmp_path):
         RunFolder(tmp_path).experiment()
 
 
+def test_an_opened_run_has_its_settings_photos_and_result(finished, tiny, tmp_path):
+    opened = RunFolder(finished.folder).open()
+    assert (opened.experiment, opened.outcome) == (tiny, finished.outcome)
+    assert (len(opened.splits.train), len(opened.splits.test), opened.splits.gallery) == (24, 24, None)
+    moved = shutil.copytree(tiny.data_path, tmp_path / "moved")
+    assert RunFolder(finished.folder).open(moved).experiment == replace(tiny, data_path=moved)
+    assert RunFolder(finished.folder).open(moved).splits.test.file.is_relative_to(moved)
+
+
+def test_a_run_without_a_finished_epoch_cannot_be_opened(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "early")
+    run_folder.create(tiny)
+    with pytest.raises(ValueError, match="no finished epoch"):
+        run_folder.open()
+
+
 def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match="pairlens prepare --data_name cub"):
         run(replace(tiny, data_name="cub", data_path=tmp_path), tmp_path / "x")

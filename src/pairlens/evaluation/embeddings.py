@@ -63,6 +63,7 @@ class Embeddings:
     def load(cls, file: Path) -> "Embeddings":
         """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
         try:
+            # The texts are read first; a file without them is refused before its tensors are used.
             with safe_open(file, framework="pt") as stored:
                 metadata = stored.metadata()
             tensors = load_file(file)

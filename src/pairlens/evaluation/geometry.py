@@ -68,6 +68,7 @@ def roc_auc(similarities: PairSimilarities) -> float:
 def true_positive_rate(similarities: PairSimilarities, at: float = FALSE_POSITIVE_RATE) -> float:
     """Return the share of the positive pairs above the threshold at which the false positive rate is `at`."""
     n = similarities.negative.sort(descending=True).values
+    # The negative pairs in descending order, so their share above the threshold is the rate.
     threshold = n[min(int(at * len(n)), len(n) - 1)]
     return float((similarities.positive > threshold).double().mean())
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+# Vectors are converted to float64 in chunks of this size.
 ROWS_PER_CHUNK = 8192
 
 

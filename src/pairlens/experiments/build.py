@@ -32,10 +32,12 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
         experiment: the settings.
         classes: number of training classes.
     """
+    # First of all, because everything below draws random numbers.
     seed_everything(experiment.seed)
     device = choose_device(experiment.device)
     model = Embedder.from_architecture(architecture(experiment, classes), experiment.weights)
     model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
+    # Convolutions are faster with the channels last in memory, on CPU and GPU.
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
         # In place, because a compiled wrapper would add a prefix to the names of the weights. Each batch size has its own
@@ -61,6 +63,7 @@ def architecture(experiment: Experiment, classes: int) -> Architecture:
         backbone=experiment.backbone_type,
         descriptors=experiment.gd_config,
         dim=experiment.feature_dim,
+        # Without the auxiliary loss the model has no classification head.
         classes=classes if experiment.auxiliary > 0 else 0,
         stride=experiment.stride,
         image_size=experiment.image_size,

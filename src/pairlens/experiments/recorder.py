@@ -71,6 +71,7 @@ class RunRecorder:
     def open(self) -> None:
         """Continue from the checkpoint; raises ValueError if it is damaged or belongs to other photos."""
         record = _checked_record(load_checkpoint(self.learner, self.run_folder.path), self.checkpoint)
+        # Other photos would change the sampler and the figures without notice.
         if record["catalog"] != self.splits.train.digest:
             raise ValueError(
                 f"{self.splits.train.file} was prepared again with other photos since {self.run_folder.path} was trained; "
@@ -98,6 +99,7 @@ class RunRecorder:
             gallery = Embeddings.load(self.run_folder.gallery)
         except ValueError:
             return True
+        # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
 
     def finish(self, epoch: Epoch) -> EpochRow:
@@ -234,6 +236,7 @@ def _none_for_nan(value: float) -> float | None:
 
 def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
     """Return the epoch to keep, the first one of equals; epoch 0, before training, is kept only if there is no other."""
+    # `max` returns the first of equal rows.
     trained = rows[1:] or rows
     name = f"R@{experiment.recalls[0]}"
     match experiment.select:

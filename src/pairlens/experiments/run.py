@@ -142,7 +142,9 @@ def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
 
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
+    # All ranks draw the same batches, of which each loads its shard.
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
+    # From pinned memory a batch is copied to a GPU while the CPU continues.
     pin = choose_device(experiment.device).type == "cuda"
     return TrainingBatches(
         catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world_size()
@@ -163,6 +165,7 @@ def _train(recorder: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
             else:
                 yield recorder.finish(record)
     except DivergedError as error:
+        # The step has not been applied, so the user can resume from here with other settings.
         raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:
         resume_command = f"pairlens train --resume {recorder.run_folder.path}"

@@ -222,6 +222,7 @@ class RunFolder:
         if not self.config.is_file():
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
         experiment = _read(Experiment, self.config, "restore it or train again")
+        # The stored path is that of the machine on which the run was trained.
         return replace(experiment, data_path=data_path or experiment.data_path)
 
     def read_outcome(self) -> Outcome:
@@ -313,6 +314,7 @@ def _metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
     names = {"R": "recall", "P": "precision"}
     columns = {}
     for metric in report.metrics:
+        # R-Precision and MAP@R keep their names.
         letter, at, k = metric.name.partition("@")
         name = f"{names[letter]}@{k}" if at and letter in names else metric.name
         columns[f"{prefix}_{name}"] = 100 * metric.value

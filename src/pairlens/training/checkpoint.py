@@ -77,6 +77,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         _load_state(state, learner)
     except _OtherVersionError:
         raise
+    # What a manipulated or truncated file raises while it is read or loaded.
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train a new run") from error

@@ -113,6 +113,7 @@ class Criterion(nn.Module):
 
 def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
     name = type(loss).__name__
+    # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
         calls = {
             "batch": "pl.Batch()",

@@ -59,6 +59,7 @@ def _group(parameters: Iterable[Parameter], learning_rate: float, weight_decay: 
 
 
 def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: float, eps: float) -> Optimizer:
+    # Fused and foreach optimizers update all parameters in a few kernels instead of several per parameter.
     match kind:
         case "adam":
             return Adam(groups, lr=learning_rate, eps=eps, fused=True)
