@@ -46,7 +46,8 @@ from pairlens.data.sampler import ClassBatches
 from pairlens.losses import Circle
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner, Objective, Step, fit
+from pairlens.training.fit import Step, fit
+from pairlens.training.learner import Learner, Objective
 
 RESULTS = Path(__file__).parent / "results" / "photos.json"
 Part = Literal["loading", "preparing", "starting", "hiding"]

@@ -120,9 +120,9 @@ def test_a_stranger_is_found_by_module_and_name():
     [
         ("no_such_module:loss", "cannot be found"),
         ("torch:no_such_name", "cannot be found"),
-        ("pytorch_metric_learning.losses:ArcFaceLoss", "cannot be made"),
-        ("torch:exp(", "names no loss"),
-        ("torch:exp(__import__('os'))", "names no loss"),
+        ("pytorch_metric_learning.losses:ArcFaceLoss", "cannot be instantiated"),
+        ("torch:exp(", "does not name a loss"),
+        ("torch:exp(__import__('os'))", "does not name a loss"),
     ],
 )
 def test_what_is_no_stranger_is_one_sentence(text, message):

@@ -49,4 +49,6 @@ def test_large_sets_are_cut_to_whole_classes(tiny):
     catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("train")
     few = some_classes(catalog, most=12)
     assert (len(few), few.classes) == (12, 2)
-    assert some_classes(catalog, most=100) is catalog
+    assert some_classes(catalog, most=100).paths == catalog.paths
+    unseen = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("test")
+    assert len(some_classes(unseen, most=12)) == 12

@@ -1,6 +1,6 @@
 """Tests that need a GPU.
 
-Without one they are skipped; with `--cuda_on cpu` the CPU stands in for it, so that every line that can run there does.
+Without a GPU they are skipped; with `--cuda_on cpu` they run on the CPU, as far as they can.
 """
 
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-# What PyTorch says only on a GPU and what changes nothing; every other warning is an error, as in all tests.
+# Harmless warnings that PyTorch emits on a GPU only; every other warning is an error, as in all tests.
 HARMLESS = (
     r"TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled",
     r"\s*Online softmax is disabled on the fly",
@@ -34,13 +34,13 @@ def pytest_itemcollected(item):
 
 
 def pytest_collection_modifyitems(items):
-    # Compiling takes longest, so it comes last: where time runs out, the others have run.
+    # Compiling takes longest, so it runs last; if the time is limited, all other tests have run.
     items.sort(key=lambda item: item.path.parent.name == "cuda" and item.path.stem == "test_compile")
 
 
 @pytest.fixture(scope="session")
 def device(pytestconfig) -> torch.device:
-    """The GPU; without one the test is skipped, unless the CPU was asked for in its place."""
+    """The GPU; without one the test is skipped, or runs on the CPU if `--cuda_on cpu` is given."""
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     if pytestconfig.getoption("cuda_on") == "cpu":
@@ -50,7 +50,7 @@ def device(pytestconfig) -> torch.device:
 
 @pytest.fixture(scope="session")
 def no_waiting(device):
-    """A context in which it is an error if the CPU waits for the GPU; nothing of it on the CPU."""
+    """A context in which blocking on the GPU is an error; it has no effect on the CPU."""
 
     @contextmanager
     def context():

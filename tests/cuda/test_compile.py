@@ -1,4 +1,4 @@
-"""What torch.compile makes for a GPU is the same function, in one graph; on the CPU the graph alone is made."""
+"""torch.compile for a GPU gives the same function in one graph; on the CPU only the graph is made."""
 
 from dataclasses import replace
 from functools import partial
@@ -10,17 +10,18 @@ from torch._dynamo.utils import counters
 from pairlens.experiments.build import can_compile
 from pairlens.experiments.run import run
 from pairlens.losses import Circle, ProxyAnchor
-from pairlens.training.fit import Objective, fit
+from pairlens.training.fit import fit
+from pairlens.training.learner import Objective
 from support.loss_cases import CLASSES, DIM, criterion
 from support.tiny_training import STEPS, Noise, last_epoch, tiny_learner
 
-# Files that the compiler leaves to be closed are none of ours.
+# The compiler leaves files open; that is not an error of Pairlens.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 @pytest.fixture(autouse=True)
 def compiler(device, monkeypatch):
-    """Skip where there is no compiler for the GPU; on the CPU, where that takes minutes, make the graphs and no kernels."""
+    """Skip without a compiler for the GPU; on the CPU, where compiling takes minutes, make only the graphs."""
     torch._dynamo.reset()
     counters.clear()
     if device.type == "cuda":
@@ -44,7 +45,7 @@ def test_a_loss_is_one_graph_of_the_same_value(loss, source, device, no_waiting)
         compiled(points, labels).backward()
 
 
-def test_a_compiled_backbone_learns_what_it_learns_uncompiled_and_nobody_waits(device, no_waiting):
+def test_a_compiled_backbone_learns_the_same_and_does_not_block(device, no_waiting):
     plain, compiled = (tiny_learner(device, kind="sgd") for _ in range(2))
     compiled.model.backbone.compile()
     objective = Objective(precision="bfloat16")

@@ -1,4 +1,4 @@
-"""The criterion in anybody's training loop on a GPU."""
+"""The criterion in a user's training loop on a GPU."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def made(name):
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_two_lines_in_anybodys_loop_give_the_loss_of_the_cpu(name, device):
+def test_the_loss_in_a_users_loop_is_that_of_the_cpu(name, device):
     points, found = torch.randn(16, 8), []
     for place in ("cpu", device):
         embeddings, criterion = points.to(place).requires_grad_(), made(name).to(place)
@@ -58,7 +58,7 @@ def test_mixed_precision_with_a_gradient_scaler_learns(name, device):
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_the_state_goes_from_one_device_to_the_other(name, device):
+def test_the_state_can_be_loaded_on_the_other_device(name, device):
     there, here = made(name).to(device), made(name)
     there(torch.randn(16, 8, device=device), LABELS.to(device))
     here.load_state_dict(there.state_dict())

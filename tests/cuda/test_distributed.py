@@ -1,4 +1,4 @@
-"""One rank that takes the way of several, with NCCL on a GPU: every message is sent and comes back as it was."""
+"""One rank on the code path of several, with NCCL on a GPU: every message is sent and comes back unchanged."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from pairlens.losses import Circle, Margin, SoftTriple
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.model.batchnorm import SynchronizedBatchNorm
 from pairlens.training.data_parallel import gather_with_gradient
-from pairlens.training.fit import Objective
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory, Proxies
 from support.one_rank import one_rank
 from support.tiny_training import LABELS, Noise, farthest, last_epoch, state_of, tiny_learner
@@ -24,7 +24,7 @@ def group(device, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("group")
-def test_what_is_exchanged_comes_back(device):
+def test_gathered_rows_come_back(device):
     rows = torch.arange(6.0, device=device).view(3, 2)
     for given in (rows, LABELS.to(device), rows.cpu()):
         assert all(torch.equal(gather(given), given) for gather in (gather_rows, gather_equal_rows))
@@ -46,7 +46,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_learns_what_one_process_alone_learns(name, device, tmp_path, monkeypatch):
+def test_one_rank_learns_what_one_process_learns(name, device, tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     settings, objective = CASES[name]
     losses, states = [], []

@@ -18,7 +18,7 @@ def vectors(count, dim=6, seed=0):
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
 
 
-# All products of these are exact, so equal scores are equal to the last bit on every device.
+# All products of these vectors are exact, so equal scores have equal bits on every device.
 TIED = torch.tensor(EXACT)[torch.arange(70) * 5 % 6]
 GALLERIES = {
     "random": vectors(300),
@@ -31,7 +31,7 @@ GALLERIES = {
 
 @pytest.mark.parametrize("k", [1, 7, 19])
 @pytest.mark.parametrize("name", GALLERIES)
-def test_neighbours_come_in_the_order_of_the_cpu(name, k, device):
+def test_neighbours_are_in_the_order_of_the_cpu(name, k, device):
     gallery = GALLERIES[name]
     itself = torch.arange(len(gallery))
     expected = nearest(gallery, gallery, k, itself)
@@ -42,7 +42,7 @@ def test_neighbours_come_in_the_order_of_the_cpu(name, k, device):
     assert torch.allclose(found.scores.cpu(), expected.scores, atol=1e-6)
 
 
-def test_small_chunks_find_what_large_ones_find(device, monkeypatch):
+def test_small_chunks_find_the_neighbours_of_large_chunks(device, monkeypatch):
     expected = nearest(TIED, TIED, 9, torch.arange(len(TIED)))
     monkeypatch.setattr(exact, "GPU_BYTES", 16 * 4 * len(TIED))
     monkeypatch.setattr(exact, "FULL_BYTES", 8 * exact.BYTES_A_KEY * len(TIED))
@@ -98,7 +98,7 @@ def test_a_catalog_is_embedded_as_on_the_cpu(data_path, device):
     expected = embed(model, catalog, batch_size=5)
     found = embed(model.to(device).to(memory_format=torch.channels_last), catalog, batch_size=5)
     assert found.vectors.device.type == "cpu"
-    # A GPU computes convolutions of float32 in TF32, with ten bits after the point.
+    # A GPU computes float32 convolutions in TF32, whose mantissa has ten bits.
     assert torch.nn.functional.cosine_similarity(found.vectors, expected.vectors).min() > 0.999
     assert found.paths == expected.paths
 

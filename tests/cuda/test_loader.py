@@ -1,4 +1,4 @@
-"""Photos in page-locked memory: the same pixels, and a copy to the GPU that nobody waits for."""
+"""Photos in pinned memory: the same pixels, and a copy to the GPU that does not block."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def assert_same(plain, pinned, device):
             assert torch.equal(here, there.to(device, non_blocking=True).cpu())
 
 
-def test_a_pinned_batch_goes_to_the_gpu_without_waiting(catalog, device, no_waiting):
+def test_a_pinned_batch_is_copied_without_blocking(catalog, device, no_waiting):
     batches = TestBatches(catalog, 32, batch_size=8, workers=0, pin=device.type == "cuda")
     with no_waiting():
         there = [[part.to(device, non_blocking=True) for part in batch[:2]] for batch in batches]

@@ -1,4 +1,4 @@
-"""Every loss on a GPU: the values of the CPU, whatever the precision, and no waiting."""
+"""Every loss on a GPU: the values of the CPU in every precision, without blocking."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def value_and_gradients(made, points, labels, device, half=None):
     With `half` the loss, but not its backward pass, is under autocast to that type.
     """
     made, labels = made.to(device), labels.to(device)
-    # Rounded to the fewest digits of all types, so that a memory holds the same in each.
+    # Rounded to bfloat16, the type with the fewest digits, so that a memory holds equal values in every type.
     made(batch(1, torch.bfloat16)[0].to(device, points.dtype), labels)
     leaf = points.to(device).requires_grad_()
     with torch.autocast(leaf.device.type, half, enabled=half is not None):
@@ -35,7 +35,7 @@ def value_and_gradients(made, points, labels, device, half=None):
 
 
 def assert_near(found, expected, of_value, of_gradient):
-    """The value and the gradients differ by no more than these shares of them."""
+    """Check that value and gradients differ by at most these relative errors."""
     assert torch.allclose(found[0], expected[0], rtol=of_value, atol=of_value / 10)
     for other, gradient in zip(found[1], expected[1], strict=True):
         assert torch.isfinite(other).all()
@@ -44,18 +44,18 @@ def assert_near(found, expected, of_value, of_gradient):
 
 @each_case
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_value_and_gradients_are_those_of_the_cpu_but_for_rounding(loss, source, dtype, device):
+def test_value_and_gradients_equal_those_of_the_cpu_up_to_rounding(loss, source, dtype, device):
     points, labels = batch(dtype=dtype)
     expected = value_and_gradients(criterion(loss, source).to(dtype), points, labels, torch.device("cpu"))
     with taken_for_gpu(device):
         found = value_and_gradients(criterion(loss, source).to(dtype), points, labels, device)
-    # Steep losses (a temperature of 0.01, a scale of 256) enlarge the last bit of a similarity.
+    # Steep losses (a temperature of 0.01, a scale of 256) amplify the rounding of a similarity.
     of_value, of_gradient = (1e-10, 1e-8) if dtype == torch.float64 else (1e-4, 1e-3)
     assert_near(found, expected, of_value, of_gradient)
 
 
 @each_case
-def test_autocast_around_a_loss_changes_nothing_of_it(loss, source, device):
+def test_autocast_does_not_change_a_loss(loss, source, device):
     points, labels = batch()
     expected = value_and_gradients(criterion(loss, source), points, labels, device)
     for half in TYPES:
@@ -86,7 +86,7 @@ def test_degenerate_batches_give_finite_values_and_gradients(loss, source, devic
 
 
 @each_case
-def test_the_cpu_does_not_wait_for_a_loss(loss, source, device, no_waiting):
+def test_a_loss_does_not_block_the_cpu(loss, source, device, no_waiting):
     made, (points, labels) = criterion(loss, source).to(device), batch()
     leaf, labels = points.to(device).requires_grad_(), labels.to(device)
     made(leaf, labels).backward()

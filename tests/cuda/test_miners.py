@@ -1,4 +1,4 @@
-"""Every miner on a GPU keeps the pairs that it keeps on the CPU."""
+"""Every miner selects the same pairs on a GPU as on the CPU."""
 
 import pytest
 import torch
@@ -27,14 +27,14 @@ def test_the_pairs_are_those_of_the_cpu(miner, device):
 
 
 @pytest.mark.parametrize("miner", MINERS, ids=str)
-def test_the_cpu_does_not_wait_for_a_miner(miner, device, no_waiting):
+def test_a_miner_does_not_block_the_cpu(miner, device, no_waiting):
     similarity, pairs = scene(device)
     miner(similarity, pairs)
     with no_waiting():
         miner(similarity, pairs)
 
 
-def test_a_draw_is_of_negatives_and_is_repeated_from_a_kept_state(device):
+def test_draws_are_negatives_and_are_repeated_from_a_saved_state(device):
     miner, (similarity, pairs) = DistanceWeighted(dim=16), scene(device)
     miner(similarity, pairs)
     state = random_state()

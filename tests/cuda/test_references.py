@@ -1,4 +1,4 @@
-"""Memory and proxies on a GPU do what they do on the CPU."""
+"""Memory and proxies have the same results on a GPU as on the CPU."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def points(number):
 
 
 def fill(memory, device, batches=5):
-    """Return what the last of several batches, more than the memory holds, is compared with."""
+    """Return similarities and pairs of the last of several batches, which together exceed the memory."""
     memory = memory.to(device)
     for number in range(batches):
         similarity, pairs = memory(points(number).to(device), LABELS.to(device))
@@ -38,12 +38,12 @@ def test_a_photo_is_never_its_own_pair(device):
     memory = Memory(2 * PHOTOS, DIM).to(device)
     for _ in range(2):
         _, pairs = memory(points(0).to(device), torch.arange(PHOTOS, device=device))
-    # The copy that the batch before has left is the only positive.
+    # The copy of the previous batch is the only positive.
     assert pairs.positive.sum(dim=1).tolist() == [1] * PHOTOS
     assert not pairs.positive[:, PHOTOS:].any()
 
 
-def test_a_memory_goes_from_one_device_to_the_other_and_on(device):
+def test_a_memory_continues_on_the_other_device(device):
     there, here = Memory(40, DIM), Memory(40, DIM)
     fill(there, device, 3)
     here.load_state_dict(there.state_dict())

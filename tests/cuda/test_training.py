@@ -1,4 +1,4 @@
-"""The training loop on a GPU: it learns, goes on from its checkpoint, notices what is not finite, and does not wait."""
+"""The training loop on a GPU: it learns, resumes, detects values that are not finite, and does not block."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +12,8 @@ from pairlens.losses import Circle, Margin, SoftTriple, Triplet
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
-from pairlens.training.fit import Epoch, Objective, Step, fit
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory, Proxies
 from support.tiny_training import STEPS, Noise, farthest, last_epoch, state_of, tiny_learner
 
@@ -31,7 +32,7 @@ def learner(device, name="batch", **settings):
 
 
 class Repeated(Noise):
-    """The same photos in every epoch, so that there is something to learn."""
+    """The same photos in every epoch, so that the loss can decrease."""
 
     def epoch(self, number, start=0):
         yield from super().epoch(1, start)
@@ -49,7 +50,7 @@ def test_it_learns_and_reads_each_step_one_step_late(device):
 
 
 @pytest.mark.parametrize("freeze_bn", ["none", "statistics", "all"])
-def test_it_learns_what_it_does_on_the_cpu(freeze_bn, device):
+def test_it_learns_what_it_learns_on_the_cpu(freeze_bn, device):
     found = []
     for place in (torch.device("cpu"), device):
         made = learner(place, kind="sgd", dtype=torch.float64)
@@ -62,7 +63,7 @@ def test_it_learns_what_it_does_on_the_cpu(freeze_bn, device):
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
-def test_every_optimizer_moves_everything(kind, device):
+def test_every_optimizer_changes_all_weights(kind, device):
     made = learner(device, "proxies", kind=kind)
     before = state_of(made)
     last_epoch(made, Noise(device), Objective(freeze_bn="none", clip_value=1.0), 1)
@@ -73,7 +74,7 @@ def test_every_optimizer_moves_everything(kind, device):
 
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("taken", [1, STEPS, STEPS + 2])
-def test_interrupted_and_resumed_it_comes_to_the_same_end(name, taken, device, tmp_path):
+def test_a_resumed_training_has_the_same_result(name, taken, device, tmp_path):
     photos = Noise(device, torch.float64)
     straight, stopped = (learner(device, name, dtype=torch.float64) for _ in range(2))
     torch.manual_seed(1)
@@ -92,7 +93,7 @@ def test_interrupted_and_resumed_it_comes_to_the_same_end(name, taken, device, t
 
 @pytest.mark.parametrize("kind", ["adam", "rmsprop"])
 @pytest.mark.parametrize("home", [True, False], ids=["from the GPU to the CPU", "from the CPU to the GPU"])
-def test_a_checkpoint_goes_from_one_device_to_the_other(kind, home, device, tmp_path):
+def test_a_checkpoint_can_be_loaded_on_the_other_device(kind, home, device, tmp_path):
     places = [device, torch.device("cpu")] if home else [torch.device("cpu"), device]
     made, other = (learner(place, "memory", kind=kind) for place in places)
     last_epoch(made, Noise(places[0]), FREE, 1)
@@ -108,7 +109,7 @@ def test_a_checkpoint_goes_from_one_device_to_the_other(kind, home, device, tmp_
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd", "rmsprop"])
-def test_a_step_that_is_not_finite_moves_no_weight_and_stops_the_run(kind, device):
+def test_a_step_that_is_not_finite_changes_no_weight_and_stops_the_run(kind, device):
     made = learner(device, kind=kind)
     records = fit(made, Noise(device, broken={(1, STEPS)}), FREE, 1)
     for _ in range(STEPS - 1):
@@ -119,17 +120,17 @@ def test_a_step_that_is_not_finite_moves_no_weight_and_stops_the_run(kind, devic
     assert all(torch.equal(one, other) for one, other in zip(before, made.model.parameters(), strict=True))
 
 
-def test_a_gradient_that_is_not_finite_moves_no_weight_though_the_loss_is_finite(device):
+def test_a_gradient_that_is_not_finite_changes_no_weight_though_the_loss_is_finite(device):
     made = learner(device)
     made.criterion.loss = lambda similarity, pairs: (similarity.sum() * 0).sqrt()
     before = [parameter.detach().clone() for parameter in made.model.parameters()]
     with pytest.raises(DivergedError, match=r"the norm of the gradient became nan, in epoch 1, step 1"):
         last_epoch(made, Noise(device), Objective(clip_value=1.0), 1)
-    # On a GPU the steps after the first one have been tried as well, and moved nothing either.
+    # On a GPU later steps have run too before the error, and have not changed a weight either.
     assert all(torch.equal(one, other) for one, other in zip(before, made.model.parameters(), strict=True))
 
 
-def test_a_step_that_is_left_out_leaves_no_trace(device):
+def test_a_skipped_step_changes_nothing(device):
     made = learner(device, "memory")
     records = fit(made, Noise(device, broken={(1, 2)}), Objective(freeze_bn="none", on_nan="skip"), 1)
     next(records)
@@ -150,7 +151,7 @@ def test_the_network_computes_in_bfloat16_and_the_loss_in_float32(device):
     assert torch.isfinite(torch.tensor(epoch.loss))
 
 
-def test_chunks_learn_what_the_whole_batch_learns(device):
+def test_micro_batches_learn_what_the_whole_batch_learns(device):
     found = []
     for micro_batch in (0, 3):
         made = learner(device, "proxies", dtype=torch.float64)
@@ -161,9 +162,9 @@ def test_chunks_learn_what_the_whole_batch_learns(device):
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_cpu_does_not_wait_for_a_step(name, kind, device, no_waiting):
+def test_a_step_does_not_block_the_cpu(name, kind, device, no_waiting):
     records = fit(learner(device, name, kind=kind), Noise(device), Objective(clip_value=1.0), 2)
-    # The last step of an epoch compares two gradients, which reads one number.
+    # The last step of an epoch measures the cosine of two gradients, which reads numbers back.
     warm_up = STEPS + 2
     for _ in range(warm_up):
         next(records)
@@ -176,7 +177,7 @@ def settings_on(device, tiny, **others):
     return replace(tiny, device=device.type, compile="no", backbone_type="test_resnet", workers=2, **others)
 
 
-def test_an_experiment_runs_and_goes_on_after_an_interruption(tiny, device, tmp_path):
+def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, tmp_path):
     experiment = settings_on(device, tiny, precision="auto")
     straight = run(experiment, tmp_path / "straight")
     place = RunFolder(tmp_path / "stopped")

@@ -44,8 +44,8 @@ from pairlens.losses import Circle, SoftTriple
 from pairlens.losses.miners import SemiHard
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import VERSION
+from pairlens.training.checkpoint import _checksum as check_sum
 from pairlens.training.checkpoint import _read as read_checkpoint
-from pairlens.training.checkpoint import _sum as check_sum
 
 REFUSALS = (ValueError, FileNotFoundError, SafetensorError)
 MEMORY = Path("/dev/shm")

@@ -105,17 +105,17 @@ def test_the_verdict_of_a_run():
 
 
 def test_the_gain_is_paired_with_the_very_model_that_was_untrained(compared):
-    place = RunFolder(compared / "runs/bars/circle-10/seed0")
-    experiment, outcome = place.experiment(), place.read_outcome()
-    gain = paired_gain(place, experiment, "MAP@R")
+    opened = RunFolder(compared / "runs/bars/circle-10/seed0").open()
+    experiment, outcome = opened.experiment, opened.outcome
+    gain = paired_gain(opened, "MAP@R")
     assert gain is not None
     assert (gain.before, gain.after) == (outcome.untrained["MAP@R"], outcome.report["MAP@R"])
     assert gain.low <= gain.after - gain.before <= gain.high
     wide = unpaired_gain(outcome, "MAP@R")
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
-    assert paired_gain(place, replace(experiment, seed=5), "MAP@R") is None
-    assert paired_gain(place, replace(experiment, weights="nowhere.pth"), "MAP@R") is None
+    for other in (replace(experiment, seed=5), replace(experiment, weights="nowhere.pth")):
+        assert paired_gain(replace(opened, experiment=other), "MAP@R") is None
 
 
 def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A training of a second on any device: four steps an epoch, on photos of noise."""
+"""A training that takes about a second on any device: four steps per epoch, on photos of noise."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,8 @@ from torch import Tensor
 from pairlens.losses import Circle
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, fit
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner
 from pairlens.training.optimizers import make_optimizer, make_schedule
 
 CLASSES, DIM, STEPS, SIZE = 4, 8, 4, 32
@@ -14,9 +15,9 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 
 
 class Noise:
-    """Batches of noise, the same for the same epoch; those of the (epoch, step) in `broken` are not finite.
+    """Batches of noise that depend on the epoch alone; those of the (epoch, step) in `broken` are not finite.
 
-    For a GPU they lie in page-locked memory, as those of `TrainingBatches` do.
+    For a GPU they are in pinned memory, as those of `TrainingBatches` are.
     """
 
     def __init__(self, device, dtype=torch.float32, broken=()):
@@ -26,9 +27,9 @@ class Noise:
         return STEPS
 
     def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
+        rng = torch.Generator().manual_seed(number)
         for step in range(1, STEPS + 1):
-            pixels = torch.rand(len(LABELS), 3, SIZE, SIZE, generator=draw).to(self.dtype)
+            pixels = torch.rand(len(LABELS), 3, SIZE, SIZE, generator=rng).to(self.dtype)
             if (number, step) in self.broken:
                 pixels = pixels * torch.nan
             if step > start:
@@ -53,7 +54,7 @@ def tiny_model(classes=CLASSES) -> Embedder:
 
 
 def tiny_learner(device, loss=None, references=None, miner=None, kind="adam", dtype=torch.float32) -> Learner:
-    """Return a learner that starts from the same weights at every call."""
+    """Return a learner; every call returns the same initial weights."""
     model = tiny_model().to(device, dtype).to(memory_format=torch.channels_last)
     criterion = Criterion(loss or Circle(gamma=16), references, miner, CLASSES).to(device, dtype)
     optimizer = make_optimizer(
@@ -68,12 +69,12 @@ def last_epoch(learner, photos, objective, epochs) -> Epoch:
 
 
 def state_of(learner) -> dict[str, Tensor]:
-    """Return a copy on the CPU of all that a learner has learned and remembers."""
+    """Return a copy on the CPU of the parameters, the buffers and the memory of a learner."""
     state = {**learner.model.state_dict(), **learner.criterion.state_dict()}
     return {name: value.detach().cpu().clone() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def farthest(first, second) -> float:
-    """Return the largest difference between two states of the same names."""
+    """Return the largest absolute difference between two states with the same names."""
     assert first.keys() == second.keys()
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)

@@ -9,9 +9,7 @@ from torch import Tensor
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.run_folder import OpenRun
 from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
@@ -169,21 +167,19 @@ class Searched:
     retrieval: Retrieval
 
     @classmethod
-    def open(cls, place: RunFolder, experiment: Experiment) -> "Searched":
+    def open(cls, opened: OpenRun) -> "Searched":
         """Open the stored embeddings of a run beside their photos.
 
         Raises:
             ValueError: if the data set was prepared anew since.
         """
-        parts = split_catalog(open_catalog(experiment), experiment)
-        items = Embeddings.load(place.gallery)
-        queries = items if parts.gallery is None else Embeddings.load(place.queries)
-        pool = () if parts.gallery is None else (items.vectors, items.labels)
+        parts, stored = opened.splits, opened.run_folder.read_embeddings()
+        queries = stored.queries
         if queries.paths != parts.test.paths:
             raise ValueError(
-                f"{place.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
+                f"{opened.run_folder.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
             )
-        found = retrieve(queries.vectors, queries.labels, *pool)
+        found = retrieve(*stored.tensors)
         return cls(parts.test, parts.gallery or parts.test, queries, found)
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -122,11 +121,10 @@ def write_pictures_of(
     Raises:
         ValueError: if the run's photos were prepared anew since.
     """
-    place = RunFolder(run)
-    experiment = place.experiment()
-    searched = Searched.open(place, replace(experiment, data_path=data_path or experiment.data_path))
+    opened = RunFolder(run).open(data_path)
+    searched = Searched.open(opened)
     pictures = [draw_similarities(inspection.similarities, folder / "similarities.svg")]
-    rows = place.read_outcome().rows
+    rows = opened.outcome.rows
     if sum(row.unseen is not None for row in rows) > 1:
         pictures.append(draw_epochs(rows, folder / "analysis.svg"))
     layout = None

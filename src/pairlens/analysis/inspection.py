@@ -9,12 +9,11 @@ import torch
 
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation import geometry
-from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
+from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, embedding_stats
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.embedder import Embedder
 
 MOST = 3000
@@ -57,28 +56,21 @@ def inspect_run(
     Raises:
         ValueError: if the folder is no run, or there are no pairs to look at.
     """
-    place = RunFolder(folder)
-    experiment = place.experiment()
-    if data_path is not None:
-        experiment = type(experiment)(**{**vars(experiment), "data_path": data_path})
-    parts = split_catalog(open_catalog(experiment), experiment)
+    opened = RunFolder(folder).open(data_path)
+    experiment, parts = opened.experiment, opened.splits
     model = Embedder.load(folder, str(choose_device(device)))
     embedded = [
         embed(model, some_classes(part), workers=experiment.workers, watch=watch) for part in (parts.train, parts.test)
     ]
     seen, unseen = (embedding_stats(e.vectors, e.labels, experiment.loss) for e in embedded)
     similarities = [PairSimilarities.of(e.vectors, e.labels) for e in embedded]
-    outcome = place.read_outcome()
-    kept = next(row for row in outcome.rows if row.epoch == outcome.epoch)
-    return Inspection(seen, unseen, dict(zip(("seen", "unseen"), similarities, strict=True)), kept.gradient_cosine)
+    gradient_cosine = opened.outcome.kept_row.gradient_cosine
+    return Inspection(seen, unseen, dict(zip(("seen", "unseen"), similarities, strict=True)), gradient_cosine)
 
 
 def some_classes(catalog: Catalog, most: int = MOST) -> Catalog:
-    """Return a catalog of whole classes, drawn in an order that never changes, with about `most` photos."""
-    order = torch.randperm(catalog.classes, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(catalog.labels, minlength=catalog.classes)[order]
-    taken = order[: max(2, int((counts.cumsum(0) <= most).sum()))]
-    return catalog if len(taken) == catalog.classes else catalog.keep_classes(sorted(taken.tolist()))
+    """Return the photos of the classes that `choose_classes` returns, at most `most` if there are more than two."""
+    return catalog.keep_classes(choose_classes(catalog.labels, most).tolist())
 
 
 def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:

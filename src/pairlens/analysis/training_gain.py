@@ -4,14 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
-from pairlens.evaluation.per_query import measure_queries
+from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import make_learner
-from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run_folder import Outcome, RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.run_folder import OpenRun, Outcome
 from pairlens.losses.protocols import Wrapped
 
 SAME = 5e-3
@@ -49,40 +46,30 @@ def _find(report: Report, metric: str) -> Metric:
     return next(m for m in report.metrics if m.name == metric)
 
 
-def paired_gain(place: RunFolder, experiment: Experiment, metric: str) -> Gain | None:
-    """Return the gain, the untrained model being made and measured again; None if it is not the one recorded.
+def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
+    """Return the gain, with the untrained model made and measured again; None if that gives another model than recorded.
 
     Args:
-        place: the run.
-        experiment: its record, with the place where its data set lies now.
+        opened: the run.
         metric: R@k, P@k, R-Precision or MAP@R.
     """
-    outcome = place.read_outcome()
+    experiment, parts, outcome = opened.experiment, opened.splits, opened.outcome
     if isinstance(experiment.loss, Wrapped):
         return None
-    parts = split_catalog(open_catalog(experiment), experiment)
     try:
         learner = make_learner(replace(experiment, device="cpu"), parts.train.classes)
     except (ValueError, OSError):
         # The weights that it started from are no longer here.
         return None
     model = learner.model.eval()
-    sets = [embed(model, part, workers=experiment.workers) for part in (parts.test, parts.gallery) if part is not None]
-    kept = [Embeddings.load(f) for f in ((place.queries, place.gallery) if len(sets) == 2 else (place.gallery,))]
-    before, counts = _sums(sets, experiment, metric)
-    after, again = _sums(kept, experiment, metric)
-    same = abs(before.sum() / counts.sum() - outcome.untrained[metric]) <= SAME
-    if not same or not np.array_equal(counts, again):
+    untrained = RetrievalSet.embed(model, parts.test, parts.gallery, workers=experiment.workers)
+    before = untrained.measure(experiment.recalls).class_sums()
+    after = opened.run_folder.read_embeddings().measure(experiment.recalls).class_sums()
+    same = abs(before.sums[metric].sum() / before.counts.sum() - outcome.untrained[metric]) <= SAME
+    if not same or not np.array_equal(before.counts, after.counts):
         return None
-    low, high = class_bootstrap((after - before)[None], counts)
+    low, high = class_bootstrap((after.sums[metric] - before.sums[metric])[None], before.counts)
     return Gain(metric, outcome.untrained[metric], outcome.report[metric], float(low[0]), float(high[0]), True)
-
-
-def _sums(sets: list[Embeddings], experiment: Experiment, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    queries, pool = sets[0], () if len(sets) == 1 else (sets[1].vectors, sets[1].labels)
-    found = measure_queries(queries.vectors, queries.labels, *pool, recalls=experiment.recalls)
-    _, number = queries.labels[found.queries].unique(return_inverse=True)
-    return np.bincount(number.numpy(), found.values[metric].double().numpy()), np.bincount(number.numpy())
 
 
 def gain_headline(gain: Gain, loss: str, classes: int) -> str:

@@ -14,7 +14,7 @@ from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.splits import open_splits
 from pairlens.losses.protocols import Wrapped
 
 FAILED_FILE = "failed.txt"
@@ -100,7 +100,7 @@ def check(plan: Plan) -> None:
     for field in plan.study.fields:
         for arm in plan.study.arms:
             experiment_of(arm, field, 0)
-        split_catalog(open_catalog(field.settings), field.settings)
+        open_splits(field.settings)
         for one in plan.runs(field):
             place = plan.run_folder(*one)
             if place.config.is_file() and not plan.untuned(field):

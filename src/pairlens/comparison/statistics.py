@@ -11,9 +11,7 @@ from pairlens.comparison.results import BenchmarkResult, Difference, LossResult,
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import given
-from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
-from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
@@ -41,7 +39,7 @@ class FinishedRun:
     @property
     def row(self) -> EpochRow:
         """The kept epoch."""
-        return next(row for row in self.outcome.rows if row.epoch == self.outcome.epoch)
+        return self.outcome.kept_row
 
 
 def measure(folder: Path) -> Results:
@@ -89,13 +87,8 @@ def _finished(plan: Plan, field: Benchmark, arm: Arm) -> list[FinishedRun]:
 
 
 def _open(seed: int, place: RunFolder) -> FinishedRun:
-    gallery = Embeddings.load(place.gallery)
-    queries = Embeddings.load(place.queries) if place.queries.is_file() else gallery
-    pool = () if queries is gallery else (gallery.vectors, gallery.labels)
-    found = measure_queries(queries.vectors, queries.labels, *pool, recalls=place.experiment().recalls)
-    _, number = queries.labels[found.queries].unique(return_inverse=True)
-    sums = {name: np.bincount(number.numpy(), value.double().numpy()) for name, value in found.values.items()}
-    return FinishedRun(seed, place, place.read_outcome(), sums, np.bincount(number.numpy()))
+    by_class = place.read_embeddings().measure(place.experiment().recalls).class_sums()
+    return FinishedRun(seed, place, place.read_outcome(), by_class.sums, by_class.counts)
 
 
 def _mean(runs: Sequence[FinishedRun], metric: str) -> float:

@@ -92,9 +92,9 @@ class Gallery:
             FileNotFoundError: if the data set is not there.
         """
         place = RunFolder(Path(folder))
-        experiment = place.experiment()
+        experiment = place.experiment(data_path)
         place.read_outcome()
-        whole = open_catalog(replace(experiment, data_path=data_path or experiment.data_path))
+        whole = open_catalog(experiment)
         return cls(Embedder.load(place.path), Embeddings.load(place.gallery), whole, index)
 
     def approximation(self, k: int = 8, sample: int = 256) -> Approximation | None:
