@@ -428,7 +428,7 @@ def test_a_data_file_that_is_cut_or_vanishes_while_training_is_one_sentence(tiny
             opened.truncate(500)
     else:
         file.unlink()
-    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "is gone"}[harm]):
+    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "disappeared"}[harm]):
         list(events)
     if not workers:
         file.write_bytes(data)

@@ -131,7 +131,7 @@ def _matching_pairs(calls: list[Call], uses: Counter[Any]) -> list[tuple[nn.Conv
     ]
 
 
-def _fuse(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fuse(conv: Any, norm: Any) -> None:
     # The methods are replaced, not the modules, so the names of parameters and buffers stay as timm has them.
     conv.forward = partial(_fused_conv, conv, norm)
     norm.forward = partial(_after_fused_conv, norm)
