@@ -61,6 +61,7 @@ class Annotations:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of every path, class, split and box."""
+        # As JSON, so that no two different lists give the same text.
         return hashlib.sha256(json.dumps([dataclasses.astuple(photo) for photo in self.photos]).encode()).hexdigest()
 
 
@@ -77,7 +78,7 @@ def _check_paths(annotations: Annotations) -> None:
 
 
 def _check_names(annotations: Annotations) -> None:
-    # Names are printed; a control character in them would be executed by the terminal.
+    # Names are printed, and a control character in them would be executed by the terminal.
     for photo in annotations.photos:
         for text in (photo.path, photo.class_name):
             if not is_plain_text(text):
@@ -87,6 +88,7 @@ def _check_names(annotations: Annotations) -> None:
 
 
 def _check_disjoint_classes(annotations: Annotations) -> None:
+    # With training classes in the test set the metrics would measure classification, not retrieval of new classes.
     train = {photo.class_name for photo in annotations.photos if photo.split == "train"}
     others = {photo.class_name for photo in annotations.photos if photo.split != "train"}
     shared = sorted(train & others)

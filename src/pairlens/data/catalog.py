@@ -119,6 +119,7 @@ def file_stamp(file: Path) -> FileStamp:
     return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+# Without a generated __eq__: comparing two tensors gives a tensor, not a bool.
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """A prepared data set, or a view of some of its rows.
@@ -157,6 +158,7 @@ class Catalog:
         # Taken before the table is read: a change in between is noticed by `check_unchanged`.
         stamp = file_stamp(file)
         table, class_names = _open_table(file, description)
+        # Copied, because the array may be a part of the mapped file, which is read-only, and torch warns about those.
         labels = table["label"].to_numpy().copy()
         return cls(
             file=file,
@@ -180,6 +182,8 @@ class Catalog:
 
     @cached_property
     def _table(self) -> pa.Table:
+        # Opened at the first use, so a catalog that was unpickled in a worker opens the file there. The file may have
+        # been replaced in between.
         description = Description.read(self.file)
         if description.digest != self.digest:
             raise ValueError(f"{self.file} was prepared again while it was in use; start again")
@@ -200,6 +204,7 @@ class Catalog:
         return tuple(self._column("split").to_pylist())
 
     def _column(self, name: str) -> pa.ChunkedArray:
+        # (photo,) of this view, out of all rows of the file.
         return self._table[name].take(pa.array(self.rows.numpy()))
 
     @cached_property
@@ -244,14 +249,14 @@ class Catalog:
         Raises:
             ValueError: if no photo of this view has one of the labels.
         """
-        kept = torch.tensor(sorted({int(label) for label in labels}), dtype=torch.int64)  # (class,), ascending
-        absent = kept[~torch.isin(kept, self.labels)]
+        old_labels = torch.tensor(sorted({int(label) for label in labels}), dtype=torch.int64)  # (class,), ascending
+        absent = old_labels[~torch.isin(old_labels, self.labels)]
         if len(absent):
             raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; use labels that occur")
-        view = self._view(torch.isin(self.labels, kept))
-        class_names = tuple(self.class_names[label] for label in kept.tolist())
-        # `kept` is sorted, so the position of a label in it is its new label.
-        return dataclasses.replace(view, labels=torch.searchsorted(kept, view.labels), class_names=class_names)
+        view = self._view(torch.isin(self.labels, old_labels))
+        class_names = tuple(self.class_names[label] for label in old_labels.tolist())
+        # `old_labels` is sorted, so the position of a label in it is its new label.
+        return dataclasses.replace(view, labels=torch.searchsorted(old_labels, view.labels), class_names=class_names)
 
     def _view(self, mask: Tensor) -> "Catalog":
         return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
@@ -259,7 +264,7 @@ class Catalog:
 
 def _open_table(file: Path, description: Description) -> tuple[pa.Table, tuple[str, ...]]:
     length = file.stat().st_size
-    # The cheapest sign of a file that was cut short or does not belong to its JSON.
+    # Compared first, because it is the cheapest sign of a file that was cut short or does not belong to its JSON.
     if length != description.bytes:
         raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
     try:

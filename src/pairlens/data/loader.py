@@ -77,7 +77,7 @@ class TrainingBatches:
     def __post_init__(self) -> None:
         size = self.sampler.batch_size
         if size % self.ranks:
-            # The nearest size below that both the ranks and the photos per class divide.
+            # A shard must hold an equal number of photos, and a batch whole classes of K photos.
             step = math.lcm(self.ranks, self.sampler.per_class)
             raise ValueError(
                 f"batch_size {size} cannot be divided evenly among {self.ranks} ranks; use {max(size // step, 1) * step}, "
@@ -100,6 +100,7 @@ class TrainingBatches:
 
     def _fill(self, number: int, numbered: tuple[int, PhotoBatch]) -> PhotoBatch:
         step, batch = numbered
+        # Once per batch, not per photo: it costs a system call.
         self.catalog.check_unchanged()
         count = self.sampler.batch_size
         # Every rank draws the crops and flips of the whole batch and uses its shard, so the augmentation of a photo does
@@ -181,6 +182,7 @@ class _Window(NamedTuple):
 
 
 def _crops(photos: int, side: int, size: int, rng: np.random.Generator) -> list[_Window]:
+    # From 0 to side - size, both included, so the crop may touch every edge.
     tops, lefts = rng.integers(side - size + 1, size=(2, photos)).tolist()
     return [_Window(top, left, size, size) for top, left in zip(tops, lefts, strict=True)]
 
@@ -202,6 +204,7 @@ def _resized_crops(photos: int, side: int, rng: np.random.Generator) -> list[_Wi
 def _crop(pixels: np.ndarray, window: _Window, size: int, flip: bool) -> np.ndarray:
     """Return a window of (height, width, 3) pixels, resized to (size, size, 3) and perhaps mirrored."""
     top, left, height, width = window
+    # A crop of the "standard" augmentation has the right size already and is returned as a view.
     part = resize_to_square(pixels[top : top + height, left : left + width], size)
     if not flip:
         return part

@@ -24,6 +24,7 @@ _AHEAD = 8
 _FAILURES_SHOWN = 5
 
 
+# The texts below the fields are shown by `pairlens prepare --help`.
 @dataclass(frozen=True)
 class Preparation:
     """How to prepare a data set.
@@ -108,6 +109,7 @@ def prepare(options: Preparation, show: Callable[[str], None]) -> Catalog:
     _check_boxes(options, annotations)
     for sentence in check_counts(annotations):
         show(f"Note: {sentence}")
+    # The name of the raw folder and not its path: a prepared data set may be passed on, and the path is private.
     origin = Origin(annotations.name, source.absolute().name, _fingerprint(annotations), options.quality)
     finished = None if options.force else _open_finished(options, origin)
     if finished is not None:
@@ -143,6 +145,7 @@ def _open_finished(options: Preparation, origin: Origin) -> Catalog | None:
 def _fingerprint(annotations: Annotations) -> str:
     """Hash the annotations with the size and date of every photo, so that a replaced photo is noticed."""
     fingerprint = hashlib.sha256(annotations.digest.encode())
+    # Size and date instead of the contents, so that the photos of an unchanged data set need not be read again.
     for photo in annotations.photos:
         try:
             status = (annotations.root / photo.path).stat()
@@ -195,6 +198,7 @@ def _encoded_rows(
 
 def _encode(photo: Photo, root: Path, options: Preparation) -> bytes | Failure:
     box = photo.box if options.crop_type == "cropped" else None
+    # An error is a result here, because one broken photo must not stop the others.
     try:
         return reduce_to_square(root / photo.path, options.size, box, options.quality)
     except (OSError, ValueError) as error:
@@ -208,8 +212,10 @@ def _cores() -> int:
 
 def _check_failures(options: Preparation, failures: list[Failure], photos: int) -> None:
     if not failures:
+        # The list of an earlier preparation no longer applies.
         options.failures_file.unlink(missing_ok=True)
         return
+    # Written before the error is raised, because the error refers to it.
     with options.failures_file.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "reason"), *((failure.path, failure.reason) for failure in failures)])
     if options.strict or 100 * len(failures) > photos:

@@ -54,7 +54,7 @@ class Backbone(nn.Module):
             self.network.set_input_size(img_size=(image_size, image_size))
         try:
             self.changed_layers = remove_downsampling(self.network, stride, image_size)
-        # What a network raises on feature maps that no longer fit each other is up to its own code.
+        # The type of the error depends on the code of the network.
         except Exception as error:
             raise ValueError(
                 f"no down-sampling of {name} can be removed at {image_size} px ({str(error).splitlines()[0]}); "

@@ -94,4 +94,5 @@ def letters(config: str) -> tuple[Letter, ...]:
         raise ValueError(
             f"gd_config {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), such as SG"
         )
+    # The test above has shown that each character is a Letter, which the type checker cannot see.
     return tuple(config)  # pyright: ignore[reportReturnType]

@@ -135,6 +135,7 @@ class Embedder(nn.Module):
 
     def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Return (photo, dim) unit embeddings and the (photo, channel) first descriptor, the input of the head."""
+        # Without gradients no activations are stored, so micro batches would save nothing.
         if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
             # Only the backbone runs in micro batches; the BatchNorm of the head needs the whole batch.
             embeddings, first = run_in_micro_batches(self._describe, photos, self.micro_batch)
@@ -186,6 +187,7 @@ class Embedder(nn.Module):
         Call it after each `train()`, which unfreezes the statistics.
         """
         for module in self.backbone.modules():
+            # The common base class of BatchNorm in one and two dimensions, of timm's and of synchronized BatchNorm.
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and mode != "none":
                 module.eval()
                 for parameter in module.parameters(recurse=False):

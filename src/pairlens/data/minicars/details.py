@@ -51,6 +51,7 @@ def _wheel(model: CarModel) -> tuple[Outline, ...]:
 
 def _rim(m: CarModel) -> list[Outline]:
     """Return the shapes inside the edge of the rim, for a tyre of radius 1."""
+    # The edge of the rim is 0.055 wide; the rest shows the hollow behind the spokes.
     inner = m.rim_size - 0.055
     turns = [rotation(angle) for angle in np.arange(m.spokes) * 2 * np.pi / m.spokes]
     match m.rim:
@@ -73,6 +74,7 @@ def _blade(m: CarModel, reach: float, w: float) -> np.ndarray:
     match m.rim:
         case "split":
             outer = (0.25, 0.0), (reach, 0.7 * w), (reach, 1.5 * w)
+            # Two arms from the hub to the edge of the rim, with a gap between them.
             return path((0.05, 0), (reach, -1.5 * w), (reach, -0.7 * w), *outer)
         case "turbine":
             outer = (reach - 0.01, 3 * w), (0.5 * reach, 1.6 * w), (0, w)
@@ -121,6 +123,7 @@ def tail_lamp(f: Frame) -> list[Outline]:
     y = f.model.tail_y - 0.12
     match f.model.tail:
         case "tall":
+            # A car whose deck is at its end has no boot.
             high = f.belt(f.deck) + 0.25 if f.model.deck_x > 0.93 else y + 0.06
             return [Outline("tail", box(end - 0.16 * size, y - 0.22 * size, end + 0.2, high, soft=0.08))]
         case "block":

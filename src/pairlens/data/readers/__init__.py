@@ -37,6 +37,7 @@ def read(name: DataName, root: Path) -> Annotations:
 
 def raw_data_sets(data_path: Path) -> list[DataName]:
     """Return which of the raw data sets car, cub, sop and isc are under `data_path`, judged by their annotation files."""
+    # CUB-200-2011 is used with and without the folder that its archive unpacks into.
     annotation_files: dict[DataName, tuple[str, ...]] = {
         "car": ("cars_annos.mat",),
         "cub": ("images.txt", "CUB_200_2011/images.txt"),

@@ -85,6 +85,7 @@ def _parquet(file: Path) -> pa.Table:
 
     Texts stay dictionary-encoded: a small file may repeat one long text millions of times.
     """
+    # Nested columns are rejected by the schema alone, before any column is read.
     schema = parquet.read_schema(file)
     known = [name for name in schema.names if name in _KNOWN]
     nested = [
@@ -95,6 +96,7 @@ def _parquet(file: Path) -> pa.Table:
     if nested:
         raise ValueError(f"the column {nested[0]!r} holds lists or structures")
     with parquet.ParquetFile(file, read_dictionary=known) as opened:
+        # What the file states about its size, before anything is decompressed.
         metadata = opened.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         if metadata.num_rows > MAX_ROWS or size > MAX_JSON_BYTES:
@@ -123,6 +125,7 @@ def _text(cell: Any) -> str:
 
 
 def _rows(columns: dict[str, list[str]]) -> list[dict[str, str]]:
+    # From columns to rows: one dictionary per row.
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
@@ -160,6 +163,7 @@ class _Row:
                 raise self._fault(f"the split {other!r} is not train, test, validation, query or gallery")
 
     def _test_split(self) -> Split:
+        # Without the flags, test photos are query and gallery at once, as in CUB-200-2011 and Cars196.
         if not any(name in self.cells for name in _FLAGS):
             return "test"
         match self._flag("is_query"), self._flag("is_gallery"):
