@@ -445,7 +445,7 @@ def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, 
             opened.truncate(500)
     else:
         file.unlink()
-    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "is gone"}[damage]):
+    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "disappeared"}[damage]):
         list(events)
     if not workers:
         file.write_bytes(data)
