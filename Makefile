@@ -1,7 +1,7 @@
 # make demo    set up, train two losses on the embedded data set, compare them, draw what they retrieve
 # make test    set up, then the whole test suite
 # make check   ruff, pyright, then make test: what CI runs
-# make docs    draw the weight curves and write the tables of docs/losses.md
+# make docs    draw the figures and write the marked numbers and tables of the documents
 # make peers   a separate environment with the libraries we compare with
 # make clean   remove the environments
 #
@@ -28,7 +28,7 @@ demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --cuda_on cpu
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,6 +38,7 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py
+	$(BIN)/python docs/claims.py
 
 peers: .venv-peers/.installed
 

@@ -46,7 +46,8 @@ from pairlens.data.sampler import ClassBatches
 from pairlens.losses import Circle
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner, Objective, Step, fit
+from pairlens.training.fit import Step, fit
+from pairlens.training.learner import Learner, Objective
 
 RESULTS = Path(__file__).parent / "results" / "photos.json"
 Part = Literal["loading", "preparing", "starting", "hiding"]
@@ -160,7 +161,7 @@ def start_once(file: str) -> None:
     catalog = Catalog.open(file)
     batches = TrainingBatches(catalog, ClassBatches(catalog.labels, 32, 4, seed=0), 8, workers=2)
     # What is done once a run, and grows with the photos: the photos are ordered by class.
-    next(batches.sampler.draw(0))
+    next(batches.sampler.iter_epoch(0))
     before, seconds = memory_mb(), []
     for number in (1, 2):
         start = time.perf_counter()

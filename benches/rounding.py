@@ -20,7 +20,7 @@ from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
-from pairlens.training.fit import Learner
+from pairlens.training.learner import Learner
 
 RESULTS = Path(__file__).parent / "results" / "rounding.json"
 NOISE = 1e-7

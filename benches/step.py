@@ -33,7 +33,7 @@ from pairlens.losses import Circle
 from pairlens.model.cost import profile
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import training_step
+from pairlens.training.training_step import training_step
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 CLASSES = 98

@@ -22,6 +22,15 @@ from pairlens.report.write import write_report
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--cuda_on",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="where the tests of tests/cuda run without a GPU: cuda skips them, cpu runs on the CPU what can run there",
+    )
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -105,8 +105,8 @@ def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         torch.set_num_threads(1)
         RunRecorder.measure = marked(RunRecorder.measure, shared, "evaluating")
-        RunRecorder._save = marked(RunRecorder._save, shared, "writing")
-        RunRecorder._saved = marked(RunRecorder._saved, shared, "writing", shared.saved)
+        RunRecorder._save_checkpoint = marked(RunRecorder._save_checkpoint, shared, "writing")
+        RunRecorder._note_checkpoint = marked(RunRecorder._note_checkpoint, shared, "writing", shared.saved)
         RunRecorder._write = marked(RunRecorder._write, shared, "writing")
         if gap is not None:
             Path.replace = deadly(Path.replace, gap)

@@ -57,10 +57,9 @@ def open_context(results: Results, name: str, deadline: float, dry_run: bool, da
 
 def machine() -> dict[str, Any]:
     """Return date, commit, versions and hardware."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     about: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.strip() or "unknown",
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": platform.machine(),
@@ -70,6 +69,15 @@ def machine() -> dict[str, Any]:
         card = torch.cuda.get_device_properties(0)
         about |= {"device": card.name, "gigabytes": round(card.total_memory / 1e9, 1), "cuda": torch.version.cuda}
     return about
+
+
+def _commit() -> str:
+    """Return the commit that is measured, or "unknown" on a machine without git or outside a repository."""
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def synchronize(device: torch.device) -> None:

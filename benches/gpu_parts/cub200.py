@@ -26,10 +26,10 @@ from pairlens.evaluation.evaluate import Report, evaluate
 from pairlens.experiments.build import make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.splits import open_splits
 from pairlens.losses import Circle, Triplet
 from pairlens.model.embedder import Embedder
-from pairlens.training.fit import training_step
+from pairlens.training.training_step import training_step
 
 # The part that a run takes beside its epochs: opening the data, building the model, writing its files.
 SECONDS_BESIDE = 3.0
@@ -60,7 +60,7 @@ def measure(context: PartContext) -> None:
     sizes = DRY if context.dry_run else FULL
     with tempfile.TemporaryDirectory() as folder:
         experiment = _experiment(_data_path(context, Path(folder)), sizes, context.device)
-        parts = split_catalog(open_catalog(experiment), experiment)
+        parts = open_splits(experiment)
         context.save("backbone as it comes", _shown(_measure_backbone(experiment, parts.test, context.device)))
         loading = _measure_loading(experiment, parts.train, sizes, context.device)
         context.save("loading", loading)
@@ -142,7 +142,8 @@ def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, devic
         """Return the seconds a step of as many steps as are timed; the step before them is not counted."""
         start, count = 0.0, 0
         for photos, labels, _ in itertools.islice(batches, sizes.timed_steps + 1):
-            training_step(learner, objective, photos.to(device, non_blocking=True), labels.to(device), probe=False)
+            pixels, classes = (tensor.to(device, non_blocking=True) for tensor in (photos, labels))
+            training_step(learner, objective, pixels, classes, probe=False)
             if count == 0:
                 synchronize(device)
                 start = time.perf_counter()

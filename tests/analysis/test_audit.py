@@ -145,9 +145,9 @@ def test_a_third_party_loss_is_found_by_module_and_name():
     [
         ("no_such_module:loss", "cannot be found"),
         ("torch:no_such_name", "cannot be found"),
-        ("pytorch_metric_learning.losses:ArcFaceLoss", "cannot be made"),
-        ("torch:exp(", "names no loss"),
-        ("torch:exp(__import__('os'))", "names no loss"),
+        ("pytorch_metric_learning.losses:ArcFaceLoss", "cannot be instantiated"),
+        ("torch:exp(", "does not name a loss"),
+        ("torch:exp(__import__('os'))", "does not name a loss"),
     ],
 )
 def test_a_text_that_names_no_loss_is_refused_in_one_sentence(text, message):

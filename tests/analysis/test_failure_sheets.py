@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -55,16 +56,15 @@ def test_queries_of_a_shop_are_searched_in_its_gallery(data_path, tmp_path):
     rest = "--stride none --freeze_bn none --image_size 32 --device cpu --workers 0"
     assert run("train", "triplet", *words, *small.split(), *rest.split()) == 0
     assert run("inspect", tmp_path / "shop") == 0
-    place = RunFolder(tmp_path / "shop")
-    searched = Searched.open(place, place.experiment())
+    searched = Searched.open(RunFolder(tmp_path / "shop").open())
     assert set(searched.queries.paths).isdisjoint(searched.gallery.paths)
     assert all("/gallery" in r["photo"] for r in read(tmp_path / "shop/inspection/hubs.csv"))
 
 
 def test_photos_that_were_prepared_again_are_refused(compared, tmp_path):
-    place = RunFolder(tmp_path)
+    run_folder = RunFolder(tmp_path)
     known = RunFolder(compared / "runs/bars/triplet/seed0")
     found = Embeddings.load(known.gallery)
-    Embeddings(found.vectors[1:], found.labels[1:], found.paths[1:]).save(place.gallery)
+    Embeddings(found.vectors[1:], found.labels[1:], found.paths[1:]).save(run_folder.gallery)
     with pytest.raises(ValueError, match="have been prepared again since"):
-        Searched.open(place, known.experiment())
+        Searched.open(replace(known.open(), run_folder=run_folder))

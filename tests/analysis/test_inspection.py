@@ -50,7 +50,9 @@ def test_large_sets_are_cut_to_whole_classes(tiny):
     catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("train")
     few = some_classes(catalog, max_photos=12)
     assert (len(few), few.classes) == (12, 2)
-    assert some_classes(catalog, max_photos=100) is catalog
+    assert some_classes(catalog, max_photos=100).paths == catalog.paths
+    unseen = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("test")
+    assert len(some_classes(unseen, max_photos=12)) == 12
 
 
 def test_every_statistic_has_a_plain_name_and_one_sentence():

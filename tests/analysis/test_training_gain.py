@@ -23,15 +23,15 @@ def test_a_difference_that_rounds_to_zero_has_no_sign():
 
 
 def test_the_gain_is_paired_with_the_model_as_it_was_before_training(compared):
-    run_folder = RunFolder(compared / "runs/bars/circle-10/seed0")
-    experiment = run_folder.experiment()
-    outcome = run_folder.read_outcome()
-    gain = paired_gain(run_folder, experiment, "MAP@R")
+    opened = RunFolder(compared / "runs/bars/circle-10/seed0").open()
+    outcome = opened.outcome
+    gain = paired_gain(opened, "MAP@R")
     assert gain is not None
     assert (gain.before, gain.after) == (outcome.untrained["MAP@R"], outcome.report["MAP@R"])
     assert gain.low <= gain.after - gain.before <= gain.high
     wide = unpaired_gain(outcome, "MAP@R")
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
-    assert paired_gain(run_folder, replace(experiment, seed=5), "MAP@R") is None
-    assert paired_gain(run_folder, replace(experiment, weights="nowhere.pth"), "MAP@R") is None
+    for changed in ({"seed": 5}, {"weights": "nowhere.pth"}):
+        other = replace(opened, experiment=replace(opened.experiment, **changed))
+        assert paired_gain(other, "MAP@R") is None

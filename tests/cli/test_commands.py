@@ -169,8 +169,8 @@ WRONG = [
     (["train", "--recalls", "1,zwei"], "recalls"),
     (["train", "--resume", "nowhere"], "not the folder of a run"),
     (["train", "--resume", "nowhere", "--num_epochs", "5"], "give no others beside it"),
-    (["train", "--recalls", "8,1"], "rising ranks"),
-    (["train", "--recalls", "1,99999999999999999999"], "rising ranks"),
+    (["train", "--recalls", "8,1"], "increasing ranks"),
+    (["train", "--recalls", "1,99999999999999999999"], "increasing ranks"),
     (["train", "--warm_up", "99999999999999999999"], "warm_up"),
     (["train", "softtriple", "--centers", "0"], "centers 0"),
     (["train", "circle", "--gamma", "nan"], "gamma nan"),
@@ -237,13 +237,13 @@ def test_any_combination_that_makes_sense_trains(data_path, tmp_path, words, exp
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["angular", "--references", "memory"], "--references memory does not go with angular"),
-        (["proxyanchor", "--references", "batch"], "--references batch does not go with proxyanchor"),
-        (["npair", "--references", "proxies"], "--references proxies does not go with npair"),
+        (["angular", "--references", "memory"], "--references memory cannot be used with angular"),
+        (["proxyanchor", "--references", "batch"], "--references batch cannot be used with proxyanchor"),
+        (["npair", "--references", "proxies"], "--references proxies cannot be used with npair"),
         (["triplet", "--references", "memory", "--memory_size", 4], "--memory_size 4 does not hold a batch of 12"),
-        (["circle", "--references", "proxies", "--miner", "hardest"], "a miner chooses among pairs of photos"),
-        (["npair", "--miner", "hardest"], "a miner chooses among pairs of photos"),
-        (["circle", "--recipe", "nothing"], "there is no recipe 'nothing'; there are triplet_cgd_car"),
+        (["circle", "--references", "proxies", "--miner", "hardest"], "a miner selects pairs of photos"),
+        (["npair", "--miner", "hardest"], "a miner selects pairs of photos"),
+        (["circle", "--recipe", "nothing"], "there is no recipe 'nothing'; available are triplet_cgd_car"),
     ],
 )
 def test_any_combination_that_does_not_is_one_sentence(data_path, tmp_path, capsys, words, sentence):
@@ -308,7 +308,7 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
     ("words", "sentence"),
     [
         ([], "explain draws losses; name one"),
-        (["cirle"], "there is no loss cirle; there are contrastive"),
+        (["cirle"], "there is no loss cirle; available are contrastive"),
         (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
         (["circle", "--per_class", 1], "at least 2 --classes and 2 --per_class"),
     ],

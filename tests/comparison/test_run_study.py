@@ -102,7 +102,7 @@ def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
         (Study(ARMS, (Benchmark("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
             Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", replace(quick, references="memory"), 1),)),
-            "does not go with proxyanchor",
+            "cannot be used with proxyanchor",
         ),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=said):

@@ -17,17 +17,19 @@ def _unpacked(archive: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def annotations(tmp_path_factory):
+    """The real annotation files of CUB-200-2011, Cars196 and In-Shop."""
     return _unpacked("annotations.tar.gz", tmp_path_factory.mktemp("annotations")) / "annotations"
 
 
 @pytest.fixture(scope="session")
 def birds(tmp_path_factory):
+    """294 real bird photos in ten class folders."""
     return _unpacked("cub200_2010_ten.tar", tmp_path_factory.mktemp("birds")) / "cub200_2010_ten"
 
 
 @pytest.fixture
 def class_folders(tmp_path):
-    """Ten photos of 40 × 30 pixels in five class folders, each of one colour."""
+    """Five class folders with two photos each; a photo has 40 × 30 pixels of one colour."""
     root = tmp_path / "photos"
     for number, name in enumerate("abcde"):
         (root / name).mkdir(parents=True)

@@ -31,7 +31,7 @@ def catalog(file):
     return write_catalog(file, "isc", ROWS, size=32)
 
 
-def test_what_is_written_is_read_back(catalog):
+def test_written_rows_are_read_back(catalog):
     assert (catalog.name, catalog.crop, catalog.size, len(catalog), catalog.classes) == ("isc", "uncropped", 32, 7, 4)
     assert catalog.labels.tolist() == [0, 1, 0, 2, 3, 3, 2]
     assert catalog.labels.dtype == torch.int64
@@ -41,33 +41,27 @@ def test_what_is_written_is_read_back(catalog):
     assert [bytes(catalog.jpeg(i)) for i in range(7)] == [jpeg for _, jpeg in ROWS]
 
 
-def test_many_batches_keep_their_order(file):
+def test_rows_of_many_record_batches_keep_their_order(file):
     rows = [(Photo(f"{i}.jpg", f"{i // 5:03}", "train"), str(i).encode()) for i in range(1000)]
     catalog = write_catalog(file, "many", rows, size=8)
-    assert [bytes(catalog.jpeg(i)) for i in (0, 255, 256, 511, 512, 999)] == [
-        b"0",
-        b"255",
-        b"256",
-        b"511",
-        b"512",
-        b"999",
-    ]
+    for i in (0, 255, 256, 511, 512, 999):
+        assert bytes(catalog.jpeg(i)) == str(i).encode()
     assert catalog.labels.tolist() == [i // 5 for i in range(1000)]
 
 
 def test_the_json_describes_the_contents(catalog):
-    told = json.loads(catalog.file.with_suffix(".json").read_text())
-    assert [(s["split"], s["classes"], s["images"]) for s in told["splits"]] == [
+    plain = json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [(s["split"], s["classes"], s["images"]) for s in plain["splits"]] == [
         ("train", 2, 3),
         ("query", 2, 2),
         ("gallery", 2, 2),
     ]
-    assert told["digest"] == catalog.digest
-    assert (told["name"], told["size"], told["crop"], told["failures"]) == ("isc", 32, "uncropped", 0)
-    assert str(catalog.file.parent.parent) not in json.dumps(told)
+    assert plain["digest"] == catalog.digest
+    assert (plain["name"], plain["size"], plain["crop"], plain["failures"]) == ("isc", 32, "uncropped", 0)
+    assert str(catalog.file.parent.parent) not in json.dumps(plain)
 
 
-def test_the_digest_follows_the_contents_only(tmp_path, catalog):
+def test_the_digest_depends_on_the_contents_only(tmp_path, catalog):
     again = write_catalog(tmp_path / "b" / "uncropped.arrow", "other", ROWS, size=32)
     changed = write_catalog(tmp_path / "c" / "uncropped.arrow", "isc", [*ROWS[:-1], (ROWS[-1][0], b"!")], size=32)
     assert again.digest == catalog.digest != changed.digest
@@ -81,7 +75,7 @@ def test_a_selection_keeps_labels_and_bytes(catalog):
     assert (gallery.classes, gallery.class_names[3]) == (2, "w")
     assert catalog.select("query", "gallery").select("query").paths == ("x/4.jpg", "w/5.jpg")
     assert len(catalog.select("test")) == 0
-    with pytest.raises(ValueError, match="'tset' is no split"):
+    with pytest.raises(ValueError, match="'tset' is not a split"):
         catalog.select("tset")
 
 
@@ -105,9 +99,9 @@ def test_bytes_are_read_in_place(catalog):
 def test_a_pickle_holds_no_pictures(file):
     catalog = write_catalog(file, "big", [(Photo("a.jpg", "a", "train"), bytes(10**6))], size=8)
     bytes(catalog.jpeg(0)), catalog.paths
-    carried = pickle.dumps(catalog.select("train"))
-    assert len(carried) < 5000
-    assert len(pickle.loads(carried).jpeg(0)) == 10**6
+    pickled = pickle.dumps(catalog.select("train"))
+    assert len(pickled) < 5000
+    assert len(pickle.loads(pickled).jpeg(0)) == 10**6
 
 
 def test_a_pickled_view_reads_its_own_photos(catalog):
@@ -118,10 +112,10 @@ def test_a_pickled_view_reads_its_own_photos(catalog):
 
 
 def test_a_worker_does_not_read_another_data_set(catalog):
-    carried = pickle.dumps(catalog)
+    pickled = pickle.dumps(catalog)
     write_catalog(catalog.file, "isc", ROWS[:3], size=32)
-    with pytest.raises(ValueError, match="prepared anew"):
-        pickle.loads(carried).jpeg(0)
+    with pytest.raises(ValueError, match="prepared again while it was in use"):
+        pickle.loads(pickled).jpeg(0)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +123,9 @@ def test_a_worker_does_not_read_another_data_set(catalog):
     [
         ("cub/uncropped", "pairlens prepare --data_name cub --data_path {}"),
         ("car/cropped", "pairlens prepare --data_name car --data_path {} --crop_type cropped"),
-        ("mine/uncropped", "pairlens prepare --data_name folder --name mine --data_path {} --source FOLDER_OF_PHOTOS"),
+        ("mine/uncropped", "pairlens prepare --data_name folder --data_path {} --name mine --source FOLDER_OF_PHOTOS"),
+        ("a b/cropped", "--name 'a b' --source FOLDER_OF_PHOTOS --crop_type cropped"),
+        ("csv/uncropped", "pairlens prepare --data_name csv --data_path {} --source TABLE"),
     ],
 )
 def test_a_missing_file_names_the_command(tmp_path, name, command):
@@ -138,18 +134,18 @@ def test_a_missing_file_names_the_command(tmp_path, name, command):
     assert str(error.value).endswith(command.format(tmp_path))
 
 
-def test_a_file_cut_short_is_refused(catalog):
+def test_a_file_cut_short_is_an_error(catalog):
     os.truncate(catalog.file, catalog.file.stat().st_size - 100)
-    with pytest.raises(ValueError, match=r"bytes where its JSON says .* prepare it again with: pairlens .* --force"):
+    with pytest.raises(ValueError, match=r"bytes, but its JSON says .* prepare it again with: pairlens .* --force"):
         Catalog.open(catalog.file)
 
 
-def test_a_foreign_file_is_refused(catalog):
+def test_a_file_of_another_kind_is_an_error(catalog):
     length = catalog.file.stat().st_size
     catalog.file.write_bytes(bytes(length))
     with pytest.raises(ValueError, match="is not a catalog of Pairlens"):
         Catalog.open(catalog.file)
-    catalog.file.with_suffix(".json").write_text('{"type": "Report"}')
+    catalog.file.with_suffix(".json").write_text('{"type": "Report"}', encoding="utf-8")
     with pytest.raises(ValueError, match="does not describe a prepared data set"):
         Catalog.open(catalog.file)
 
@@ -160,20 +156,20 @@ def _interrupted(error):
 
 
 @pytest.mark.parametrize("error", [ValueError("too many failures"), KeyboardInterrupt(), OSError("disk full")])
-def test_an_interrupted_write_leaves_nothing(file, error):
+def test_an_interrupted_write_leaves_no_file(file, error):
     with pytest.raises(type(error)):
         write_catalog(file, "isc", _interrupted(error), size=32)
     assert list(file.parent.iterdir()) == []
     assert len(write_catalog(file, "isc", ROWS, size=32)) == 7
 
 
-def test_an_interrupted_write_leaves_what_was_there(catalog):
+def test_an_interrupted_write_keeps_the_previous_files(catalog):
     with pytest.raises(KeyboardInterrupt):
         write_catalog(catalog.file, "isc", _interrupted(KeyboardInterrupt()), size=32)
     assert len(Catalog.open(catalog.file)) == 7
 
 
-def test_remains_of_a_killed_writer_are_removed_when_old(file):
+def test_old_temporary_files_of_a_killed_writer_are_removed(file):
     file.parent.mkdir()
     old, young = (file.with_name(f".{file.name}.{name}.part") for name in ("1-old", "2-young"))
     old.touch(), young.touch()
@@ -185,12 +181,12 @@ def test_remains_of_a_killed_writer_are_removed_when_old(file):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([], "no photo was left"),
-        ([ROWS[3], ROWS[0]], "comes after test photos"),
+        ([], "there is no photo to write"),
+        ([ROWS[3], ROWS[0]], "follows photos of another split"),
         ([ROWS[0], (Photo("q.jpg", "z", "query"), b"")], "'z' is in train and in query"),
     ],
 )
-def test_rows_that_make_no_catalog_are_refused(file, rows, reason):
+def test_rows_that_make_no_catalog_are_an_error(file, rows, reason):
     with pytest.raises(ValueError, match=reason):
         write_catalog(file, "isc", rows, size=32)
     assert list(file.parent.iterdir()) == []

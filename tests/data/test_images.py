@@ -63,6 +63,17 @@ def test_every_kind_of_picture_becomes_rgb(kind):
     assert np.abs(_colour(source) - colour).max() <= 2
 
 
+@pytest.mark.parametrize("name", images.FORMATS)
+def test_every_documented_format_is_read(name):
+    Image.init()
+    if name not in Image.SAVE:
+        pytest.skip(f"this Pillow cannot write {name}")
+    assert np.abs(_colour(_file(RED, name)) - (200, 40, 90)).max() <= 8
+    documented = images.__doc__.replace(" ", "").lower()
+    # DIB is BMP without its file header.
+    assert name.lower() in documented or name == "DIB"
+
+
 def test_16_bit_grey_keeps_its_gradations():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(1, -1)
     grey = np.asarray(load_image(_file(Image.fromarray(ramp), "PNG")))[0, :, 0]
@@ -95,7 +106,7 @@ def test_broken_exif_does_not_lose_the_picture():
         b"\xff\xd8\xff",
     ],
 )
-def test_an_unreadable_picture_is_one_sentence(tmp_path, source):
+def test_an_unreadable_picture_is_an_error_in_one_sentence(tmp_path, source):
     with pytest.raises(ValueError, match=r"the picture cannot be read as a picture .*; replace or remove it"):
         load_image(source)
     (tmp_path / "bad.jpg").write_bytes(source)
@@ -108,20 +119,20 @@ def test_a_missing_picture_is_named(tmp_path):
         load_image(tmp_path / "none.jpg")
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch):
+def test_a_decompression_bomb_is_an_error_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(images, "PIXEL_LIMIT", 63)
     with pytest.raises(ValueError, match="64 pixels, more than the limit of 63"):
         load_image(_file(RED, "PNG"))
     monkeypatch.undo()
     small = _file(RED, "BMP")
-    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("unpacked"))
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("the picture was decoded"))
     for side in (11_000, 60_000):
         header = small[:18] + side.to_bytes(4, "little") * 2 + small[26:]
         with pytest.raises(ValueError, match=r"more than .*100,000,000"):
             load_image(header)
 
 
-def test_nothing_but_pixels_is_kept():
+def test_only_the_pixels_are_stored():
     heavy = load_image(_file(RED, "JPEG", comment=b"c" * 5000, icc_profile=b"i" * 5000, exif=b"Exif\0\0" + b"e" * 5000))
     assert len(encode(heavy, 8)) == len(encode(Image.new("RGB", (8, 8), (200, 40, 90)), 8))
 
@@ -136,7 +147,7 @@ def _stored(jpeg):
     return np.asarray(Image.open(io.BytesIO(jpeg)), dtype=int)
 
 
-def test_a_box_is_cut_to_the_pixel():
+def test_a_box_is_cropped_to_the_pixel():
     image = _chequered()
     assert _stored(encode(image, 16, (16, 10, 32, 20))).min() > 250
     for box in ((15, 10, 32, 20), (16, 9, 32, 20), (16, 10, 33, 20), (16, 10, 32, 21)):
@@ -154,7 +165,7 @@ def test_an_empty_box_is_named(box):
         encode(_chequered(), 16, box)
 
 
-def test_a_photo_is_squashed_with_antialiasing():
+def test_a_photo_is_resized_with_antialiasing():
     stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 128))).convert("RGB")
     stored = _stored(encode(stripes, 32))
     assert stored.shape == (32, 32, 3)
@@ -178,7 +189,7 @@ def test_decoding_resizes_and_turns_grey_into_rgb():
     assert decode([], 8).shape == (0, 3, 8, 8)
 
 
-def test_a_damaged_jpeg_names_its_place():
+def test_a_damaged_jpeg_names_its_position():
     with pytest.raises(ValueError, match="JPEG 1 of the batch is damaged"):
         decode([encode(RED, 8), b"nothing"], 8)
 
@@ -190,22 +201,19 @@ def _oriented(orientation):
 
 
 @pytest.mark.parametrize("box", [None, (3, 2, 8, 7), (-5, 0, 6, 900)])
-def test_shrinking_a_file_is_loading_and_encoding_it(tmp_path, box):
+def test_reducing_a_file_equals_loading_and_encoding_it(tmp_path, box):
     sources = [source for source, _ in KINDS.values()] + [_oriented(n) for n in range(10)]
     sources += [_file(RED.convert("L"), "JPEG"), _file(RED, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")]
     for source in sources:
         expected = encode(load_image(source), 12, box, quality=80)
         (tmp_path / "file").write_bytes(source)
-        assert (
-            reduce_to_square(source, 12, box, quality=80)
-            == reduce_to_square(tmp_path / "file", 12, box, quality=80)
-            == expected
-        )
+        assert reduce_to_square(source, 12, box, quality=80) == expected
+        assert reduce_to_square(tmp_path / "file", 12, box, quality=80) == expected
 
 
 @pytest.mark.parametrize("jpeg", [_file(_chequered(), "JPEG"), _oriented(1)])
-def test_an_upright_jpeg_is_not_unpacked_by_pillow(jpeg, monkeypatch):
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("unpacked"))
+def test_an_upright_jpeg_is_not_decoded_by_pillow(jpeg, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("Pillow decoded the picture"))
     reduce_to_square(jpeg, 12)
 
 
@@ -215,19 +223,19 @@ def _with_segments(count, name=b"\xff\xfe"):
 
 
 @pytest.mark.parametrize("count", [1, 299, 5000])
-def test_a_direction_is_found_behind_what_looks_like_the_start_of_the_pixels(count):
+def test_an_orientation_is_found_after_a_segment_that_looks_like_the_start_of_the_pixels(count):
     jpeg = _with_segments(count)
     assert load_image(jpeg).size == (30, 40)
     assert reduce_to_square(jpeg, 12) == encode(load_image(jpeg), 12)
 
 
-def test_a_jpeg_that_cannot_tell_a_direction_is_not_even_opened_by_pillow(monkeypatch):
+def test_a_jpeg_without_orientation_is_not_opened_by_pillow(monkeypatch):
     jpeg = _file(_chequered(), "JPEG")
-    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow opened the picture"))
     reduce_to_square(jpeg, 12)
 
 
-def test_shrinking_what_is_no_picture_is_the_sentence_of_loading(tmp_path, monkeypatch):
+def test_reducing_raises_the_same_errors_as_loading(tmp_path, monkeypatch):
     cut = _file(Image.effect_noise((99, 99), 90), "JPEG")[:2000]
     for source in (b"", cut):
         with pytest.raises(ValueError, match=r"the picture cannot be read as a picture .*; replace or remove it"):
@@ -241,7 +249,7 @@ def test_shrinking_what_is_no_picture_is_the_sentence_of_loading(tmp_path, monke
         reduce_to_square(_file(RED, "JPEG"), 8)
 
 
-def test_warnings_are_off_while_any_thread_reads_and_on_again_afterwards():
+def test_warnings_are_off_while_any_thread_reads_and_restored_afterwards():
     before = warnings.filters[:]
     with images.QUIET:
         with images.QUIET:

@@ -26,7 +26,7 @@ def _pillow(jpeg):
     return np.array(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 
 
-QUICK = {
+COMMON = {
     "4:2:0": _file(_smooth(), quality=95),
     "4:2:2": _file(_smooth(), quality=80, subsampling=1),
     "4:4:4": _file(_smooth(), quality=95, subsampling=0),
@@ -41,77 +41,77 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize("kind", QUICK)
-def test_pixels_are_those_of_pillow(kind):
-    quick = decode_jpeg_fast(QUICK[kind], PixelBuffer())
-    assert quick is not None
-    assert np.array_equal(quick, _pillow(QUICK[kind]))
+@pytest.mark.parametrize("kind", COMMON)
+def test_pixels_equal_those_of_pillow(kind):
+    pixels = decode_jpeg_fast(COMMON[kind], PixelBuffer())
+    assert pixels is not None
+    assert np.array_equal(pixels, _pillow(COMMON[kind]))
 
 
-def test_pixels_of_real_photos_are_those_of_pillow(shared):
+def test_pixels_of_real_photos_equal_those_of_pillow(shared):
     with tarfile.open(shared / "cub200_2010_ten.tar") as archive:
         members = [m for m in archive.getmembers() if m.name.endswith(".jpg")][::20]
         photos = [archive.extractfile(member).read() for member in members]
-    desk = PixelBuffer()
+    buffer = PixelBuffer()
     assert len(photos) == 15
     for photo in photos:
-        assert np.array_equal(decode_jpeg_fast(photo, desk), _pillow(photo))
+        assert np.array_equal(decode_jpeg_fast(photo, buffer), _pillow(photo))
 
 
-def test_inverted_colours_are_left_to_pillow():
+def test_cmyk_is_decoded_by_pillow():
     jpeg = _file(_smooth().convert("CMYK"))
     assert decode_jpeg_fast(jpeg, PixelBuffer()) is None
     assert np.array_equal(decode_jpeg(jpeg, PixelBuffer()), _pillow(jpeg))
 
 
-def test_what_pillow_forgives_is_forgiven():
-    whole = _file(_smooth(200, 200))
-    place = len(whole) // 2
-    flawed = whole[:place] + b"\xff\x01" + whole[place:]
-    assert decode_jpeg_fast(flawed, PixelBuffer()) is None
-    assert np.array_equal(decode_jpeg(flawed, PixelBuffer()), _pillow(flawed))
+def test_a_damaged_jpeg_that_pillow_reads_is_read():
+    intact = _file(_smooth(200, 200))
+    middle = len(intact) // 2
+    damaged = intact[:middle] + b"\xff\x01" + intact[middle:]
+    assert decode_jpeg_fast(damaged, PixelBuffer()) is None
+    assert np.array_equal(decode_jpeg(damaged, PixelBuffer()), _pillow(damaged))
 
 
-@pytest.mark.parametrize("jpeg", [b"", b"nothing", b"\xff\xd8\xff", QUICK["noise"][:700], QUICK["noise"][:200]])
-def test_a_damaged_file_is_a_value_error(jpeg):
+@pytest.mark.parametrize("jpeg", [b"", b"nothing", b"\xff\xd8\xff", COMMON["noise"][:700], COMMON["noise"][:200]])
+def test_a_file_that_cannot_be_decoded_is_a_value_error(jpeg):
     with pytest.raises(ValueError, match=r"."):
         decode_jpeg(jpeg, PixelBuffer())
 
 
-def _claiming(side):
-    jpeg = bytearray(QUICK["4:2:0"])
+def _with_stated_size(side):
+    """A small JPEG whose header states a size of side × side pixels."""
+    jpeg = bytearray(COMMON["4:2:0"])
     size = jpeg.index(b"\xff\xc0") + 5
     jpeg[size : size + 4] = side.to_bytes(2, "big") * 2
     return bytes(jpeg)
 
 
 @pytest.mark.parametrize("side", [10_001, 14_000, 65_500])
-def test_a_claim_of_too_many_pixels_is_refused_before_there_is_room_for_them(side, monkeypatch):
-    monkeypatch.setattr(PixelBuffer, "place", lambda *_: pytest.fail("room was made"))
-    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("unpacked"))
+def test_too_many_stated_pixels_are_an_error_before_memory_is_allocated(side, monkeypatch):
+    monkeypatch.setattr(PixelBuffer, "reserve", lambda *_: pytest.fail("memory was reserved"))
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("the picture was decoded"))
     with pytest.raises(ValueError, match="pixels"):
-        decode_jpeg(_claiming(side), PixelBuffer())
+        decode_jpeg(_with_stated_size(side), PixelBuffer())
 
 
-def test_a_desk_is_used_again_but_not_kept_for_a_huge_picture(monkeypatch):
-    desk = PixelBuffer()
-    first = decode_jpeg(QUICK["4:2:0"], desk)
-    assert np.shares_memory(first, decode_jpeg(QUICK["grey"], desk))
-    monkeypatch.setattr(jpeg, "_KEPT_BYTES", 100)
-    assert not np.shares_memory(first, decode_jpeg(QUICK["4:2:0"], desk))
+def test_a_buffer_is_reused_but_not_kept_for_a_huge_picture(monkeypatch):
+    buffer = PixelBuffer()
+    first = decode_jpeg(COMMON["4:2:0"], buffer)
+    assert np.shares_memory(first, decode_jpeg(COMMON["grey"], buffer))
+    monkeypatch.setattr(jpeg, "_MAX_BUFFER_BYTES", 100)
+    assert not np.shares_memory(first, decode_jpeg(COMMON["4:2:0"], buffer))
 
 
-def test_packing_and_unpacking_gives_nearly_the_same_pixels():
+def test_encoding_and_decoding_gives_nearly_the_same_pixels():
     pixels = np.array(_smooth(64, 64))
-    again = decode_jpeg(encode_jpeg(pixels, 95), PixelBuffer())
-    assert np.abs(again.astype(int) - pixels).mean() < 2
+    decoded = decode_jpeg(encode_jpeg(pixels, 95), PixelBuffer())
+    assert np.abs(decoded.astype(int) - pixels).mean() < 2
     assert len(encode_jpeg(pixels, 50)) < len(encode_jpeg(pixels, 95))
 
 
-def test_squashing_is_that_of_pillow_to_a_level():
+def test_resizing_differs_from_pillow_by_at_most_one_level():
     pixels = np.array(_smooth(111, 83))
     expected = np.asarray(Image.fromarray(pixels).resize((40, 40), Image.Resampling.BILINEAR), dtype=int)
     assert np.abs(resize_to_square(pixels, 40) - expected).max() <= 1
-    assert np.array_equal(
-        resize_to_square(pixels[::1, 3:70], 40), resize_to_square(np.ascontiguousarray(pixels[:, 3:70]), 40)
-    )
+    window = pixels[:, 3:70]
+    assert np.array_equal(resize_to_square(window, 40), resize_to_square(np.ascontiguousarray(window), 40))

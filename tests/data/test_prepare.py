@@ -22,14 +22,14 @@ from pairlens.data.prepare import Preparation, prepare
 
 def _prepare(tmp_path, **options):
     lines = []
-    given = {
+    settings = {
         "data_name": "folder",
         "data_path": tmp_path / "data",
         "source": tmp_path / "photos",
         "size": 16,
         **options,
     }
-    return prepare(Preparation(**given), lines.append), lines
+    return prepare(Preparation(**settings), lines.append), lines
 
 
 def _colours(catalog):
@@ -37,7 +37,7 @@ def _colours(catalog):
 
 
 def _many(tmp_path, photos, broken):
-    """Links to one picture in two classes, the first few of them missing or damaged."""
+    """Write photos of two classes, all links to one picture; the first `broken` are not pictures."""
     Image.new("RGB", (9, 9), "red").save(tmp_path / "one.jpg")
     for i in range(photos):
         path = tmp_path / "photos" / "ab"[i % 2] / f"{i:04}.jpg"
@@ -45,7 +45,7 @@ def _many(tmp_path, photos, broken):
         path.write_bytes(b"no picture") if i < broken else os.link(tmp_path / "one.jpg", path)
 
 
-def test_photos_labels_and_pixels_arrive(class_folders, tmp_path):
+def test_photos_labels_and_pixels_are_prepared(class_folders, tmp_path):
     catalog, lines = _prepare(tmp_path, name="mine")
     assert catalog.file == tmp_path / "data" / "mine" / "uncropped.arrow"
     assert (catalog.name, catalog.size, catalog.class_names) == ("mine", 16, tuple("abcde"))
@@ -54,8 +54,8 @@ def test_photos_labels_and_pixels_arrive(class_folders, tmp_path):
     expected = [[50 * label, 100, 20 * copy] for label in range(5) for copy in range(2)]
     assert (_colours(catalog) - torch.tensor(expected)).abs().max() <= 3
     assert lines[:2] == ["train: 3 classes, 6 photos", "test: 2 classes, 4 photos"]
-    told = json.loads(catalog.file.with_suffix(".json").read_text())
-    assert told["origin"]["folder"] == "photos"
+    description = json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))
+    assert description["origin"]["folder"] == "photos"
     assert sorted(path.name for path in catalog.file.parent.iterdir()) == ["uncropped.arrow", "uncropped.json"]
 
 
@@ -78,12 +78,14 @@ def test_a_tenth_of_cub_is_cropped_to_its_boxes_in_order(annotations, tmp_path, 
     root.mkdir()
     for file in (annotations / "CUB_200_2011").glob("*.txt"):
         shutil.copy(file, root)
-    kept = (root / "images.txt").read_text().splitlines()[::10]
-    (root / "images.txt").write_text("\n".join(kept))
+    lines_of_a_tenth = (root / "images.txt").read_text(encoding="utf-8").splitlines()[::10]
+    (root / "images.txt").write_text("\n".join(lines_of_a_tenth), encoding="utf-8")
+    # Red grows with x and green with y, so the mean colour of a crop tells the centre of its box.
     pixels = np.zeros((400, 500, 3), np.uint8)
-    pixels[:, :, 0], pixels[:, :, 1] = np.arange(500) // 2, np.arange(400)[:, None] // 2
+    pixels[:, :, 0] = np.arange(500) // 2
+    pixels[:, :, 1] = np.arange(400)[:, None] // 2
     Image.fromarray(pixels).save(tmp_path / "ramp.bmp")
-    for line in kept:
+    for line in lines_of_a_tenth:
         path = root / "images" / line.split()[1]
         path.parent.mkdir(parents=True, exist_ok=True)
         os.link(tmp_path / "ramp.bmp", path)
@@ -93,10 +95,11 @@ def test_a_tenth_of_cub_is_cropped_to_its_boxes_in_order(annotations, tmp_path, 
     assert catalog.labels.unique().tolist() == list(range(200))
     assert catalog.select("train").labels.max() == 99
     assert "published split has 100 and 5,864" in lines[0]
-    boxes = dict(line.split(maxsplit=1) for line in (root / "bounding_boxes.txt").read_text().splitlines())
-    corners = torch.tensor([[float(x) for x in boxes[line.split()[0]].split()] for line in kept])
-    fits = (corners[:, 0] + corners[:, 2] <= 500) & (corners[:, 1] + corners[:, 3] <= 400)
-    centres = (corners[:, :2] + corners[:, 2:] / 2) / 2
+    box_lines = (root / "bounding_boxes.txt").read_text(encoding="utf-8").splitlines()
+    texts = dict(line.split(maxsplit=1) for line in box_lines)
+    boxes = torch.tensor([[float(x) for x in texts[line.split()[0]].split()] for line in lines_of_a_tenth])
+    fits = (boxes[:, 0] + boxes[:, 2] <= 500) & (boxes[:, 1] + boxes[:, 3] <= 400)
+    centres = (boxes[:, :2] + boxes[:, 2:] / 2) / 2
     assert fits.sum() > 1000
     assert (_colours(catalog)[:, :2] - centres)[fits].abs().max() < 2.5
 
@@ -132,10 +135,16 @@ def test_a_table_with_boxes_can_be_cropped(class_folders, tmp_path):
     assert catalog.paths == ("a/0.png", "b/0.png")
 
 
-def test_cropping_without_boxes_is_refused(class_folders, tmp_path):
-    with pytest.raises(ValueError, match=r"--crop_type cropped needs bounding boxes, .* so use uncropped"):
+def test_cropping_without_boxes_is_an_error(class_folders, tmp_path):
+    with pytest.raises(ValueError, match=r"--crop_type cropped needs bounding boxes, .* so use --crop_type uncropped"):
         _prepare(tmp_path, crop_type="cropped")
     assert not (tmp_path / "data").exists()
+
+
+def test_paths_may_be_text(class_folders, tmp_path):
+    catalog, _ = _prepare(tmp_path, data_path=str(tmp_path / "data"), source=str(tmp_path / "photos"))
+    assert catalog.file == tmp_path / "data" / "folder" / "uncropped.arrow"
+    assert Preparation("folder", data_path="data").data_path == Path("data")
 
 
 def test_a_finished_preparation_is_not_repeated(class_folders, tmp_path):
@@ -170,13 +179,13 @@ def test_one_photo_in_a_hundred_may_fail(tmp_path):
     assert "cannot be read as a picture" in rows[1][1]
     assert lines[-3].startswith("2 photos were left out")
     assert json.loads(catalog.file.with_suffix(".json").read_text())["failures"] == 2
-    with pytest.raises(ValueError, match="2 of 200 photos cannot be read, and none may with --strict"):
+    with pytest.raises(ValueError, match="2 of 200 photos cannot be read, but with --strict all must be readable"):
         _prepare(tmp_path, strict=True)
 
 
 def test_more_than_one_in_a_hundred_stops(tmp_path):
     _many(tmp_path, photos=200, broken=3)
-    with pytest.raises(ValueError, match=r"3 of 200 photos cannot be read, and at most 1 % may; .*a/0000\.jpg"):
+    with pytest.raises(ValueError, match=r"3 of 200 photos cannot be read, but at most 1 % may .*a/0000\.jpg"):
         _prepare(tmp_path)
     assert [path.name for path in (tmp_path / "data" / "folder").iterdir()] == ["uncropped.failures.csv"]
     for i in range(3):
@@ -194,19 +203,23 @@ def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
 
 @pytest.mark.parametrize("cores", [1, 3])
 def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path, monkeypatch, cores):
-    used = set()
+    threads = set()
     reduce = module.reduce_to_square
-    monkeypatch.setattr(
-        module, "reduce_to_square", lambda *args: used.add(threading.get_ident()) or time.sleep(0.01) or reduce(*args)
-    )
+
+    def reduce_slowly(*arguments):
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        return reduce(*arguments)
+
+    monkeypatch.setattr(module, "reduce_to_square", reduce_slowly)
     monkeypatch.setattr(module, "_cores", lambda: cores)
     catalog, _ = _prepare(tmp_path)
     jpegs = [encode(load_image(class_folders / path), 16) for path in catalog.paths]
     assert [bytes(catalog.jpeg(i)) for i in range(10)] == jpegs
-    assert len(used) == cores
+    assert len(threads) == cores
 
 
-def test_ctrl_c_leaves_nothing_and_no_thread(class_folders, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_no_file_and_no_thread(class_folders, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "reduce_to_square", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path)
@@ -215,7 +228,7 @@ def test_ctrl_c_leaves_nothing_and_no_thread(class_folders, tmp_path, monkeypatc
 
 
 @contextmanager
-def _disk_of(size):
+def _largest_file(size):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -224,26 +237,27 @@ def _disk_of(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(class_folders, tmp_path):
-    with _disk_of(3000), pytest.raises(ValueError, match=r"cannot write to .* free the disk or choose --data_path"):
+def test_a_full_disk_is_an_error_in_one_sentence_and_leaves_no_file(class_folders, tmp_path):
+    message = r"cannot write to .* free disk space or choose another --data_path"
+    with _largest_file(3000), pytest.raises(ValueError, match=message):
         _prepare(tmp_path)
     assert list((tmp_path / "data" / "folder").iterdir()) == []
     assert len(_prepare(tmp_path)[0]) == 10
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(class_folders, tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error_in_one_sentence(class_folders, tmp_path):
     (tmp_path / "data").write_text("a file in the way")
     with pytest.raises(ValueError, match=r"cannot write to .*data/folder"):
         _prepare(tmp_path)
 
 
-def test_the_source_is_not_touched(class_folders, tmp_path):
+def test_the_source_is_not_changed(class_folders, tmp_path):
     before = sorted((path, path.stat().st_mtime_ns) for path in class_folders.rglob("*"))
     _prepare(tmp_path)
     assert sorted((path, path.stat().st_mtime_ns) for path in class_folders.rglob("*")) == before
 
 
-def test_the_source_lies_beside_the_prepared_file_by_default(class_folders, tmp_path):
+def test_the_source_is_in_the_data_folder_by_default(class_folders, tmp_path):
     class_folders.rename(tmp_path / "folder")
     catalog = prepare(Preparation("folder", tmp_path, size=8), print)
     assert catalog.file == tmp_path / "folder" / "uncropped.arrow"
@@ -255,7 +269,7 @@ def test_the_source_lies_beside_the_prepared_file_by_default(class_folders, tmp_
     [({"name": "a/b"}, "plain folder name"), ({"name": ".."}, "plain folder name"), ({"size": 0}, "--size 0"),
      ({"quality": 101}, "--quality 101"), ({"data_name": "csv"}, "needs --source")],
 )  # fmt: skip
-def test_options_out_of_range_are_refused(options, reason):
+def test_options_out_of_range_are_an_error(options, reason):
     with pytest.raises(ValueError, match=reason):
         Preparation(**{"data_name": "folder", "data_path": Path("data"), **options})
 
@@ -265,14 +279,14 @@ def test_a_missing_source_is_named(tmp_path):
         _prepare(tmp_path)
 
 
-def test_a_mended_or_changed_photo_is_noticed(class_folders, tmp_path):
+def test_a_replaced_photo_is_noticed(class_folders, tmp_path):
     (class_folders / "a" / "bad.png").write_bytes(b"not a picture")
     for name in "abcde":
         for copy in range(2, 30):
             shutil.copy(class_folders / name / "0.png", class_folders / name / f"{copy}.png")
     assert len(_prepare(tmp_path, data_name="folder", source=class_folders)[0]) == 150
     shutil.copy(class_folders / "a" / "0.png", class_folders / "a" / "bad.png")
-    mended = _prepare(tmp_path, data_name="folder", source=class_folders)[0]
-    assert len(mended) == 151
+    repaired = _prepare(tmp_path, data_name="folder", source=class_folders)[0]
+    assert len(repaired) == 151
     Image.new("RGB", (40, 30), "white").save(class_folders / "e" / "1.png")
-    assert _prepare(tmp_path, data_name="folder", source=class_folders)[0].digest != mended.digest
+    assert _prepare(tmp_path, data_name="folder", source=class_folders)[0].digest != repaired.digest

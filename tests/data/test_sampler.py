@@ -15,15 +15,15 @@ def test_every_batch_has_p_classes_of_k_photos(sizes, per_class, seed, data):
     classes = data.draw(st.integers(2, len(sizes)))
     batches = ClassBatches(labels, classes * per_class, per_class, seed)
     for batch in batches.epoch(1):
-        drawn, counts = labels[batch].unique(return_counts=True)
-        assert len(drawn) == classes
+        batch_classes, counts = labels[batch].unique(return_counts=True)
+        assert len(batch_classes) == classes
         assert (counts == per_class).all()
-        for label in drawn.tolist():
+        for label in batch_classes.tolist():
             photos = batch[labels[batch] == label]
             assert len(photos.unique()) == min(per_class, sizes[label])
 
 
-def test_every_class_is_drawn_before_any_again():
+def test_every_class_is_drawn_once_before_any_class_is_drawn_again():
     labels = torch.arange(10).repeat_interleave(12)
     batches = ClassBatches(labels, batch_size=12, per_class=4, seed=3)
     order = [label for batch in batches.epoch(1) for label in labels[batch][::4].tolist()]
@@ -32,7 +32,7 @@ def test_every_class_is_drawn_before_any_again():
         assert sorted(order[start : start + 10]) == list(range(10))
 
 
-def test_batches_follow_from_seed_and_epoch_alone():
+def test_batches_depend_on_seed_and_epoch_only():
     first = ClassBatches(LABELS, 8, 4, seed=1)
     again = ClassBatches(LABELS, 8, 4, seed=1)
     torch.rand(3)
@@ -58,16 +58,19 @@ GOLDEN = [10, 11, 1, 2]
         (46, 4, "use --batch_size 20"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_with_a_remedy(batch_size, per_class, message):
+def test_sizes_that_do_not_fit_are_an_error_with_a_remedy(batch_size, per_class, message):
     with pytest.raises(ValueError, match=message):
         ClassBatches(LABELS, batch_size, per_class)
 
 
-def test_an_epoch_is_drawn_batch_by_batch_as_by_plain_search():
+def test_photos_are_grouped_by_class_for_labels_that_are_not_consecutive():
     labels = torch.tensor([3, 1, 3, 7, 1, 1, 7, 3, 3, 9, 9, 1])
-    drawn = ClassBatches(labels, 4, 2, seed=5)
-    order, starts = drawn._by_class
+    batches = ClassBatches(labels, 4, 2, seed=5)
+    order, starts = batches._by_class
     for c, label in enumerate(labels.unique().tolist()):
         assert order[starts[c] : starts[c + 1]].tolist() == [i for i in range(12) if labels[i] == label]
-    first = next(drawn.draw(2))
-    assert torch.equal(first, drawn.epoch(2)[0])
+
+
+def test_the_first_batch_does_not_need_the_others():
+    batches = ClassBatches(LABELS, 4, 2, seed=5)
+    assert torch.equal(next(batches.iter_epoch(2)), batches.epoch(2)[0])

@@ -10,14 +10,14 @@ from pairlens.model.embedder import Embedder
 def test_every_photo_is_embedded_in_its_order(data_path):
     catalog = Catalog.open(data_path / "bars" / "uncropped.arrow").select("test")
     model = Embedder(backbone="resnet10t", descriptors="S", dim=8, weights="none", stride="none", image_size=32).eval()
-    found = embed(model, catalog, batch_size=5, workers=0)
-    assert found.paths == catalog.paths
-    assert torch.equal(found.labels, catalog.labels)
+    embeddings = embed(model, catalog, batch_size=5, workers=0)
+    assert embeddings.paths == catalog.paths
+    assert torch.equal(embeddings.labels, catalog.labels)
     one = model.embed(decode([catalog.jpeg(7)], 32))[0]
-    assert torch.allclose(found.vectors[7], one, atol=1e-5)
+    assert torch.allclose(embeddings.vectors[7], one, atol=1e-5)
 
 
-def test_embeddings_survive_the_disk(tmp_path):
+def test_saved_embeddings_are_loaded_unchanged(tmp_path):
     stored = Embeddings(torch.randn(2, 3), torch.tensor([1, 0]), ("a/ü.jpg", "b.jpg"), ("x", "y"))
     stored.save(tmp_path / "gallery.safetensors")
     opened = Embeddings.load(tmp_path / "gallery.safetensors")
@@ -27,19 +27,19 @@ def test_embeddings_survive_the_disk(tmp_path):
 
 
 @pytest.mark.parametrize("label", [-1, 2, -(2**62)])
-def test_a_label_without_a_class_is_one_sentence(tmp_path, label):
+def test_a_label_without_a_class_gives_an_error(tmp_path, label):
     Embeddings(torch.ones(2, 3), torch.tensor([0, label]), ("a", "b"), ("x", "y")).save(tmp_path / "e")
     with pytest.raises(ValueError, match="its classes are 2"):
         Embeddings.load(tmp_path / "e")
 
 
-def test_a_damaged_file_is_one_sentence(tmp_path):
+def test_a_damaged_file_gives_an_error(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\0" * 20)
     for name in ("bad.safetensors", "none.safetensors"):
         with pytest.raises(ValueError, match="not a readable file of embeddings"):
             Embeddings.load(tmp_path / name)
 
 
-def test_parts_that_do_not_belong_together_are_refused():
+def test_parts_of_different_length_give_an_error():
     with pytest.raises(ValueError, match="do not belong together"):
         Embeddings(torch.zeros(2, 3), torch.zeros(2), ("a",))

@@ -1,11 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-from pairlens.evaluation import per_query as queries_
+from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
+from pairlens.evaluation.intervals import class_bootstrap
 from support import naive
 
 
@@ -13,12 +15,12 @@ def points(count, dim=5, seed=0):
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def compare(found, queries, labels, items, item_labels, one_set):
+def compare(report, queries, labels, items, item_labels, one_set):
     units = [[naive.unit(v) for v in vectors.tolist()] for vectors in (queries, items)]
     expected, left_out = naive.metrics(units[0], labels.tolist(), units[1], item_labels.tolist(), (1, 3), one_set)
-    assert found.left_out == left_out
+    assert report.left_out == left_out
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=1e-6), name
+        assert report[name] == pytest.approx(value, abs=1e-6), name
 
 
 @settings(max_examples=30, deadline=None)
@@ -32,10 +34,10 @@ def test_one_set_equals_plain_loops(labels, seed):
 def test_queries_and_gallery_equal_plain_loops():
     queries, gallery = points(9), points(20, seed=1)
     labels, gallery_labels = torch.arange(9) % 5, torch.arange(20) % 4
-    found = evaluate(queries, labels, gallery, gallery_labels, recalls=(1, 3))
-    compare(found, queries, labels, gallery, gallery_labels, one_set=False)
-    assert found.left_out == 1
-    assert found.gallery == 20
+    report = evaluate(queries, labels, gallery, gallery_labels, recalls=(1, 3))
+    compare(report, queries, labels, gallery, gallery_labels, one_set=False)
+    assert report.left_out == 1
+    assert report.gallery == 20
 
 
 def test_duplicated_photos_are_counted_and_ties_go_by_index():
@@ -48,10 +50,10 @@ def test_agrees_with_pytorch_metric_learning_where_both_define_it():
     vectors, labels = points(120, dim=8), torch.arange(120) % 12
     peer = AccuracyCalculator(include=("precision_at_1", "r_precision", "mean_average_precision_at_r"), k=119)
     expected = peer.get_accuracy(torch.nn.functional.normalize(vectors, dim=1), labels)
-    found = evaluate(vectors, labels, recalls=(1,))
-    assert found["R@1"] == pytest.approx(expected["precision_at_1"], abs=1e-9)
-    assert found["R-Precision"] == pytest.approx(expected["r_precision"], abs=1e-6)
-    assert found["MAP@R"] == pytest.approx(expected["mean_average_precision_at_r"], abs=1e-6)
+    report = evaluate(vectors, labels, recalls=(1,))
+    assert report["R@1"] == pytest.approx(expected["precision_at_1"], abs=1e-9)
+    assert report["R-Precision"] == pytest.approx(expected["r_precision"], abs=1e-6)
+    assert report["MAP@R"] == pytest.approx(expected["mean_average_precision_at_r"], abs=1e-6)
 
 
 def test_labels_above_float_precision_stay_apart():
@@ -63,17 +65,17 @@ def test_labels_above_float_precision_stay_apart():
 def test_many_chunks_give_what_one_gives(monkeypatch):
     vectors, labels = points(50), torch.arange(50) % 7
     whole = evaluate(vectors, labels)
-    monkeypatch.setattr(queries_, "QUERIES_AT_ONCE", 8)
+    monkeypatch.setattr(per_query, "MAX_CHUNK_QUERIES", 8)
     assert evaluate(vectors, labels) == whole
 
 
-def test_ranks_beyond_the_gallery():
-    found = evaluate(torch.eye(2)[[0, 0, 1]], torch.tensor([0, 0, 1]), recalls=(1, 100))
-    assert found["R@100"] == 1.0
-    assert found["P@100"] == pytest.approx(0.01)
+def test_ranks_larger_than_the_gallery():
+    report = evaluate(torch.eye(2)[[0, 0, 1]], torch.tensor([0, 0, 1]), recalls=(1, 100))
+    assert report["R@100"] == 1.0
+    assert report["P@100"] == pytest.approx(0.01)
 
 
-def test_the_interval_is_over_classes_and_holds_the_mean():
+def test_the_interval_is_over_classes_and_contains_the_mean():
     labels = torch.arange(200) % 20
     vectors = points(20)[labels] + points(200, seed=3)
     for metric in evaluate(vectors, labels).metrics:
@@ -83,8 +85,18 @@ def test_the_interval_is_over_classes_and_holds_the_mean():
     assert (perfect.metrics[0].low, perfect.metrics[0].high) == (1.0, 1.0)
 
 
+def test_the_interval_is_that_of_the_class_bootstrap_with_1000_resamples():
+    labels = torch.arange(90) % 9
+    vectors = points(9)[labels] + points(90, seed=5)
+    by_class = per_query.measure_queries(vectors, labels, recalls=(1,)).class_sums()
+    low, high = class_bootstrap(np.stack(list(by_class.sums.values())), by_class.counts, resamples=1000)
+    metrics = evaluate(vectors, labels, recalls=(1,)).metrics
+    assert [metric.low for metric in metrics] == low.tolist()
+    assert [metric.high for metric in metrics] == high.tolist()
+
+
 def test_a_class_is_resampled_as_a_whole():
-    # Two classes, one all right and one all wrong: every resample is 0, 1/2 or 1, so the interval is the widest.
+    # One class has only hits and one only misses, so every resample is 0, 1/2 or 1, and the interval is as wide as possible.
     vectors = torch.cat([torch.eye(60)[[0] * 30], torch.eye(60)[30:60]])
     labels = torch.tensor([0] * 30 + [1] * 30)
     metric = evaluate(vectors, labels, recalls=(1,)).metrics[0]
@@ -95,7 +107,7 @@ def test_a_class_is_resampled_as_a_whole():
     ("arguments", "message"),
     [
         ((torch.eye(3), torch.arange(3)), "no query has another item of its class"),
-        ((torch.eye(3), torch.zeros(3)), "floats collide"),
+        ((torch.eye(3), torch.zeros(3)), "different floats become equal"),
         ((torch.eye(3), torch.zeros(2, dtype=torch.long)), "must be .item, dim. vectors"),
         ((torch.eye(3), torch.zeros(3, dtype=torch.long), torch.eye(3)), "belong together"),
     ],
@@ -109,6 +121,6 @@ def test_bad_input_is_named(arguments, message):
         evaluate(torch.eye(3), torch.zeros(3, dtype=torch.long), recalls=(0,))
 
 
-def test_an_unknown_metric_names_the_known():
+def test_an_unknown_metric_gives_an_error_with_the_known_ones():
     with pytest.raises(KeyError, match=r"R@1, P@1"):
         evaluate(torch.eye(2), torch.zeros(2, dtype=torch.long), recalls=(1,))["mAP"]

@@ -1,4 +1,4 @@
-"""Every number against plain loops."""
+"""Geometry of embeddings: every number against plain loops."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_similarities_of_pairs(vectors):
     assert sorted(found.negative.tolist()) == pytest.approx(sorted(n))
 
 
-def test_how_far_the_two_distributions_are_apart(vectors):
+def test_auc_d_prime_and_overlap_equal_plain_loops(vectors):
     p, n = looped(vectors)
     found = PairSimilarities.of(vectors, LABELS)
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in p for b in n)
@@ -51,7 +51,7 @@ def test_the_true_positive_rate_is_at_the_threshold_of_the_negatives():
     assert geometry.true_positive_rate(found, at=0.5) == 1.0
 
 
-def test_apart_and_alike():
+def test_disjoint_and_equal_distributions():
     apart = PairSimilarities(torch.full((5,), 0.9), torch.full((5,), 0.1))
     alike = PairSimilarities(torch.full((5,), 0.3), torch.full((5,), 0.3))
     assert (geometry.histogram_overlap(apart), geometry.histogram_overlap(alike)) == (0, pytest.approx(1))
@@ -66,7 +66,7 @@ def test_alignment_and_uniformity(vectors):
     assert geometry.uniformity(found) == pytest.approx(math.log(sum(every) / len(every)))
 
 
-def test_spread_of_classes(vectors):
+def test_class_spread(vectors):
     within, means = [], []
     for label in range(6):
         some = vectors[label == LABELS]
@@ -113,7 +113,7 @@ def test_circle_pass_rate(vectors):
     assert geometry.circle_pass_rate(vectors, LABELS, 0.4) == pytest.approx(passed / 24)
 
 
-def test_shares_of_weight():
+def test_weight_share():
     pairs = Pairs.between(torch.zeros(1, dtype=torch.long), torch.tensor([0] + [1] * 199))
     gradient = torch.full((1, 200), 0.5)
     gradient[0, 0], gradient[0, 1], gradient[0, 2] = -100.0, 50.0, -0.5

@@ -7,19 +7,19 @@ from support.naive import statistics as naive
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
-def test_the_t_interval_is_students(level):
+def test_the_t_interval_equals_that_of_scipy(level):
     values = [0.31, 0.35, 0.29, 0.4, 0.33]
-    found = t_interval(values, level)
+    interval = t_interval(values, level)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(level)
-    assert (found.low, found.high) == pytest.approx((low, high))
-    assert (found.low, found.high) == pytest.approx(naive.t_interval(values, stats.t.ppf((1 + level) / 2, 4)))
-    assert found.values == tuple(values)
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert (interval.low, interval.high) == pytest.approx(naive.t_interval(values, stats.t.ppf((1 + level) / 2, 4)))
+    assert interval.values == tuple(values)
 
 
-def test_of_one_seed_no_interval_is_said():
-    found = t_interval([0.3])
-    assert (found.mean, found.low, found.high) == (0.3, None, None)
-    assert not found.excludes_zero
+def test_one_seed_has_no_interval():
+    interval = t_interval([0.3])
+    assert (interval.mean, interval.low, interval.high) == (0.3, None, None)
+    assert not interval.excludes_zero
     with pytest.raises(ValueError, match="at least one value"):
         t_interval([])
 
@@ -30,22 +30,30 @@ def test_an_interval_excludes_zero_on_either_side():
     assert not t_interval([-1.0, 1.0, 0.1]).excludes_zero
 
 
-def test_a_t_interval_covers_as_often_as_it_says():
-    draw = np.random.default_rng(0)
-    found = [t_interval(sample) for sample in draw.normal(3.0, 2.0, (2000, 5))]
-    assert np.mean([i.low <= 3.0 <= i.high for i in found]) == pytest.approx(0.95, abs=0.015)
+def test_a_t_interval_has_its_nominal_coverage():
+    rng = np.random.default_rng(0)
+    intervals = [t_interval(sample) for sample in rng.normal(3.0, 2.0, (2000, 5))]
+    assert np.mean([i.low <= 3.0 <= i.high for i in intervals]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_class_bootstrap_agrees_with_plain_loops():
-    draw = np.random.default_rng(1)
-    by_class = [draw.random(int(n)).tolist() for n in draw.integers(1, 9, 30)]
+    rng = np.random.default_rng(1)
+    by_class = [rng.random(int(n)).tolist() for n in rng.integers(1, 9, 30)]
     sums = np.array([[sum(values) for values in by_class]])
     counts = np.array([len(values) for values in by_class])
     low, high = class_bootstrap(sums, counts)
     assert (low[0], high[0]) == pytest.approx(naive.class_bootstrap(by_class, 4000, 0.95), abs=0.01)
 
 
-def test_all_statistics_see_the_same_classes():
+def test_the_draws_of_the_class_bootstrap_are_those_of_earlier_versions():
+    """Stored reports hold such intervals, so the draws must never change."""
+    sums = np.array([[0.3, 4.1, 2.2, 7.9, 1.0], [5.0, 4.0, 1.0, 0.0, 2.0]])
+    low, high = class_bootstrap(sums, np.array([4, 9, 3, 8, 2]), resamples=1000)
+    assert low.tolist() == pytest.approx([0.2571428571428572, 0.1388888888888889], rel=1e-12)
+    assert high.tolist() == pytest.approx([0.8833333333333334, 1.0014705882352928], rel=1e-12)
+
+
+def test_all_statistics_share_the_resampled_classes():
     sums, counts = np.array([[1.0, 5.0, 2.0, 8.0]]), np.full(4, 10)
     low, high = class_bootstrap(np.concatenate([sums, sums, -sums]), counts)
     assert low[0] == low[1]

@@ -15,7 +15,7 @@ def test_values_by_hand():
     assert torch.allclose(map_at_r(HITS, RELEVANT), torch.tensor([(1 / 2 + 2 / 3) / 3, 1.0]))
 
 
-def test_precision_can_fall_with_k_unlike_the_original_projects():
+def test_precision_can_decrease_with_k_unlike_in_the_original_project():
     hits = torch.tensor([[True, False, False, False]])
     assert [precision_at_k(hits, k).item() for k in (1, 2, 4)] == [1.0, 0.5, 0.25]
 

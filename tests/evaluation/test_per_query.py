@@ -1,4 +1,4 @@
-"""One search in bounded memory, by one process or several."""
+"""Metrics per query: one search in bounded memory, by one or several processes."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from pairlens.evaluation import per_query as measuring
+from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.evaluation.per_query import BYTES_A_NEIGHBOR, BYTES_AT_ONCE, measure_queries
+from pairlens.evaluation.per_query import BYTES_PER_NEIGHBOR, MAX_CHUNK_BYTES, measure_queries
 from pairlens.neighbors.approximate import Ivf
 from pairlens.neighbors.exact import ExactIndex
 from support.sharded_eval import embedded, sharded_report
@@ -23,20 +23,20 @@ def labels_of(*sizes):
 
 
 def task_of(labels, recalls=(1, 8)):
-    return measuring._task(torch.zeros(len(labels), 1), labels, None, None, recalls)
+    return per_query._search_task(torch.zeros(len(labels), 1), labels, None, None, recalls)
 
 
-def test_one_large_class_does_not_make_all_queries_search_deep(monkeypatch):
+def test_one_large_class_does_not_increase_the_depth_of_all_searches(monkeypatch):
     depths = []
-    monkeypatch.setattr(measuring, "FEWEST_AT_ONCE", 250)
+    monkeypatch.setattr(per_query, "MIN_CHUNK_QUERIES", 250)
     search = ExactIndex.search
     monkeypatch.setattr(ExactIndex, "search", lambda self, q, k, **rest: depths.append(k) or search(self, q, k, **rest))
     labels = labels_of(*[2] * 500, 200)
-    found = measure_queries(points(1200), labels, recalls=(1, 8))
+    measured = measure_queries(points(1200), labels, recalls=(1, 8))
     assert depths[0] == 199
     assert depths[1:] == [8] * (len(depths) - 1)
     assert len(depths) > 2
-    assert found.queries.tolist() == list(range(1200))
+    assert measured.queries.tolist() == list(range(1200))
 
 
 @pytest.mark.parametrize(
@@ -47,48 +47,48 @@ def test_one_large_class_does_not_make_all_queries_search_deep(monkeypatch):
         (labels_of(30000, *[6] * 5000), (1,)),
     ],
 )
-def test_what_is_searched_at_once_is_bounded(labels, recalls):
+def test_the_memory_of_a_chunk_is_bounded(labels, recalls):
     task = task_of(labels, recalls)
     chunks = task.chunks()
     covered = torch.cat([torch.arange(chunk.start, chunk.stop) for chunk in chunks])
-    assert torch.equal(covered, torch.arange(len(task.chosen)))
+    assert torch.equal(covered, torch.arange(len(task.answerable)))
     for chunk in chunks:
         depth = max(*recalls, int(task.relevant[chunk].max()))
-        assert (chunk.stop - chunk.start) * depth * BYTES_A_NEIGHBOR <= BYTES_AT_ONCE
+        assert (chunk.stop - chunk.start) * depth * BYTES_PER_NEIGHBOR <= MAX_CHUNK_BYTES
 
 
-def test_the_order_of_the_queries_is_kept():
+def test_values_are_in_the_order_of_the_queries():
     labels = labels_of(2, 9, 1, 4)[torch.randperm(16, generator=torch.Generator().manual_seed(3))]
     vectors = points(16)
-    found = measure_queries(vectors, labels, recalls=(1,))
-    for place, query in enumerate(found.queries.tolist()):
+    measured = measure_queries(vectors, labels, recalls=(1,))
+    for position, query in enumerate(measured.queries.tolist()):
         others = [i for i in range(16) if i != query]
         one = measure_queries(vectors[query][None], labels[query][None], vectors[others], labels[others], recalls=(1,))
-        for name, values in found.values.items():
-            assert values[place] == pytest.approx(one.values[name][0].item()), name
+        for name, values in measured.values.items():
+            assert values[position] == pytest.approx(one.values[name][0].item()), name
 
 
-def test_the_shares_of_several_processes_make_up_the_whole(monkeypatch):
-    monkeypatch.setattr(measuring, "FEWEST_AT_ONCE", 4)
+def test_the_chunks_of_several_processes_are_those_of_one(monkeypatch):
+    monkeypatch.setattr(per_query, "MIN_CHUNK_QUERIES", 4)
     labels = labels_of(*[3] * 30, 25)
     task = replace(task_of(labels), queries=(vectors := points(115)), items=vectors)
     index = ExactIndex(vectors)
     rows, values = task.measure(index)
-    shares = [task.measure(index, rank, 3) for rank in range(3)]
-    joined, order = torch.cat([share[0] for share in shares]), rows.argsort()
-    assert all(30 < len(share[0]) < 50 for share in shares)
+    shards = [task.measure(index, rank, 3) for rank in range(3)]
+    joined, order = torch.cat([shard[0] for shard in shards]), rows.argsort()
+    assert all(30 < len(shard[0]) < 50 for shard in shards)
     assert torch.equal(joined.sort().values, rows[order])
-    assert torch.equal(torch.cat([share[1] for share in shares])[joined.argsort()], values[order])
+    assert torch.equal(torch.cat([shard[1] for shard in shards])[joined.argsort()], values[order])
     assert [len(part) for part in task.measure(index, 200, 300)] == [0, 0]
 
 
-def test_two_processes_have_the_report_of_one(tmp_path):
+def test_two_processes_return_the_report_of_one(tmp_path):
     multiprocessing.spawn(sharded_report, (2, str(tmp_path)), nprocs=2)
     alone = repr(evaluate(*embedded(), recalls=(1, 4)))
     assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text() == alone
 
 
-def test_an_approximate_report_says_what_it_missed():
+def test_an_approximate_report_states_what_it_missed():
     vectors, labels = points(900, dim=8), torch.arange(900) % 90
     exact, rough = evaluate(vectors, labels), evaluate(vectors, labels, index=Ivf(lists=20, probes=1))
     assert exact.approximation is None
@@ -97,3 +97,14 @@ def test_an_approximate_report_says_what_it_missed():
     assert str(rough.approximation) in str(rough)
     assert "approximate" not in str(exact)
     assert evaluate(vectors, labels, index=Ivf(lists=20, probes=20)).metrics == exact.metrics
+
+
+def test_class_sums_equal_plain_loops():
+    labels = torch.tensor([7, 7, 3, 3, 3, 9, 7, 9])
+    measured = measure_queries(points(8), labels, recalls=(1, 2))
+    by_class = measured.class_sums()
+    assert by_class.counts.tolist() == [3, 3, 2]
+    for name, values in measured.values.items():
+        pairs = list(zip(measured.labels.tolist(), values.tolist(), strict=True))
+        expected = [sum(value for label, value in pairs if label == known) for known in (3, 7, 9)]
+        assert by_class.sums[name].tolist() == pytest.approx(expected), name

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -28,10 +29,10 @@ def test_auto_is_bfloat16_where_that_is_faster(tiny, monkeypatch, multiplies, ba
 
 
 @pytest.mark.parametrize(("ampere", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_is_bfloat16_on_a_gpu_that_does_not_only_imitate_it(monkeypatch, ampere, expected):
+def test_auto_is_bfloat16_on_a_gpu_that_does_not_only_emulate_it(monkeypatch, ampere, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: ampere or including_emulation)
     with fake_gpu():
-        assert learners._automatic(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
+        assert learners._automatic_precision(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
 
 
 MISSING = {
@@ -43,7 +44,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("missing", [None, *MISSING])
-def test_auto_compiles_on_a_gpu_where_there_is_all_that_it_takes(monkeypatch, tmp_path, missing):
+def test_auto_compiles_only_if_all_requirements_are_installed(monkeypatch, tmp_path, missing):
     (tmp_path / "Python.h").touch()
     monkeypatch.delenv("CC", raising=False)
     there = {"find_spec": object(), "which": "/usr/bin/gcc", "get_paths": tmp_path, "get_device_capability": (7, 0)}
@@ -57,6 +58,21 @@ def test_auto_compiles_on_a_gpu_where_there_is_all_that_it_takes(monkeypatch, tm
     assert not learners.can_compile(torch.device("cpu"))
 
 
-def test_a_pytorch_that_does_not_tell_means_float32(monkeypatch):
+def test_training_is_compiled_for_its_batch_size_though_an_evaluation_has_others(tiny, monkeypatch):
+    sizes = []
+
+    def note(graph, inputs):
+        sizes.append([one for one in inputs if isinstance(one, torch.SymInt)])
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
+    model = make_learner(replace(tiny, compile="yes", backbone_type="test_resnet"), 4).model
+    for photos in (8, 5):
+        model.embed(torch.zeros(photos, 3, 32, 32))
+    model(torch.zeros(8, 3, 32, 32))
+    assert sizes == [[]] * 3
+
+
+def test_without_known_cpu_capabilities_auto_is_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert not learners._cpu_multiplies_bfloat16()

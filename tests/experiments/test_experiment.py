@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Angular, Circle, SoftTriple
 
@@ -29,7 +30,7 @@ def test_runs_that_differ_in_loss_or_seed_have_different_names():
     assert len({e.default_name for e in made}) == len(made)
 
 
-def test_auto_compares_photos_with_what_the_loss_was_made_for():
+def test_auto_is_the_source_that_the_loss_was_designed_for():
     assert replace(Experiment(), loss=SoftTriple()).source == "proxies"
     assert Experiment().source == "batch"
 
@@ -37,11 +38,20 @@ def test_auto_compares_photos_with_what_the_loss_was_made_for():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"loss": SoftTriple(), "references": "batch"}, "--references batch does not go with softtriple.*use.*proxies"),
-        ({"loss": Angular(), "references": "memory"}, "--references memory does not go with angular"),
+        (
+            {"loss": SoftTriple(), "references": "batch"},
+            "--references batch cannot be used with softtriple.*use.*proxies",
+        ),
+        ({"loss": Angular(), "references": "memory"}, "--references memory cannot be used with angular"),
         ({"references": "memory", "memory_size": 64}, "--memory_size 64 does not hold a batch of 128"),
     ],
 )
-def test_references_that_do_not_fit_are_named(setting, message):
+def test_references_that_the_loss_cannot_use_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
         Experiment(**setting)
+
+
+def test_paths_may_be_given_as_text(tmp_path):
+    experiment = Experiment(data_path=str(tmp_path), weights=tmp_path / "weights.pth")
+    assert experiment == Experiment(data_path=tmp_path, weights=str(tmp_path / "weights.pth"))
+    assert from_plain(Experiment, to_plain(experiment)) == experiment

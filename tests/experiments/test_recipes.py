@@ -41,6 +41,6 @@ def test_proxy_anchor_has_the_settings_of_its_code(tiny):
     assert (e.warm_up, e.clip_value, e.freeze_bn) == (5, 10.0, "all")
 
 
-def test_an_unknown_recipe_names_those_there_are():
-    with pytest.raises(ValueError, match=r"no recipe 'x'; there are .*proxy_anchor_cub"):
+def test_an_unknown_recipe_gives_an_error_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"no recipe 'x'; available are .*proxy_anchor_cub"):
         find_recipe("x")

@@ -31,7 +31,8 @@ from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
-from pairlens.training.fit import Objective, Step
+from pairlens.training.fit import Step
+from pairlens.training.learner import Objective
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def finished(tiny, tmp_path_factory):
     return run(tiny, tmp_path_factory.mktemp("runs") / "bars")
 
 
-def test_the_run_folder_holds_everything(finished):
+def test_the_run_folder_has_all_files(finished):
     names = {file.name for file in finished.folder.iterdir()}
     assert names == {
         "config.json",
@@ -55,7 +56,7 @@ def test_the_run_folder_holds_everything(finished):
     }
 
 
-def test_statistics_has_one_row_an_epoch_with_the_promised_columns(finished):
+def test_statistics_has_one_row_per_epoch_with_the_documented_columns(finished):
     with RunFolder(finished.folder).statistics.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -79,22 +80,22 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny, t
     assert not all(torch.equal(state[name], different[name]) for name in state)
 
 
-def test_going_on_after_an_interruption_equals_never_having_stopped(finished, tiny, tmp_path):
-    place = RunFolder(tmp_path / "stopped")
-    events = running.train(tiny, place)
+def test_a_run_resumed_after_an_epoch_equals_an_uninterrupted_one(finished, tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "stopped")
+    events = running.train(tiny, run_folder)
     for event in events:
         if isinstance(event, EpochRow) and event.epoch == 1:
             break
     events.close()
-    assert len(place.read_outcome().rows) == 2
-    list(running.resume(place))
-    kept, whole = Embedder.load(place.path).state_dict(), finished.model().state_dict()
+    assert len(run_folder.read_outcome().rows) == 2
+    list(running.resume(run_folder))
+    kept, whole = Embedder.load(run_folder.path).state_dict(), finished.model().state_dict()
     assert all(torch.equal(kept[name], whole[name]) for name in whole)
-    assert place.read_outcome().report == finished.report
-    assert list(running.resume(place)) == []
+    assert run_folder.read_outcome().report == finished.report
+    assert list(running.resume(run_folder)) == []
 
 
-def test_a_finished_run_without_its_checkpoint_is_left_as_it_is(finished, tmp_path):
+def test_a_finished_run_without_its_checkpoint_is_not_changed(finished, tmp_path):
     copy = RunFolder(shutil.copytree(finished.folder, tmp_path / "copy"))
     (copy.path / "checkpoint.safetensors").unlink()
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not exist"):
@@ -102,15 +103,15 @@ def test_a_finished_run_without_its_checkpoint_is_left_as_it_is(finished, tmp_pa
     assert copy.read_outcome() == finished.outcome
 
 
-def test_the_weights_it_started_from_need_not_be_there_any_more(tiny, tmp_path):
+def test_a_run_resumes_without_the_weights_that_it_started_from(tiny, tmp_path):
     weights = tmp_path / "w.safetensors"
     save_file(Embedder(backbone="resnet10t", weights="none", stride="none").backbone.network.state_dict(), weights)
-    place = RunFolder(tmp_path / "run")
-    events = running.train(replace(tiny, weights=str(weights)), place)
+    run_folder = RunFolder(tmp_path / "run")
+    events = running.train(replace(tiny, weights=str(weights)), run_folder)
     next(events)
     events.close()
     weights.unlink()
-    assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [1, 2]
+    assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [1, 2]
 
 
 def test_model_and_gallery_are_those_of_the_kept_epoch(tiny, tmp_path, monkeypatch):
@@ -130,7 +131,7 @@ def test_s_p_and_s_n_are_those_of_the_test_photos(finished):
     assert (row.mean_s_p, row.mean_s_n) == pytest.approx(expected, abs=1e-6)
 
 
-def test_every_setting_arrives_where_it_works(tiny):
+def test_every_setting_reaches_its_object(tiny):
     asked = replace(
         tiny, stride="paper", learn_power=True, gd_config="G", smoothing=0.2, temperature=0.7, auxiliary=2.0
     )
@@ -145,18 +146,18 @@ def test_every_setting_arrives_where_it_works(tiny):
     assert (batches.sampler.batch_size, batches.sampler.per_class, batches.sampler.seed) == (12, 3, 0)
 
 
-def test_queries_without_a_gallery_are_refused(tiny, tmp_path):
+def test_queries_without_a_gallery_give_an_error(tiny, tmp_path):
     write_bars(tmp_path / "half" / "uncropped.arrow", ("train", "query"))
     with pytest.raises(ValueError, match="query photos or gallery photos, but not both"):
         run(replace(tiny, data_path=tmp_path, data_name="half"), tmp_path / "run")
 
 
-def test_a_run_stopped_before_its_first_epoch_can_go_on(tiny, tmp_path):
-    place = RunFolder(tmp_path / "early")
-    place.create(tiny)
-    with pytest.raises(ValueError, match="no finished epoch; go on with"):
-        place.read_outcome()
-    assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [0, 1, 2]
+def test_a_run_stopped_before_its_first_epoch_can_be_resumed(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "early")
+    run_folder.create(tiny)
+    with pytest.raises(ValueError, match="no finished epoch; resume training with"):
+        run_folder.read_outcome()
+    assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [0, 1, 2]
 
 
 def test_an_existing_folder_is_never_overwritten(finished, tiny):
@@ -181,14 +182,14 @@ def test_every_loss_runs_on_proxies(tiny, tmp_path, loss):
     assert run(experiment, tmp_path / "proxies").outcome.epoch == 1
 
 
-def test_query_and_gallery_are_kept_apart(tiny, tmp_path):
+def test_query_and_gallery_are_separate_files(tiny, tmp_path):
     finished = run(replace(tiny, data_name="shop", num_epochs=1), tmp_path / "shop")
     assert (finished.folder / "queries.safetensors").is_file()
     assert (finished.report.queries, finished.report.gallery, finished.report.left_out) == (24, 24, 0)
     assert evaluate_run(finished.folder) == finished.report
 
 
-def test_no_epoch_measures_the_model_as_it_comes(tiny, tmp_path):
+def test_zero_epochs_measure_the_untrained_model(tiny, tmp_path):
     finished = run(replace(tiny, num_epochs=0), tmp_path / "zero")
     assert finished.outcome.epoch == 0
     assert finished.report == finished.outcome.untrained
@@ -196,12 +197,12 @@ def test_no_epoch_measures_the_model_as_it_comes(tiny, tmp_path):
 
 def test_validation_classes_are_training_classes_that_are_not_trained_on(tiny):
     catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow")
-    parts = split_catalog(catalog, replace(tiny, select="validation"))
-    train, held_out = set(parts.train.paths), set(parts.validation.paths)
+    splits = split_catalog(catalog, replace(tiny, select="validation"))
+    train, held_out = set(splits.train.paths), set(splits.validation.paths)
     assert not train & held_out
     assert train | held_out == set(catalog.select("train").paths)
-    assert sorted(parts.train.labels.unique().tolist()) == list(range(parts.train.classes))
-    assert parts.validation.classes == 1
+    assert sorted(splits.train.labels.unique().tolist()) == list(range(splits.train.classes))
+    assert splits.validation.classes == 1
 
 
 def test_selection_on_validation_works_and_is_reported(tiny, tmp_path):
@@ -236,13 +237,13 @@ def test_which_epoch_is_kept():
     assert best_epoch(both, replace(settings, select="validation")) == 3
 
 
-def test_what_was_selected_on_test_says_so():
+def test_a_selection_on_test_is_stated():
     rows = rows_with([0.1, 0.5])
     assert "selected on test" in Outcome("test", 1, rows).selection
     assert "selected on test" not in Outcome("last", 1, rows).selection
 
 
-def test_a_foreign_or_damaged_folder_is_one_sentence(finished, tmp_path):
+def test_a_foreign_or_damaged_folder_gives_an_error(finished, tmp_path):
     with pytest.raises(ValueError, match="not the folder of a run"):
         RunFolder(tmp_path).experiment()
     config = RunFolder(finished.folder).config.read_text()
@@ -254,6 +255,22 @@ def test_a_foreign_or_damaged_folder_is_one_sentence(finished, tmp_path):
         RunFolder(tmp_path).experiment()
 
 
+def test_an_opened_run_has_its_settings_photos_and_result(finished, tiny, tmp_path):
+    opened = RunFolder(finished.folder).open()
+    assert (opened.experiment, opened.outcome) == (tiny, finished.outcome)
+    assert (len(opened.splits.train), len(opened.splits.test), opened.splits.gallery) == (24, 24, None)
+    moved = shutil.copytree(tiny.data_path, tmp_path / "moved")
+    assert RunFolder(finished.folder).open(moved).experiment == replace(tiny, data_path=moved)
+    assert RunFolder(finished.folder).open(moved).splits.test.file.is_relative_to(moved)
+
+
+def test_a_run_without_a_finished_epoch_cannot_be_opened(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "early")
+    run_folder.create(tiny)
+    with pytest.raises(ValueError, match="no finished epoch"):
+        run_folder.open()
+
+
 def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match="pairlens prepare --data_name cub"):
         run(replace(tiny, data_name="cub", data_path=tmp_path), tmp_path / "x")
@@ -262,38 +279,38 @@ def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_wrapped_loss_runs_is_evaluated_and_goes_on_in_python(tiny, tmp_path):
+def test_a_run_of_a_wrapped_loss_is_evaluated_and_resumed_in_python(tiny, tmp_path):
     make = lambda: pl.wrap(pml.CircleLoss(0.4, 80))  # noqa: E731
     whole = run(replace(tiny, loss=make()), tmp_path / "whole")
     ours = run(tiny, tmp_path / "ours")
     assert whole.outcome.rows[1].train_loss == pytest.approx(ours.outcome.rows[1].train_loss, rel=1e-3)
     assert evaluate_run(whole.folder) == whole.report
-    place = RunFolder(tmp_path / "stopped")
-    events = running.train(replace(tiny, loss=make()), place)
+    run_folder = RunFolder(tmp_path / "stopped")
+    events = running.train(replace(tiny, loss=make()), run_folder)
     for event in events:
         if isinstance(event, EpochRow) and event.epoch == 1:
             break
     events.close()
     with pytest.raises(ValueError, match="not stored with its run"):
-        list(running.resume(place))
-    assert pl.resume_run(place.path, loss=make()).report == whole.report
+        list(running.resume(run_folder))
+    assert pl.resume_run(run_folder.path, loss=make()).report == whole.report
 
 
-def test_a_run_on_a_memory_goes_on_as_if_it_had_not_stopped(tiny, tmp_path):
+def test_a_resumed_run_with_a_memory_equals_an_uninterrupted_one(tiny, tmp_path):
     experiment = replace(tiny, references="memory", memory_size=40, memory_warm_up=1, warm_up=1, clip_value=1.0)
     whole = run(experiment, tmp_path / "whole")
-    place = RunFolder(tmp_path / "stopped")
-    events = running.train(experiment, place)
+    run_folder = RunFolder(tmp_path / "stopped")
+    events = running.train(experiment, run_folder)
     for event in events:
         if isinstance(event, EpochRow) and event.epoch == 1:
             break
     events.close()
-    assert pl.resume_run(place.path).report == whole.report
-    kept, expected = Embedder.load(place.path).state_dict(), whole.model().state_dict()
+    assert pl.resume_run(run_folder.path).report == whole.report
+    kept, expected = Embedder.load(run_folder.path).state_dict(), whole.model().state_dict()
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
 
 
-def test_the_analysis_has_a_row_an_epoch_of_seen_and_unseen_photos(finished):
+def test_the_analysis_has_one_row_per_epoch_of_seen_and_unseen_photos(finished):
     with RunFolder(finished.folder).analysis.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
@@ -306,7 +323,7 @@ def test_the_analysis_has_a_row_an_epoch_of_seen_and_unseen_photos(finished):
         assert float(rows[2][f"unseen_{name}"]) == pytest.approx(value, rel=1e-4), name
 
 
-def test_looking_changes_nothing(finished, tiny, tmp_path):
+def test_the_analysis_does_not_change_the_training(finished, tiny, tmp_path):
     blind = run(replace(tiny, log_analysis=False), tmp_path / "blind")
     state, other = finished.model().state_dict(), blind.model().state_dict()
     assert all(torch.equal(state[name], other[name]) for name in state)
@@ -314,13 +331,13 @@ def test_looking_changes_nothing(finished, tiny, tmp_path):
     assert blind.outcome.rows[1].seen is None
 
 
-def test_an_interrupted_run_has_the_analysis_of_an_uninterrupted_one(finished, tiny, tmp_path):
-    place = RunFolder(tmp_path / "stopped")
-    events = running.train(tiny, place)
+def test_a_resumed_run_has_the_analysis_of_an_uninterrupted_one(finished, tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "stopped")
+    events = running.train(tiny, run_folder)
     next(event for event in events if isinstance(event, EpochRow) and event.epoch == 1)
     events.close()
-    list(running.resume(place))
-    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    list(running.resume(run_folder))
+    assert run_folder.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
 
 
 def weights(folder):
@@ -334,18 +351,18 @@ def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(finished, t
 
 
 def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
-    threads, found = torch.get_num_threads(), []
+    threads, results = torch.get_num_threads(), []
     settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(weights(run(settings, tmp_path / str(count)).folder))
+            results.append(weights(run(settings, tmp_path / str(count)).folder))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.allclose(t, found[1][name], rtol=1e-3, atol=1e-4) for name, t in found[0].items())
+    assert all(torch.allclose(t, results[1][name], rtol=1e-3, atol=1e-4) for name, t in results[0].items())
 
 
-AS_BEFORE = """
+RUN_AGAIN = """
 import sys
 from pathlib import Path
 from pairlens.experiments.run_folder import RunFolder
@@ -355,11 +372,11 @@ run(RunFolder(Path(sys.argv[1])).experiment(), Path(sys.argv[2]))
 
 
 def test_another_kind_of_processor_agrees_to_rounding_only(tiny, tmp_path):
-    # The code that PyTorch and oneDNN have for processors of ten years ago stands for another machine.
+    # The code of PyTorch and oneDNN for ten-year-old processors stands for another machine.
     settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
     here = weights(run(settings, tmp_path / "here").folder)
     older = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-W", "error", "-c", AS_BEFORE, tmp_path / "here", tmp_path / "there"]
+    words = [sys.executable, "-W", "error", "-c", RUN_AGAIN, tmp_path / "here", tmp_path / "there"]
     subprocess.run(words, check=True, env={**os.environ, **older})
     there = weights(tmp_path / "there")
     assert all(torch.allclose(t, there[name], rtol=1e-3, atol=1e-4) for name, t in here.items())
@@ -368,46 +385,46 @@ def test_another_kind_of_processor_agrees_to_rounding_only(tiny, tmp_path):
 
 
 def until(events, steps):
-    """Take events up to a number of steps."""
+    """Take events until a number of steps is reached."""
     while steps:
         steps -= isinstance(next(events), Step)
 
 
-def test_going_on_within_an_epoch_equals_never_having_stopped(finished, tiny, tmp_path, monkeypatch):
-    place, settings = RunFolder(tmp_path / "r"), replace(tiny, checkpoint_minutes=1e-9)
-    events = running.train(settings, place)
+def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(finished, tiny, tmp_path, monkeypatch):
+    run_folder, settings = RunFolder(tmp_path / "r"), replace(tiny, checkpoint_minutes=1e-9)
+    events = running.train(settings, run_folder)
     until(events, 3)
     events.close()
-    assert [e.step for e in running.resume(place) if isinstance(e, Step)] == [2]
-    assert all(torch.equal(t, weights(place.path)[name]) for name, t in weights(finished.folder).items())
-    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    assert [e.step for e in running.resume(run_folder) if isinstance(e, Step)] == [2]
+    assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())
+    assert run_folder.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
 
 
 def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.under_way is not None))
+    monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.progress is not None))
     for minutes, within in ((0, 0), (1e-9, 4), (60, 0)):
         written.clear()
         run(replace(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))
         assert (written.count(True), written.count(False)) == (within, 3)
 
 
-def test_a_run_in_use_is_refused_to_others(tiny, tmp_path):
-    place = RunFolder(tmp_path / "r")
-    events = running.train(tiny, place)
+def test_a_run_in_use_gives_an_error_to_other_processes(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "r")
+    events = running.train(tiny, run_folder)
     until(events, 1)
     for attempt in (
-        lambda: list(running.resume(place)),
-        lambda: run(tiny, place.path),
-        lambda: evaluate_run(place.path),
+        lambda: list(running.resume(run_folder)),
+        lambda: run(tiny, run_folder.path),
+        lambda: evaluate_run(run_folder.path),
     ):
         with pytest.raises(ValueError, match="is being written to by process"):
             attempt()
     assert len(list(events)) == 5
-    assert len(place.read_outcome().rows) == 3
+    assert len(run_folder.read_outcome().rows) == 3
 
 
-def test_a_folder_in_which_a_run_was_killed_at_its_birth_can_be_used(tiny, tmp_path):
+def test_the_folder_of_a_run_that_was_killed_at_its_start_can_be_used(tiny, tmp_path):
     (tmp_path / "r").mkdir()
     for name in (".lock", "config.json.part"):
         (tmp_path / "r" / name).write_text("")
@@ -415,44 +432,44 @@ def test_a_folder_in_which_a_run_was_killed_at_its_birth_can_be_used(tiny, tmp_p
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("harm", ["cut", "gone"])
-def test_a_data_file_that_is_cut_or_vanishes_while_training_is_one_sentence(tiny, tmp_path, workers, harm):
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, tmp_path, workers, damage):
     shutil.copytree(tiny.data_path / "bars", tmp_path / "data" / "bars")
     file = tmp_path / "data" / "bars" / "uncropped.arrow"
-    place = RunFolder(tmp_path / "r")
-    events = running.train(replace(tiny, data_path=tmp_path / "data", workers=workers), place)
+    run_folder = RunFolder(tmp_path / "r")
+    events = running.train(replace(tiny, data_path=tmp_path / "data", workers=workers), run_folder)
     until(events, 1)
     data = file.read_bytes()
-    if harm == "cut":
+    if damage == "cut":
         with file.open("r+b") as opened:
             opened.truncate(500)
     else:
         file.unlink()
-    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "is gone"}[harm]):
+    with pytest.raises(ValueError, match={"cut": "was changed while it was in use", "gone": "disappeared"}[damage]):
         list(events)
     if not workers:
         file.write_bytes(data)
-        assert [e.epoch for e in running.resume(place) if isinstance(e, EpochRow)] == [1, 2]
+        assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [1, 2]
 
 
 def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
-    place = RunFolder(tmp_path / "r")
+    run_folder = RunFolder(tmp_path / "r")
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 2 .*checkpoint\.safetensors, of 0 epochs and 1 steps"):
-        list(running.train(replace(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), place))
-    assert len(place.read_outcome().rows) == 1
+        list(running.train(replace(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), run_folder))
+    assert len(run_folder.read_outcome().rows) == 1
 
 
-def test_a_last_step_that_ruins_the_model_names_the_last_good_checkpoint(tiny, tmp_path):
-    place = RunFolder(tmp_path / "r")
+def test_a_last_step_that_overflows_the_weights_names_the_last_good_checkpoint(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "r")
     settings = replace(tiny, learning_rate=1e30, batch_size=24, per_class=6)
     with pytest.raises(
         FloatingPointError, match=r"after epoch 1 the embedding of .* is not finite.*last good checkpoint"
     ):
-        list(running.train(settings, place))
-    assert len(place.read_outcome().rows) == 1
+        list(running.train(settings, run_folder))
+    assert len(run_folder.read_outcome().rows) == 1
 
 
-def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
+def test_skipped_steps_have_a_column(tiny, tmp_path, monkeypatch):
     from pairlens.training import fit
 
     taken, learn = [], fit.training_step
@@ -464,22 +481,22 @@ def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
         return learn(*arguments, **named)
 
     monkeypatch.setattr(fit, "training_step", sometimes)
-    place = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
-    with place.statistics.open() as file:
+    run_folder = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
+    with run_folder.statistics.open() as file:
         assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]
 
 
-def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(finished, tiny, tmp_path, monkeypatch):
-    place, whole = RunFolder(tmp_path / "r"), files.save_file
-    events = running.train(tiny, place)
+def test_a_full_disk_gives_an_error_and_the_run_resumes_when_there_is_space(finished, tiny, tmp_path, monkeypatch):
+    run_folder, whole = RunFolder(tmp_path / "r"), files.save_file
+    events = running.train(tiny, run_folder)
     next(e for e in events if isinstance(e, EpochRow) and e.epoch == 1)
 
     def full(*_arguments, **_named):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "save_file", full)
-    with pytest.raises(OSError, match=r"No space left.*free some space, then go on with pairlens train --resume"):
+    with pytest.raises(OSError, match=r"No space left.*free some space, then resume with pairlens train --resume"):
         list(events)
     monkeypatch.setattr(files, "save_file", whole)
-    list(running.resume(place))
-    assert all(torch.equal(t, weights(place.path)[name]) for name, t in weights(finished.folder).items())
+    list(running.resume(run_folder))
+    assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())

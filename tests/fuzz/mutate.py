@@ -1,10 +1,10 @@
-"""Valid files made wrong on purpose: bits turned, parts cut, repeated and spliced, numbers and lengths that lie."""
+"""Mutations of valid files: flipped bits, parts removed, repeated and spliced, false numbers and lengths."""
 
 import struct
 
 from hypothesis import strategies as st
 
-LIES = (
+FALSE_NUMBERS = (
     0,
     1,
     127,
@@ -21,7 +21,7 @@ LIES = (
     (1 << 64) - 1,
 )
 WORDS = (
-    *(str(lie).encode() for lie in LIES),
+    *(str(number).encode() for number in FALSE_NUMBERS),
     *(b"-1", b"1e999", b"NaN", b"Infinity", b"null", b"true", b"[]", b"{}", b'""', b'"type"', b"[" * 50, b'{"a":' * 50),
     *(
         b"../../etc/passwd",
@@ -39,29 +39,31 @@ WORDS = (
 
 
 @st.composite
-def broken(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """Draw a valid file and up to eight changes."""
+def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
+    """Draw a valid file and apply up to eight changes."""
     data = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(0, 8))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        position = draw(st.integers(0, max(len(data) - 1, 0)))
         match draw(st.integers(0, 6)):
             case 0 if data:
-                data[at] ^= 1 << draw(st.integers(0, 7))
+                data[position] ^= 1 << draw(st.integers(0, 7))
             case 1:
-                del data[at:]
+                del data[position:]
             case 2:
-                del data[at : at + draw(st.integers(1, 32))]
+                del data[position : position + draw(st.integers(1, 32))]
             case 3:
                 length = draw(st.integers(1, 64))
-                data[at:at] = data[at : at + length]
+                data[position:position] = data[position : position + length]
             case 4:
                 other = draw(st.sampled_from(seeds))
                 start = draw(st.integers(0, max(len(other) - 1, 0)))
-                data[at:] = other[start:]
+                data[position:] = other[start:]
             case 5:
                 kind = draw(st.sampled_from(("B", "<H", ">H", "<I", ">I", "<Q", ">Q")))
-                lie = draw(st.sampled_from(LIES)) & ((1 << 8 * struct.calcsize(kind)) - 1)
-                data[at : at + struct.calcsize(kind)] = struct.pack(kind, lie)
+                size = struct.calcsize(kind)
+                # Only the lower bytes of a number that does not fit.
+                number = draw(st.sampled_from(FALSE_NUMBERS)) & ((1 << 8 * size) - 1)
+                data[position : position + size] = struct.pack(kind, number)
             case _:
-                data[at : at + draw(st.integers(0, 8))] = draw(st.sampled_from(WORDS))
+                data[position : position + draw(st.integers(0, 8))] = draw(st.sampled_from(WORDS))
     return bytes(data)

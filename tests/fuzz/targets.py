@@ -1,6 +1,6 @@
-"""What is fuzzed: everything that opens files of strangers, each as a function of bytes that may only refuse in a sentence.
+"""Fuzz targets: every reader of untrusted files as a function of bytes, which may only raise an error in one sentence.
 
-`tools/fuzz.py` runs a hundred thousand inputs and more through each; `test_fuzz.py` a few, and all that ever failed.
+`tools/fuzz.py` runs at least 100,000 inputs through each target; `test_fuzz.py` runs a few, and all that ever failed.
 """
 
 import contextlib
@@ -44,35 +44,37 @@ from pairlens.losses import Circle, SoftTriple
 from pairlens.losses.miners import SemiHard
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import VERSION
+from pairlens.training.checkpoint import _checksum as check_sum
 from pairlens.training.checkpoint import _read as read_checkpoint
-from pairlens.training.checkpoint import _sum as check_sum
 
-REFUSALS = (ValueError, FileNotFoundError, SafetensorError)
+# The errors that a reader may raise; each has a message.
+ALLOWED_ERRORS = (ValueError, FileNotFoundError, SafetensorError)
+# A file system in memory, where there is one, so that a hundred thousand files do not wear out the disk.
 MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A way in: what it does with bytes, and some that it should like."""
+    """A reader of bytes, and valid inputs for it."""
 
     open: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
 
     def run(self, data: bytes) -> None:
-        """Open what may be wrong: it is taken or refused, and nothing else may happen."""
+        """Read bytes that may be invalid; any error that is not allowed, or has no message, is raised."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 self.open(data)
-            except REFUSALS as refusal:
-                if not str(refusal):
+            except ALLOWED_ERRORS as error:
+                if not str(error):
                     raise
 
 
 @cache
-def _folder(owner: int) -> Path:
-    # A process of its own, a folder of its own.
-    return Path(tempfile.mkdtemp(prefix=f"pairlens-fuzz-{owner}-", dir=MEMORY if MEMORY.is_dir() else None))
+def _folder(process: int) -> Path:
+    # The process number is part of the key of the cache, so a forked process gets its own folder.
+    return Path(tempfile.mkdtemp(prefix=f"pairlens-fuzz-{process}-", dir=MEMORY if MEMORY.is_dir() else None))
 
 
 def _written(name: str, data: bytes) -> Path:
@@ -89,16 +91,18 @@ def _car(data: bytes) -> None:
 def _car_seeds() -> list[bytes]:
     kind = [(n, object) for n in ("relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "test")]
     rows = [(f"car_ims/{i}.jpg", 1, 1, 9, 9, i, 0) for i in (1, 2)]
-    held = {"annotations": np.array([rows], dtype=kind), "class_names": np.array(["a", "b"], dtype=object)}
-    found = []
+    contents = {"annotations": np.array([rows], dtype=kind), "class_names": np.array(["a", "b"], dtype=object)}
+    seeds = []
     for compressed in (False, True):
         buffer = io.BytesIO()
-        savemat(buffer, held, do_compression=compressed)
-        found.append(buffer.getvalue())
-    return found
+        savemat(buffer, contents, do_compression=compressed)
+        seeds.append(buffer.getvalue())
+    return seeds
 
 
 def _split_reader(name: str, files: tuple[str, ...]) -> Callable[[bytes], None]:
+    """Return a target whose bytes are several files, separated by the byte 0x1e."""
+
     def run(data: bytes) -> None:
         parts = data.split(b"\x1e", len(files) - 1)
         for file, part in zip(files, [*parts, *[b""] * len(files)], strict=False):
@@ -145,18 +149,19 @@ def _parquet(data: bytes) -> None:
 def _parquet_seeds() -> list[bytes]:
     corners = {name: [at, None] for name, at in zip(("x_1", "y_1", "x_2", "y_2"), (0.0, 0.0, 9.0, 9.0), strict=True)}
     table = pa.table({"label": [1, 2], "path": ["a.jpg", "b.jpg"], "split": ["train", "test"], **corners})
-    found = []
+    seeds = []
     for options in ({"compression": "none"}, {"compression": "snappy", "data_page_version": "2.0"}):
         sink = io.BytesIO()
         parquet.write_table(table, sink, **options)
-        found.append(sink.getvalue())
-    return found
+        seeds.append(sink.getvalue())
+    return seeds
 
 
 def _catalog(data: bytes) -> None:
     file = _written("bars/uncropped.arrow", data)
-    told = json.loads(_catalog_parts()[1]) | {"bytes": len(data)}
-    _written("bars/uncropped.json", json.dumps(told).encode())
+    # The JSON states the length of the file; without the right one no other check would be reached.
+    description = json.loads(_catalog_parts()[1]) | {"bytes": len(data)}
+    _written("bars/uncropped.json", json.dumps(description).encode())
     catalog = Catalog.open(file)
     assert len(catalog.paths) == len(catalog.splits) == len(catalog)
     for i in range(min(len(catalog), 8)):
@@ -165,6 +170,7 @@ def _catalog(data: bytes) -> None:
 
 @cache
 def _catalog_parts() -> tuple[bytes, bytes]:
+    """Return the Arrow file and the JSON file of a catalog."""
     jpeg = encode(Image.new("RGB", (9, 9), "red"), 8)
     rows = [
         (Photo(f"{name}/{i}.jpg", name, split), jpeg) for name, split in (("a", "train"), ("b", "test")) for i in "12"
@@ -174,14 +180,14 @@ def _catalog_parts() -> tuple[bytes, bytes]:
 
 
 def _description(data: bytes) -> None:
-    _written("told/uncropped.arrow", _catalog_parts()[0])
-    _written("told/uncropped.json", data)
-    Catalog.open(_folder(os.getpid()) / "told" / "uncropped.arrow")
+    file = _written("described/uncropped.arrow", _catalog_parts()[0])
+    _written("described/uncropped.json", data)
+    Catalog.open(file)
 
 
 def _embeddings(data: bytes) -> None:
-    found = Embeddings.load(_written("gallery.safetensors", data))
-    assert len(found.vectors) == len(found.labels) == len(found.paths)
+    embeddings = Embeddings.load(_written("gallery.safetensors", data))
+    assert len(embeddings.vectors) == len(embeddings.labels) == len(embeddings.paths)
 
 
 def _embeddings_seeds() -> list[bytes]:
@@ -190,7 +196,7 @@ def _embeddings_seeds() -> list[bytes]:
 
 
 def _architecture(data: bytes) -> None:
-    """Stop where the model would be built: the shapes in the header decide whether it is."""
+    """Read what `Embedder.load` reads before it builds a model: the settings and the shapes in the header."""
     text, _, weights = data.partition(b"\x1e")
     with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         from_plain(Architecture, json.loads(text.decode()), "model.json")
@@ -211,8 +217,8 @@ def _model(data: bytes) -> None:
 def _model_seeds() -> list[bytes]:
     model = Embedder(backbone="test_resnet", descriptors="SM", dim=8, weights="none", stride="none", image_size=32)
     model.save(_folder(os.getpid()))
-    kept = [(_folder(os.getpid()) / name).read_bytes() for name in ("model.json", "model.safetensors")]
-    return [b"\x1e".join(kept)]
+    files = [(_folder(os.getpid()) / name).read_bytes() for name in ("model.json", "model.safetensors")]
+    return [b"\x1e".join(files)]
 
 
 def _checkpoint(data: bytes) -> None:
@@ -220,13 +226,13 @@ def _checkpoint(data: bytes) -> None:
         read_checkpoint(_signed(_written("checkpoint.safetensors", data)))
     except (RecursionError, NotImplementedError):
         raise
-    # As `load_checkpoint`, which says so in a sentence.
+    # `load_checkpoint` turns these into one sentence.
     except (RuntimeError, LookupError, TypeError, AttributeError):
         pass
 
 
 def _signed(file: Path) -> Path:
-    """Write the check sum that the contents have: who means harm writes it too."""
+    """Write the check sum of the contents into the file, because an attacker would write it too."""
     with safe_open(file, framework="pt") as stored:
         names = {key: text for key, text in (stored.metadata() or {}).items() if key != "sum"}
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
@@ -240,22 +246,22 @@ def _checkpoint_seeds() -> list[bytes]:
 
 
 def _experiment(data: bytes) -> None:
-    found = RunFolder(_written("run/config.json", data).parent).experiment()
-    assert "/" not in found.default_name
-    assert from_plain(Experiment, json.loads(json.dumps(to_plain(found)))) is not None
+    experiment = RunFolder(_written("run/config.json", data).parent).experiment()
+    assert "/" not in experiment.default_name
+    assert from_plain(Experiment, json.loads(json.dumps(to_plain(experiment)))) is not None
 
 
 def _experiment_seeds() -> list[bytes]:
-    several = (Experiment(), replace(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10)))
+    proxies = replace(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10))
     mined = replace(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
-    return [json.dumps(to_plain(e)).encode() for e in (*several, mined)]
+    return [json.dumps(to_plain(experiment)).encode() for experiment in (Experiment(), proxies, mined)]
 
 
 def _outcome(data: bytes) -> None:
-    found = RunFolder(_written("run/outcome.json", data).parent).read_outcome()
-    assert found.report is not None
-    assert found.untrained is not None
-    assert found.selection
+    outcome = RunFolder(_written("run/outcome.json", data).parent).read_outcome()
+    assert outcome.report is not None
+    assert outcome.untrained is not None
+    assert outcome.selection
 
 
 def _outcome_seeds() -> list[bytes]:
@@ -302,14 +308,14 @@ def _results(data: bytes) -> None:
 def _naming(data: bytes) -> None:
     text = data.decode(errors="surrogateescape")
     for parse in (loss_from_text, miner_from_text, Arm.of, _settings):
-        with contextlib.suppress(*REFUSALS):
+        with contextlib.suppress(*ALLOWED_ERRORS):
             parse(text)
+    # With a colon the text names a module that the user wants to import; random modules must not be imported here.
     if ":" not in text:
         any_loss_from_text(text)
 
 
 def _settings(text: str) -> None:
-    # The part before the colon is a module that whoever typed it wants imported; that is not tried with random names.
     _name_and_settings(text.partition(":")[2] or text, text)
 
 
@@ -319,27 +325,26 @@ def _naming_seeds() -> list[bytes]:
 
 
 def _picture(data: bytes) -> None:
-    # A picture of 100 million pixels takes seconds, and a coverage-guided search would find nothing but those.
+    # A picture of 100 million pixels takes seconds, and a coverage-guided search would spend its time on such pictures.
     with mock.patch.object(images, "PIXEL_LIMIT", 4_000_000):
         small = reduce_to_square(data, 8)
-        # Of JPEG files alone: what a TIFF promises and does not hold Pillow leaves as it finds it in memory.
+        # Only for JPEG: where a TIFF is cut short, Pillow leaves its pixels uninitialised, so two reads may differ.
         if data.startswith(b"\xff\xd8"):
             assert small == encode(load_image(data), 8)
 
 
 def _picture_seeds() -> list[bytes]:
-    draw = np.random.default_rng(0)
-    colour = Image.fromarray(draw.integers(0, 255, (12, 10, 3), dtype=np.uint8))
-    found = []
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 10, 3), dtype=np.uint8))
+    seeds = []
     for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "PCX", "TGA", "SGI", "JPEG2000", "QOI", "DIB"):
         buffer = io.BytesIO()
         colour.save(buffer, kind)
-        found.append(buffer.getvalue())
+        seeds.append(buffer.getvalue())
     for kind, image in (("PNG", colour.convert("P")), ("TIFF", Image.fromarray(np.full((5, 5), 0.5, np.float32)))):
         buffer = io.BytesIO()
         image.save(buffer, kind)
-        found.append(buffer.getvalue())
-    return found
+        seeds.append(buffer.getvalue())
+    return seeds
 
 
 def _jpeg(data: bytes) -> None:

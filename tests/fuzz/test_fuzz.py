@@ -1,32 +1,32 @@
-"""A short run of every target, and all inputs that ever failed; the long runs are `tools/fuzz.py`."""
+"""A short run of every fuzz target, and all inputs that ever failed; `tools/fuzz.py` does the long runs."""
 
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fuzz.mutate import broken
+from fuzz.mutate import mutated
 from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
-FOUND = sorted(file for file in CORPUS.rglob("*") if file.is_file())
-# Each builds a model.
+FAILED_INPUTS = sorted(file for file in CORPUS.rglob("*") if file.is_file())
+# Examples of the targets that take long per input.
 SLOW = {"model": 15, "catalog": 60, "parquet": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_is_valid_is_taken(name):
+def test_valid_inputs_are_read(name):
     for seed in TARGETS[name].seeds():
         TARGETS[name].open(seed)
 
 
-@pytest.mark.parametrize("file", FOUND, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_what_once_failed_is_refused_in_a_sentence(file):
+@pytest.mark.parametrize("file", FAILED_INPUTS, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_inputs_that_once_failed_are_an_error_in_one_sentence(file):
     TARGETS[file.parent.name].run(file.read_bytes())
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_broken_files_are_refused_in_a_sentence(name):
+def test_mutated_files_are_read_or_are_an_error_in_one_sentence(name):
     target = TARGETS[name]
 
     @settings(
@@ -36,7 +36,7 @@ def test_broken_files_are_refused_in_a_sentence(name):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(broken(target.seeds()))
+    @given(mutated(target.seeds()))
     def run(data: bytes) -> None:
         target.run(data)
 

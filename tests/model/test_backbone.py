@@ -20,20 +20,20 @@ from pairlens.model.backbone import Backbone
         ("resnet50d", "port", 4, "layer3"),
     ],
 )
-def test_the_named_downsampling_is_taken_out(name, stride, side, changed):
+def test_the_named_downsampling_is_removed(name, stride, side, changed):
     with torch.device("meta"):
         network = Backbone(name, "none", stride, 64)
         assert network(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
-    assert all(layer.startswith(changed) for layer in network.widened)
-    assert bool(network.widened) == bool(changed)
+    assert all(layer.startswith(changed) for layer in network.changed_layers)
+    assert bool(network.changed_layers) == bool(changed)
 
 
-def test_widening_keeps_the_training_mode():
+def test_removing_a_downsampling_keeps_the_training_mode():
     assert Backbone("resnet10t", "none", "port", 64).network.training
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("vit_tiny_patch16_224", 16), ("swin_tiny_patch4_window7_224", 4)])
-def test_transformers_give_their_patches_as_a_map(name, tokens):
+def test_the_feature_map_of_a_transformer_holds_its_patch_tokens(name, tokens):
     with torch.device("meta"):
         features = Backbone(name, "none", "port", 64)(torch.zeros(2, 3, 64, 64))
     assert features.shape[:2] == (2, 192 if name.startswith("vit") else 768)
@@ -45,7 +45,7 @@ def test_an_unknown_backbone_names_similar_ones():
         Backbone("resnet51", "none", "none", 64)
 
 
-def test_imagenet_without_network_names_the_alternatives(monkeypatch):
+def test_imagenet_without_a_network_connection_names_the_alternatives(monkeypatch):
     def no_network(*_args, **_settings):
         raise OSError("no route to host")
 
@@ -85,14 +85,14 @@ def birds(shared):
 
 def test_lite0_features_retrieve_real_birds_far_better_than_random_ones(birds):
     photos, labels = birds
-    found = {}
+    recall = {}
     for weights in ("imagenet", "none"):
         network = Backbone("efficientnet_lite0", weights, "none", 96).eval()
         with torch.inference_mode():
             features = network(photos.float() / 127.5 - 1).mean(dim=(2, 3))
-        found[weights] = evaluate(features, labels, recalls=(1,))["R@1"]
-    assert found["imagenet"] > 0.5
-    assert found["imagenet"] > 2 * found["none"]
+        recall[weights] = evaluate(features, labels, recalls=(1,))["R@1"]
+    assert recall["imagenet"] > 0.5
+    assert recall["imagenet"] > 2 * recall["none"]
 
 
 def test_weights_from_a_file(tmp_path):
@@ -116,11 +116,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
             Backbone("resnet10t", str(tmp_path / name), "none", 64)
 
 
-def test_a_network_that_knows_one_size_only_is_widened_at_that_size():
+def test_a_network_of_a_fixed_size_loses_its_downsampling_at_that_size():
     with torch.device("meta"):
-        assert Backbone("maxvit_rmlp_pico_rw_256", "none", "port", 256).widened
+        assert Backbone("maxvit_rmlp_pico_rw_256", "none", "port", 256).changed_layers
 
 
-def test_a_stride_that_cannot_be_taken_out_says_so():
-    with pytest.raises(ValueError, match=r"no down-sampling of hrnet_w18_small can be taken out.*--stride none"):
+def test_a_downsampling_that_cannot_be_removed_is_an_error():
+    with pytest.raises(ValueError, match=r"no down-sampling of hrnet_w18_small can be removed.*--stride none"):
         Backbone("hrnet_w18_small", "none", "port", 64)

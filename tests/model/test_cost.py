@@ -3,6 +3,7 @@ import pytest
 from pairlens.model.cost import profile
 from pairlens.model.embedder import Architecture
 
+# Backbone, classes, parameters in millions, multiply-adds in billions, by leftthomas/CGD.
 PUBLISHED = [
     ("resnet50", 98, 26.86, 10.60),
     ("resnet50", 11318, 49.85, 10.63),
@@ -14,13 +15,13 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("backbone", "classes", "parameters", "multiply_adds"), PUBLISHED)
-def test_the_published_costs_of_cgd_come_out(backbone, classes, parameters, multiply_adds):
-    found = profile(Architecture(backbone, "SG", 1536, classes, "port"))
-    assert round(found.parameters / 1e6, 2) == parameters
-    assert round(found.multiply_adds / 1e9, 2) == multiply_adds
-    assert found.map_size == (14, 14)
+def test_costs_equal_the_published_costs_of_cgd(backbone, classes, parameters, multiply_adds):
+    cost = profile(Architecture(backbone, "SG", 1536, classes, "port"))
+    assert round(cost.parameters / 1e6, 2) == parameters
+    assert round(cost.multiply_adds / 1e9, 2) == multiply_adds
+    assert cost.map_size == (14, 14)
 
 
-def test_strides_cost_what_they_should():
+def test_a_removed_downsampling_raises_the_cost():
     costs = [profile(Architecture(classes=98, stride=s)).multiply_adds / 1e9 for s in ("none", "paper", "port")]
     assert costs == pytest.approx([4.09, 6.21, 10.60], abs=0.005)

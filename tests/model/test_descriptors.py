@@ -6,7 +6,7 @@ import torch
 from pairlens.model.descriptors import GEM_FLOOR, GeneralizedMean, descriptor, letters
 
 
-def test_each_letter_pools_as_its_name_says():
+def test_each_letter_is_its_pooling_function():
     features = torch.rand(2, 3, 4, 5)
     assert torch.allclose(descriptor("S")(features), features.flatten(2).mean(2))
     assert torch.allclose(descriptor("M")(features), features.flatten(2).max(2).values)
@@ -33,7 +33,7 @@ def test_the_power_is_a_parameter_only_if_learned():
     assert pool.power.grad != 0
 
 
-def test_all_fifteen_configurations_and_no_other():
+def test_the_fifteen_configurations_are_accepted_and_others_are_errors():
     for count in (1, 2, 3):
         for chosen in permutations("SMG", count):
             assert letters("".join(chosen)) == chosen

@@ -8,14 +8,14 @@ from pairlens.model.embedder import Architecture, Embedder
 
 
 def small(descriptors="SG", dim=8, classes=3, **settings):
-    made = {"backbone": "resnet10t", "weights": "none", "stride": "none", "image_size": 32} | settings
-    return Embedder(descriptors=descriptors, dim=dim, classes=classes, **made)
+    defaults = {"backbone": "resnet10t", "weights": "none", "stride": "none", "image_size": 32}
+    return Embedder(descriptors=descriptors, dim=dim, classes=classes, **(defaults | settings))
 
 
 PHOTOS = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_embedding_is_the_joined_unit_parts_scaled_again():
+def test_the_embedding_is_the_concatenation_of_unit_parts_scaled_to_unit_length():
     model = small().eval()
     features = model.backbone(model.normalize(PHOTOS))
     parts = []
@@ -26,7 +26,7 @@ def test_the_embedding_is_the_joined_unit_parts_scaled_again():
     assert torch.allclose(model(PHOTOS)[0], expected / 2**0.5, atol=1e-5)
 
 
-def test_the_head_sees_the_first_raw_descriptor_so_the_order_matters():
+def test_the_head_uses_the_first_unprojected_descriptor_so_the_order_matters():
     sg, gs = small("SG").eval(), small("GS").eval()
     gs.load_state_dict(sg.state_dict())
     features = sg.backbone(sg.normalize(PHOTOS))
@@ -37,7 +37,7 @@ def test_the_head_sees_the_first_raw_descriptor_so_the_order_matters():
     assert all(project.bias is None for project in sg.projections)
 
 
-def test_photos_are_normalised_by_the_backbone_own_figures():
+def test_photos_are_normalised_with_the_mean_and_std_of_the_backbone():
     white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(small().normalize(white)[0, :, 0, 0], (1 - mean) / std, atol=1e-6)
@@ -45,7 +45,7 @@ def test_photos_are_normalised_by_the_backbone_own_figures():
     assert torch.equal(small().normalize(white.float()), white.float())
 
 
-def test_embed_leaves_the_mode_as_it_was_and_gives_plain_tensors():
+def test_embed_keeps_the_training_mode_and_returns_plain_tensors():
     model = small().train()
     embeddings = model.embed(PHOTOS)
     assert model.training
@@ -57,7 +57,7 @@ def test_embed_leaves_the_mode_as_it_was_and_gives_plain_tensors():
 @pytest.mark.parametrize(
     ("mode", "moves", "learns"), [("statistics", False, True), ("all", False, False), ("none", True, True)]
 )
-def test_batchnorm_of_the_backbone_stands_still_as_asked(mode, moves, learns):
+def test_batchnorm_of_the_backbone_is_frozen_by_mode(mode, moves, learns):
     model = small().train()
     model.freeze_batchnorm(mode)
     norm = next(m for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d))
@@ -84,26 +84,37 @@ def test_opening_a_model_draws_no_random_number(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_damaged_missing_or_foreign_model_is_one_sentence(tmp_path):
+def test_a_damaged_missing_or_mismatched_model_is_an_error_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         Embedder.load(tmp_path)
     small().save(tmp_path)
     config = tmp_path / "model.json"
-    right = json.loads(config.read_text())
-    config.write_text(json.dumps({**right, "dim": 16}))
+    valid = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**valid, "dim": 16}), encoding="utf-8")
     with pytest.raises(ValueError, match="damaged or of another shape"):
         Embedder.load(tmp_path)
-    config.write_text(json.dumps({**right, "depth": 16}))
+    config.write_text(json.dumps({**valid, "depth": 16}), encoding="utf-8")
     with pytest.raises(ValueError, match="unknown key 'depth'"):
         Embedder.load(tmp_path)
-    config.write_text(json.dumps(right))
+    config.write_text(json.dumps(valid), encoding="utf-8")
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):
         Embedder.load(tmp_path)
 
 
-def test_a_dimension_that_does_not_divide_names_ones_that_do():
+def test_a_model_of_an_architecture_has_all_its_settings():
+    settings = {"stride": "paper", "image_size": 64, "learn_power": True, "classes": 2, "dim": 6, "descriptors": "GS"}
+    architecture = Architecture(backbone="test_resnet", **settings)
+    model = Embedder.from_architecture(architecture)
+    assert model.architecture == architecture
+    assert model.backbone.changed_layers
+    assert isinstance(model.descriptors[0].power, nn.Parameter)
+    assert [layer.out_features for layer in model.projections] == [3, 3]
+    assert model.head[1].out_features == 2
+
+
+def test_a_dimension_that_is_not_divisible_names_ones_that_are():
     with pytest.raises(ValueError, match=r"divisible by the 3 descriptors.*use 510 or 513"):
         Architecture(descriptors="SMG", dim=512)
 

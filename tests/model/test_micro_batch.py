@@ -5,24 +5,25 @@ from pairlens.model.embedder import Embedder
 from pairlens.model.micro_batch import run_in_micro_batches
 
 
-def test_a_chunk_is_worked_out_twice_and_its_random_numbers_are_the_same():
-    layer, seen = torch.nn.Linear(4, 3), []
+def test_a_micro_batch_is_computed_twice_with_the_same_random_numbers():
+    layer = torch.nn.Linear(4, 3)
+    calls = []
 
     def noisy(photos):
-        seen.append((len(photos), torch.rand(2).tolist()))
+        calls.append((len(photos), torch.rand(2).tolist()))
         return (layer(photos).relu(),)
 
     run_in_micro_batches(noisy, torch.randn(5, 4), 2)[0].sum().backward()
-    assert [n for n, _ in seen] == [2, 2, 1, 1, 2, 2]
-    assert [seen[0], seen[1], seen[2]] == [seen[5], seen[4], seen[3]]
-    assert len({str(numbers) for _, numbers in seen}) == 3
+    assert [photos for photos, _ in calls] == [2, 2, 1, 1, 2, 2]
+    assert [calls[0], calls[1], calls[2]] == [calls[5], calls[4], calls[3]]
+    assert len({str(numbers) for _, numbers in calls}) == 3
 
 
-def test_what_lies_between_is_not_kept():
-    kept = []
+def test_intermediate_activations_are_not_stored():
+    stored = []
 
     def watch(tensor):
-        kept.append(tensor.numel())
+        stored.append(tensor.numel())
         return tensor
 
     def wide(photos):
@@ -31,12 +32,12 @@ def test_what_lies_between_is_not_kept():
     photos = torch.randn(64, 4, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(watch, lambda tensor: tensor):
         run_in_micro_batches(wide, photos, 8)
-        assert max(kept, default=0) <= 64 * 4
+        assert max(stored, default=0) <= 64 * 4
         wide(photos)
-    assert max(kept) >= 64_000
+    assert max(stored) >= 64_000
 
 
-def test_bfloat16_gradients_of_chunks_are_added_up_in_float32():
+def test_bfloat16_gradients_of_micro_batches_are_summed_in_float32():
     torch.manual_seed(0)
     layer, photos = torch.nn.Linear(16, 4), torch.rand(512, 16)
     with torch.autocast("cpu", torch.bfloat16):
@@ -50,7 +51,7 @@ def small(**settings):
     return Embedder(backbone="test_resnet", dim=8, classes=3, weights="none", stride="none", image_size=32, **settings)
 
 
-def test_the_head_sees_the_whole_batch():
+def test_the_head_uses_the_whole_batch():
     photos = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
     whole, chunked = small(), small()
     for model in (whole, chunked):
@@ -63,13 +64,13 @@ def test_the_head_sees_the_whole_batch():
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "efficientnet_lite0"])
-def test_statistics_of_a_chunk_are_refused(backbone):
+def test_batchnorm_statistics_per_micro_batch_are_an_error(backbone):
     model = Embedder(backbone=backbone, dim=8, weights="none", stride="none", image_size=32)
-    with pytest.raises(ValueError, match=r"--micro_batch 4 would give each chunk statistics.*--freeze_bn statistics"):
+    with pytest.raises(ValueError, match=r"--micro_batch 4 would give .* its own BatchNorm statistics.*--freeze_bn"):
         model.set_micro_batch(4, "none")
     model.set_micro_batch(0, "none")
     model.set_micro_batch(4, "all")
 
 
-def test_a_backbone_without_statistics_may_learn_everything():
+def test_a_backbone_without_statistics_needs_no_frozen_batchnorm():
     Embedder(backbone="convnext_atto", dim=8, weights="none", stride="none", image_size=32).set_micro_batch(4, "none")

@@ -1,4 +1,4 @@
-"""What the tests of untrusted files share."""
+"""Fixture of the security tests: the folder of a saved model."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from pairlens.model.embedder import Embedder
 
 @pytest.fixture
 def model(tmp_path):
-    made = Embedder(backbone="test_resnet", descriptors="SM", dim=8, weights="none", stride="none", image_size=32)
     folder = tmp_path / "model"
     folder.mkdir()
-    made.save(folder)
+    embedder = Embedder(backbone="test_resnet", descriptors="SM", dim=8, weights="none", stride="none", image_size=32)
+    embedder.save(folder)
     return folder

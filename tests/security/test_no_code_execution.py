@@ -1,4 +1,4 @@
-"""Files of strangers: none runs code when it is opened."""
+"""Opening an untrusted file runs no code."""
 
 import ast
 import io
@@ -51,7 +51,8 @@ FORBIDDEN_METHODS = {
     "numpy.load",
     "joblib.load",
 }
-# Where a person writes module:callable on a command line or in a study; test_opening_a_run_imports_nothing_it_names.
+# Resolves the module:callable that a user types on the command line or in a study. That no stored file is resolved is
+# tested in test_opening_a_run_imports_nothing_it_names.
 MAY_IMPORT = {"loss_spec.py"}
 
 
@@ -75,16 +76,16 @@ def calls_that_run_code(text, name=""):
         if called.endswith("import_module") and name not in MAY_IMPORT:
             yield called
         if called == "torch.load":
-            only = keywords.get("weights_only")
-            if not (isinstance(only, ast.Constant) and only.value is True):
+            weights_only = keywords.get("weights_only")
+            if not (isinstance(weights_only, ast.Constant) and weights_only.value is True):
                 yield called
         if isinstance(keywords.get("allow_pickle"), ast.Constant) and keywords["allow_pickle"].value:
             yield f"{called}(allow_pickle)"
 
 
-def test_nothing_in_the_source_can_run_what_it_reads():
-    found = {f.name: list(calls_that_run_code(f.read_text(), f.name)) for f in SOURCE.rglob("*.py")}
-    assert not {name: calls for name, calls in found.items() if calls}
+def test_no_function_that_can_run_a_file_is_called():
+    calls = {f.name: list(calls_that_run_code(f.read_text(encoding="utf-8"), f.name)) for f in SOURCE.rglob("*.py")}
+    assert not {name: names for name, names in calls.items() if names}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_nothing_in_the_source_can_run_what_it_reads():
         "np.load(f)", "import subprocess", "os.system(x)", "x.load(f, allow_pickle=True)", "importlib.import_module(x)",
     ],
 )  # fmt: skip
-def test_the_search_finds_what_it_looks_for(line):
+def test_the_search_finds_each_forbidden_call(line):
     assert list(calls_that_run_code(line))
 
 
@@ -111,6 +112,7 @@ class Bomb:
 
 @pytest.fixture
 def sentinel(tmp_path):
+    """A file that exists only if code of an untrusted file was run; unpickling a `Bomb` creates it."""
     file = tmp_path / "sentinel"
     pickle.loads(pickle.dumps(Bomb(file)))
     assert file.exists()
@@ -157,23 +159,22 @@ def test_no_file_runs_code_when_it_is_opened(kind, sentinel, model, tiny, tmp_pa
 
 @pytest.fixture
 def trap(sentinel, tmp_path, monkeypatch):
-    """A module that leaves a mark when it is imported."""
-    (tmp_path / "trap_of_a_stranger.py").write_text(
-        f"from pathlib import Path\nPath({str(sentinel)!r}).touch()\nloss = len\n"
-    )
+    """The name of a loss whose module creates the sentinel file when it is imported."""
+    code = f"from pathlib import Path\nPath({str(sentinel)!r}).touch()\nloss = len\n"
+    (tmp_path / "untrusted_module.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "trap_of_a_stranger:loss"
-    sys.modules.pop("trap_of_a_stranger", None)
+    yield "untrusted_module:loss"
+    sys.modules.pop("untrusted_module", None)
 
 
 def test_opening_a_run_imports_nothing_it_names(trap, tmp_path):
     experiment = replace(Experiment(), loss=wrap(len, trap))
-    (tmp_path / "config.json").write_text(json.dumps(to_plain(experiment)))
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(experiment)), encoding="utf-8")
     opened = RunFolder(tmp_path).experiment()
     with pytest.raises(ValueError, match="not stored with its run"):
         opened.loss.of_embeddings(torch.eye(2), torch.arange(2))
     plain = to_plain(experiment) | {"loss": trap}
-    (tmp_path / "config.json").write_text(json.dumps(plain))
+    (tmp_path / "config.json").write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(ValueError, match="must be"):
         RunFolder(tmp_path).experiment()
 
@@ -186,8 +187,8 @@ def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path
         measure(tmp_path)
 
 
-def test_only_formats_of_photos_are_opened(tmp_path):
-    """EPS would start Ghostscript, an external program, on the file's own program."""
+def test_only_photo_formats_are_opened():
+    """EPS, for example, would start Ghostscript, an external program, which runs the PostScript code of the file."""
     picture = Image.new("RGB", (8, 8), "red")
     for kind in ("EPS", "PDF", "ICNS", "ICO", "SPIDER"):
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What several processes train in tests; the processes import it from here."""
+"""Trainings for the tests of several processes, in a module that the processes can import."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Epoch, Learner, Objective, fit
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Memory, Proxies
 
@@ -22,7 +23,7 @@ STEPS, EPOCHS, DIM = 3, 2, 8
 
 @dataclass(frozen=True)
 class Case:
-    """One training: a loss on its references, and what of the setting is to be shared out rightly."""
+    """One training: a loss with its references, and the settings that several ranks must treat alike."""
 
     loss: object
     references: str = "batch"
@@ -36,7 +37,7 @@ class Case:
 
 
 class Weighted(torch.nn.Module):
-    """A foreign loss of embeddings that has a parameter."""
+    """A third-party loss of embeddings with a parameter."""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +67,7 @@ CASES = {
 
 
 class Photos:
-    """Three batches of noise an epoch, of which each rank has its share; one photo of the second may be broken."""
+    """Three batches of noise per epoch, of which each rank has its shard; one photo of the second batch may be NaN."""
 
     def __init__(self, case):
         self.case = case
@@ -75,14 +76,14 @@ class Photos:
         return STEPS
 
     def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
-        mine = shard(len(LABELS), rank(), world_size())
+        rng = torch.Generator().manual_seed(number)
+        own_shard = shard(len(LABELS), rank(), world_size())
         for step in range(STEPS):
-            pixels = torch.rand(len(LABELS), 3, 32, 32, generator=draw).to(self.case.dtype)
+            pixels = torch.rand(len(LABELS), 3, 32, 32, generator=rng).to(self.case.dtype)
             if step == 1 and self.case.broken is not None:
                 pixels[self.case.broken] = torch.nan
             if step >= start:
-                yield pixels[mine], LABELS[mine], torch.arange(len(LABELS))[mine]
+                yield pixels[own_shard], LABELS[own_shard], torch.arange(len(LABELS))[own_shard]
 
 
 def learner_of(case):
@@ -107,18 +108,18 @@ def learner_of(case):
 
 
 def train(case):
-    """Return everything that training comes to, as tensors by name."""
+    """Return the whole result of a training as tensors by name."""
     learner = learner_of(case)
     epochs = [record for record in fit(learner, Photos(case), case.objective, EPOCHS) if isinstance(record, Epoch)]
-    found = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
-    found = {name: tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
-    found["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine, e.skipped] for e in epochs])
-    found["embeddings"], found["labels"] = epochs[-1].embeddings, epochs[-1].labels
-    return found
+    result = {**learner.model.state_dict(), **{f"criterion.{n}": t for n, t in learner.criterion.state_dict().items()}}
+    result = {name: tensor for name, tensor in result.items() if isinstance(tensor, torch.Tensor)}
+    result["record"] = torch.tensor([[e.loss, e.ranking, e.accuracy, e.gradient_cosine, e.skipped] for e in epochs])
+    result["embeddings"], result["labels"] = epochs[-1].embeddings, epochs[-1].labels
+    return result
 
 
 def exchange():
-    """Return what the ranks make of something different from each."""
+    """Return the results of each communication function, called with different values on each rank."""
     rows = torch.full((rank() + 1, 2), float(rank()))
     return {
         "rows": gather_rows(rows),
@@ -130,8 +131,8 @@ def exchange():
 
 @contextmanager
 def group(number, count, folder):
-    """Work together with the other processes that are given the same folder."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=count)
+    """Join the process group of all processes that use the same folder."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=number, world_size=count)
     try:
         yield
     finally:
@@ -139,8 +140,8 @@ def group(number, count, folder):
 
 
 def train_all(number, count, folder):
-    """Train every case as one of so many ranks, and leave what came of it in the folder."""
+    """Train every case as one of `count` ranks, and write the results into the folder."""
     torch.set_num_threads(1)
     with group(number, count, folder):
-        found = {name: train(case) for name, case in CASES.items()} | {"ranks": exchange()}
-    torch.save(found, f"{folder}/rank{number}.pt")
+        result = {name: train(case) for name, case in CASES.items()} | {"ranks": exchange()}
+    torch.save(result, f"{folder}/rank{number}.pt")

@@ -1,8 +1,8 @@
-"""A GPU that is not there: tensors that have a device, a shape and a type, but no numbers.
+"""A fake GPU: tensors that have a device, a shape and a type, but no numbers.
 
-Tensors on the device "meta" of PyTorch have no numbers, so reading one back raises an error, as it would make a GPU wait.
-They go backward as well, which the "cuda" tensors of FakeTensorMode do not without a driver. `fake_gpu` lets them say that
-they are on a GPU, so the code takes the way that it takes there.
+Tensors on the device "meta" of PyTorch have no numbers, so reading one back, which would block on a real GPU, raises an
+error. They support a backward pass, which the "cuda" tensors of FakeTensorMode do not without a driver. `fake_gpu` makes
+`is_cuda` true for them, so the code takes the branches for a GPU.
 """
 
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ _COPIES = {"_to_copy", "copy_", "copy", "lift_fresh", "lift_fresh_copy"}
 
 
 class MixedDevicesError(AssertionError):
-    """An operation has met tensors of the CPU and of the fake GPU, or has copied one to the other."""
+    """An operation combines tensors of the CPU and of the fake GPU, or copies one to the other device."""
 
 
 class OneDevice(TorchDispatchMode):
-    """Raise MixedDevicesError where the CPU and the fake GPU meet; a number of the CPU may take part, as on a real GPU."""
+    """Raises MixedDevicesError if an operation mixes CPU and fake GPU; CPU scalars are allowed, as on a real GPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
         devices = {tensor.device for tensor in tensors if tensor.dim() or name in _COPIES or tensor.device == FAKE_GPU}
-        # `torch.tensor(number, device=...)` fills memory of the CPU and copies it; all that is seen of it is its end.
+        # `torch.tensor(number, device=...)` fills CPU memory and copies it; only the last of these operations is dispatched.
         if len(devices) > 1 or (name.startswith("lift_fresh") and FAKE_GPU in devices):
             where = " and ".join(sorted(map(str, devices)))
             raise MixedDevicesError(f"{func} mixes devices or copies between them ({where})")
@@ -40,12 +40,21 @@ class OneDevice(TorchDispatchMode):
 
 @contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Let meta tensors say that they are on a GPU, and raise an error where a real one would have to wait."""
+    """Make `is_cuda` true for meta tensors, and raise an error for every operation that would block on a real GPU."""
     autocast = torch.autocast
     with pytest.MonkeyPatch.context() as patch, OneDevice():
         patch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor.device == FAKE_GPU), raising=False)
-        # PyTorch knows no autocast of meta tensors.
+        # PyTorch has no autocast for meta tensors.
         patch.setattr(
             torch, "autocast", lambda device, *a, **k: autocast("cpu" if device == "meta" else device, *a, **k)
         )
+        yield
+
+
+@contextmanager
+def taken_for_gpu(device: torch.device) -> Iterator[None]:
+    """If `device` is the CPU, make its tensors take the branches for a GPU, with real numbers; else do nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if device.type == "cpu":
+            patch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True), raising=False)
         yield

@@ -1,4 +1,4 @@
-"""One process that takes the way of several: every message is sent, and comes back as it was."""
+"""One process on the code path of several ranks: every message is sent, and comes back unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from pairlens.training import data_parallel
 
 
 class Several(int):
-    """The number 1 for arithmetic, and yet more than 1 for whoever asks whether there are others to talk to."""
+    """A world size that is 1 in arithmetic, but compares as larger than 1, so that the code communicates."""
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -25,7 +25,7 @@ class Several(int):
 
 @contextmanager
 def one_rank(folder: Path, backend: str = "gloo") -> Iterator[None]:
-    """Be the only rank of a group, and send and gather all the same."""
+    """Be the only rank of a process group, but take the code path of several ranks."""
     dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=0, world_size=1)
     try:
         with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""An evaluation whose queries several processes share; they import it from here."""
+"""An evaluation that several processes share, in a module that the processes can import."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from pairlens.evaluation.evaluate import evaluate
 
 
 def embedded():
-    """Vectors and labels: 200 classes of three and one of 25."""
+    """Vectors and labels: 200 classes of three photos and one class of 25 photos."""
     labels = torch.repeat_interleave(torch.arange(201), torch.tensor([3] * 200 + [25]))
     return torch.randn(625, 6, generator=torch.Generator().manual_seed(0)), labels
 
 
 def sharded_report(rank, world, folder):
-    """Write down what one process of several finds."""
+    """Write the report of one process of several to a file."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    found = evaluate(*embedded(), recalls=(1, 4), sharded=True)
-    (Path(folder) / f"{rank}.txt").write_text(repr(found))
+    report = evaluate(*embedded(), recalls=(1, 4), sharded=True)
+    (Path(folder) / f"{rank}.txt").write_text(repr(report))
     distributed.destroy_process_group()

@@ -1,17 +1,17 @@
-"""A small learner and batches of noise to train it on."""
+"""A small learner, and batches of noise for its training."""
 
 import torch
 
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner
+from pairlens.training.learner import Learner
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.references import Batch, Proxies
 
 
 class Photos:
-    """Three batches of noise an epoch."""
+    """Three batches of noise per epoch; with `broken` all photos are NaN."""
 
     def __init__(self, broken=False):
         self.broken = broken
@@ -20,9 +20,9 @@ class Photos:
         return 3
 
     def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
+        rng = torch.Generator().manual_seed(number)
         for step in range(3):
-            pixels = torch.rand(8, 3, 32, 32, generator=draw)
+            pixels = torch.rand(8, 3, 32, 32, generator=rng)
             if step < start:
                 continue
             yield pixels * torch.nan if self.broken else pixels, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), torch.arange(8)

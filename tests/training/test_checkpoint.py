@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from pairlens.losses import Circle, Margin, SoftTriple
-from pairlens.training.checkpoint import CHECKPOINT_FILE, _lay_out, load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import CHECKPOINT_FILE, _match_memory_layout, load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Objective, fit
+from pairlens.training.fit import fit
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory
 from support.training_setup import Photos, learner
 
@@ -15,16 +16,16 @@ def state(made):
     return {**made.model.state_dict(), **made.criterion.state_dict()}
 
 
-def test_going_on_equals_never_having_stopped(tmp_path):
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     straight = learner(SoftTriple(centers=2))
     list(fit(straight, Photos(), OBJECTIVE, 4))
     stopped = learner(SoftTriple(centers=2))
     list(fit(stopped, Photos(), OBJECTIVE, 2))
     save_checkpoint(stopped, tmp_path)
-    drawn = torch.rand(3)
+    next_numbers = torch.rand(3)
     resumed = learner(SoftTriple(centers=2))
     load_checkpoint(resumed, tmp_path)
-    assert torch.equal(torch.rand(3), drawn)
+    assert torch.equal(torch.rand(3), next_numbers)
     assert resumed.epoch == 2
     list(fit(resumed, Photos(), OBJECTIVE, 4))
     for name, tensor in state(straight).items():
@@ -32,12 +33,12 @@ def test_going_on_equals_never_having_stopped(tmp_path):
     assert resumed.optimizer.param_groups[-1]["lr"] == straight.optimizer.param_groups[-1]["lr"]
 
 
-def test_no_half_written_file_takes_the_name(tmp_path):
+def test_only_a_complete_file_has_the_name_of_a_checkpoint(tmp_path):
     save_checkpoint(learner(), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 
-def test_a_missing_damaged_or_foreign_checkpoint_is_one_sentence(tmp_path):
+def test_a_missing_damaged_or_foreign_checkpoint_gives_a_clear_error(tmp_path):
     with pytest.raises(ValueError, match="no finished epoch"):
         load_checkpoint(learner(), tmp_path)
     save_checkpoint(learner(), tmp_path)
@@ -56,7 +57,7 @@ def with_memory():
     return made
 
 
-def test_a_memory_resumed_in_the_middle_equals_no_interruption(tmp_path):
+def test_a_resumed_memory_equals_an_uninterrupted_one(tmp_path):
     straight = with_memory()
     list(fit(straight, Photos(), OBJECTIVE, 4))
     stopped = with_memory()
@@ -66,14 +67,14 @@ def test_a_memory_resumed_in_the_middle_equals_no_interruption(tmp_path):
     load_checkpoint(resumed, tmp_path)
     assert (resumed.criterion.references.seen, resumed.criterion.references.filled) == (3, 24)
     list(fit(resumed, Photos(), OBJECTIVE, 4))
-    assert resumed.criterion.references.place == straight.criterion.references.place == 96 % 40
+    assert resumed.criterion.references.next_slot == straight.criterion.references.next_slot == 96 % 40
     assert torch.equal(resumed.criterion.references.vectors, straight.criterion.references.vectors)
     for name, tensor in straight.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("loss", [SoftTriple(centers=2), Margin()])
-def test_a_checkpoint_without_the_parameters_of_the_loss_cannot_be_gone_on_with(tmp_path, loss):
+def test_a_checkpoint_without_the_parameters_of_the_loss_gives_an_error(tmp_path, loss):
     made = learner(loss)
     made.criterion.state_dict = dict
     save_checkpoint(made, tmp_path)
@@ -81,7 +82,7 @@ def test_a_checkpoint_without_the_parameters_of_the_loss_cannot_be_gone_on_with(
         load_checkpoint(learner(loss), tmp_path)
 
 
-def test_what_the_optimizer_keeps_lies_in_memory_as_its_parameter(tmp_path):
+def test_loaded_moments_have_the_memory_layout_of_their_parameter(tmp_path):
     made = learner()
     made.model.to(memory_format=torch.channels_last)
     list(fit(made, Photos(), Objective(freeze_bn="none"), 1))
@@ -89,17 +90,17 @@ def test_what_the_optimizer_keeps_lies_in_memory_as_its_parameter(tmp_path):
     again = learner()
     again.model.to(memory_format=torch.channels_last)
     load_checkpoint(again, tmp_path)
-    kept = [(p, s["exp_avg"]) for p, s in again.optimizer.state.items() if p.ndim == 4]
-    assert kept
-    assert all(average.stride() == parameter.stride() for parameter, average in kept)
+    averages = [(p, s["exp_avg"]) for p, s in again.optimizer.state.items() if p.ndim == 4]
+    assert averages
+    assert all(average.stride() == parameter.stride() for parameter, average in averages)
 
 
-def test_what_the_optimizer_keeps_stays_on_its_device():
-    """The step number of an optimizer that is not fused is on the CPU, though a parameter of its shape is on a GPU."""
+def test_loaded_moments_stay_on_their_device():
+    """An optimizer that is not fused has its step number on the CPU, though its parameter of the same shape is on a GPU."""
     power = torch.nn.Parameter(torch.zeros((), device="meta"))
     optimizer = torch.optim.RMSprop([power], foreach=True)
     optimizer.state[power] = {"step": torch.tensor(3.0), "square_avg": torch.zeros((), device="meta")}
-    _lay_out(optimizer)
+    _match_memory_layout(optimizer)
     assert {name: value.device.type for name, value in optimizer.state[power].items()} == {
         "step": "cpu",
         "square_avg": "meta",

@@ -9,7 +9,8 @@ from pairlens.experiments.run import resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.training import checkpoint
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
-from pairlens.training.fit import Objective, fit
+from pairlens.training.fit import fit
+from pairlens.training.learner import Objective
 from support.training_setup import Photos, learner
 
 
@@ -22,13 +23,13 @@ def saved(tmp_path_factory):
     return checkpoint._read(folder / checkpoint.CHECKPOINT_FILE)[0]
 
 
-def opened(state, folder):
-    """Write a state as whoever means harm would, its check sum right, and open it."""
+def load_written(state, folder):
+    """Write a manipulated state with a correct checksum, and load it."""
     tensors = {}
     tree = json.dumps(checkpoint._flatten(state, "", tensors))
     names = {"version": checkpoint.VERSION, "tree": tree, "record": "null"}
     checkpoint.write_tensors(
-        folder / checkpoint.CHECKPOINT_FILE, tensors, {**names, "sum": checkpoint._sum(names, tensors)}
+        folder / checkpoint.CHECKPOINT_FILE, tensors, {**names, "sum": checkpoint._checksum(names, tensors)}
     )
     return load_checkpoint(learner(), folder)
 
@@ -37,7 +38,7 @@ def first_moments(state):
     return state["optimizer"]["state"][0]
 
 
-HARMS = {
+MANIPULATIONS = {
     "short moments": lambda s: first_moments(s).update(exp_avg=torch.ones(1)),
     "one short moment": lambda s: s["optimizer"]["state"][1].update(exp_avg_sq=torch.ones(3)),
     "moments of whole numbers": lambda s: first_moments(s).update(exp_avg=first_moments(s)["exp_avg"].long()),
@@ -47,7 +48,7 @@ HARMS = {
     "a parameter too many": lambda s: s["optimizer"]["state"].update({999: first_moments(s)}),
     "texts for betas": lambda s: s["optimizer"]["param_groups"][0].update(betas=["a", "b"]),
     "one beta": lambda s: s["optimizer"]["param_groups"][0].update(betas=[0.9]),
-    "no chance": lambda s: s.update(chance=None),
+    "no random states": lambda s: s.update(chance=None),
     "no generators": lambda s: s.update(chance={}),
     "a text for a generator": lambda s: s["chance"].update(torch="x"),
     "a short generator": lambda s: s["chance"].update(torch=torch.zeros(3, dtype=torch.uint8)),
@@ -56,22 +57,22 @@ HARMS = {
 }
 
 
-def test_what_was_saved_belongs(saved, tmp_path):
-    assert opened(deepcopy(saved), tmp_path) is None
+def test_a_saved_state_is_accepted(saved, tmp_path):
+    assert load_written(deepcopy(saved), tmp_path) is None
 
 
-@pytest.mark.parametrize("harm", HARMS)
-def test_what_does_not_belong_is_refused_in_a_sentence(saved, tmp_path, harm):
+@pytest.mark.parametrize("manipulation", MANIPULATIONS)
+def test_a_state_that_does_not_match_the_learner_gives_an_error(saved, tmp_path, manipulation):
     state = deepcopy(saved)
-    HARMS[harm](state)
+    MANIPULATIONS[manipulation](state)
     with pytest.raises(ValueError, match="is damaged or of another experiment"):
-        opened(state, tmp_path)
+        load_written(state, tmp_path)
 
 
 @pytest.mark.parametrize(
     "record", [None, [], {}, {"rows": [1]}, *({"catalog": "x", "rows": r} for r in (None, [], {}))]
 )
-def test_a_checkpoint_without_rows_is_refused_in_a_sentence(tiny, tmp_path, monkeypatch, record):
+def test_a_checkpoint_without_rows_gives_an_error(tiny, tmp_path, monkeypatch, record):
     folder = run(replace(tiny, num_epochs=0), tmp_path / "r").folder
     monkeypatch.setattr("pairlens.experiments.recorder.load_checkpoint", lambda *_: record)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*no rows"):

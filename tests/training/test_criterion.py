@@ -11,7 +11,7 @@ from pairlens.training.references import Memory, Proxies
 LABELS = torch.tensor([0, 0, 1, 1])
 
 
-def test_two_lines_in_anybodys_loop():
+def test_a_criterion_needs_two_lines_in_a_training_loop():
     embeddings = torch.randn(4, 8, requires_grad=True)
     criterion = Criterion(Circle())
     criterion(embeddings, LABELS).backward()
@@ -54,7 +54,7 @@ def test_an_embedding_that_is_not_finite_is_named():
         Criterion(Circle())(embeddings, LABELS)
 
 
-def test_shapes_that_do_not_fit_are_named():
+def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"takes .photo, dim. embeddings"):
         Criterion(Circle())(torch.randn(3, 8), LABELS)
 
@@ -62,23 +62,23 @@ def test_shapes_that_do_not_fit_are_named():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((ProxyAnchor(),), r"ProxyAnchor cannot be compared with Batch; give it references=pl.Proxies"),
-        ((Angular(), Memory(8, 8)), r"Angular cannot be compared with Memory; give it references=pl.Batch\(\)"),
-        ((NPair(), Proxies(2, 8)), "NPair cannot be compared with Proxies"),
+        ((ProxyAnchor(),), r"ProxyAnchor cannot be used with Batch; give it references=pl.Proxies"),
+        ((Angular(), Memory(8, 8)), r"Angular cannot be used with Memory; give it references=pl.Batch\(\)"),
+        ((NPair(), Proxies(2, 8)), "NPair cannot be used with Proxies"),
         ((SoftTriple(centers=3), Proxies(2, 8)), "SoftTriple needs 3 centre"),
         ((Circle(), Proxies(2, 8, centers=2)), "Circle needs 1 centre"),
-        ((Circle(), Proxies(2, 8), Hardest()), "a miner chooses among pairs of photos"),
-        ((NPair(), None, Hardest()), "a miner chooses among pairs of photos"),
+        ((Circle(), Proxies(2, 8), Hardest()), "a miner selects pairs of photos"),
+        ((NPair(), None, Hardest()), "a miner selects pairs of photos"),
         ((Margin(),), "make the criterion with classes="),
     ],
 )
-def test_what_does_not_fit_is_named_before_anything_is_learned(settings, message):
+def test_combinations_that_are_not_possible_are_named_at_construction(settings, message):
     with pytest.raises(ValueError, match=message):
         Criterion(*settings)
 
 
 def test_a_label_without_a_boundary_is_named():
-    with pytest.raises(ValueError, match=r"labels run from 0 to 1, but Margin.* learns for 0 to 0"):
+    with pytest.raises(ValueError, match=r"labels run from 0 to 1, but Margin.* has parameters for 0 to 0"):
         Criterion(Margin(), classes=1)(torch.randn(4, 8), LABELS)
 
 
@@ -103,6 +103,6 @@ def test_a_loss_of_pytorch_metric_learning_can_be_wrapped():
     assert wrap(theirs).name == "ProxyAnchorLoss"
 
 
-def test_a_wrapped_loss_that_is_not_there_says_how_to_go_on():
+def test_a_wrapped_loss_without_its_function_says_how_to_resume():
     with pytest.raises(ValueError, match="not stored with its run"):
         Criterion(Wrapped("lost"))(torch.randn(4, 8), LABELS)

@@ -5,15 +5,16 @@ from pairlens.losses import Circle
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError, check_finite_step
-from pairlens.training.fit import Epoch, Objective, Step, fit
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Objective
 from pairlens.training.references import Memory
 from support.training_setup import Photos, learner
 
 STOP, SKIP = Objective(freeze_bn="none"), Objective(freeze_bn="none", on_nan="skip")
 
 
-class Bad(Photos):
-    """Photos of which some batches are not finite."""
+class PartlyBroken(Photos):
+    """Photos with some batches that are not finite."""
 
     def __init__(self, *steps):
         super().__init__()
@@ -30,7 +31,7 @@ def with_memory():
     return made
 
 
-def everything(made):
+def state_of(made):
     tensors = {**made.model.state_dict(), **made.criterion.state_dict()}
     extra = tensors.pop("references._extra_state", None)
     return {name: tensor.clone() for name, tensor in tensors.items()}, extra
@@ -41,8 +42,8 @@ def assert_equal(first, second):
     assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
 
 
-def test_a_step_that_is_not_finite_moves_nothing_and_stops_with_its_photos():
-    made, photos = with_memory(), Bad((1, 2))
+def test_a_step_that_is_not_finite_changes_nothing_and_names_its_photos():
+    made, photos = with_memory(), PartlyBroken((1, 2))
     records = fit(made, photos, STOP, 1)
     next(records)
     before = {name: p.clone() for name, p in made.model.named_parameters()}
@@ -51,7 +52,7 @@ def test_a_step_that_is_not_finite_moves_nothing_and_stops_with_its_photos():
     assert all(torch.equal(p, before[name]) for name, p in made.model.named_parameters())
 
 
-def test_a_gradient_that_explodes_is_noticed_though_the_loss_is_finite():
+def test_a_gradient_that_is_not_finite_is_detected_if_the_loss_is_finite():
     made = learner()
     made.criterion.loss = lambda similarity, pairs: (similarity.sum() * 0).sqrt()
     before = [p.clone() for p in made.model.parameters()]
@@ -60,7 +61,7 @@ def test_a_gradient_that_explodes_is_noticed_though_the_loss_is_finite():
     assert all(torch.equal(p, one) for p, one in zip(made.model.parameters(), before, strict=True))
 
 
-def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is_zero():
+def test_a_loss_that_is_not_finite_is_detected_if_its_gradient_is_zero():
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.zeros(2)
     with pytest.raises(ValueError, match="the loss became inf"):
@@ -71,37 +72,37 @@ def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is_zero():
         check_finite_step(torch.tensor(1.0), [weight])
 
 
-def test_a_step_that_is_left_out_leaves_no_trace_and_is_counted():
+def test_a_skipped_step_changes_nothing_and_is_counted():
     made = with_memory()
-    records = fit(made, Bad((1, 2)), SKIP, 1)
+    records = fit(made, PartlyBroken((1, 2)), SKIP, 1)
     first = next(records)
-    before = everything(made)
+    before = state_of(made)
     second = next(records)
-    assert_equal(before, everything(made))
+    assert_equal(before, state_of(made))
     assert (second.step, second.photos, second.loss) == (2, 0, first.loss)
     *_, epoch = records
     assert epoch.skipped == 1
     assert torch.isfinite(torch.tensor(epoch.loss))
-    assert all(torch.isfinite(t).all() for t in everything(made)[0].values())
+    assert all(torch.isfinite(t).all() for t in state_of(made)[0].values())
 
 
 def test_an_epoch_without_a_finite_step_stops():
-    with pytest.raises(DivergedError, match="not one of the 3 steps of epoch 1 was finite"):
-        list(fit(learner(), Bad((1, 1), (1, 2), (1, 3)), SKIP, 1))
+    with pytest.raises(DivergedError, match="none of the 3 steps of epoch 1 was finite"):
+        list(fit(learner(), PartlyBroken((1, 1), (1, 2), (1, 3)), SKIP, 1))
 
 
-def test_what_was_said_of_a_step_before_holds_back_no_later_one():
-    """A fused optimizer on a GPU is told that a step is not finite; a learner that goes on with "skip" must learn again."""
+def test_the_flag_of_an_earlier_step_does_not_skip_later_steps():
+    """On a GPU a step that is not finite sets a flag of the fused optimizer; later steps with "skip" must ignore it."""
     made = with_memory()
     made.optimizer.found_inf = torch.ones(())
-    before = everything(made)[0]["projections.0.weight"]
+    before = state_of(made)[0]["projections.0.weight"]
     next(fit(made, Photos(), SKIP, 1))
     assert not torch.equal(before, made.model.projections[0].weight)
 
 
 @pytest.mark.parametrize("steps", range(1, 7))
-def test_stopped_between_any_two_steps_it_goes_on_to_the_same_end(tmp_path, steps):
-    photos = Bad((1, 2), (2, 1))
+def test_training_resumed_between_any_two_steps_has_the_same_result(tmp_path, steps):
+    photos = PartlyBroken((1, 2), (2, 1))
     straight = with_memory()
     expected = [r for r in fit(straight, photos, SKIP, 2) if isinstance(r, Epoch)]
     stopped = with_memory()
@@ -112,9 +113,9 @@ def test_stopped_between_any_two_steps_it_goes_on_to_the_same_end(tmp_path, step
     resumed = with_memory()
     torch.manual_seed(9)
     assert load_checkpoint(resumed, tmp_path) == {"seen": 1}
-    found = [r for r in fit(resumed, photos, SKIP, 2) if isinstance(r, Epoch)]
-    assert_equal(everything(straight), everything(resumed))
-    for one, other in zip(found, expected[-len(found) :], strict=True):
+    epochs = [r for r in fit(resumed, photos, SKIP, 2) if isinstance(r, Epoch)]
+    assert_equal(state_of(straight), state_of(resumed))
+    for one, other in zip(epochs, expected[-len(epochs) :], strict=True):
         for name in ("loss", "ranking", "accuracy", "skipped"):
             assert getattr(one, name) == getattr(other, name), name
         assert one.gradient_cosine == pytest.approx(other.gradient_cosine, abs=0, nan_ok=True)

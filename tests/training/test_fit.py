@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from pairlens.losses import Margin, SoftTriple
-from pairlens.training.fit import Epoch, Objective, Step, _classification, fit
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.training_step import _classification
 from support.training_setup import Photos, learner
 
 
-def test_it_yields_a_record_a_step_and_an_epoch():
+def test_it_yields_one_record_per_step_and_per_epoch():
     records = list(fit(learner(), Photos(), Objective(freeze_bn="none"), epochs=2))
     assert [type(r) for r in records] == [Step, Step, Step, Epoch] * 2
     assert [(r.epoch, r.step, r.steps, r.photos) for r in records[:3]] == [(1, 1, 3, 8), (1, 2, 3, 8), (1, 3, 3, 8)]
@@ -31,7 +33,7 @@ def test_without_a_head_the_accuracy_is_unknown():
     assert all(torch.isnan(torch.tensor(r.accuracy)) for r in fit(learner(classes=0), Photos(), Objective(), 1))
 
 
-def test_centres_learn_at_their_own_rate_and_rates_fall():
+def test_centres_have_their_own_learning_rate_and_all_rates_decay():
     made = learner(SoftTriple(centers=2), epochs=5)
     before = made.criterion.references.vectors.detach().clone()
     rates = []
@@ -49,7 +51,7 @@ def test_every_parameter_is_in_the_optimizer():
     assert held == {id(p) for module in (made.model, made.criterion) for p in module.parameters()}
 
 
-def test_backbone_batchnorm_stands_still_while_training():
+def test_backbone_batchnorm_is_frozen_while_training():
     made = learner()
     norm = next(m for m in made.model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
     before = norm.running_mean.clone()
@@ -62,7 +64,7 @@ def test_bfloat16_trains():
     assert torch.isfinite(torch.tensor(records[-1].loss))
 
 
-def test_photos_that_are_not_finite_stop_the_run_with_a_sentence():
+def test_photos_that_are_not_finite_give_an_error():
     with pytest.raises(ValueError, match="not finite"):
         list(fit(learner(), Photos(broken=True), Objective(), 1))
 
@@ -83,27 +85,27 @@ def test_classification_is_smoothed_cross_entropy_at_a_temperature():
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
-def test_the_network_computes_in_the_precision_asked_for(precision, dtype):
+def test_the_network_computes_in_the_precision_of_the_objective(precision, dtype):
     made, seen = learner(), []
     made.model.projections[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     next(fit(made, Photos(), Objective(precision=precision, freeze_bn="none"), 1))
     assert seen == [dtype]
 
 
-def test_weight_decay_is_the_networks_alone():
+def test_only_the_network_has_weight_decay():
     made = learner(SoftTriple(centers=2))
     optimizer = make_optimizer(made.model, made.criterion, learning_rate=1, proxy_learning_rate=1, weight_decay=0.3)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.3, 0.0]
 
 
 @pytest.mark.parametrize(("epochs", "expected"), [(1, [1]), (2, [1]), (3, [1, 2]), (10, [6, 8]), (20, [12, 16])])
-def test_no_rate_falls_before_the_first_epoch_nor_twice_at_once(epochs, expected):
+def test_no_rate_decays_before_the_first_epoch_nor_twice_at_once(epochs, expected):
     schedule = learner(epochs=epochs).schedule
     assert sorted(schedule.milestones.elements()) == expected
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
-def test_every_optimizer_moves_everything_and_goes_on_from_its_state(kind):
+def test_every_optimizer_changes_all_weights_and_resumes_from_its_state(kind):
     made = learner(SoftTriple(centers=2))
     made.optimizer = make_optimizer(
         made.model, made.criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0
@@ -116,7 +118,7 @@ def test_every_optimizer_moves_everything_and_goes_on_from_its_state(kind):
     assert type(made.optimizer).__name__.lower() == kind
 
 
-def test_what_follows_the_backbone_can_learn_faster():
+def test_the_layers_after_the_backbone_can_have_a_higher_learning_rate():
     made = learner()
     optimizer = make_optimizer(
         made.model, made.criterion, learning_rate=1.0, head_factor=5.0, proxy_learning_rate=1.0, weight_decay=0.0
@@ -128,7 +130,7 @@ def test_what_follows_the_backbone_can_learn_faster():
 
 
 @pytest.mark.parametrize("freeze_bn", ["none", "statistics", "all"])
-def test_while_warming_up_the_backbone_stands_still_and_then_moves(freeze_bn):
+def test_the_backbone_is_frozen_during_warm_up_only(freeze_bn):
     made = learner()
     backbone = made.model.backbone
     start = [p.detach().clone() for p in backbone.parameters()]
@@ -142,7 +144,7 @@ def test_while_warming_up_the_backbone_stands_still_and_then_moves(freeze_bn):
     assert all(p.requires_grad == (freeze_bn != "all") for p in norms)
 
 
-def test_no_element_of_a_gradient_is_let_beyond_the_clip():
+def test_elements_of_a_gradient_are_clipped():
     made = learner(SoftTriple(centers=2))
     list(fit(made, Photos(), Objective(clip_value=1e-4), 1))
     gradients = [p.grad for p in [*made.model.parameters(), *made.criterion.parameters()] if p.grad is not None]
@@ -151,16 +153,16 @@ def test_no_element_of_a_gradient_is_let_beyond_the_clip():
 
 
 @pytest.mark.parametrize("made", [learner(SoftTriple(centers=2)), learner(Margin())], ids=["proxies", "boundaries"])
-def test_a_loss_parameter_that_is_not_in_the_optimizer_stops_the_run_before_its_first_step(made):
+def test_a_loss_parameter_that_is_not_in_the_optimizer_gives_an_error_before_the_first_step(made):
     made.optimizer = torch.optim.Adam(made.model.parameters())
     before = made.model.projections[0].weight.detach().clone()
-    with pytest.raises(ValueError, match=r"the criterion learns \S+, which is not in the optimizer"):
+    with pytest.raises(ValueError, match=r"the criterion learns \S+, but the optimizer does not have this parameter"):
         next(fit(made, Photos(), Objective(), 1))
     assert torch.equal(before, made.model.projections[0].weight)
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "rmsprop"])
-def test_an_optimizer_of_few_kernels_learns_what_the_plain_one_does(kind):
+def test_a_fused_or_foreach_optimizer_learns_what_the_plain_one_learns(kind):
     found = []
     for plain in (True, False):
         made = learner(SoftTriple(centers=2))
@@ -179,7 +181,7 @@ def test_an_optimizer_of_few_kernels_learns_what_the_plain_one_does(kind):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
 
 
-def test_a_compiled_backbone_is_the_same_function_under_the_same_names():
+def test_a_compiled_backbone_computes_the_same_and_keeps_its_weight_names():
     plain, compiled = learner(), learner()
     compiled.model.backbone.compile(backend="aot_eager")
     assert list(compiled.model.state_dict()) == list(plain.model.state_dict())

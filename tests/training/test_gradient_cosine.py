@@ -13,7 +13,7 @@ LOSSES = (ls.Circle(), ls.Triplet(), ls.MultiSimilarity(), ls.SmoothAP(), ls.Pro
 
 
 class Model(nn.Module):
-    """A trunk and two heads."""
+    """A shared part and two heads."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ def criterion_of(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_it_is_the_cosine_of_two_backward_passes_each_alone(scene, loss):
+def test_it_is_the_cosine_of_two_separate_backward_passes(scene, loss):
     model, x, labels = scene
     criterion = criterion_of(loss)
     flat = []
@@ -54,7 +54,7 @@ def test_it_is_the_cosine_of_two_backward_passes_each_alone(scene, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_the_step_that_follows_is_the_same_to_the_bit(scene, loss):
+def test_measuring_the_cosine_does_not_change_the_step(scene, loss):
     model, x, labels = scene
     criterion, found = criterion_of(loss), []
     for probe in (False, True):
@@ -68,7 +68,7 @@ def test_the_step_that_follows_is_the_same_to_the_bit(scene, loss):
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_losses_that_do_not_meet_have_no_cosine():
+def test_losses_without_common_features_have_no_cosine():
     x = torch.ones(3, requires_grad=True)
     still = x.detach()
     assert math.isnan(gradient_cosine(x.sum(), x.sum(), still))
@@ -79,7 +79,7 @@ def test_losses_that_do_not_meet_have_no_cosine():
     assert gradient_cosine(y.sum(), -y.sum(), y) == pytest.approx(-1)
 
 
-def test_watching_ends_with_its_context():
+def test_the_hook_is_removed_at_the_end_of_the_context():
     layer = nn.Linear(2, 2)
     with watch_input(layer) as seen:
         layer(torch.zeros(1, 2))

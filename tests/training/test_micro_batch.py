@@ -4,15 +4,17 @@ from torch import nn
 
 from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
-from pairlens.training.fit import Epoch, Learner, Objective, fit, training_step
+from pairlens.training.fit import Epoch, fit
+from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.training_step import training_step
 from support.loss_cases import CASES, CLASSES, DIM, criterion
 
 PHOTOS, LABELS = 16, torch.arange(16) % 4
 
 
 class Trunk(nn.Module):
-    """A backbone of a few numbers, in place of timm's."""
+    """A small backbone that replaces one of timm."""
 
     def __init__(self, dropout):
         super().__init__()
@@ -57,7 +59,7 @@ def test_the_gradient_is_that_of_the_whole_batch_at_once(loss, source):
     assert None not in expected.values()
     error = {name: found[name] - gradient for name, gradient in expected.items()}
     assert length(error.values()) <= 1e-5 * length(expected.values())
-    # Maps of 5 photos are rounded otherwise than those of 16; the bends of a histogram magnify it to 1.3e-5 in a tensor.
+    # Feature maps of 5 photos are rounded differently from those of 16; the histogram loss amplifies that to 1.3e-5.
     assert all(error[name].norm() <= 2e-5 * gradient.norm() + 1e-9 for name, gradient in expected.items())
     if source == "memory":
         memory = chunked.criterion.references
@@ -65,40 +67,40 @@ def test_the_gradient_is_that_of_the_whole_batch_at_once(loss, source):
         assert torch.allclose(memory.vectors, whole.criterion.references.vectors, atol=1e-6)
 
 
-def test_dropout_is_that_of_the_same_chunks_with_their_graphs_kept():
+def test_dropout_in_micro_batches_equals_dropout_with_retained_graphs():
     photos = torch.randn(PHOTOS, 3, 9, 9)
-    kept, chunked = (learner(Circle(), "batch", micro_batch, dropout=0.4) for micro_batch in (0, 5))
-    describe = kept.model._describe
-    kept.model._describe = lambda x: tuple(
+    retained, chunked = (learner(Circle(), "batch", micro_batch, dropout=0.4) for micro_batch in (0, 5))
+    describe = retained.model._describe
+    retained.model._describe = lambda x: tuple(
         torch.cat(parts) for parts in zip(*(describe(chunk) for chunk in x.split(5)), strict=True)
     )
     found = []
-    for made in (kept, chunked):
+    for made in (retained, chunked):
         torch.manual_seed(7)
         found.append(gradients(made, photos)[1])
         after = torch.rand(1)
     for name, gradient in found[0].items():
         assert (found[1][name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-9, name
-    # The second time round leaves the random numbers where the first had come to.
+    # Recomputing the chunks in the backward pass must not advance the random state.
     torch.manual_seed(7)
-    gradients(kept, photos)
+    gradients(retained, photos)
     assert torch.equal(torch.rand(1), after)
 
 
 class Photos:
-    """Three batches of noise an epoch."""
+    """Three batches of noise per epoch."""
 
     def __len__(self):
         return 3
 
     def epoch(self, number, start=0):
-        draw = torch.Generator().manual_seed(number)
-        batches = [(torch.rand(PHOTOS, 3, 9, 9, generator=draw), LABELS, torch.arange(PHOTOS)) for _ in range(3)]
+        rng = torch.Generator().manual_seed(number)
+        batches = [(torch.rand(PHOTOS, 3, 9, 9, generator=rng), LABELS, torch.arange(PHOTOS)) for _ in range(3)]
         yield from batches[start:]
 
 
 @pytest.mark.parametrize("objective", [{}, {"clip_value": 1e-2, "warm_up": 1}])
-def test_three_steps_learn_the_same(objective):
+def test_three_steps_in_micro_batches_learn_the_same(objective):
     found = []
     for micro_batch in (0, 5):
         made = learner(SoftTriple(centers=2), "proxies", 0)
@@ -106,18 +108,18 @@ def test_three_steps_learn_the_same(objective):
         last = list(fit(made, Photos(), Objective(micro_batch=micro_batch, **objective), 2))[-1]
         assert isinstance(last, Epoch)
         found.append({**made.model.state_dict(), **made.criterion.state_dict()})
-    # Adam divides by the size of a gradient, so where that is nearly 0 rounding shows.
+    # Adam divides by the magnitude of a gradient, which amplifies rounding where it is close to 0.
     assert all(torch.allclose(found[0][name], found[1][name], atol=1e-5) for name in found[0])
 
 
-def test_the_agreement_of_both_losses_is_that_on_the_last_chunk():
+def test_the_gradient_cosine_is_that_of_the_last_micro_batch():
     photos = torch.randn(PHOTOS, 3, 9, 9)
     (whole, _), (chunked, _) = (gradients(learner(Circle(), "batch", n), photos, probe=True) for n in (0, 5))
     assert -1 <= chunked.cosine <= 1
     assert chunked.cosine != whole.cosine
 
 
-def test_bfloat16_learns_in_chunks():
+def test_bfloat16_learns_in_micro_batches():
     made = learner(Circle(), "batch", 0)
     made.model.backbone.network = nn.Identity()
     objective = Objective(precision="bfloat16", micro_batch=4)

@@ -6,22 +6,22 @@ import torch
 from pairlens.training.random_state import random_state, seed_everything, set_random_state
 
 
-def draw():
+def next_numbers():
     return torch.rand(1).item(), float(np.random.rand()), np.random.randn(), random.random()
 
 
-def test_all_generators_go_on_from_where_they_were():
+def test_a_restored_state_repeats_the_numbers_of_all_generators():
     seed_everything(3)
     np.random.randn()
     state = random_state()
-    first = draw()
-    assert draw() != first
+    first = next_numbers()
+    assert next_numbers() != first
     set_random_state(state)
-    assert draw() == first
+    assert next_numbers() == first
 
 
-def test_the_same_seed_gives_the_same_numbers_however_large():
+def test_a_large_seed_gives_reproducible_numbers():
     seed_everything(2**40 + 1)
-    first = draw()
+    first = next_numbers()
     seed_everything(2**40 + 1)
-    assert draw() == first
+    assert next_numbers() == first

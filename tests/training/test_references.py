@@ -41,12 +41,12 @@ def filled(size=6, dim=4, warm_up=0):
     return memory
 
 
-def test_a_memory_holds_the_last_embeddings_and_the_batch_before_it_is_compared():
+def test_a_memory_holds_the_last_embeddings_including_the_batch():
     memory = filled()
     batch = torch.eye(4)[[1, 0, 3]]
     similarity, pairs = memory(batch, torch.tensor([1, 0, 9]))
     assert memory.filled == 6
-    # Four were written, then three: the first of the four is overwritten by the third of the new.
+    # Four entries were written, then three: the third of the new batch overwrites the first entry.
     assert memory.labels.tolist() == [9, 1, 2, 3, 1, 0]
     assert torch.equal(similarity, batch @ memory.vectors.T)
     assert pairs.positive.int().tolist() == [[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
@@ -60,7 +60,7 @@ def test_a_photo_is_never_its_own_pair_but_an_earlier_copy_of_it_is():
     assert pairs.positive.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
 
 
-def test_only_anchors_have_a_gradient_and_the_next_batch_does_not_spoil_it():
+def test_only_anchors_have_a_gradient_and_the_next_batch_does_not_change_it():
     memory = filled()
     first = torch.eye(4)[:2].clone().requires_grad_()
     similarity, _ = memory(first, torch.tensor([0, 1]))
@@ -70,14 +70,14 @@ def test_only_anchors_have_a_gradient_and_the_next_batch_does_not_spoil_it():
     assert torch.equal(first.grad, expected.expand(2, 4))
 
 
-def test_while_warming_up_the_batch_is_compared_with_itself_and_the_memory_fills():
+def test_during_warm_up_the_batch_is_compared_with_itself_while_the_memory_fills():
     memory = Memory(8, 4, warm_up=2)
     shapes = [memory(torch.eye(4)[:3], torch.tensor([0, 0, 1]))[0].shape[1] for _ in range(3)]
     assert shapes == [3, 3, 8]
     assert memory.seen == 3
 
 
-def test_in_evaluation_nothing_is_written():
+def test_nothing_is_written_in_evaluation_mode():
     memory = filled().eval()
     before = memory.vectors.clone()
     memory(torch.eye(4)[:2], torch.tensor([0, 1]))
@@ -92,7 +92,7 @@ def test_the_whole_state_of_a_memory_is_in_its_state_dict():
     (one, pairs), (two, same) = memory(batch, labels), other(batch, labels)
     assert torch.equal(one, two)
     assert torch.equal(pairs.positive, same.positive)
-    assert (other.place, other.filled, other.seen) == (memory.place, memory.filled, memory.seen)
+    assert (other.next_slot, other.filled, other.seen) == (memory.next_slot, memory.filled, memory.seen)
 
 
 def test_a_memory_that_is_too_small_or_of_another_dimension_is_named():
@@ -105,8 +105,8 @@ def test_a_memory_that_is_too_small_or_of_another_dimension_is_named():
 
 
 @pytest.mark.parametrize("loss", MEMORY, ids=str)
-def test_with_a_memory_as_large_as_the_batch_a_loss_is_what_it_is_on_the_batch(loss):
-    """The value is the same; the gradient is that of one side of each pair, the other being remembered."""
+def test_a_memory_as_large_as_the_batch_gives_the_loss_of_the_batch(loss):
+    """The value is the same; the gradient is not, because entries of the memory have none."""
     torch.manual_seed(0)
     embeddings, labels = torch.randn(12, DIM), torch.arange(12) % 4
     on_batch, on_memory = (

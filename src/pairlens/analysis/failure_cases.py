@@ -10,9 +10,7 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.metrics import map_at_r
-from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.run_folder import OpenRun
 from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
@@ -207,23 +205,21 @@ class Searched:
     retrieval: Retrieval
 
     @classmethod
-    def open(cls, run_folder: RunFolder, experiment: Experiment) -> "Searched":
-        """Open the stored embeddings of a run together with their photos, and search them.
+    def open(cls, opened: OpenRun) -> "Searched":
+        """Read the stored embeddings of a run and search them.
 
         Raises:
             ValueError: if the data set has been prepared again since the run.
         """
-        splits = split_catalog(open_catalog(experiment), experiment)
-        items = Embeddings.load(run_folder.gallery)
-        queries = items if splits.gallery is None else Embeddings.load(run_folder.queries)
-        if queries.paths != splits.test.paths:
+        splits = opened.splits
+        stored = opened.run_folder.read_embeddings()
+        if stored.queries.paths != splits.test.paths:
             raise ValueError(
-                f"{run_folder.path}: its photos have been prepared again since; embed them again with pairlens evaluate"
+                f"the photos of {opened.run_folder.path} have been prepared again since; embed them again with pairlens "
+                "evaluate"
             )
-        if splits.gallery is None:
-            return cls(splits.test, splits.test, queries, retrieve(queries.vectors, queries.labels))
-        retrieval = retrieve(queries.vectors, queries.labels, items.vectors, items.labels)
-        return cls(splits.test, splits.gallery, queries, retrieval)
+        gallery = splits.test if splits.gallery is None else splits.gallery
+        return cls(splits.test, gallery, stored.queries, retrieve(*stored.tensors))
 
 
 def photo(catalog: Catalog, index: int) -> Image.Image:

@@ -1,7 +1,6 @@
 """Contact sheets of retrieval failures, each with its numbers as CSV, and all pictures of `pairlens inspect`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -135,11 +134,10 @@ def write_pictures_of(
     Raises:
         ValueError: if the run's photos have been prepared again since.
     """
-    run_folder = RunFolder(run)
-    experiment = run_folder.experiment()
-    searched = Searched.open(run_folder, replace(experiment, data_path=data_path or experiment.data_path))
+    opened = RunFolder(run).open(data_path)
+    searched = Searched.open(opened)
     pictures = [draw_similarities(inspection.similarities, folder / "similarities.svg")]
-    rows = run_folder.read_outcome().rows
+    rows = opened.outcome.rows
     # A curve needs two epochs that were measured.
     if sum(row.unseen is not None for row in rows) > 1:
         pictures.append(draw_epochs(rows, folder / "analysis.svg"))

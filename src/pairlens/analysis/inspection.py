@@ -1,7 +1,7 @@
 """Inspection of a trained model: statistics of the classes seen in training beside those of unseen classes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -9,16 +9,15 @@ import torch
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
+from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, embedding_stats
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.build import choose_device
+from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.embedder import Embedder
 
 MAX_PHOTOS = 3000
-Watch = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +56,13 @@ def inspect_run(
     Raises:
         ValueError: if the folder is not the folder of a run, or the photos have no positive or no negative pair.
     """
-    run_folder = RunFolder(folder)
-    experiment = run_folder.experiment()
-    experiment = replace(experiment, data_path=data_path or experiment.data_path)
-    splits = split_catalog(open_catalog(experiment), experiment)
+    opened = RunFolder(folder).open(data_path)
+    experiment = opened.experiment
     model = Embedder.load(folder, str(choose_device(device)))
     seen, unseen = (
         embed(model, some_classes(part), workers=experiment.workers, watch=watch)
-        for part in (splits.train, splits.test)
+        for part in (opened.splits.train, opened.splits.test)
     )
-    outcome = run_folder.read_outcome()
-    selected = next(row for row in outcome.rows if row.epoch == outcome.epoch)
     return Inspection(
         seen=embedding_stats(seen.vectors, seen.labels, experiment.loss),
         unseen=embedding_stats(unseen.vectors, unseen.labels, experiment.loss),
@@ -75,17 +70,13 @@ def inspect_run(
             "seen": PairSimilarities.of(seen.vectors, seen.labels),
             "unseen": PairSimilarities.of(unseen.vectors, unseen.labels),
         },
-        gradient_cosine=selected.gradient_cosine,
+        gradient_cosine=opened.outcome.kept_row.gradient_cosine,
     )
 
 
 def some_classes(catalog: Catalog, max_photos: int = MAX_PHOTOS) -> Catalog:
-    """Return a catalog of whole classes, chosen at random but always the same ones, with about `max_photos` photos."""
-    order = torch.randperm(catalog.classes, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(catalog.labels, minlength=catalog.classes)[order]
-    # Negative pairs need two classes, however large they are.
-    chosen = order[: max(2, int((counts.cumsum(0) <= max_photos).sum()))]
-    return catalog if len(chosen) == catalog.classes else catalog.keep_classes(sorted(chosen.tolist()))
+    """Return the photos of the classes that `choose_classes` returns: `max_photos` at most, but two classes at least."""
+    return catalog.keep_classes(choose_classes(catalog.labels, max_photos).tolist())
 
 
 def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:

@@ -5,14 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pairlens.core.table import decimal
-from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
-from pairlens.evaluation.per_query import measure_queries
+from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import make_learner
-from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run_folder import Outcome, RunFolder
-from pairlens.experiments.splits import Splits, open_catalog, split_catalog
+from pairlens.experiments.run_folder import OpenRun, Outcome
 from pairlens.losses.protocols import Wrapped
 
 # Two measurements of one model agree this well, also on two machines.
@@ -52,57 +49,36 @@ def _find(report: Report, name: str) -> Metric:
     return next(metric for metric in report.metrics if metric.name == name)
 
 
-def paired_gain(run_folder: RunFolder, experiment: Experiment, metric: str) -> Gain | None:
+def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     """Return the gain, for which the model before training is built and measured again.
 
     Args:
-        run_folder: the folder of the run.
-        experiment: the experiment of the run, with the path where its data set is now.
+        opened: the run.
         metric: R@k, P@k, R-Precision or MAP@R.
 
     Returns:
         The gain, or None if the model before training cannot be built again, or gives other values than those stored.
     """
+    experiment = opened.experiment
+    outcome = opened.outcome
     if isinstance(experiment.loss, Wrapped):
         return None
-    outcome = run_folder.read_outcome()
-    splits = split_catalog(open_catalog(experiment), experiment)
-    embedded = _embed_before_training(experiment, splits)
-    if embedded is None:
-        return None
-    stored = [Embeddings.load(run_folder.gallery)]
-    if splits.gallery is not None:
-        stored.insert(0, Embeddings.load(run_folder.queries))
-    before, counts = _class_sums(embedded, experiment, metric)
-    after, stored_counts = _class_sums(stored, experiment, metric)
-    # Other weights or other photos than those of the run would give a difference that is not the gain of the training.
-    is_same_model = abs(before.sum() / counts.sum() - outcome.untrained[metric]) <= TOLERANCE
-    if not is_same_model or not np.array_equal(counts, stored_counts):
-        return None
-    low, high = class_bootstrap((after - before)[None], counts)
-    return Gain(metric, outcome.untrained[metric], outcome.report[metric], float(low[0]), float(high[0]), True)
-
-
-def _embed_before_training(experiment: Experiment, splits: Splits) -> list[Embeddings] | None:
-    """Return the embeddings of the queries, and of the gallery if there is one; None if the model cannot be built."""
     try:
-        learner = make_learner(replace(experiment, device="cpu"), splits.train.classes)
+        learner = make_learner(replace(experiment, device="cpu"), opened.splits.train.classes)
     except (ValueError, OSError):
         # The pretrained weights of the run are no longer here.
         return None
-    model = learner.model.eval()
-    parts = [splits.test] if splits.gallery is None else [splits.test, splits.gallery]
-    return [embed(model, part, workers=experiment.workers) for part in parts]
-
-
-def _class_sums(sets: list[Embeddings], experiment: Experiment, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (class,) sums of a metric over the queries of each class, and the (class,) numbers of these queries."""
-    queries = sets[0]
-    gallery = () if len(sets) == 1 else (sets[1].vectors, sets[1].labels)
-    measured = measure_queries(queries.vectors, queries.labels, *gallery, recalls=experiment.recalls)
-    _, class_of_query = queries.labels[measured.queries].unique(return_inverse=True)
-    classes = class_of_query.numpy()
-    return np.bincount(classes, measured.values[metric].double().numpy()), np.bincount(classes)
+    splits = opened.splits
+    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.workers)
+    before = embedded.measure(experiment.recalls).class_sums()
+    after = opened.run_folder.read_embeddings().measure(experiment.recalls).class_sums()
+    # Other weights or other photos than those of the run would give a difference that is not the gain of the training.
+    value_before = before.sums[metric].sum() / before.counts.sum()
+    is_same_model = abs(value_before - outcome.untrained[metric]) <= TOLERANCE
+    if not is_same_model or not np.array_equal(before.counts, after.counts):
+        return None
+    low, high = class_bootstrap((after.sums[metric] - before.sums[metric])[None], before.counts)
+    return Gain(metric, outcome.untrained[metric], outcome.report[metric], float(low[0]), float(high[0]), True)
 
 
 def gain_headline(gain: Gain, loss: str, classes: int) -> str:

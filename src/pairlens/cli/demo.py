@@ -1,6 +1,7 @@
 """The demonstration: two losses on the embedded data set, one table, one sheet of pictures, one report."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -41,7 +42,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     """
     folder = _new_folder(out)
     folder.mkdir(parents=True)
-    settings = Experiment(**{**vars(SMALL), "data_path": out / "data"})
+    settings = replace(SMALL, data_path=out / "data")
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
     plan, runs = Plan(study, folder), {}

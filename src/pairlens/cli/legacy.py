@@ -19,7 +19,7 @@ from pairlens.cli.train import prepare as prepare_one
 from pairlens.cli.train import start
 from pairlens.core.distributed import rank
 from pairlens.data.prepare import Preparation
-from pairlens.data.readers import found
+from pairlens.data.readers import raw_data_sets
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, SoftTriple, Triplet
@@ -121,7 +121,7 @@ def _prepare_found(data_path: Path = DATA_PATH) -> None:
     Args:
         data_path: datasets path; holds car, cub, sop, isc as they unpack.
     """
-    names = found(data_path)
+    names = raw_data_sets(data_path)
     if not names:
         raise ValueError(
             f"no data set was found under {data_path}; unpack one so that it has car/cars_annos.mat, cub/images.txt, "

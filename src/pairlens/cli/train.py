@@ -19,7 +19,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
@@ -88,7 +88,7 @@ def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
     if given:
         experiment = replace(experiment, **given)
         if rank() == 0:
-            with place.alone():
+            with place.lock():
                 place.write_experiment(experiment)
         barrier()
     _announce(experiment)
@@ -96,7 +96,7 @@ def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
 
 
 def _announce(experiment: Experiment) -> None:
-    parts = split_catalog(open_catalog(experiment), experiment)
+    parts = open_splits(experiment)
     costs = profile_model(architecture(experiment, parts.train.classes))
     gallery = "" if parts.gallery is None else f", gallery of {len(parts.gallery)}"
     held_out = "" if parts.validation is None else f", {parts.validation.classes} classes held out for validation"

@@ -14,7 +14,7 @@ from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.splits import open_splits
 from pairlens.losses.protocols import Wrapped
 
 FAILED_FILE = "failed.txt"
@@ -107,7 +107,7 @@ def check(plan: Plan) -> None:
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
             experiment_of(arm, benchmark, 0)
-        split_catalog(open_catalog(benchmark.settings), benchmark.settings)
+        open_splits(benchmark.settings)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
             _check_stored_runs(plan, benchmark)

@@ -11,9 +11,7 @@ from pairlens.comparison.results import BenchmarkResult, Difference, LossResult,
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import tunable_values
-from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
-from pairlens.evaluation.per_query import measure_queries
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
@@ -41,25 +39,14 @@ class FinishedRun:
     @classmethod
     def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
         """Read the outcome of a run, and measure its stored embeddings query by query."""
-        gallery = Embeddings.load(run_folder.gallery)
-        recalls = run_folder.experiment().recalls
-        if run_folder.queries.is_file():
-            queries = Embeddings.load(run_folder.queries)
-            measured = measure_queries(
-                queries.vectors, queries.labels, gallery.vectors, gallery.labels, recalls=recalls
-            )
-        else:
-            queries = gallery
-            measured = measure_queries(queries.vectors, queries.labels, recalls=recalls)
-        _, class_of_query = queries.labels[measured.queries].unique(return_inverse=True)
-        classes = class_of_query.numpy()
-        sums = {name: np.bincount(classes, values.double().numpy()) for name, values in measured.values.items()}
-        return cls(seed, run_folder, run_folder.read_outcome(), sums, np.bincount(classes))
+        measured = run_folder.read_embeddings().measure(run_folder.experiment().recalls)
+        by_class = measured.class_sums()
+        return cls(seed, run_folder, run_folder.read_outcome(), by_class.sums, by_class.counts)
 
     @property
     def row(self) -> EpochRow:
         """The selected epoch."""
-        return next(row for row in self.outcome.rows if row.epoch == self.outcome.epoch)
+        return self.outcome.kept_row
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Layer 1: photos as files to batches of pixels."""
+"""Data sets: annotations, photos, prepared catalogs and batches."""

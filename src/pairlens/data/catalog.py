@@ -1,4 +1,4 @@
-"""The prepared data set: one Arrow file of small JPEGs with labels and splits, opened in place."""
+"""Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits, read in place."""
 
 import dataclasses
 import shlex
@@ -21,14 +21,15 @@ from pairlens.data.arrow_checks import read_table
 
 Crop = Literal["uncropped", "cropped"]
 
-MOST_SIDE = 4096
+MAX_SIDE = 4096
 
-_STANDARD = ("car", "cub", "sop", "isc")
+# Data names whose raw files have a known layout, so that `prepare` needs no --source.
+_PUBLISHED = ("car", "cub", "sop", "isc")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a prepared data set came from: reader, name of the raw folder, hash of its listing, JPEG quality."""
+    """The origin of a prepared data set: reader, name of the raw folder, hash of its annotations, JPEG quality."""
 
     reader: str = ""
     folder: str = ""
@@ -38,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Count:
-    """How many classes and images a split has."""
+    """The number of classes and images of a split."""
 
     split: Split
     classes: int
@@ -47,7 +48,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Description:
-    """What the JSON beside a prepared data set says; `size` in pixels, `bytes` the length of the Arrow file."""
+    """The JSON file beside a prepared data set; `size` is in pixels, `bytes` is the length of the Arrow file."""
 
     name: str
     crop: Crop
@@ -60,42 +61,49 @@ class Description:
     version: str
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= MOST_SIDE or not 1 <= self.origin.quality <= 100:
-            raise ValueError(f"pictures of {self.size} px at quality {self.origin.quality} are never prepared")
+        if not 1 <= self.size <= MAX_SIDE or not 1 <= self.origin.quality <= 100:
+            raise ValueError(
+                f"pictures of {self.size} px at quality {self.origin.quality} are out of range; Pairlens prepares 1 to "
+                f"{MAX_SIDE} px at quality 1 to 100"
+            )
 
     @classmethod
     def read(cls, file: Path) -> "Description":
         """Read the description of the prepared data set `file`.
 
         Raises:
-            FileNotFoundError: if the data set is not prepared; the sentence names the command that prepares it.
-            ValueError: if the JSON is not one that Pairlens wrote.
+            FileNotFoundError: if the data set is not prepared; the message names the command that prepares it.
+            ValueError: if the JSON was not written by Pairlens.
         """
-        beside = file.with_suffix(".json")
-        missing = [path for path in (file, beside) if not path.is_file()]
+        json_file = file.with_suffix(".json")
+        missing = [path for path in (file, json_file) if not path.is_file()]
         if missing:
-            raise FileNotFoundError(f"{missing[0]} does not exist; prepare it with: {_command(file)}")
+            raise FileNotFoundError(f"{missing[0]} does not exist; prepare it with: {_prepare_command(file)}")
         try:
-            return from_plain(cls, read_json(beside), str(beside))
+            return from_plain(cls, read_json(json_file), str(json_file))
         except ValueError as error:
-            raise ValueError(f"{beside} does not describe a prepared data set ({error}); {_again(file)}") from error
+            raise ValueError(f"{json_file} does not describe a prepared data set ({error}); {_remedy(file)}") from error
 
 
-def _command(file: Path) -> str:
-    name, data_path = file.parent.name, shlex.quote(str(file.parent.parent))
-    own = "--data_name csv" if name == "csv" else f"--data_name folder --name {shlex.quote(name)}"
-    known = f"--data_name {name}" if name in _STANDARD else own
-    source = "" if name in _STANDARD else f" --source {'TABLE' if name == 'csv' else 'FOLDER_OF_PHOTOS'}"
-    crop = " --crop_type cropped" if file.stem == "cropped" else ""
-    return f"pairlens prepare {known} --data_path {data_path}{source}{crop}"
+def _prepare_command(file: Path) -> str:
+    """Return the command line that writes a prepared file; words in capitals are for the user to replace."""
+    name = file.parent.name
+    options = {"data_name": name, "data_path": str(file.parent.parent)}
+    if name == "csv":
+        options["source"] = "TABLE"
+    elif name not in _PUBLISHED:
+        options |= {"data_name": "folder", "name": name, "source": "FOLDER_OF_PHOTOS"}
+    if file.stem == "cropped":
+        options["crop_type"] = "cropped"
+    return " ".join(["pairlens prepare", *(f"--{option} {shlex.quote(value)}" for option, value in options.items())])
 
 
-def _again(file: Path) -> str:
-    return f"prepare it again with: {_command(file)} --force"
+def _remedy(file: Path) -> str:
+    return f"prepare it again with: {_prepare_command(file)} --force"
 
 
 class FileStamp(NamedTuple):
-    """Size, date of the last change and inode of a file."""
+    """Size, time of the last change in nanoseconds and inode of a file."""
 
     size: int
     changed: int
@@ -103,26 +111,27 @@ class FileStamp(NamedTuple):
 
 
 def file_stamp(file: Path) -> FileStamp:
-    """Return the stamp that a file has now; raises ValueError if it is gone."""
+    """Return the current stamp of a file; raises ValueError if the file no longer exists."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError as error:
-        raise ValueError(f"{file} is gone ({error.strerror}) while it was in use; bring it back") from error
-    return FileStamp(found.st_size, found.st_mtime_ns, found.st_ino)
+        raise ValueError(f"{file} disappeared while it was in use ({error.strerror}); restore it") from error
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+# Without a generated __eq__: comparing two tensors gives a tensor, not a bool.
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """A prepared data set, or a view of some of its rows.
 
-    Labels are numbered from 0 with the train classes first; query and gallery share theirs. The bytes stay in the
-    file: a catalog pickles as its path and row numbers, and a worker that receives one opens the file itself.
+    Labels are numbered from 0 with the train classes first; query and gallery share their labels. The JPEGs stay in the
+    file: a pickled catalog holds the path and the row numbers, and the process that receives it opens the file itself.
 
     Shapes:
-        labels, rows: int64 [photo]; `rows` are positions in the file.
+        labels, rows: int64 (photo,); `rows` are row numbers in the file.
 
     Attributes:
-        stamp: of the file when it was opened.
+        stamp: stamp of the file when it was opened.
     """
 
     file: Path
@@ -138,31 +147,47 @@ class Catalog:
 
     @classmethod
     def open(cls, path: Path | str) -> "Catalog":
-        """Open a prepared data set, such as `data/cub/uncropped.arrow`, without reading its pictures.
+        """Open a prepared data set, such as `data/cub/uncropped.arrow`, without decoding its photos.
 
         Raises:
-            FileNotFoundError: if it is not prepared; the sentence names the command that prepares it.
+            FileNotFoundError: if it is not prepared; the message names the command that prepares it.
             ValueError: if the file is cut short or is not a prepared data set.
         """
         file = Path(path).absolute()
-        told = Description.read(file)
-        stamp, (table, names) = file_stamp(file), _open_table(file, told)
+        description = Description.read(file)
+        # Taken before the table is read: a change in between is noticed by `check_unchanged`.
+        stamp = file_stamp(file)
+        table, class_names = _open_table(file, description)
+        # Copied, because the array may be a part of the mapped file, which is read-only, and torch warns about those.
         labels = table["label"].to_numpy().copy()
-        told_of = (told.name, told.crop, told.size, told.origin.quality, told.digest)
-        return cls(file, *told_of, names, torch.from_numpy(labels), torch.arange(len(labels)), stamp)
+        return cls(
+            file=file,
+            name=description.name,
+            crop=description.crop,
+            size=description.size,
+            quality=description.origin.quality,
+            digest=description.digest,
+            class_names=class_names,
+            labels=torch.from_numpy(labels),
+            rows=torch.arange(len(labels)),
+            stamp=stamp,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getstate__(self) -> dict[str, object]:
+        # The fields only: the cached properties hold the whole file.
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @cached_property
     def _table(self) -> pa.Table:
-        told = Description.read(self.file)
-        if told.digest != self.digest:
-            raise ValueError(f"{self.file} was prepared anew while it was in use; start again")
-        return _open_table(self.file, told)[0]
+        # Opened at the first use, so a catalog that was unpickled in a worker opens the file there. The file may have
+        # been replaced in between.
+        description = Description.read(self.file)
+        if description.digest != self.digest:
+            raise ValueError(f"{self.file} was prepared again while it was in use; start again")
+        return _open_table(self.file, description)[0]
 
     @cached_property
     def _jpegs(self) -> pa.ChunkedArray:
@@ -170,7 +195,7 @@ class Catalog:
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
-        """The path of each photo, relative to the raw root: its key."""
+        """The path of each photo, relative to the raw folder; it is the key of the photo."""
         return tuple(self._column("path").to_pylist())
 
     @cached_property
@@ -179,6 +204,7 @@ class Catalog:
         return tuple(self._column("split").to_pylist())
 
     def _column(self, name: str) -> pa.ChunkedArray:
+        # (photo,) of this view, out of all rows of the file.
         return self._table[name].take(pa.array(self.rows.numpy()))
 
     @cached_property
@@ -187,54 +213,61 @@ class Catalog:
         return len(torch.unique(self.labels))
 
     def jpeg(self, i: int) -> memoryview:
-        """Return the JPEG file of the photo at position `i` of this view, in place and read-only."""
-        # Arrow's buffers count bytes from -128 to 127, and so would never equal a bytes object.
+        """Return the JPEG file of the photo at position `i` of this view as a read-only view of the mapped file."""
+        # Arrow's buffers hold signed bytes, which never equal a bytes object; "B" makes them unsigned.
         return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).cast("B").toreadonly()
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if the file is gone or was written to since it was opened: to read on could end the process."""
+        """Raise ValueError if the file disappeared or changed since it was opened.
+
+        Reading a mapped file that was cut short would end the process.
+        """
         stamp = file_stamp(self.file)
-        # A file in its place that was prepared from the same photos is none the worse.
-        anew = stamp.inode != self.stamp.inode and Description.read(self.file).digest == self.digest
-        if stamp != self.stamp and not anew:
-            raise ValueError(f"{self.file} was changed while it was in use; put it back as it was, or start again")
+        if stamp == self.stamp:
+            return
+        # A replaced file (another inode) is harmless if it was prepared from the same photos: the mapping keeps the old.
+        replaced = stamp.inode != self.stamp.inode
+        if not (replaced and Description.read(self.file).digest == self.digest):
+            raise ValueError(f"{self.file} was changed while it was in use; restore it, or start again")
 
     def select(self, *splits: Split) -> "Catalog":
-        """Return the rows of these splits, with their labels as they are.
+        """Return the rows of these splits; their labels do not change.
 
         Raises:
-            ValueError: if a split is none of train, test, query, gallery.
+            ValueError: if a split is not train, test, query or gallery.
         """
         unknown = [split for split in splits if split not in SPLITS]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no split; choose from {', '.join(SPLITS)}")
-        wanted = pa.array(splits, pa.string())
-        chosen = pc.is_in(self._column("split"), value_set=wanted)  # pyright: ignore[reportAttributeAccessIssue]
-        return self._view(torch.from_numpy(np.array(chosen, dtype=bool)))
+            raise ValueError(f"{unknown[0]!r} is not a split; choose from {', '.join(SPLITS)}")
+        value_set = pa.array(splits, pa.string())
+        mask = pc.is_in(self._column("split"), value_set=value_set)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._view(torch.from_numpy(np.array(mask, dtype=bool)))
 
     def keep_classes(self, labels: Iterable[int]) -> "Catalog":
         """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.
 
         Raises:
-            ValueError: if no photo here has one of the labels.
+            ValueError: if no photo of this view has one of the labels.
         """
-        kept = torch.tensor(sorted({int(label) for label in labels}), dtype=torch.int64)
-        absent = kept[~torch.isin(kept, self.labels)]
+        old_labels = torch.tensor(sorted({int(label) for label in labels}), dtype=torch.int64)  # (class,), ascending
+        absent = old_labels[~torch.isin(old_labels, self.labels)]
         if len(absent):
-            raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; keep only labels that occur")
-        view = self._view(torch.isin(self.labels, kept))
-        names = tuple(self.class_names[label] for label in kept.tolist())
-        return dataclasses.replace(view, labels=torch.searchsorted(kept, view.labels), class_names=names)
+            raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; use labels that occur")
+        view = self._view(torch.isin(self.labels, old_labels))
+        class_names = tuple(self.class_names[label] for label in old_labels.tolist())
+        # `old_labels` is sorted, so the position of a label in it is its new label.
+        return dataclasses.replace(view, labels=torch.searchsorted(old_labels, view.labels), class_names=class_names)
 
     def _view(self, mask: Tensor) -> "Catalog":
         return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
 
 
-def _open_table(file: Path, told: Description) -> tuple[pa.Table, tuple[str, ...]]:
+def _open_table(file: Path, description: Description) -> tuple[pa.Table, tuple[str, ...]]:
     length = file.stat().st_size
-    if length != told.bytes:
-        raise ValueError(f"{file} has {length:,} bytes where its JSON says {told.bytes:,}; {_again(file)}")
+    # Compared first, because it is the cheapest sign of a file that was cut short or does not belong to its JSON.
+    if length != description.bytes:
+        raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
     try:
         return read_table(pa.memory_map(str(file)).read_buffer())
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
-        raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_again(file)}") from error
+        raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_remedy(file)}") from error

@@ -1,4 +1,4 @@
-"""Writing a prepared data set: photos a few hundred at a time, complete or not at all."""
+"""Writer of prepared data sets: photos in batches, and a file that is complete or absent."""
 
 import hashlib
 import importlib.metadata
@@ -19,8 +19,9 @@ from pairlens.data.annotations import SPLITS, Photo, Split
 from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog, Count, Crop, Description, Origin
 
-_BATCH = 256
-# A live writer touches its file many times a minute, so an hour of silence means that it was killed.
+# Rows per Arrow record batch, which bounds the memory of a writer.
+_BATCH_ROWS = 256
+# A running writer changes its file many times a minute, so a file that is an hour old belongs to a killed writer.
 _STALE_SECONDS = 3600
 
 
@@ -33,28 +34,30 @@ def write_catalog(
     origin: Origin | None = None,
     failures: Sized = (),
 ) -> Catalog:
-    """Write encoded photos as a prepared data set, a few hundred at a time, and open it.
+    """Write photos and their JPEG files as a prepared data set, and open it.
 
-    Labels are numbered by first appearance. The file gets its name only when it is complete, so a write that is
-    interrupted, or whose rows raise, leaves what was there before.
+    Labels are numbered by first appearance. The data is written to a temporary file, which gets its final name when it
+    is complete; an interrupted write, or one whose rows raise an error, leaves the previous files unchanged.
 
     Args:
-        file: `<data_path>/<name>/<crop>.arrow`; its folder is made if need be.
-        name: what reports call the data set.
+        file: `<data_path>/<name>/<crop>.arrow`; the folder is created if it does not exist.
+        name: the name of the data set in reports.
         rows: photos with their JPEG files, all train photos before the others.
         size: side of the stored pictures in pixels.
-        crop: whether the pictures were cropped to their boxes.
+        crop: whether the pictures were cropped to their bounding boxes.
         origin: where the photos came from.
-        failures: the photos left out; counted when the rows have run out.
+        failures: the photos left out; their number is read after the last row.
 
     Raises:
-        ValueError: if there are no rows, or a class is trained and tested on, or train photos come late.
+        ValueError: if there are no rows, a class is both in train and in another split, or a train photo follows a
+            photo of another split.
     """
     file = Path(file).absolute()
+    json_file = file.with_suffix(".json")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _unfinished(file) as part, _unfinished(file.with_suffix(".json")) as beside:
+    with _temporary(file) as part, _temporary(json_file) as json_part:
         ledger = _write_rows(part, rows)
-        told = Description(
+        description = Description(
             name=name,
             crop=crop,
             size=size,
@@ -65,18 +68,21 @@ def write_catalog(
             origin=origin or Origin(reader=name),
             version=importlib.metadata.version("pairlens"),
         )
-        beside.write_text(json.dumps(to_plain(told), indent=1) + "\n", encoding="utf-8")
-        # The JSON goes first: without its Arrow file it means nothing, and its byte count exposes an older one.
-        beside.replace(file.with_suffix(".json"))
+        json_part.write_text(json.dumps(to_plain(description), indent=1) + "\n", encoding="utf-8")
+        # The JSON is renamed first. If the process is killed in between, the byte count in the JSON does not fit the
+        # previous Arrow file, or there is no Arrow file; both are noticed when the catalog is opened.
+        json_part.replace(json_file)
         part.replace(file)
     return Catalog.open(file)
 
 
 @contextmanager
-def _unfinished(file: Path) -> Iterator[Path]:
-    for left in file.parent.glob(f".{file.name}.*.part"):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            left.unlink(missing_ok=True)
+def _temporary(file: Path) -> Iterator[Path]:
+    """Yield a temporary name beside a file, remove what is left of it, and remove the files of killed writers."""
+    for leftover in file.parent.glob(f".{file.name}.*.part"):
+        if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+            leftover.unlink(missing_ok=True)
+    # Two writers of the same data set, in one process or several, must not share a file.
     part = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
@@ -88,10 +94,11 @@ def _write_rows(part: Path, rows: Iterable[tuple[Photo, bytes]]) -> "_Ledger":
     ledger = _Ledger()
     pending = iter(rows)
     with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        while batch := list(islice(pending, _BATCH)):
-            writer.write_batch(_record_batch(batch, [ledger.enter(photo, jpeg) for photo, jpeg in batch]))
+        while batch := list(islice(pending, _BATCH_ROWS)):
+            labels = [ledger.enter(photo, jpeg) for photo, jpeg in batch]
+            writer.write_batch(_record_batch(batch, labels))
     if not ledger.labels:
-        raise ValueError(f"no photo was left to write to {part.parent}; check the raw data set")
+        raise ValueError(f"there is no photo to write to {part.parent}; check the raw data set")
     return ledger
 
 
@@ -104,29 +111,35 @@ def _record_batch(batch: Collection[tuple[Photo, bytes]], labels: list[int]) -> 
         [photo.split for photo in photos],
         [jpeg for _, jpeg in batch],
     )
-    return pa.record_batch([pa.array(c, kind.type) for c, kind in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 class _Ledger:
-    """Numbers the classes, counts the photos and hashes the contents while rows pass by."""
+    """Label numbers, photo counts and content hash of the rows written so far."""
 
     def __init__(self) -> None:
         self.labels: dict[str, int] = {}
         self.hash = hashlib.sha256()
         self.images: Counter[Split] = Counter()
-        self.seen: defaultdict[Split, set[str]] = defaultdict(set)
+        self.classes: defaultdict[Split, set[str]] = defaultdict(set)
 
     def enter(self, photo: Photo, jpeg: bytes) -> int:
+        """Check, count and hash a row; return its label."""
         if photo.split == "train" and any(split != "train" for split in self.images):
-            raise ValueError(f"the train photo {photo.path!r} comes after test photos; order the rows train first")
-        if photo.split != "train" and photo.class_name in self.seen["train"]:
+            raise ValueError(
+                f"the train photo {photo.path!r} follows photos of another split; put the train rows first"
+            )
+        if photo.split != "train" and photo.class_name in self.classes["train"]:
             raise ValueError(f"the class {photo.class_name!r} is in train and in {photo.split}; keep it on one side")
         self.images[photo.split] += 1
-        self.seen[photo.split].add(photo.class_name)
+        self.classes[photo.split].add(photo.class_name)
         for part in (photo.path.encode(), photo.class_name.encode(), photo.split.encode(), jpeg):
+            # The length before each part keeps "ab" + "c" and "a" + "bc" apart.
             self.hash.update(len(part).to_bytes(8, "big"))
             self.hash.update(part)
         return self.labels.setdefault(photo.class_name, len(self.labels))
 
     def counts(self) -> tuple[Count, ...]:
-        return tuple(Count(s, len(self.seen[s]), self.images[s]) for s in SPLITS if self.images[s])
+        """Return the number of classes and images of each split that has photos."""
+        return tuple(Count(s, len(self.classes[s]), self.images[s]) for s in SPLITS if self.images[s])

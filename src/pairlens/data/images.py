@@ -1,4 +1,8 @@
-"""Pictures in and out: any photo to RGB, RGB to a small square JPEG, JPEGs to one batch of pixels."""
+"""Photos to RGB, RGB to a small square JPEG, and JPEGs to one batch of pixels.
+
+Thirteen file formats are read: AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP. HEIC, camera
+raw and SVG are not among them.
+"""
 
 import io
 import stat
@@ -27,20 +31,35 @@ from pairlens.data.jpeg import (
     resize_to_square,
 )
 
-_ORIENTATION, _UPRIGHT = 0x0112, 1
-_JPEG_START, _APP1, _PIXELS = b"\xff\xd8", b"\xff\xe1", b"\xff\xda"
-_MOST_SEGMENTS = 300
-_DESK = PixelBuffer()
-_Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
-# Pillow opens more, but EPS runs Ghostscript, WMF the drawing code of Windows, and the rest are not what photos come in.
+# Pillow opens more formats, but EPS runs Ghostscript, WMF runs drawing code of Windows, and photos do not come in the
+# rest. DIB is BMP without its file header.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
-_PIXELS_AT_ONCE = 1 << 20
-# On the way to RGB a picture may take twenty bytes a pixel, so those that say they are large go one by one.
-_LARGE, _ALONE = 32_000_000, threading.Lock()
+
+# EXIF tag 0x0112 is the orientation; 1 means that the pixels are stored upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
+
+# JPEG markers: start of the file, the segment of EXIF and XMP, start of the compressed pixels.
+_JPEG_START = b"\xff\xd8"
+_APP1 = b"\xff\xe1"
+_PIXELS_START = b"\xff\xda"
+_MAX_SEGMENTS = 300
+
+# Grey pictures of more than 8 bits are converted in blocks of about this number of pixels.
+_PIXELS_PER_BLOCK = 1 << 20
+# The conversion to RGB may take 20 bytes per pixel, so of the larger pictures only one is converted at a time.
+_LARGE = 32_000_000
+_ONE_LARGE_PICTURE = threading.Lock()
+
+_BUFFER = PixelBuffer()
+_Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
 
 
 def load_image(source: Path | bytes) -> Image.Image:
-    """Return any picture as upright 8-bit RGB: transparency on white, 16 bits scaled to 8, first frame of several.
+    """Return a picture as upright 8-bit RGB.
+
+    Transparent pixels are blended with white, 16-bit grey is scaled to 8 bits, and of an animation the first frame is
+    used. The formats that are read are AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -51,13 +70,13 @@ def load_image(source: Path | bytes) -> Image.Image:
     (8, 8)
     """
     rgb = _read(source, _as_rgb)
-    # What PIL keeps beside the pixels, such as comments, would be written again with every small copy.
+    # Pillow keeps comments and colour profiles in `info` and would write them into every JPEG made from the picture.
     rgb.info.clear()
     return rgb
 
 
-def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixels:
-    """Open a picture and return what `take` makes of it; whatever goes wrong is one sentence."""
+def _read(source: Path | bytes, convert: Callable[[Image.Image], _Pixels]) -> _Pixels:
+    """Open a picture and return the result of `convert`; every error becomes one sentence."""
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
@@ -65,26 +84,27 @@ def _read(source: Path | bytes, take: Callable[[Image.Image], _Pixels]) -> _Pixe
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with QUIET, Image.open(file, formats=_formats()) as image:
             pixels = image.width * image.height
-            with _ALONE if pixels > _LARGE else nullcontext():
-                taken = take(image) if pixels <= PIXEL_LIMIT else None
-    # A broken file makes a decoder raise nearly anything: SyntaxError, struct.error, IndexError, zlib.error.
+            with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
+                # `open` has read the header only, so a picture over the limit has taken no memory yet.
+                converted = convert(image) if pixels <= PIXEL_LIMIT else None
+    # A broken file makes a decoder raise errors of many types: SyntaxError, struct.error, IndexError, zlib.error.
     except Exception as error:
         raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
-    if taken is None:
+    if converted is None:
         raise ValueError(f"{name} has {pixels:,} pixels, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it")
-    return taken
+    return converted
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    # An older Pillow, or one built without a library, lacks some.
+    # An older Pillow, or one built without a library, lacks some of the formats.
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "unknown format or damaged header"
+        return f"damaged header, or not one of the formats {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {PIXEL_LIMIT:,} pixels"
     return str(error).split("\n")[0] or type(error).__name__
@@ -98,7 +118,8 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Unreadable EXIF says nothing about the direction, and the pixels themselves are sound.
+    # Damaged EXIF says nothing about the orientation, and the pixels may be intact.
+    except Exception:
         return image
 
 
@@ -113,121 +134,131 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Scale integers by 255/65535 and floats by 255; where they exceed 65535 or 1, by 255 over their maximum."""
-    values = np.asarray(image)
-    # A few rows at a time, because the whole picture as float64 takes ten times the memory of the file's pixels.
-    rows = max(1, _PIXELS_AT_ONCE // max(1, values.shape[1]))
-    parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
-    most = max((float(values[part].max(initial=0, where=np.isfinite(values[part]))) for part in parts), default=0.0)
-    white = max(1.0 if image.mode == "F" else 65535.0, most)
+    values = np.asarray(image)  # (height, width)
+    # In blocks of rows, because the whole picture in float64 would take ten times the memory of its pixels.
+    rows = max(1, _PIXELS_PER_BLOCK // max(1, values.shape[1]))
+    blocks = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    maxima = (values[block].max(initial=0, where=np.isfinite(values[block])) for block in blocks)
+    maximum = max((float(value) for value in maxima), default=0.0)
+    white = max(1.0 if image.mode == "F" else 65535.0, maximum)
     grey = np.empty(values.shape, np.uint8)
-    for part in parts:
-        whole = np.nan_to_num(values[part].astype(np.float64), posinf=0.0, neginf=0.0)
-        grey[part] = np.clip(whole * (255 / white) + 0.5, 0, 255)
+    for block in blocks:
+        finite = np.nan_to_num(values[block].astype(np.float64), posinf=0.0, neginf=0.0)
+        # Adding 0.5 rounds to the nearest integer, because the conversion to uint8 cuts off the fraction.
+        grey[block] = np.clip(finite * (255 / white) + 0.5, 0, 255)
     return Image.fromarray(grey).convert("RGB")
 
 
 def encode(image: Image.Image, size: int, box: Box | None = None, quality: int = 95) -> bytes:
-    """Crop an RGB picture to its box, squash it to `size` × `size` pixels and return it as a JPEG file.
+    """Crop a picture to its box, resize it to `size` × `size` pixels and return it as a JPEG file.
 
-    A box that reaches over the edge is cut to the picture; the aspect ratio is not kept.
+    A box that exceeds the picture is cut to the picture. The aspect ratio is not kept.
 
     Raises:
-        ValueError: if nothing of the box lies inside the picture.
+        ValueError: if no pixel of the box lies inside the picture.
     """
     return _small_copy(np.array(image.convert("RGB")), size, box, quality)
 
 
 def reduce_to_square(source: Path | bytes, size: int, box: Box | None = None, quality: int = 95) -> bytes:
-    """Return `encode(load_image(source), size, box, quality)`, but decode a JPEG that lies upright faster.
+    """Return `encode(load_image(source), size, box, quality)`; faster than these for an upright JPEG.
 
     Raises:
-        FileNotFoundError, ValueError: as these two do.
+        FileNotFoundError, ValueError: as `load_image` and `encode`.
     """
-    jpeg = _plain_jpeg(source)
-    quick = None if jpeg is None else decode_jpeg_fast(jpeg, _DESK, PIXEL_LIMIT)
-    return _small_copy(_read(source, partial(_upright_pixels, source)) if quick is None else quick, size, box, quality)
+    jpeg = _upright_jpeg(source)
+    pixels = None if jpeg is None else decode_jpeg_fast(jpeg, _BUFFER, PIXEL_LIMIT)
+    if pixels is None:
+        pixels = _read(source, partial(_upright_pixels, source))
+    return _small_copy(pixels, size, box, quality)
 
 
-def _plain_jpeg(source: Path | bytes) -> bytes | None:
-    """Return a JPEG file whose pixels are upright, because nothing in it can say otherwise; None for any other."""
+def _upright_jpeg(source: Path | bytes) -> bytes | None:
+    """Return the file of a JPEG that has no segment for an orientation; None for any other picture."""
     try:
         jpeg = source if isinstance(source, bytes) else _contents(source)
     except OSError:
         return None
-    return jpeg if jpeg.startswith(_JPEG_START) and not _may_tell_a_direction(jpeg) else None
+    return jpeg if jpeg.startswith(_JPEG_START) and not _may_have_orientation(jpeg) else None
 
 
 def _contents(file: Path) -> bytes:
+    # A device or a pipe could deliver bytes without end.
     status = file.stat()
     return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else b""
 
 
-def _may_tell_a_direction(jpeg: bytes) -> bool:
-    """Go through the segments before the pixels: EXIF and XMP are in one that is called APP1."""
-    at = len(_JPEG_START)
-    for _ in range(_MOST_SEGMENTS):
-        name = jpeg[at : at + 2]
-        if name in (_APP1, _PIXELS) or not name.startswith(b"\xff"):
-            return name != _PIXELS
-        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+def _may_have_orientation(jpeg: bytes) -> bool:
+    """Whether a JPEG has an APP1 segment, where EXIF and XMP are stored, or segments that cannot be followed."""
+    position = len(_JPEG_START)
+    for _ in range(_MAX_SEGMENTS):
+        # A segment is a marker of two bytes, then its length, which counts itself but not the marker.
+        marker = jpeg[position : position + 2]
+        if marker == _PIXELS_START:
+            return False
+        if marker == _APP1 or not marker.startswith(b"\xff"):
+            return True
+        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
     return True
 
 
 def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
+    """Return the pixels of an open picture, (height, width, 3); a JPEG with orientation 1 is decoded the fast way."""
     contents = source if isinstance(source, bytes) else source.read_bytes()
-    quick = decode_jpeg_fast(contents, _DESK, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
-    return np.array(_as_rgb(image)) if quick is None else quick
+    pixels = decode_jpeg_fast(contents, _BUFFER, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
+    return np.array(_as_rgb(image)) if pixels is None else pixels
 
 
 def _is_upright_jpeg(image: Image.Image) -> bool:
     try:
         return image.format == "JPEG" and image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT
-    except Exception:  # As in `_upright`, which then looks at it again.
+    # Damaged EXIF: `_upright` decides what to do with it.
+    except Exception:
         return False
 
 
 def _small_copy(pixels: np.ndarray, size: int, box: Box | None, quality: int) -> bytes:
     if box is not None:
-        left, top, right, bottom = _inside(box, pixels.shape[1], pixels.shape[0])
+        left, top, right, bottom = _clip(box, width=pixels.shape[1], height=pixels.shape[0])
         pixels = pixels[top:bottom, left:right]
     return encode_jpeg(resize_to_square(pixels, size), quality)
 
 
-def _inside(box: Box, width: int, height: int) -> Box:
+def _clip(box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = box
-    cut = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    if cut[0] >= cut[2] or cut[1] >= cut[3]:
+    inside = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise ValueError(f"the box {box} has no pixel inside the picture of {width} × {height}; correct its annotation")
-    return cut
+    return inside
 
 
 def empty_photos(photos: int, size: int, pin: bool = False) -> Tensor:
-    """Return an unwritten batch, its channels last in memory as decoders write and convolutions read them.
+    """Return an uninitialised batch with the channels last in memory, as decoders write and convolutions read it.
 
     Shapes:
-        result: uint8 [photo, 3, size, size].
+        result: uint8 (photo, 3, size, size).
     """
     shape = (photos, size, size, 3)
-    # numpy asks the system for large pages, which are had sooner; only torch has memory that a GPU can fetch from.
-    rows = (
-        torch.empty(shape, dtype=torch.uint8, pin_memory=True) if pin else torch.from_numpy(np.empty(shape, np.uint8))
-    )
-    return rows.permute(0, 3, 1, 2)
+    if pin:
+        # Only torch allocates page-locked memory, from which a GPU can copy asynchronously.
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True).permute(0, 3, 1, 2)
+    # NumPy asks the system for large pages, which are allocated faster than torch's small ones.
+    return torch.from_numpy(np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
 
 
 def rows_of(batch: Tensor) -> np.ndarray:
-    """Return the memory of a batch as [photo, height, width, 3]."""
+    """Return a (photo, 3, height, width) batch as (photo, height, width, 3) over the same memory."""
     return batch.permute(0, 2, 3, 1).numpy()
 
 
 def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
-    """Return JPEG files as one batch of RGB pixels, resized only where they are stored at another size.
+    """Return JPEG files as one batch of RGB pixels; a picture of another size is resized.
 
     Shapes:
-        result: uint8 [photo, 3, size, size], the channels last in memory.
+        result: uint8 (photo, 3, size, size), with the channels last in memory.
 
     Raises:
-        ValueError: if one of them is no JPEG.
+        ValueError: if one of them is not a JPEG.
 
     >>> from PIL import Image
     >>> decode([encode(Image.new("RGB", (9, 9), "white"), size=4)], size=4).float().mean().item()
@@ -245,9 +276,9 @@ def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
 
 
 def decode_one(jpeg: Jpeg, size: int) -> np.ndarray:
-    """Return the pixels of a stored JPEG as [size, size, 3]; the next in this thread overwrites them.
+    """Return the pixels of a stored JPEG as (size, size, 3); the next call in this thread overwrites them.
 
     Raises:
-        ValueError: if it is no JPEG.
+        ValueError: if it is not a JPEG.
     """
-    return resize_to_square(decode_jpeg(jpeg, _DESK), size)
+    return resize_to_square(decode_jpeg(jpeg, _BUFFER), size)

@@ -1,4 +1,4 @@
-"""JPEG files to pixels and back, by libjpeg-turbo, in memory that is used again."""
+"""JPEG decoding and encoding by libjpeg-turbo, into reused memory."""
 
 import io
 import threading
@@ -11,34 +11,37 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 PIXEL_LIMIT = 100_000_000
-# No catalog holds larger ones; a stranger's, which does, would fill the memory of every loader thread.
+# `prepare` stores no larger pictures. Larger ones in an untrusted catalog would fill the memory of every loader thread.
 STORED_PIXEL_LIMIT = 4096 * 4096
 
 Jpeg = bytes | bytearray | memoryview
 
-_KEPT_BYTES = 64_000_000
-# What libjpeg-turbo turns into RGB with the pixels of Pillow; CMYK it would not turn into the same.
+_MAX_BUFFER_BYTES = 64_000_000
+# Colour spaces that libjpeg-turbo converts to the same RGB pixels as Pillow; its CMYK differs.
 _FAST_COLOURS = ("YCbCr", "Gray", "RGB")
 
 
 class _Quiet:
-    """No warnings while at least one thread is inside; the filters belong to the whole process."""
+    """Suppresses warnings while at least one thread is inside; warning filters belong to the whole process."""
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+        self.lock = threading.Lock()
+        self.threads_inside = 0
+        self.filters = warnings.catch_warnings()
 
     def __enter__(self) -> None:
+        # Two threads that each used `catch_warnings` could restore the filters of the other one.
         with self.lock:
-            if not self.inside:
+            if not self.threads_inside:
                 self.filters = warnings.catch_warnings()
                 self.filters.__enter__()
                 warnings.simplefilter("ignore")
-            self.inside += 1
+            self.threads_inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
-            self.inside -= 1
-            if not self.inside:
+            self.threads_inside -= 1
+            if not self.threads_inside:
                 self.filters.__exit__(None, None, None)
 
 
@@ -46,77 +49,79 @@ QUIET = _Quiet()
 
 
 class PixelBuffer(threading.local):
-    """Memory for one picture at a time, each thread's own; the next picture is written over the last.
+    """Memory for the pixels of one picture per thread; the next picture of the thread overwrites it.
 
-    Fresh memory costs more than decoding into it: the system hands it out, and clears it, page by page.
+    New memory costs more than decoding into it, because the system allocates and clears it page by page.
     """
 
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
 
-    def place(self, height: int, width: int) -> np.ndarray:
-        """Return room for height × width × 3 bytes, with anything in it."""
+    def reserve(self, height: int, width: int) -> np.ndarray:
+        """Return uninitialised memory of (height, width, 3)."""
         needed = height * width * 3
-        if needed > _KEPT_BYTES:
+        # A buffer for one huge photo would stay allocated as long as its thread.
+        if needed > _MAX_BUFFER_BYTES:
             return np.empty((height, width, 3), np.uint8)
         if len(self.memory) < needed:
             self.memory = np.empty(needed, np.uint8)
         return self.memory[:needed].reshape(height, width, 3)
 
 
-def decode_jpeg_fast(jpeg: Jpeg, desk: PixelBuffer, limit: int = PIXEL_LIMIT) -> np.ndarray | None:
-    """Return the pixels of a sound, usual JPEG file on the desk, None for any other; they are the same as Pillow's.
+def decode_jpeg_fast(jpeg: Jpeg, buffer: PixelBuffer, limit: int = PIXEL_LIMIT) -> np.ndarray | None:
+    """Return the RGB pixels of an intact, common JPEG file in the buffer, the same as Pillow's; None for any other file.
 
     Shapes:
-        result: uint8 [height, width, 3].
+        result: uint8 (height, width, 3).
     """
     try:
         rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
-        height, width = int(rows), int(columns)
+        height = int(rows)
+        width = int(columns)
         if colours not in _FAST_COLOURS or height * width > limit:
             return None
-        return simplejpeg.decode_jpeg(jpeg, buffer=desk.place(height, width))
+        return simplejpeg.decode_jpeg(jpeg, buffer=buffer.reserve(height, width))
     except ValueError:
         return None
 
 
-def decode_jpeg(jpeg: Jpeg, desk: PixelBuffer) -> np.ndarray:
-    """Return the RGB pixels of any JPEG file of a catalog, on the desk if they can be there.
+def decode_jpeg(jpeg: Jpeg, buffer: PixelBuffer) -> np.ndarray:
+    """Return the RGB pixels of any JPEG file of a catalog, in the buffer unless Pillow has to decode it.
 
     Shapes:
-        result: uint8 [height, width, 3].
+        result: uint8 (height, width, 3).
 
     Raises:
-        ValueError: if it is none or damaged, or has more than `STORED_PIXEL_LIMIT` pixels.
+        ValueError: if it is not a JPEG, is damaged, or has more than `STORED_PIXEL_LIMIT` pixels.
     """
-    quick = decode_jpeg_fast(jpeg, desk, STORED_PIXEL_LIMIT)
-    return _decode_jpeg_with_pillow(jpeg) if quick is None else quick
+    pixels = decode_jpeg_fast(jpeg, buffer, STORED_PIXEL_LIMIT)
+    return _decode_jpeg_with_pillow(jpeg) if pixels is None else pixels
 
 
 def _decode_jpeg_with_pillow(jpeg: Jpeg) -> np.ndarray:
     try:
         with QUIET, Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             pixels = image.width * image.height
+            # `open` has read the header only; the conversion allocates the memory.
             if pixels <= STORED_PIXEL_LIMIT:
                 return np.array(image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
-        raise ValueError("it does not begin as one") from error
+        raise ValueError("it does not begin like a JPEG file") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
     raise ValueError(f"{pixels:,} pixels, more than {STORED_PIXEL_LIMIT:,}")
 
 
 def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Return the pixels at size × size, bilinear with antialiasing; the aspect ratio is not kept."""
+    """Resize (height, width, 3) to (size, size, 3), bilinear with antialiasing; the aspect ratio is not kept."""
     if pixels.shape[:2] == (size, size):
         return pixels
+    # torch resizes (3, height, width); the permuted view is not copied.
     planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [size, size], antialias=True)
     return planes.permute(1, 2, 0).numpy()
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    """Return RGB pixels as a JPEG file with colour at half the resolution (4:2:0), as is usual.
-
-    Not by Pillow, which keeps Python's lock while it encodes into memory.
-    """
+    """Return (height, width, 3) RGB pixels as a JPEG file with colour at half the resolution (4:2:0)."""
+    # Not by Pillow, which holds the global interpreter lock while it encodes into memory and so stops other threads.
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "RGB", "420")

@@ -1,4 +1,4 @@
-"""Batches of pixels from a prepared data set: decoded, augmented, uint8."""
+"""Batches of photos from a prepared data set: decoded, augmented, uint8."""
 
 import math
 from collections.abc import Iterator
@@ -20,12 +20,13 @@ from pairlens.data.sampler import ClassBatches
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]
 
+# Ranges of torchvision's RandomResizedCrop: share of the area of the photo, and width / height.
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 
 
 class PhotoBatch(NamedTuple):
-    """Photos (photo, 3, size, size) uint8, labels (photo,) int64, and their positions in the catalog."""
+    """Photos (photo, 3, size, size) uint8, labels (photo,) int64, and indices (photo,), positions in the catalog."""
 
     photos: Tensor
     labels: Tensor
@@ -33,7 +34,7 @@ class PhotoBatch(NamedTuple):
 
 
 def working_size(image_size: int) -> int:
-    """Return the size from which crops of `image_size` are cut: 9/8 of it, as 252 is of 224.
+    """Return the size of the photo from which a crop of `image_size` is cut: 9/8 of it, for example 252 for 224.
 
     >>> working_size(224), working_size(64)
     (252, 72)
@@ -43,23 +44,25 @@ def working_size(image_size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """The augmented batches of each epoch, the same for the same seed whatever the number of workers and ranks.
+    """The augmented batches of each epoch; the same for the same seed, for any number of workers and ranks.
 
-    "standard" (history): the photo squashed to 9/8 of `image_size`, a random crop of `image_size`, a flip half the time.
-    "random_resized_crop": a random 8 to 100 % of the area at a ratio of 3/4 to 4/3, squashed to `image_size`, a flip.
+    "standard": the photo resized to a square of 9/8 of `image_size`, a random crop of `image_size`, and a horizontal flip
+    with probability 1/2.
+    "random_resized_crop": a random 8 to 100 % of the area at a ratio of 3/4 to 4/3, resized to `image_size`, and a flip
+    with probability 1/2.
 
     Attributes:
         catalog: the training photos.
-        sampler: which photos make a batch.
-        image_size: height and width of what comes out.
-        augment: how a photo is varied.
-        workers: threads that decode, each a batch at a time; 0 decodes in the thread that takes the batches.
+        sampler: chooses the photos of each batch.
+        image_size: height and width of the result.
+        augment: the augmentation, as above.
+        workers: number of decoding threads, each of which decodes one batch at a time; with 0 the calling thread decodes.
         pin: whether to decode into page-locked memory, for a GPU.
-        rank: whose share of every batch is loaded.
-        ranks: among how many it is shared out.
+        rank: the rank whose shard of each batch is loaded.
+        ranks: the number of ranks.
 
     Raises:
-        ValueError: if the batches cannot be shared out evenly.
+        ValueError: if the batch size is not divisible by the number of ranks.
     """
 
     catalog: Catalog
@@ -72,46 +75,52 @@ class TrainingBatches:
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        size, step = self.sampler.batch_size, math.lcm(self.ranks, self.sampler.per_class)
+        size = self.sampler.batch_size
         if size % self.ranks:
+            # A shard must hold an equal number of photos, and a batch whole classes of K photos.
+            step = math.lcm(self.ranks, self.sampler.per_class)
             raise ValueError(
-                f"batch_size {size} cannot be shared out evenly to {self.ranks} ranks; use {max(size // step, 1) * step}, "
-                "or start another number of them"
+                f"batch_size {size} cannot be divided evenly among {self.ranks} ranks; use {max(size // step, 1) * step}, "
+                "or another number of ranks"
             )
 
     def __len__(self) -> int:
-        """Return the number of batches an epoch."""
+        """Return the number of batches per epoch."""
         return len(self.sampler)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[PhotoBatch]:
         """Yield the batches of one epoch, without the first `start`."""
-        drawn = islice(enumerate(self.sampler.draw(number)), start, None)
-        batches = ((step, _blank(self, chosen[self._mine])) for step, chosen in drawn)
+        numbered = islice(enumerate(self.sampler.iter_epoch(number)), start, None)
+        batches = ((step, _empty_batch(self, chosen[self._shard])) for step, chosen in numbered)
         return map_in_order(partial(self._fill, number), batches, self.workers)
 
     @property
-    def _mine(self) -> slice:
+    def _shard(self) -> slice:
         return shard(self.sampler.batch_size, self.rank, self.ranks)
 
     def _fill(self, number: int, numbered: tuple[int, PhotoBatch]) -> PhotoBatch:
         step, batch = numbered
+        # Once per batch, not per photo: it costs a system call.
         self.catalog.check_unchanged()
-        # Drawn for the whole batch on every rank, so that a photo looks the same whoever loads it.
-        draw, count = np.random.default_rng((self.sampler.seed, number, step)), self.sampler.batch_size
+        count = self.sampler.batch_size
+        # Every rank draws the crops and flips of the whole batch and uses its shard, so the augmentation of a photo does
+        # not depend on the rank that loads it. The generator depends on the step only, not on the worker.
+        rng = np.random.default_rng((self.sampler.seed, number, step))
         match self.augment:
             case "standard":
                 side = working_size(self.image_size)
-                windows = _crops(count, side, self.image_size, draw)
+                windows = _crops(count, side, self.image_size, rng)
             case "random_resized_crop":
                 side = self.catalog.size
-                windows = _resized_crops(count, side, draw)
-        flips = (draw.random(count) < 0.5).tolist()
-        rows, photos = rows_of(batch.photos), batch.indices.tolist()
+                windows = _resized_crops(count, side, rng)
+        flips = (rng.random(count) < 0.5).tolist()
+        rows = rows_of(batch.photos)  # (photo, height, width, 3), the memory of the batch
+        photos = batch.indices.tolist()
         for position, (photo, window, flip) in enumerate(
-            zip(photos, windows[self._mine], flips[self._mine], strict=True)
+            zip(photos, windows[self._shard], flips[self._shard], strict=True)
         ):
             pixels = _pixels(self.catalog, photo, side)
-            rows[position] = _cut(pixels, window, self.image_size, flip)
+            rows[position] = _crop(pixels, window, self.image_size, flip)
         return batch
 
 
@@ -126,8 +135,9 @@ def _pixels(catalog: Catalog, photo: int, side: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class TestBatches:
-    """The photos of a catalog in their order, squashed to `image_size`, not augmented; options as `TrainingBatches`."""
+    """The photos of a catalog in order, resized to `image_size`, without augmentation; options as `TrainingBatches`."""
 
+    # Not a test, although pytest takes classes of this name for tests.
     __test__ = False
 
     catalog: Catalog
@@ -138,11 +148,11 @@ class TestBatches:
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-len(self.catalog) // self.batch_size)
+        return math.ceil(len(self.catalog) / self.batch_size)
 
     def __iter__(self) -> Iterator[PhotoBatch]:
         """Yield all photos once."""
-        batches = (_blank(self, chosen) for chosen in torch.arange(len(self.catalog)).split(self.batch_size))
+        batches = (_empty_batch(self, chosen) for chosen in torch.arange(len(self.catalog)).split(self.batch_size))
         return map_in_order(self._fill, batches, self.workers)
 
     def _fill(self, batch: PhotoBatch) -> PhotoBatch:
@@ -153,11 +163,15 @@ class TestBatches:
         return batch
 
 
-def _blank(batches: TrainingBatches | TestBatches, chosen: Tensor) -> PhotoBatch:
-    """Make the room for a batch, in the thread that takes it: another one may not know which GPU is in use."""
+def _empty_batch(batches: TrainingBatches | TestBatches, chosen: Tensor) -> PhotoBatch:
+    """Allocate the memory of a batch.
+
+    The calling thread does it: page-locked memory belongs to the current GPU, which another thread may not know.
+    """
     labels = batches.catalog.labels[chosen]
-    photos = empty_photos(len(chosen), batches.image_size, batches.pin)
-    return PhotoBatch(photos, labels.pin_memory() if batches.pin else labels, chosen)
+    if batches.pin:
+        labels = labels.pin_memory()
+    return PhotoBatch(empty_photos(len(chosen), batches.image_size, batches.pin), labels, chosen)
 
 
 class _Window(NamedTuple):
@@ -167,26 +181,32 @@ class _Window(NamedTuple):
     width: int
 
 
-def _crops(photos: int, side: int, size: int, draw: np.random.Generator) -> list[_Window]:
-    tops, lefts = draw.integers(side - size + 1, size=(2, photos)).tolist()
+def _crops(photos: int, side: int, size: int, rng: np.random.Generator) -> list[_Window]:
+    # From 0 to side - size, both included, so the crop may touch every edge.
+    tops, lefts = rng.integers(side - size + 1, size=(2, photos)).tolist()
     return [_Window(top, left, size, size) for top, left in zip(tops, lefts, strict=True)]
 
 
-def _resized_crops(photos: int, side: int, draw: np.random.Generator) -> list[_Window]:
+def _resized_crops(photos: int, side: int, rng: np.random.Generator) -> list[_Window]:
     windows = []
     for _ in range(photos):
-        area = side * side * draw.uniform(*CROP_AREA)
-        ratio = np.exp(draw.uniform(*np.log(CROP_RATIO)))
-        width, height = (min(side, max(1, round(v))) for v in ((area * ratio) ** 0.5, (area / ratio) ** 0.5))
-        top, left = draw.integers(side - height + 1), draw.integers(side - width + 1)
+        area = side * side * rng.uniform(*CROP_AREA)
+        # Uniform in the logarithm, so 3/4 and 4/3 are equally likely.
+        ratio = np.exp(rng.uniform(*np.log(CROP_RATIO)))
+        width = min(side, max(1, round((area * ratio) ** 0.5)))
+        height = min(side, max(1, round((area / ratio) ** 0.5)))
+        top = rng.integers(side - height + 1)
+        left = rng.integers(side - width + 1)
         windows.append(_Window(int(top), int(left), height, width))
     return windows
 
 
-def _cut(pixels: np.ndarray, window: _Window, size: int, flip: bool) -> np.ndarray:
+def _crop(pixels: np.ndarray, window: _Window, size: int, flip: bool) -> np.ndarray:
+    """Return a window of (height, width, 3) pixels, resized to (size, size, 3) and perhaps mirrored."""
     top, left, height, width = window
+    # A crop of the "standard" augmentation has the right size already and is returned as a view.
     part = resize_to_square(pixels[top : top + height, left : left + width], size)
     if not flip:
         return part
-    # numpy turns rows round byte by byte; torch has a fast way for a batch with its channels last.
+    # NumPy mirrors byte by byte. torch has a fast path for a (1, 3, height, width) batch with its channels last.
     return torch.from_numpy(part).permute(2, 0, 1)[None].flip(3)[0].permute(1, 2, 0).numpy()

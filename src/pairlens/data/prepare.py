@@ -1,4 +1,4 @@
-"""From a raw data set to a prepared one: every photo read once, cropped, squashed, and written to one Arrow file."""
+"""Preparation of a raw data set: every photo read once, cropped, resized and written to one Arrow file."""
 
 import csv
 import hashlib
@@ -14,32 +14,33 @@ from rich.progress import Progress
 
 from pairlens.core.threads import map_in_order
 from pairlens.data.annotations import Annotations, Photo
-from pairlens.data.catalog import Catalog, Crop, Description, Origin
+from pairlens.data.catalog import MAX_SIDE, Catalog, Crop, Description, Origin
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.images import reduce_to_square
 from pairlens.data.readers import DataName, check_counts, read
 
-# Photos a core may be ahead of the file, so that one large photo does not hold up the others.
+# Photos per core that may be encoded before they are written, so that one large photo does not delay the others.
 _AHEAD = 8
 _FAILURES_SHOWN = 5
 
 
+# The texts below the fields are shown by `pairlens prepare --help`.
 @dataclass(frozen=True)
 class Preparation:
     """How to prepare a data set.
 
     Raises:
-        ValueError: if the name, size or quality is out of range, or a table is wanted and not named.
+        ValueError: if the name, size or quality is out of range, or a table is not named.
     """
 
     data_name: DataName
     """Which raw data set or layout: car, cub, sop, isc, a folder of class folders, or a csv (or Parquet) table."""
     data_path: Path = Path("data")
-    """Where prepared data sets live."""
+    """Folder of the prepared data sets."""
     source: Path | None = None
     """The raw data set; by default <data_path>/<data_name>. For csv, the table."""
     name: str | None = None
-    """The prepared folder's name; by default the data name."""
+    """Name of the prepared folder; by default the data name."""
     crop_type: Crop = "uncropped"
     """Whole photos, or photos cropped to their bounding boxes."""
     size: int = 252
@@ -52,10 +53,14 @@ class Preparation:
     """Prepare again even if nothing has changed."""
 
     def __post_init__(self) -> None:
+        # Paths are also accepted as text. A frozen dataclass sets a field this way.
+        object.__setattr__(self, "data_path", Path(self.data_path))
+        if self.source is not None:
+            object.__setattr__(self, "source", Path(self.source))
         if self.name is not None and (self.name in ("", "..") or self.name != Path(self.name).name):
-            raise ValueError(f"--name {self.name!r} is not a plain folder name; leave out slashes")
-        if not 1 <= self.size <= 4096:
-            raise ValueError(f"--size {self.size} is out of range; choose 1 to 4096 pixels")
+            raise ValueError(f"--name {self.name!r} is not a plain folder name; use a name without slashes")
+        if not 1 <= self.size <= MAX_SIDE:
+            raise ValueError(f"--size {self.size} is out of range; choose 1 to {MAX_SIDE} pixels")
         if not 1 <= self.quality <= 100:
             raise ValueError(f"--quality {self.quality} is out of range; choose 1 to 100")
         if self.data_name == "csv" and self.source is None:
@@ -86,127 +91,146 @@ class Failure:
 
 
 def prepare(options: Preparation, show: Callable[[str], None]) -> Catalog:
-    """Prepare a data set, or open it if it is prepared already; the raw files are only read.
+    """Prepare a data set, or open it if it is prepared already. The raw files are not changed.
+
+    Photos may be AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF or WebP.
 
     Args:
         options: what to prepare, and how.
-        show: takes each line of the summary.
+        show: called with each line of the summary.
 
     Raises:
         FileNotFoundError: if the raw data set or an annotation file is missing.
-        ValueError: if an annotation is malformed, boxes are wanted and missing, more than 1 % of the photos (with
-            `strict`, any) cannot be read, or the result cannot be written.
+        ValueError: if an annotation is malformed, bounding boxes are needed and missing, more than 1 % of the photos
+            (with `strict`, one) cannot be read, or the result cannot be written.
     """
     source = options.source or options.data_path / options.data_name
-    listing = read(options.data_name, source)
-    _refuse_missing_boxes(options, listing)
-    for sentence in check_counts(listing):
+    annotations = read(options.data_name, source)
+    _check_boxes(options, annotations)
+    for sentence in check_counts(annotations):
         show(f"Note: {sentence}")
-    origin = Origin(listing.name, source.absolute().name, _fingerprint(listing), options.quality)
-    finished = None if options.force else _finished(options, origin)
+    # The name of the raw folder and not its path: a prepared data set may be passed on, and the path is private.
+    origin = Origin(annotations.name, source.absolute().name, _fingerprint(annotations), options.quality)
+    finished = None if options.force else _open_finished(options, origin)
     if finished is not None:
         show(f"{options.file} is prepared already, from the same photos; --force prepares it again.")
         return finished
-    with _sentences_for_the_disk(options):
-        return _write(options, listing, origin, show)
+    with _disk_errors_as_sentences(options):
+        return _write(options, annotations, origin, show)
 
 
-def _refuse_missing_boxes(options: Preparation, listing: Annotations) -> None:
-    without = [photo.path for photo in listing.photos if photo.box is None]
+def _check_boxes(options: Preparation, annotations: Annotations) -> None:
+    without = [photo.path for photo in annotations.photos if photo.box is None]
     if options.crop_type == "cropped" and without:
         raise ValueError(
             "--crop_type cropped needs bounding boxes, which only car and cub (or a table with x_1, y_1, x_2, y_2) "
-            f"have; {without[0]!r} has none, so use uncropped"
+            f"have; {without[0]!r} has none, so use --crop_type uncropped"
         )
 
 
-def _finished(options: Preparation, origin: Origin) -> Catalog | None:
+def _open_finished(options: Preparation, origin: Origin) -> Catalog | None:
+    """Return the catalog that is there if it was prepared from the same photos with the same options."""
     try:
-        told = Description.read(options.file.absolute())
+        description = Description.read(options.file.absolute())
         catalog = Catalog.open(options.file)
+    # No file, or a damaged one: it is prepared again.
     except (FileNotFoundError, ValueError):
         return None
-    same = told.origin == origin and told.size == options.size and told.crop == options.crop_type
-    return catalog if same and not told.failures else None
+    settings = (description.origin, description.size, description.crop)
+    # After failures every preparation tries again: the missing photos may be readable now.
+    unchanged = settings == (origin, options.size, options.crop_type) and not description.failures
+    return catalog if unchanged else None
 
 
-def _fingerprint(listing: Annotations) -> str:
-    """Hash the listing with the size and date of every photo, so that a changed or mended photo is noticed."""
-    found = hashlib.sha256(listing.digest.encode())
-    for photo in listing.photos:
+def _fingerprint(annotations: Annotations) -> str:
+    """Hash the annotations with the size and date of every photo, so that a replaced photo is noticed."""
+    fingerprint = hashlib.sha256(annotations.digest.encode())
+    # Size and date instead of the contents, so that the photos of an unchanged data set need not be read again.
+    for photo in annotations.photos:
         try:
-            seen = (listing.root / photo.path).stat()
-            found.update(f"{seen.st_size} {seen.st_mtime_ns};".encode())
+            status = (annotations.root / photo.path).stat()
+            fingerprint.update(f"{status.st_size} {status.st_mtime_ns};".encode())
         except OSError:
-            found.update(b"missing;")
-    return found.hexdigest()
+            fingerprint.update(b"missing;")
+    return fingerprint.hexdigest()
 
 
 @contextmanager
-def _sentences_for_the_disk(options: Preparation) -> Iterator[None]:
+def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"cannot write to {options.folder} ({reason}); free the disk or choose --data_path") from error
+        raise ValueError(
+            f"cannot write to {options.folder} ({reason}); free disk space or choose another --data_path"
+        ) from error
 
 
-def _write(options: Preparation, listing: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
+def _write(options: Preparation, annotations: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
     options.folder.mkdir(parents=True, exist_ok=True)
+    # Filled while the rows are written; `write_catalog` counts it after the last row.
     failures: list[Failure] = []
-    rows = _rows(options, listing, failures)
-    catalog = write_catalog(
-        options.file, options.name or options.data_name, rows, options.size, options.crop_type, origin, failures
-    )
+    rows = _encoded_rows(options, annotations, failures)
+    name = options.name or options.data_name
+    catalog = write_catalog(options.file, name, rows, options.size, options.crop_type, origin, failures)
     for line in _summary(options, failures):
         show(line)
     return catalog
 
 
-def _rows(options: Preparation, listing: Annotations, failures: list[Failure]) -> Iterator[tuple[Photo, bytes]]:
-    work = partial(_encode, root=listing.root, options=options)
-    with Progress(console=(console := Console(stderr=True)), disable=not console.is_terminal) as progress:
-        results = map_in_order(work, listing.photos, _cores(), _AHEAD)
-        results = progress.track(results, len(listing.photos), description="Reading photos")
-        for photo, result in zip(listing.photos, results, strict=True):
+def _encoded_rows(
+    options: Preparation, annotations: Annotations, failures: list[Failure]
+) -> Iterator[tuple[Photo, bytes]]:
+    """Yield each readable photo with its JPEG, add the others to `failures`, and raise an error if they are too many."""
+    work = partial(_encode, root=annotations.root, options=options)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        encoded = map_in_order(work, annotations.photos, _cores(), _AHEAD)
+        results = progress.track(encoded, len(annotations.photos), description="Reading photos")
+        for photo, result in zip(annotations.photos, results, strict=True):
             if isinstance(result, bytes):
                 yield photo, result
             else:
                 failures.append(result)
-    _judge(options, failures, len(listing.photos))
+    # The writer still holds a temporary file here, so an error leaves the previous data set unchanged.
+    _check_failures(options, failures, len(annotations.photos))
 
 
 def _encode(photo: Photo, root: Path, options: Preparation) -> bytes | Failure:
+    box = photo.box if options.crop_type == "cropped" else None
+    # An error is a result here, because one broken photo must not stop the others.
     try:
-        box = photo.box if options.crop_type == "cropped" else None
         return reduce_to_square(root / photo.path, options.size, box, options.quality)
     except (OSError, ValueError) as error:
         return Failure(photo.path, str(error))
 
 
 def _cores() -> int:
+    # The cores this process may use; in a container they are fewer than those of the machine.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _judge(options: Preparation, failures: list[Failure], photos: int) -> None:
+def _check_failures(options: Preparation, failures: list[Failure], photos: int) -> None:
     if not failures:
+        # The list of an earlier preparation no longer applies.
         options.failures_file.unlink(missing_ok=True)
         return
+    # Written before the error is raised, because the error refers to it.
     with options.failures_file.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "reason"), *((failure.path, failure.reason) for failure in failures)])
     if options.strict or 100 * len(failures) > photos:
-        limit = "none may with --strict" if options.strict else "at most 1 % may"
+        limit = "with --strict all must be readable" if options.strict else "at most 1 % may be unreadable"
         raise ValueError(
-            f"{len(failures):,} of {photos:,} photos cannot be read, and {limit}; they are listed in "
+            f"{len(failures):,} of {photos:,} photos cannot be read, but {limit}; they are listed in "
             f"{options.failures_file}, the first: {failures[0].reason}"
         )
 
 
 def _summary(options: Preparation, failures: list[Failure]) -> Iterator[str]:
-    told = Description.read(options.file)
-    for count in told.splits:
+    description = Description.read(options.file)
+    for count in description.splits:
         yield f"{count.split}: {count.classes:,} classes, {count.images:,} photos"
-    yield f"Written to {options.file} ({told.bytes / 1e6:,.1f} MB)."
+    yield f"Written to {options.file} ({description.bytes / 1e6:,.1f} MB)."
     if failures:
         yield f"{len(failures):,} photos were left out; {options.failures_file} lists them:"
         yield from (f"  {failure.reason}" for failure in failures[:_FAILURES_SHOWN])

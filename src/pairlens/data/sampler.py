@@ -1,4 +1,4 @@
-"""Batches of P classes × K photos."""
+"""Class-balanced batches: P classes with K photos each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ClassBatches:
-    """Draws batches of `per_class` photos of each of batch_size / per_class classes.
+    """Random batches of P = batch_size / per_class classes with K = per_class photos each.
 
-    Every class is drawn before any is drawn again. A class with fewer than `per_class` photos repeats them, so that no
-    anchor is ever without a positive. The batches follow from the seed and the epoch number alone: a resumed run, another
-    machine or another number of workers sees the same ones.
+    All classes are drawn once before any class is drawn again. A class with fewer than K photos repeats them, so every
+    anchor has a positive. The batches depend only on the seed and the epoch number: a resumed run, another machine or
+    another number of workers gets the same batches.
 
     Attributes:
         labels: (photo,) integers.
-        batch_size: photos a batch, a multiple of per_class.
-        per_class: K, photos a class; at least 2.
+        batch_size: photos per batch, a multiple of per_class.
+        per_class: K, photos per class; at least 2.
         seed: any non-negative integer.
 
     Raises:
-        ValueError: if the sizes do not fit each other or the number of classes.
+        ValueError: if batch_size and per_class do not fit each other or the number of classes.
 
     >>> batches = ClassBatches(torch.tensor([0, 0, 0, 1, 1, 2]), batch_size=4, per_class=2, seed=0)
     >>> [len(batch) for batch in batches.epoch(1)]
@@ -41,57 +41,64 @@ class ClassBatches:
         classes = len(self.labels.unique())
         if self.per_class < 2:
             raise ValueError(f"per_class {self.per_class} leaves anchors without a positive; use at least 2")
-        if self.batch_size // self.per_class > classes:
+        needed = self.batch_size // self.per_class
+        if needed > classes:
             raise ValueError(
-                f"batch_size {self.batch_size} with {self.per_class} photos a class needs "
-                f"{self.batch_size // self.per_class} training classes, but there are {classes}; "
-                f"use --batch_size {classes * self.per_class} or less, or a larger --per_class"
+                f"batch_size {self.batch_size} with {self.per_class} photos per class needs {needed} training classes, "
+                f"but there are {classes}; use --batch_size {classes * self.per_class} or less, or a larger --per_class"
             )
-        if self.batch_size % self.per_class or self.batch_size < 2 * self.per_class:
+        if self.batch_size % self.per_class or needed < 2:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of per_class {self.per_class} with at least two "
-                f"classes; use {max(self.batch_size // self.per_class, 2) * self.per_class}"
+                f"classes; use {max(needed, 2) * self.per_class}"
             )
 
     def __len__(self) -> int:
-        """Return the number of batches an epoch: photos / batch_size, at least 1."""
+        """Return the number of batches per epoch: photos / batch_size, at least 1."""
         return max(1, len(self.labels) // self.batch_size)
 
     def epoch(self, number: int) -> list[Tensor]:
         """Return the batches of one epoch, each a (batch_size,) vector of photo indices."""
-        return list(self.draw(number))
+        return list(self.iter_epoch(number))
 
-    def draw(self, number: int) -> Iterator[Tensor]:
-        """Yield the batches of `epoch` one by one, so that the first is there at once however many photos there are."""
-        draw = np.random.default_rng((self.seed, number))
+    def iter_epoch(self, number: int) -> Iterator[Tensor]:
+        """Yield the batches of `epoch` one by one, so the first batch does not wait for the others."""
+        rng = np.random.default_rng((self.seed, number))
         order, starts = self._by_class
-        groups = _draw_classes(len(starts) - 1, self.batch_size // self.per_class, draw)
+        groups = _groups_of_classes(len(starts) - 1, self.batch_size // self.per_class, rng)
         for _ in range(len(self)):
-            members = [order[starts[c] : starts[c + 1]] for c in next(groups)]
-            yield torch.from_numpy(
-                np.concatenate([_draw_photos(of_class, self.per_class, draw) for of_class in members])
-            )
+            photos_of_classes = [order[starts[c] : starts[c + 1]] for c in next(groups)]
+            # P rows of K photos become one (batch_size,) vector.
+            chosen = [_choose_photos(photos, self.per_class, rng) for photos in photos_of_classes]
+            yield torch.from_numpy(np.concatenate(chosen))
 
     @cached_property
     def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return all photos ordered by class, and where each class starts and the last ends."""
+        """Return the (photo,) indices ordered by class, and the (class + 1,) positions where each class starts."""
         counts = self.labels.unique(return_counts=True)[1].numpy()
-        return np.argsort(self.labels.numpy(), kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+        order = np.argsort(self.labels.numpy(), kind="stable")
+        # The last entry is the end of the last class.
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return order, starts
 
 
-def _draw_classes(classes: int, count: int, draw: np.random.Generator) -> Iterator[list[int]]:
-    """Yield groups of distinct classes for ever, going through all classes before any comes again."""
+def _groups_of_classes(classes: int, count: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Yield groups of `count` distinct classes without end; every class appears once before any appears again."""
     waiting: list[int] = []
     while True:
-        group, waiting = waiting[:count], waiting[count:]
+        group = waiting[:count]
+        waiting = waiting[count:]
         if len(group) < count:
-            shuffled = draw.permutation(classes).tolist()
+            # The round is over within this group. It is filled from the next shuffled round with other classes; the
+            # rest of that round, with the classes that were passed over, waits for the next groups.
+            shuffled = rng.permutation(classes).tolist()
             fresh = list(islice((c for c in shuffled if c not in group), count - len(group)))
             group += fresh
-            taken = set(fresh)
-            waiting = [c for c in shuffled if c not in taken]
+            used = set(fresh)
+            waiting = [c for c in shuffled if c not in used]
         yield group
 
 
-def _draw_photos(members: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
-    return np.resize(draw.permutation(members), count)
+def _choose_photos(photos: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    # np.resize repeats the permutation where a class has fewer photos than needed.
+    return np.resize(rng.permutation(photos), count)

@@ -1,1 +1,1 @@
-"""Layer 2: embeddings to figures."""
+"""Layer 2: embeddings of photos, retrieval metrics and their intervals."""

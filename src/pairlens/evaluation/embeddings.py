@@ -1,4 +1,4 @@
-"""The embeddings of a catalog, in memory and on disk."""
+"""Embeddings of the photos of a catalog, in memory and on disk."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -20,18 +20,18 @@ from pairlens.model.embedder import Embedder
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """The embedded photos of a part of a data set.
+    """Embedded photos of a part of a data set.
 
     Attributes:
         vectors: (photo, dim) float32 unit vectors.
         labels: (photo,) int64.
         paths: the photos' keys in their catalog.
-        class_names: name of each label, as far as known.
-        catalog: digest of the prepared data set they come from, empty if unknown.
-        model: fingerprint of the model that made them, empty if unknown.
+        class_names: name of each label; empty if unknown.
+        catalog: digest of the prepared data set that the photos come from; empty if unknown.
+        model: fingerprint of the model that made the vectors; empty if unknown.
 
     Raises:
-        ValueError: if vectors, labels and paths are not as many as each other, or of the wrong shape.
+        ValueError: if vectors, labels and paths differ in number or have the wrong shape.
     """
 
     vectors: Tensor
@@ -49,47 +49,56 @@ class Embeddings:
             )
         if not len(self.vectors) == len(self.labels) == len(self.paths):
             raise ValueError(
-                f"{len(self.vectors)} vectors, {len(self.labels)} labels and {len(self.paths)} paths do not belong together"
+                f"{len(self.vectors)} vectors, {len(self.labels)} labels and {len(self.paths)} paths do not belong "
+                "together; give one label and one path per vector"
             )
 
     def save(self, file: Path) -> None:
-        """Write vectors, labels and paths into one safetensors file, whole or not at all."""
+        """Write vectors, labels and paths into one safetensors file, completely or not at all."""
         names = {"paths": json.dumps(self.paths), "class_names": json.dumps(self.class_names)}
         tensors = {"vectors": self.vectors.contiguous(), "labels": self.labels.contiguous()}
         write_tensors(file, tensors, {**names, "catalog": self.catalog, "model": self.model})
 
     @classmethod
     def load(cls, file: Path) -> "Embeddings":
-        """Open what `save` wrote; raises ValueError if it is missing or damaged."""
+        """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
         try:
+            # The texts are read first; a file without them is refused before its tensors are used.
             with safe_open(file, framework="pt") as stored:
-                names = stored.metadata()
+                metadata = stored.metadata()
             tensors = load_file(file)
-            paths, class_names = _texts(names["paths"]), _texts(names["class_names"])
-            _check(tensors["vectors"], tensors["labels"], len(class_names))
-            told = (names.get("catalog", ""), names.get("model", ""))
-            return cls(tensors["vectors"], tensors["labels"], paths, class_names, *told)
+            paths, class_names = _read_texts(metadata["paths"]), _read_texts(metadata["class_names"])
+            _check_tensors(tensors["vectors"], tensors["labels"], len(class_names))
+            # Files of earlier versions do not have the last two entries.
+            return cls(
+                tensors["vectors"],
+                tensors["labels"],
+                paths,
+                class_names,
+                catalog=metadata.get("catalog", ""),
+                model=metadata.get("model", ""),
+            )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file} is not a readable file of embeddings ({error}); write it again with pairlens evaluate"
             ) from error
 
 
-def _texts(stored: str) -> tuple[str, ...]:
+def _read_texts(stored: str) -> tuple[str, ...]:
     texts = parse_json(stored)
     if not isinstance(texts, list) or not all(isinstance(text, str) and is_plain_text(text) for text in texts):
-        raise ValueError("its names are no list of texts without control characters")
+        raise ValueError("its names are not a list of texts without control characters")
     return tuple(texts)
 
 
-def _check(vectors: Tensor, labels: Tensor, classes: int) -> None:
+def _check_tensors(vectors: Tensor, labels: Tensor, classes: int) -> None:
     if vectors.ndim != 2 or vectors.dtype != torch.float32 or labels.ndim != 1 or labels.dtype != torch.int64:
         raise ValueError(f"its vectors are {vectors.dtype} of shape {tuple(vectors.shape)}, its labels {labels.dtype}")
-    # Without names the labels may be any, but for those that count from the end.
+    # Without class names any non-negative label is valid; a negative one would index from the end.
     if len(labels) and (int(labels.min()) < 0 or 0 < classes <= int(labels.max())):
         raise ValueError(f"its labels run from {int(labels.min())} to {int(labels.max())}, its classes are {classes}")
     if not vectors.numel() or not torch.isfinite(vectors).all():
-        raise ValueError("it has no vectors, or some that are not finite")
+        raise ValueError("it has no vectors, or vectors that are not finite")
 
 
 def embed(
@@ -100,20 +109,22 @@ def embed(
     workers: int = 2,
     watch: Callable[[Iterable, int], Iterable] | None = None,
 ) -> Embeddings:
-    """Return the embeddings of all photos of a catalog, in its order; each rank embeds its share, and has all.
+    """Return the embeddings of all photos of a catalog, in its order; each rank embeds its shard and returns all.
 
     Args:
         model: on any device.
         catalog: the photos.
-        batch_size: photos at once.
-        workers: threads that decode.
+        batch_size: number of photos that go through the model at a time.
+        workers: number of threads that decode photos.
         watch: wraps the batches to show progress; called with the batches and their number.
     """
     device = next(model.parameters()).device
-    mine = shard(len(catalog), rank(), world_size())
-    own = replace(catalog, rows=catalog.rows[mine], labels=catalog.labels[mine])
-    batches = TestBatches(own, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
+    rows = shard(len(catalog), rank(), world_size())
+    shard_of_rank = replace(catalog, rows=catalog.rows[rows], labels=catalog.labels[rows])
+    batches = TestBatches(shard_of_rank, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))
+    # (photo, dim) of each batch; the vectors are collected on the CPU, because a data set need not fit on a GPU.
     parts = [model.embed(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
+    # The empty tensor gives a rank without photos a tensor of the right width to send.
     vectors = gather_rows(torch.cat([torch.empty(0, model.architecture.dim), *parts]))
     return Embeddings(vectors, catalog.labels, catalog.paths, catalog.class_names, catalog.digest)

@@ -1,4 +1,4 @@
-"""How well embeddings retrieve: every metric from one search, with an interval."""
+"""Evaluation of retrieval: every metric from one search, with its interval over the query classes."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pairlens.evaluation.per_query import measure_queries
+from pairlens.evaluation.intervals import class_bootstrap
+from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
 RESAMPLES = 1000
-RESAMPLES_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Metric:
 
     Attributes:
         name: R@k, P@k, R-Precision or MAP@R.
-        value: 0 to 1.
+        value: mean, 0 to 1.
         low: lower end of the interval.
         high: upper end of the interval.
     """
@@ -36,15 +36,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
         metrics: R@k and P@k for each k, R-Precision, MAP@R.
-        queries: how many queries the means are over.
-        left_out: how many queries had no right item in the gallery and were left out.
-        gallery: how many items were searched.
-        classes: how many classes the queries are of.
-        approximation: what the search missed, if it was approximate; None if it was exact.
+        queries: number of queries that were averaged.
+        left_out: number of queries left out because the gallery has no relevant item for them.
+        gallery: number of items that were searched.
+        classes: number of classes of the averaged queries.
+        approximation: what the search missed if it was approximate; None if it was exact.
 
     >>> import torch
     >>> report = evaluate(torch.eye(4)[[0, 0, 1, 1]], torch.tensor([5, 5, 7, 7]), recalls=(1,))
@@ -60,14 +60,14 @@ class Report:
     approximation: Approximation | None = None
 
     def __getitem__(self, name: str) -> float:
-        """Return the value of a metric by its name; KeyError names those there are."""
+        """Return the value of a metric by its name; raises KeyError that names the available metrics."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric.value
-        raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"there is no metric {name!r}; available are {', '.join(m.name for m in self.metrics)}")
 
     def __str__(self) -> str:
-        left_out = f", {self.left_out} queries without a right item left out" if self.left_out else ""
+        left_out = f", {self.left_out} queries without a relevant item left out" if self.left_out else ""
         head = f"{self.queries} queries of {self.classes} classes against {self.gallery} items{left_out}"
         searched = [] if self.approximation is None else [str(self.approximation)]
         return "\n".join([head, *searched, *map(str, self.metrics)])
@@ -85,57 +85,47 @@ def evaluate(
 ) -> Report:
     """Return R@k, P@k, R-Precision and MAP@R of cosine retrieval, from one search in bounded memory.
 
-    With one set each item is searched among the others (itself excluded by its index). Queries without any right item
-    are left out and counted. Equal similarities rank by index. The intervals are 95 % percentile intervals of a
-    bootstrap over the query classes, because the photos of one class are not independent.
+    Given one set, each item is searched among the others (itself is excluded by its index). Queries without a relevant
+    item, which is an item of their class, are left out and counted. Equal similarities are ranked by index. The intervals
+    are 95 % percentile intervals of a bootstrap over the query classes, because photos of one class are not independent.
 
     Args:
         queries: (query, dim) embeddings of any length.
         labels: (query,) int64.
-        gallery: (item, dim) embeddings, or None to search the queries themselves.
+        gallery: (item, dim) embeddings, or None to search the queries among themselves.
         gallery_labels: (item,) int64, given with `gallery`.
-        recalls: the k of R@k and P@k. Beyond the gallery's size R@k stays as it is and P@k falls.
+        recalls: the k of R@k and P@k. For k above the size of the gallery R@k stays constant and P@k decreases.
         index: how to search: "exact"; or, for a million items and more, "ivf" or "hnsw" (or a record `Ivf` or `Hnsw` with
-            other settings), which miss some neighbours: the report says how many, measured on a sample.
-        sharded: whether every process of a torch.distributed job calls this with the same arguments. Each then searches
-            its share of the queries, and all get the report that one alone would get.
+            other settings). These two miss some neighbours; the report states how many, measured on a sample.
+        sharded: whether every process of a torch.distributed job calls this with the same arguments. Each process then
+            searches its shard of the queries, and all return the report that one process alone would return.
 
     Raises:
-        ValueError: for shapes that do not fit, labels that are not integers, k below 1, no query with a right item.
+        ValueError: for shapes that do not match, labels that are not integers, k below 1, or no query with a relevant item.
     """
-    found = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls, index=index, sharded=sharded)
-    chosen = labels[found.queries.to(labels.device)]
-    items = len(queries) if gallery is None else len(gallery)
-    metrics = _with_intervals(found.values, chosen)
-    left_out = len(queries) - len(chosen)
-    return Report(metrics, len(chosen), left_out, items, len(chosen.unique()), found.approximation)
+    measured = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls, index=index, sharded=sharded)
+    return Report(
+        metrics=_metrics(measured),
+        queries=len(measured.queries),
+        left_out=len(queries) - len(measured.queries),
+        gallery=len(queries) if gallery is None else len(gallery),
+        classes=len(measured.labels.unique()),
+        approximation=measured.approximation,
+    )
 
 
-def _with_intervals(values: dict[str, Tensor], labels: Tensor) -> tuple[Metric, ...]:
-    """Give each mean its bootstrap interval; all metrics see the same resampled classes."""
-    _, number = labels.cpu().unique(return_inverse=True)
-    columns = [value.double().cpu() for value in values.values()]
-    counts = np.bincount(number.numpy()).astype(float)
-    sums = np.stack([np.bincount(number.numpy(), column.numpy()) for column in columns], axis=1)
-    low, high = np.quantile(_resampled_means(sums, counts), [0.025, 0.975], axis=0)
-    means = [float(column.mean()) for column in columns]
-    return tuple(map(Metric, values, means, low.tolist(), high.tolist()))
-
-
-def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the (resample, metric) means over classes drawn with replacement, from (class, metric) sums."""
-    draw, classes, means = np.random.default_rng(0), len(counts), []
-    # Where the classes of each resample start, so that one count serves them all.
-    starts = classes * np.arange(RESAMPLES_AT_ONCE)[:, None]
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        chosen = draw.integers(classes, size=(RESAMPLES_AT_ONCE, classes)) + starts
-        drawn = np.bincount(chosen.ravel(), minlength=starts.size * classes).reshape(-1, classes).astype(float)
-        means.append(drawn @ sums / (drawn @ counts)[:, None])
-    return np.concatenate(means)
+def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
+    """Return each mean with its bootstrap interval; all metrics share the resampled classes."""
+    # (metric, class), because all metrics are computed on the same resamples of classes.
+    by_class = measured.class_sums()
+    low, high = class_bootstrap(np.stack(list(by_class.sums.values())), by_class.counts, resamples=RESAMPLES)
+    # In float64, so that the mean of many queries is not rounded at each addition.
+    means = [float(values.double().cpu().mean()) for values in measured.values.values()]
+    return tuple(map(Metric, measured.values, means, low.tolist(), high.tolist()))
 
 
 def percent(value: float | None) -> str:
-    """Write a share in percent, a dash for what is not known.
+    """Return a value from 0 to 1 as percent, with one decimal; a dash for None and NaN.
 
     >>> percent(0.4567), percent(None)
     ('45.7', '-')

@@ -1,4 +1,4 @@
-"""Means with their intervals: over seeds (Student's t) and over test classes (bootstrap). Pure functions."""
+"""Confidence intervals of means: over seeds (Student's t) and over test classes (bootstrap). Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-RESAMPLES, AT_ONCE = 4000, 500
+RESAMPLES = 4000
+RESAMPLES_PER_CHUNK = 50
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,9 @@ class Interval:
 
     Attributes:
         mean: of the values.
-        low: lower end; None for a single value, of which no interval can be said.
-        high: upper end.
-        values: what it is the mean of, one a seed.
+        low: lower end; None for a single value, because one value has no interval.
+        high: upper end; None for a single value.
+        values: the values that were averaged, one per seed.
     """
 
     mean: float
@@ -32,14 +33,17 @@ class Interval:
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return mean ± t · s/√n, with t of n - 1 degrees of freedom.
+    """Return mean ± t · s/√n, where t is the quantile of Student's t with n - 1 degrees of freedom.
 
     Args:
-        values: one a seed.
-        level: confidence.
+        values: one per seed.
+        level: confidence level.
 
-    >>> found = t_interval([1.0, 2.0, 3.0])
-    >>> round(found.low, 3), found.mean, round(found.high, 3)
+    Raises:
+        ValueError: if there is no value.
+
+    >>> interval = t_interval([1.0, 2.0, 3.0])
+    >>> round(interval.low, 3), interval.mean, round(interval.high, 3)
     (-0.484, 2.0, 4.484)
     """
     if not len(values):
@@ -52,7 +56,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def bonferroni(comparisons: int, level: float = 0.95) -> float:
-    """Return the level each of several intervals needs, so that all hold together with `level`.
+    """Return the level that each of several intervals needs so that all of them hold together at `level`.
 
     >>> round(bonferroni(10), 3)
     0.995
@@ -60,25 +64,39 @@ def bonferroni(comparisons: int, level: float = 0.95) -> float:
     return 1 - (1 - level) / max(comparisons, 1)
 
 
-def class_bootstrap(sums: np.ndarray, counts: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the intervals of Σ sums / Σ counts when the classes are drawn anew with replacement.
+def class_bootstrap(
+    sums: np.ndarray, counts: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile intervals of Σ sums / Σ counts when the classes are resampled with replacement.
 
-    Photos of one class are not independent, so classes are drawn, not photos. The draws follow from the number of
-    classes alone, so that all statistics see the same ones.
+    Photos of one class are not independent, so classes are resampled, not photos. The resamples depend on the number of
+    classes alone, so statistics of the same test set, also from different calls, are computed on the same resamples.
 
     Args:
-        sums: (statistic, class) sums over a class's queries of what is averaged, or differences of two such sums.
-        counts: (class,) queries of each class.
-        level: confidence.
+        sums: (statistic, class) sums over the queries of each class, or differences of two such sums.
+        counts: (class,) number of queries of each class.
+        level: confidence level.
+        resamples: number of resamples, a multiple of 50.
 
     Returns:
         (statistic,) lower ends and (statistic,) upper ends.
+
+    >>> low, high = class_bootstrap(np.array([[0.0, 8.0, 4.0]]), np.array([8, 8, 8]))
+    >>> float(low[0]), float(high[0])
+    (0.0, 1.0)
     """
-    classes = len(counts)
-    draw, even = np.random.default_rng(classes), np.full(classes, 1 / classes)
+    rng, classes = np.random.default_rng(0), len(counts)
+    class_sums = np.ascontiguousarray(sums.T)  # (class, statistic)
+    weights = counts.astype(float)
+    # Adding i · classes to the draws of resample i gives each resample its own numbers, so one bincount counts them all.
+    offsets = classes * np.arange(RESAMPLES_PER_CHUNK)[:, None]
     means = []
-    for _ in range(RESAMPLES // AT_ONCE):
-        drawn = draw.multinomial(classes, even, AT_ONCE).astype(float)
-        means.append((drawn @ sums.T) / (drawn @ counts)[:, None])
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    for _ in range(resamples // RESAMPLES_PER_CHUNK):
+        draws = rng.integers(classes, size=(RESAMPLES_PER_CHUNK, classes)) + offsets
+        # (resample, class): how often each resample has drawn each class.
+        times = np.bincount(draws.ravel(), minlength=offsets.size * classes).reshape(-1, classes).astype(float)
+        means.append(times @ class_sums / (times @ weights)[:, None])
+    # In floating point (1 - 0.95) / 2 is not 0.025; rounded, so that the quantiles are the ones that the level names.
+    tail = round((1 - level) / 2, 12)
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
     return low, high

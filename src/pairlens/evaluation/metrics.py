@@ -1,17 +1,18 @@
-"""Retrieval metrics, each a pure function of which neighbours are right; one value a query."""
+"""Retrieval metrics: pure functions of which neighbours are relevant, with one value per query."""
 
 import torch
 from torch import Tensor
 
-ROWS_AT_ONCE = 8192
+# Vectors are converted to float64 in chunks of this size.
+ROWS_PER_CHUNK = 8192
 
 
 def recall_at_k(hits: Tensor, k: int) -> Tensor:
-    """Return 1 for each query that has a right item among its k nearest, else 0 (also called CMC@k).
+    """Return 1 for each query that has a relevant item among its k nearest items, else 0 (also called CMC@k).
 
     Args:
         hits: (query, rank) boolean, True where the neighbour of that rank has the query's class.
-        k: number of neighbours looked at.
+        k: number of neighbours that count.
 
     >>> recall_at_k(torch.tensor([[False, True, False]]), 2)
     tensor([1.])
@@ -20,7 +21,7 @@ def recall_at_k(hits: Tensor, k: int) -> Tensor:
 
 
 def precision_at_k(hits: Tensor, k: int) -> Tensor:
-    """Return the share of the k nearest items that are right.
+    """Return the share of relevant items among the k nearest items; with fewer than k items the others count as misses.
 
     >>> precision_at_k(torch.tensor([[False, True, False, False]]), 4)
     tensor([0.2500])
@@ -29,7 +30,7 @@ def precision_at_k(hits: Tensor, k: int) -> Tensor:
 
 
 def r_precision(hits: Tensor, relevant: Tensor) -> Tensor:
-    """Return the share of the R nearest items that are right, R being the number of right items there are.
+    """Return the share of relevant items among the R nearest items, where R is the number of relevant items.
 
     Args:
         hits: (query, rank) boolean with at least max R ranks.
@@ -38,11 +39,11 @@ def r_precision(hits: Tensor, relevant: Tensor) -> Tensor:
     >>> r_precision(torch.tensor([[False, True, True]]), torch.tensor([2]))
     tensor([0.5000])
     """
-    return _up_to(hits, relevant).sum(dim=1) / relevant
+    return _hits_within_r(hits, relevant).sum(dim=1) / relevant
 
 
 def map_at_r(hits: Tensor, relevant: Tensor) -> Tensor:
-    """Return MAP@R = (1/R) Σ_{i ≤ R} P(i) [item i is right], with P(i) the precision at i.
+    """Return MAP@R = (1/R) Σ_{i ≤ R} P(i) [item i is relevant], where P(i) is the precision at i.
 
     Source: Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020, arXiv 2003.08505, section 3.2.
 
@@ -53,22 +54,23 @@ def map_at_r(hits: Tensor, relevant: Tensor) -> Tensor:
     >>> map_at_r(torch.tensor([[False, True, True]]), torch.tensor([2]))
     tensor([0.2500])
     """
-    counted = _up_to(hits, relevant)
-    precision = counted.cumsum(dim=1) / torch.arange(1, counted.shape[1] + 1, device=hits.device)
-    return (precision * counted).sum(dim=1) / relevant
+    within_r = _hits_within_r(hits, relevant)  # (query, rank)
+    ranks = torch.arange(1, within_r.shape[1] + 1, device=hits.device)
+    precision = within_r.cumsum(dim=1) / ranks
+    return (precision * within_r).sum(dim=1) / relevant
 
 
 def mean_similarities(
     vectors: Tensor, labels: Tensor, gallery: Tensor | None = None, gallery_labels: Tensor | None = None
 ) -> tuple[float, float]:
-    """Return the mean cosine of all positive and of all negative pairs of unit vectors; NaN where there are none.
+    """Return the mean cosine of all positive and of all negative pairs of unit vectors; NaN if there is no such pair.
 
-    No matrix of pairs is made: the sum over the pairs of two sets is the product of their sums of vectors.
+    No matrix of pairs is computed: the sum of x·y over all pairs of two sets is the product of the sums of their vectors.
 
     Args:
         vectors: (photo, dim) unit vectors.
         labels: (photo,) integers.
-        gallery: (item, dim) unit vectors; without them, the vectors are paired with each other and not with themselves.
+        gallery: (item, dim) unit vectors. Without a gallery the photos are paired with each other, but not with themselves.
         gallery_labels: (item,) integers, given with `gallery`.
 
     >>> vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
@@ -77,27 +79,31 @@ def mean_similarities(
     """
     one_set = gallery is None or gallery_labels is None
     items, item_labels = (vectors, labels) if gallery is None or gallery_labels is None else (gallery, gallery_labels)
-    known = torch.cat([labels, item_labels]).unique()
-    sums, counts = _sum_by_class(vectors, labels, known)
-    item_sums, item_counts = _sum_by_class(items, item_labels, known)
-    themselves = sum(part.double().square().sum() for part in vectors.split(ROWS_AT_ONCE)) if one_set else 0.0
-    same = (sums * item_sums).sum() - themselves
-    different = sums.sum(dim=0) @ item_sums.sum(dim=0) - same - themselves
-    alone = len(vectors) if one_set else 0
-    same_pairs = (counts * item_counts).sum() - alone
-    different_pairs = len(vectors) * len(items) - same_pairs - alone
+    classes = torch.cat([labels, item_labels]).unique()
+    sums, counts = _sum_by_class(vectors, labels, classes)
+    item_sums, item_counts = _sum_by_class(items, item_labels, classes)
+    # Within one set the products contain the pair of each photo with itself, which is no pair.
+    self_sum = sum(part.double().square().sum() for part in vectors.split(ROWS_PER_CHUNK)) if one_set else 0.0
+    self_pairs = len(vectors) if one_set else 0
+    same = (sums * item_sums).sum() - self_sum
+    different = sums.sum(dim=0) @ item_sums.sum(dim=0) - same - self_sum
+    same_pairs = (counts * item_counts).sum() - self_pairs
+    different_pairs = len(vectors) * len(items) - same_pairs - self_pairs
     return float(same / same_pairs), float(different / different_pairs)
 
 
-def _sum_by_class(vectors: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    number = torch.searchsorted(known, labels)
-    sums = vectors.new_zeros(len(known), vectors.shape[1], dtype=torch.float64)
-    for some, of in zip(vectors.split(ROWS_AT_ONCE), number.split(ROWS_AT_ONCE), strict=True):
-        sums.index_add_(0, of, some.double())
-    return sums, torch.bincount(number, minlength=len(known))
+def _sum_by_class(vectors: Tensor, labels: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (class, dim) sums of the vectors in float64 and the (class,) numbers of photos, for sorted classes."""
+    position = torch.searchsorted(classes, labels)  # (photo,)
+    sums = vectors.new_zeros(len(classes), vectors.shape[1], dtype=torch.float64)
+    # In chunks, so that a large set is never copied to float64 as a whole.
+    for part, of_part in zip(vectors.split(ROWS_PER_CHUNK), position.split(ROWS_PER_CHUNK), strict=True):
+        sums.index_add_(0, of_part, part.double())
+    return sums, torch.bincount(position, minlength=len(classes))
 
 
-def _up_to(hits: Tensor, relevant: Tensor) -> Tensor:
-    """Keep the hits among the R first; ranks beyond the largest R are cut off."""
-    hits = hits[:, : int(relevant.max())]
-    return hits & (torch.arange(hits.shape[1], device=hits.device) < relevant[:, None])
+def _hits_within_r(hits: Tensor, relevant: Tensor) -> Tensor:
+    """Return the hits at ranks up to each query's R; ranks beyond the largest R are cut off."""
+    cut = hits[:, : int(relevant.max())]
+    # (rank,) < (query, 1) broadcasts to (query, rank).
+    return cut & (torch.arange(cut.shape[1], device=hits.device) < relevant[:, None])

@@ -1,8 +1,9 @@
-"""Every metric of every query, from one search in bounded memory; its queries can be shared out over processes."""
+"""Retrieval metrics of every query, from one search in bounded memory; several processes can share the queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,29 +12,59 @@ from pairlens.evaluation.metrics import map_at_r, precision_at_k, r_precision, r
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.neighbors.exact import ExactIndex
 
-QUERIES_AT_ONCE = 4096
-# FAISS takes half as long again for the same queries in chunks of a few hundred.
-FEWEST_AT_ONCE = 2048
-PARTS = 16
-BYTES_AT_ONCE = 2**28
-# Of one neighbour of one query: what FAISS keeps to choose from, scores and indices twice, labels and hits.
-BYTES_A_NEIGHBOR = 64
-MOST_RANK = 1 << 40
+MAX_CHUNK_QUERIES = 4096
+# In chunks of a few hundred queries, FAISS takes 1.5 times as long for the same queries.
+MIN_CHUNK_QUERIES = 2048
+# A set of more than 16 · 2048 queries is cut into at least 16 chunks, so that several processes get equal shares.
+MIN_CHUNKS = 16
+MAX_CHUNK_BYTES = 2**28
+# Memory per neighbour of a query: the candidates of FAISS, scores and indices twice, labels and hits.
+BYTES_PER_NEIGHBOR = 64
+MAX_RANK = 1 << 40
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """Per-query values summed over the queries of each class, which is what a bootstrap over classes needs.
+
+    Attributes:
+        sums: (class,) sums by the metric's name; classes in the order of their labels.
+        counts: (class,) number of queries of each class.
+    """
+
+    sums: dict[str, np.ndarray]
+    counts: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class QueryValues:
-    """Every metric of every query that has a right item.
+    """Every metric of every query that has a relevant item in the gallery.
 
     Attributes:
-        queries: (query,) which queries these are.
+        queries: (query,) positions of these queries in the set that was searched.
+        labels: (query,) their classes.
         values: (query,) values by the metric's name.
         approximation: what an approximate search misses; None if the search was exact.
     """
 
     queries: Tensor
+    labels: Tensor
     values: dict[str, Tensor]
     approximation: Approximation | None = None
+
+    def class_sums(self) -> ClassSums:
+        """Return the sums of all metrics over the queries of each class.
+
+        >>> values = measure_queries(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([5, 5, 7, 7]), recalls=(1,))
+        >>> values.class_sums().sums["R@1"].tolist(), values.class_sums().counts.tolist()
+        ([2.0, 0.0], [2, 2])
+        """
+        _, inverse = self.labels.cpu().unique(return_inverse=True)
+        class_of_query = inverse.numpy()
+        sums = {
+            name: np.bincount(class_of_query, values.double().cpu().numpy()) for name, values in self.values.items()
+        }
+        return ClassSums(sums, np.bincount(class_of_query))
 
 
 def measure_queries(
@@ -46,34 +77,36 @@ def measure_queries(
     index: IndexKind = "exact",
     sharded: bool = False,
 ) -> QueryValues:
-    """Return what `evaluate` takes the means of, query by query; arguments and errors are its own.
+    """Return the values of each query that `evaluate` averages; it takes the same arguments and raises the same errors.
 
     >>> measure_queries(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([5, 5, 7, 7]), recalls=(1,)).values["R@1"]
     tensor([1., 1., 0., 0.])
     """
-    task = _task(queries, labels, gallery, gallery_labels, recalls)
+    task = _search_task(queries, labels, gallery, gallery_labels, recalls)
+    # Every rank builds the whole index; only the queries are sharded.
     opened = open_index(task.items, index)
     measured = task.measure(opened, rank(), world_size()) if sharded else task.measure(opened)
     rows, values = (gather_rows(part) for part in measured) if sharded else measured
+    # The search went by decreasing R; the result is in the order of the queries.
     order = rows.argsort()
     names = [f"R@{k}" for k in recalls] + [f"P@{k}" for k in recalls] + ["R-Precision", "MAP@R"]
     columns = dict(zip(names, values[order].unbind(dim=1), strict=True))
-    return QueryValues(rows[order], columns, task.approximation(opened))
+    return QueryValues(rows[order], task.labels[rows[order]], columns, task.approximation(opened))
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """Queries to be looked up among items, and how many right ones there are for each.
+class SearchTask:
+    """Queries to be searched among items, and how many items are relevant to each.
 
     Attributes:
         queries: (query, dim).
         labels: (query,).
         items: (item, dim).
         item_labels: (item,).
-        one_set: whether the queries are the items, so that each is left out of its own search.
+        one_set: whether the queries are the items, so that each query is left out of its own search.
         recalls: the k of R@k and P@k.
-        chosen: (query,) the queries with a right item, those with most first.
-        relevant: (query,) R of these.
+        answerable: (answerable,) positions of the queries that have a relevant item, by decreasing R.
+        relevant: (answerable,) R of these queries.
     """
 
     queries: Tensor
@@ -82,94 +115,91 @@ class Task:
     item_labels: Tensor
     one_set: bool
     recalls: tuple[int, ...]
-    chosen: Tensor
+    answerable: Tensor
     relevant: Tensor
 
     @property
     def available(self) -> int:
-        """How many items there are to find for a query."""
+        """How many items a query can find."""
         return len(self.items) - int(self.one_set)
 
     def measure(
         self, index: ExactIndex | ApproximateIndex, rank: int = 0, world_size: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Return which queries one of several processes has measured, and their (query, metric) values.
+        """Return the positions of the queries that one of several processes has measured, and (query, metric) values.
 
-        The chunks are the same for any number of processes and dealt out in turn, so a query is searched together with
-        the same others, and rounded alike, whoever searches it.
+        The chunks do not depend on the number of processes. So a query is always searched together with the same other
+        queries, and its scores are rounded alike on every process.
         """
         chunks = self.chunks()[rank::world_size]
-        rows = [self.chosen[chunk] for chunk in chunks]
-        values = [self._measure(index, chunk) for chunk in chunks]
-        nothing = self.queries.new_zeros(0, 2 * len(self.recalls) + 2, dtype=torch.float32)
-        return torch.cat([self.chosen[:0], *rows]), torch.cat([nothing, *values])
+        rows = [self.answerable[chunk] for chunk in chunks]
+        values = [self._measure_chunk(index, chunk) for chunk in chunks]
+        # A process without a chunk contributes no rows, but of the right shape and type.
+        no_values = self.queries.new_zeros(0, 2 * len(self.recalls) + 2, dtype=torch.float32)
+        return torch.cat([self.answerable[:0], *rows]), torch.cat([no_values, *values])
 
     def chunks(self) -> list[slice]:
-        """Return which queries are searched at once: few where a large class needs many neighbours."""
-        wanted = self.relevant.clamp(min=max(self.recalls)).clamp(max=self.available).tolist()
-        most = min(QUERIES_AT_ONCE, max(FEWEST_AT_ONCE, -(-len(wanted) // PARTS)))
+        """Return the slices of `answerable` that are searched at a time: short ones where R is large."""
+        # A query of a class with R items needs max(R, k) neighbours; R decreases, so the first query of a chunk needs most.
+        depths = self.relevant.clamp(min=max(self.recalls)).clamp(max=self.available).tolist()
+        max_size = min(MAX_CHUNK_QUERIES, max(MIN_CHUNK_QUERIES, -(-len(depths) // MIN_CHUNKS)))
         chunks, start = [], 0
-        while start < len(wanted):
-            size = max(1, min(most, BYTES_AT_ONCE // (BYTES_A_NEIGHBOR * wanted[start])))
-            chunks.append(slice(start, min(start + size, len(wanted))))
+        while start < len(depths):
+            size = max(1, min(max_size, MAX_CHUNK_BYTES // (BYTES_PER_NEIGHBOR * depths[start])))
+            chunks.append(slice(start, min(start + size, len(depths))))
             start += size
         return chunks
 
     def approximation(self, index: ExactIndex | ApproximateIndex) -> Approximation | None:
-        """Return what an index misses, as deep as the largest k; None if it is exact."""
+        """Return what an index misses among the nearest max(recalls) items; None if it is exact."""
         if isinstance(index, ExactIndex):
             return None
-        # In the order of the set, not by R: evenly spaced ones are then of all classes.
-        rows = self.chosen.sort().values
+        # Sampled in data-set order, not by R, so that evenly spaced queries cover all classes.
+        rows = self.answerable.sort().values
         k = min(max(self.recalls), self.available)
         return index.measure(self.queries, k, rows, itself=rows if self.one_set else None)
 
-    def _measure(self, index: ExactIndex | ApproximateIndex, chunk: slice) -> Tensor:
-        rows, relevant = self.chosen[chunk], self.relevant[chunk]
-        most = min(max(*self.recalls, int(relevant[0])), self.available)
-        found = index.search(self.queries[rows], most, itself=rows if self.one_set else None)
-        hits = self.item_labels[found.indices] == self.labels[rows, None]
+    def _measure_chunk(self, index: ExactIndex | ApproximateIndex, chunk: slice) -> Tensor:
+        rows, relevant = self.answerable[chunk], self.relevant[chunk]
+        # R decreases, so the first query of the chunk has the largest.
+        depth = min(max(*self.recalls, int(relevant[0])), self.available)
+        neighbors = index.search(self.queries[rows], depth, itself=rows if self.one_set else None)
+        hits = self.item_labels[neighbors.indices] == self.labels[rows, None]  # (query, rank)
         at_k = [measure(hits, k) for measure in (recall_at_k, precision_at_k) for k in self.recalls]
         return torch.stack([*at_k, r_precision(hits, relevant), map_at_r(hits, relevant)], dim=1)
 
 
-def _task(
+def _search_task(
     queries: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, recalls: Sequence[int]
-) -> Task:
-    one_set = gallery is None
+) -> SearchTask:
+    if (gallery is None) != (gallery_labels is None):
+        raise ValueError("gallery and gallery_labels belong together; give both or neither")
+    one_set = gallery is None or gallery_labels is None
     items, item_labels = (queries, labels) if gallery is None or gallery_labels is None else (gallery, gallery_labels)
-    _check(queries, labels, items, item_labels, recalls, given=(gallery is None, gallery_labels is None))
+    _check_vectors("queries", queries, labels)
+    _check_vectors("gallery", items, item_labels)
+    if not recalls or min(recalls) < 1 or max(recalls) > MAX_RANK or len(set(recalls)) < len(recalls):
+        raise ValueError(f"recalls {tuple(recalls)} must be one or more different ranks of 1 to {MAX_RANK:,}")
     labels, item_labels = labels.to(queries.device), item_labels.to(queries.device)
+    # Within one set a query is an item of its own class, but is not relevant to itself.
     relevant = _count_relevant(labels, item_labels) - int(one_set)
     order = relevant.argsort(descending=True, stable=True)
-    chosen = order[: int((relevant > 0).sum())]
-    if not len(chosen):
+    answerable = order[: int((relevant > 0).sum())]
+    if not len(answerable):
         raise ValueError("no query has another item of its class in the gallery, so nothing can be measured")
-    return Task(queries, labels, items, item_labels, one_set, tuple(recalls), chosen, relevant[chosen])
+    return SearchTask(queries, labels, items, item_labels, one_set, tuple(recalls), answerable, relevant[answerable])
 
 
 def _count_relevant(labels: Tensor, item_labels: Tensor) -> Tensor:
-    present, counts = item_labels.unique(return_counts=True)
-    place = torch.searchsorted(present, labels).clamp(max=len(present) - 1)
-    return torch.where(present[place] == labels, counts[place], 0)
+    classes, counts = item_labels.unique(return_counts=True)
+    # A label above all classes would get a position behind the last one.
+    position = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
+    return torch.where(classes[position] == labels, counts[position], 0)
 
 
-def _check(
-    queries: Tensor,
-    labels: Tensor,
-    items: Tensor,
-    item_labels: Tensor,
-    recalls: Sequence[int],
-    given: tuple[bool, bool],
-) -> None:
-    if given[0] != given[1]:
-        raise ValueError("gallery and gallery_labels belong together; give both or neither")
-    for name, vectors, ids in (("queries", queries, labels), ("gallery", items, item_labels)):
-        if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
-            raise ValueError(
-                f"{name} must be (item, dim) vectors with (item,) labels, not {tuple(vectors.shape)} with {tuple(ids.shape)}"
-            )
-        if ids.is_floating_point():
-            raise ValueError(f"{name} labels are {ids.dtype}; floats collide above 2**24, so give int64")
-    if not recalls or min(recalls) < 1 or max(recalls) > MOST_RANK or len(set(recalls)) < len(recalls):
-        raise ValueError(f"recalls {tuple(recalls)} must be one or more different ranks of 1 to {MOST_RANK:,}")
+def _check_vectors(name: str, vectors: Tensor, labels: Tensor) -> None:
+    if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
+        shapes = f"{tuple(vectors.shape)} with {tuple(labels.shape)}"
+        raise ValueError(f"{name} must be (item, dim) vectors with (item,) labels, not {shapes}")
+    if labels.is_floating_point():
+        raise ValueError(f"{name} labels are {labels.dtype}; above 2**24 different floats become equal, so give int64")

@@ -1,1 +1,1 @@
-"""Layer 3: everything that defines a run, and running it."""
+"""Layer 3: experiments, the settings of the papers, and the folder of a run."""

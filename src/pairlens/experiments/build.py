@@ -1,4 +1,4 @@
-"""What learns in an experiment: model, criterion, optimizer and schedule, built from its record."""
+"""Construction of the learner and the objective of an experiment: model, criterion, optimizer and schedule."""
 
 import os
 import shutil
@@ -16,25 +16,33 @@ from pairlens.losses.miners import DistanceWeighted, Miner
 from pairlens.losses.protocols import centers_of
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.fit import Learner, Objective, Precision
+from pairlens.training.learner import Learner, Objective, Precision
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.random_state import seed_everything
 from pairlens.training.references import Batch, Memory, Proxies, References
 
-# What a GPU must be able to do (its compute capability) for Triton to write programs for it.
-OLDEST_FOR_TRITON = (7, 0)
+# Triton compiles only for GPUs of at least this compute capability.
+MIN_TRITON_CAPABILITY = (7, 0)
 
 
 def make_learner(experiment: Experiment, classes: int) -> Learner:
-    """Build model, criterion, optimizer and schedule, with random starts that follow from the seed."""
+    """Build model, criterion, optimizer and schedule, initialised with the seed of the experiment.
+
+    Args:
+        experiment: the settings.
+        classes: number of training classes.
+    """
+    # First of all, because everything below draws random numbers.
     seed_everything(experiment.seed)
     device = choose_device(experiment.device)
     model = Embedder.from_architecture(architecture(experiment, classes), experiment.weights)
     model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
+    # Convolutions are faster with the channels last in memory, on CPU and GPU.
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
-        # In place, so that the names of the weights stay what they are.
-        model.backbone.compile()
+        # In place, because a compiled wrapper would add a prefix to the names of the weights. Each batch size has its own
+        # kernels, because after the smaller last batch of an evaluation PyTorch would use slower kernels for any size.
+        model.backbone.compile(dynamic=False)
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(
         model,
@@ -50,11 +58,12 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
 
 
 def architecture(experiment: Experiment, classes: int) -> Architecture:
-    """Return the model of an experiment on so many training classes."""
+    """Return the architecture of the model of an experiment with `classes` training classes."""
     return Architecture(
         backbone=experiment.backbone_type,
         descriptors=experiment.gd_config,
         dim=experiment.feature_dim,
+        # Without the auxiliary loss the model has no classification head.
         classes=classes if experiment.auxiliary > 0 else 0,
         stride=experiment.stride,
         image_size=experiment.image_size,
@@ -63,7 +72,7 @@ def architecture(experiment: Experiment, classes: int) -> Architecture:
 
 
 def make_criterion(experiment: Experiment, classes: int) -> Criterion:
-    """Return the loss of an experiment with the references it is to be compared with, and its miner."""
+    """Return the criterion of an experiment: its loss, its source of references and its miner."""
     return Criterion(experiment.loss, _references(experiment, classes), _miner(experiment), classes)
 
 
@@ -80,46 +89,49 @@ def _references(experiment: Experiment, classes: int) -> References:
 
 
 def _miner(experiment: Experiment) -> Miner | None:
+    # Distance-weighted sampling needs the dimension of the embeddings, which the experiment knows.
     if isinstance(experiment.miner, DistanceWeighted):
         return replace(experiment.miner, dim=experiment.feature_dim)
     return experiment.miner
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that auto, cpu or cuda means here; raises ValueError for a GPU that is not there."""
+    """Return the device that auto, cpu or cuda stands for here; raises ValueError if the GPU does not exist."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda was asked for, but PyTorch sees no GPU here; use --device cpu")
+        raise ValueError("--device cuda needs a GPU, but PyTorch finds none on this machine; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    # Under torchrun a rank has the GPU of its number, if there are enough.
-    number, gpus = int(os.environ.get("LOCAL_RANK", 0)) if world_size() > 1 else 0, torch.cuda.device_count()
+    # Under torchrun each rank of a machine has the GPU of its local number.
+    number = int(os.environ.get("LOCAL_RANK", 0)) if world_size() > 1 else 0
+    gpus = torch.cuda.device_count()
     if number >= gpus:
         raise ValueError(
-            f"there is no GPU for rank {number} of this machine; start {gpus} ranks here, or use --device cpu"
+            f"this machine has no GPU for its rank {number}; start {gpus} ranks on it, or use --device cpu"
         )
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def can_compile(device: torch.device) -> bool:
-    """Return whether torch.compile can make kernels for a GPU here.
+    """Return whether torch.compile can compile for this device, which must be a GPU.
 
-    It takes Triton, a GPU that Triton knows, and a C compiler with the header files of Python, which small images lack.
+    This needs Triton, a GPU that Triton supports, and a C compiler with the header files of Python, which small container
+    images lack.
     """
     if device.type != "cuda" or find_spec("triton") is None:
         return False
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return torch.cuda.get_device_capability(device) >= OLDEST_FOR_TRITON and bool(compiler) and headers.is_file()
+    return torch.cuda.get_device_capability(device) >= MIN_TRITON_CAPABILITY and bool(compiler) and headers.is_file()
 
 
 def make_objective(experiment: Experiment, model: Embedder) -> Objective:
-    """Return what an experiment minimises, and in which arithmetic."""
+    """Return the objective of an experiment, with the precision that "auto" stands for on the device of the model."""
     return Objective(
         auxiliary=experiment.auxiliary,
         smoothing=experiment.smoothing,
         temperature=experiment.temperature,
         freeze_bn=experiment.freeze_bn,
-        precision=_automatic(model) if experiment.precision == "auto" else experiment.precision,
+        precision=_automatic_precision(model) if experiment.precision == "auto" else experiment.precision,
         clip_value=experiment.clip_value,
         warm_up=experiment.warm_up,
         micro_batch=experiment.micro_batch,
@@ -127,20 +139,21 @@ def make_objective(experiment: Experiment, model: Embedder) -> Objective:
     )
 
 
-def _automatic(model: Embedder) -> Precision:
+def _automatic_precision(model: Embedder) -> Precision:
     if next(model.parameters()).is_cuda:
-        # A GPU before Ampere only imitates bfloat16, and has no convolutions in it.
+        # GPUs before Ampere only emulate bfloat16, and have no bfloat16 convolutions.
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # On a CPU a depthwise convolution takes longer in bfloat16, any other half as long (docs/performance.md).
+        # On a CPU bfloat16 halves the time of a convolution, except of a depthwise one, which takes longer
+        # (docs/performance.md).
         fast = _cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model)
     return "bfloat16" if fast else "float32"
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    # An older PyTorch does not tell.
-    told = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
+    # Older versions of PyTorch lack this function; `dict` then returns no capabilities.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _has_depthwise_convolutions(model: Embedder) -> bool:

@@ -1,4 +1,4 @@
-"""The record that defines a run."""
+"""The experiment: the record of all settings that define a run."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pairlens.core.records import require
 from pairlens.data.loader import Augment
-from pairlens.evaluation.per_query import MOST_RANK
+from pairlens.evaluation.per_query import MAX_RANK
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.base import Source
 from pairlens.losses.miners import Miner
@@ -14,20 +14,21 @@ from pairlens.losses.protocols import Wrapped, possible_sources
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.embedder import FreezeBN
-from pairlens.training.fit import OnNaN
+from pairlens.training.learner import OnNaN
 from pairlens.training.optimizers import Optimizing
 
 CropType: TypeAlias = Literal["uncropped", "cropped"]
 ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
 Select: TypeAlias = Literal["last", "validation", "test"]
 
+# The ranges of the settings; the command line shows the names, so errors name the option.
 AT_LEAST_ONE = ("batch_size", "per_class", "image_size", "feature_dim", "memory_size")
 NOT_NEGATIVE = (
     *("num_epochs", "workers", "seed", "folds", "fold", "micro_batch", "warm_up", "memory_warm_up", "clip_value"),
     *("auxiliary", "weight_decay", "learning_rate", "proxy_learning_rate", "head_factor", "checkpoint_minutes"),
 )
-# Far beyond what anybody runs; a record of a stranger that asks for more asks for all memory.
-MOST = {
+# Far above any real setting. A config file from an untrusted source could otherwise ask for all memory.
+MAXIMUM = {
     "batch_size": 1 << 20,
     "per_class": 1 << 20,
     "image_size": 4096,
@@ -51,56 +52,57 @@ class Experiment:
         loss: the pairwise loss, with its hyper-parameters; in Python also `wrap` of any function of embeddings and labels.
         data_path: folder of the prepared data sets.
         data_name: car, cub, sop, isc, minicars, folder, csv, or the name given to `pairlens prepare --name`.
-        crop_type: whole photos, or cut to their bounding box (car and cub).
+        crop_type: whole photos, or photos cropped to their bounding box (car and cub).
         backbone_type: resnet50, resnext50, efficientnet_lite0 or any timm model name.
         gd_config: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
         feature_dim: dimension of the embedding.
         smoothing: label smoothing of the auxiliary classification loss.
         temperature: temperature of its softmax.
         auxiliary: weight of the auxiliary classification loss; 0 trains with the pairwise loss alone.
-        references: what photos are compared with: the batch, a memory of earlier batches, or learned proxies; auto is what
-            the loss was made for.
-        memory_size: how many embeddings a memory holds.
-        memory_warm_up: how many batches are compared with themselves before the memory is used.
+        references: what photos are compared with: the batch, a memory of earlier batches, or learned proxies; auto is the
+            source that the loss was designed for.
+        memory_size: number of embeddings in the memory.
+        memory_warm_up: number of batches that are compared with themselves before the memory is used.
         miner: which pairs of photos the loss sees; none (all), or hardest, semi_hard, easy_positive, distance_weighted,
             multi_similarity_pairs, angular_pairs, with settings as in semi_hard:margin=0.1.
         recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
-        batch_size: photos a training batch.
-        micro_batch: so many photos at a time go through the network, which bounds its memory; 0 is the whole batch. The
-            gradient is that of the whole batch, for a third more time.
-        per_class: photos of one class in a batch.
-        num_epochs: training epochs.
+        batch_size: number of photos in a training batch.
+        micro_batch: number of photos that go through the network at a time, which limits its memory; 0 is the whole batch.
+            The gradient is the same as that of the whole batch, but takes about a third more time.
+        per_class: number of photos per class in a batch.
+        num_epochs: number of training epochs.
         optimizer: adam, adamw, sgd (momentum 0.9) or rmsprop.
-        learning_rate: of the network; x 0.1 at 60 % and 80 % of the epochs.
-        head_factor: the learning rate of what follows the backbone is so many times that of the backbone.
-        proxy_learning_rate: of what the loss learns: proxies, centres, boundaries.
+        learning_rate: of the network; multiplied by 0.1 at 60 % and at 80 % of the epochs.
+        head_factor: factor on the learning rate for the layers after the backbone.
+        proxy_learning_rate: learning rate of the parameters of the loss: proxies, centres, boundaries.
         weight_decay: L2 term of the network (adamw: its decoupled decay).
-        optimizer_eps: what adam, adamw and rmsprop add to the denominator.
-        clip_value: no element of a gradient is let beyond it; 0 clips nothing.
-        warm_up: for so many epochs the backbone stands still.
+        optimizer_eps: the constant that adam, adamw and rmsprop add to the denominator.
+        clip_value: largest absolute value of an element of a gradient, larger ones are clipped; 0 clips nothing.
+        warm_up: number of first epochs in which the backbone is frozen.
         weights: imagenet, none, or a file of backbone weights.
-        stride: the down-sampling taken out: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
-        freeze_bn: what of the backbone's BatchNorm stands still: its statistics, all of it, or none.
-        learn_power: whether the p of G is learned, or fixed at 3.
-        image_size: height and width of the photos as the network sees them.
+        stride: the down-sampling that is removed: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
+        freeze_bn: what is frozen in the BatchNorm of the backbone: its statistics, all of it, or none.
+        learn_power: whether the power p of G is learned, or fixed at 3.
+        image_size: height and width of the photos that the network sees.
         augment: standard (squash, crop, flip) or random_resized_crop.
-        log_analysis: whether the shape of seen and unseen photos is written after every epoch, into analysis.csv.
+        log_analysis: whether statistics of seen and unseen photos are written to analysis.csv after every epoch.
         select: which epoch is kept: the last, the best on held-out training classes, or the best on the test set.
-        folds: 0 tests on the test classes; from 2 on the test photos are left alone: the training classes are dealt into
-            so many folds, always the same way, of which one is tested and the others are trained on.
-        fold: which one, from 0.
-        seed: of everything random.
+        folds: 0 tests on the test classes. From 2 on, the training classes are divided into this number of folds, always
+            alike; the experiment tests on one fold and trains on the others, and does not use the test photos.
+        fold: the fold that is tested on, counted from 0.
+        seed: seed of all random numbers.
         device: auto takes a GPU if there is one.
-        precision: auto is bfloat16 where that is faster: on a GPU that multiplies it (Ampere and later), and on a CPU that
-            does (AVX512-BF16, AMX) if the backbone has no depthwise convolutions; else float32. Runs that must agree between
-            machines name one.
-        compile: whether torch.compile makes the backbone's kernels; auto does so on a GPU alone, if Triton and a C compiler
-            are there, because on a CPU it takes minutes to begin.
-        workers: threads that load photos; 0 loads them between the steps.
-        on_nan: whether a loss or a gradient that is not finite stops the run, or its step is left out and counted (skip).
-        checkpoint_minutes: at most so long between two checkpoints within an epoch; 0 writes them after epochs alone.
+        precision: auto is bfloat16 where that is faster: on a GPU that supports it in hardware (Ampere and later), and on a
+            CPU that does (AVX512-BF16, AMX) if the backbone has no depthwise convolutions; otherwise float32. Name a
+            precision for runs that must agree between machines.
+        compile: whether torch.compile compiles the backbone; auto compiles only on a GPU, if Triton and a C compiler are
+            installed, because on a CPU compilation takes minutes.
+        workers: number of threads that load photos; 0 loads them between the steps.
+        on_nan: a loss or gradient that is not finite stops the run (stop), or its step is left out and counted (skip).
+        checkpoint_minutes: longest time between two checkpoints within an epoch; 0 writes them only after epochs.
     """
 
+    # The order of the fields is that of the options in the help texts of the command line.
     loss: Loss | Wrapped = Triplet()  # noqa: RUF009 (a frozen record is as good as a number)
     data_path: Path = Path("data")
     data_name: str = "car"
@@ -147,12 +149,16 @@ class Experiment:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
+        # Python users may give a path as text; a frozen record can only be changed like this.
+        object.__setattr__(self, "data_path", Path(self.data_path))
+        object.__setattr__(self, "weights", str(self.weights))
         letters(self.gd_config)
         self._check_ranges()
         self._check_data()
         self._check_folds()
         self._check_references()
 
+    # The errors name the command-line options, because most experiments are made there; Python has the same names.
     def _check_ranges(self) -> None:
         for name in AT_LEAST_ONE:
             require(getattr(self, name) >= 1, f"--{name} {getattr(self, name)} must be at least 1")
@@ -160,52 +166,55 @@ class Experiment:
             require(getattr(self, name) >= 0, f"--{name} {getattr(self, name)} must not be negative")
         for name in ("temperature", "optimizer_eps"):
             require(getattr(self, name) > 0, f"--{name} {getattr(self, name)} must be above 0")
-        for name, most in MOST.items():
-            require(getattr(self, name) <= most, f"--{name} {getattr(self, name)} must be at most {most:,}")
+        for name, maximum in MAXIMUM.items():
+            require(getattr(self, name) <= maximum, f"--{name} {getattr(self, name)} must be at most {maximum:,}")
         require(0 <= self.smoothing < 1, f"--smoothing {self.smoothing} must be at least 0 and below 1")
 
     def _check_data(self) -> None:
         require(
             self.data_name == Path(self.data_name).name and self.data_name not in ("", ".."),
-            f"--data_name {self.data_name!r} is no plain folder name; give the folder around it as --data_path",
+            f"--data_name {self.data_name!r} is not a plain folder name; give the folder that contains it as --data_path",
         )
-        rising = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
+        increasing = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
         require(
-            bool(self.recalls) and rising and self.recalls[-1] <= MOST_RANK,
-            f"--recalls {self.recalls} must be rising ranks of 1 to {MOST_RANK:,}, as 1,2,4,8",
+            bool(self.recalls) and increasing and self.recalls[-1] <= MAX_RANK,
+            f"--recalls {self.recalls} must be increasing ranks of 1 to {MAX_RANK:,}, such as 1,2,4,8",
         )
 
     def _check_folds(self) -> None:
-        require(self.folds != 1, "--folds 1 leaves nothing to train on; use --folds 0, or 2 and more")
+        require(self.folds != 1, "--folds 1 leaves no classes to train on; use --folds 0, or --folds 2 and more")
         require(
             self.fold < max(self.folds, 1), f"--fold {self.fold} is not one of --folds {self.folds}, counted from 0"
         )
         require(
             not self.folds or self.select != "validation",
-            "--select validation holds classes out of the test; with --folds the test is held out itself: use --select last",
+            "--select validation cannot be combined with --folds, which already tests on held-out training classes; use "
+            "--select last",
         )
 
     def _check_references(self) -> None:
+        # A memory is the only source whose size must suit the batch.
         possible = possible_sources(self.loss)
         require(
             self.source in possible,
-            f"--references {self.references} does not go with {_loss_name(self.loss)}, which compares photos with "
+            f"--references {self.references} cannot be used with {_loss_name(self.loss)}, which compares photos with "
             f"{' or '.join(possible)}; use --references {possible[0]}",
         )
         require(
             self.source != "memory" or self.memory_size >= self.batch_size,
-            f"--memory_size {self.memory_size} does not hold a batch of {self.batch_size}; give it several batches",
+            f"--memory_size {self.memory_size} does not hold a batch of {self.batch_size}; use the size of several batches",
         )
 
     @property
     def source(self) -> Source:
-        """What photos are compared with."""
+        """What photos are compared with, "auto" replaced by the source that the loss was designed for."""
         return possible_sources(self.loss)[0] if self.references == "auto" else self.references
 
     @property
     def default_name(self) -> str:
-        """A folder name that tells the runs of one project apart."""
+        """A folder name that distinguishes the runs of one project by data set, model, loss, fold and seed."""
         loss = _loss_name(self.loss)
+        # What has its default value is left out of the name.
         source = [] if self.source == possible_sources(self.loss)[0] else [self.source]
         miner = [] if self.miner is None else [type(self.miner).__name__.lower()]
         settings = [_short(getattr(self.loss, f.name)) for f in fields(self.loss) if f.metadata.get("plain", True)]
@@ -219,6 +228,7 @@ def _loss_name(loss: Loss | Wrapped) -> str:
 
 
 def _short(value: object) -> str:
+    """Return a setting of a loss as a part of a folder name, without characters that a file system might refuse."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The learning curves of a run as a picture, in the style of all figures (`plotting/style.py`)."""
+"""Learning curves of a run as a figure: loss, retrieval and similarities over the epochs."""
 
 from pathlib import Path
 
@@ -13,7 +13,13 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
-    """Draw loss, retrieval and similarities over the epochs, as SVG or PNG by the file's name; epoch 0 is untrained."""
+    """Draw loss, retrieval and similarities over the epochs; epoch 0 is the model before training.
+
+    Args:
+        outcome: the result of the run.
+        title: title of the figure; without a title the figure does not state which epoch is kept either.
+        file: an SVG or PNG file, by its suffix.
+    """
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, retrieval, similarity = figure.subplots(1, 3)
     _draw_loss(loss, outcome)
@@ -29,23 +35,29 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     if title:
         figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
     kind = file.suffix[1:]
+    # The same figures give the same bytes: no date, and a constant salt for the ids in an SVG.
     with atomic_write(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
         figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:
+    # Epoch 0 has no training loss.
     rows = [(r.epoch, r.train_loss) for r in outcome.rows if r.train_loss is not None]
     axes.plot([epoch for epoch, _ in rows], [loss for _, loss in rows], color=BLUE, marker="o", markersize=3)
-    axes.set_ylabel("mean training loss a photo")
+    axes.set_ylabel("mean training loss per photo")
 
 
 def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
     epochs = [r.epoch for r in outcome.rows]
+    # The first metric is R@k for the smallest k of the experiment.
     names = [outcome.rows[0].report.metrics[0].name, "MAP@R"]
     for name, color in zip(names, (BLUE, ORANGE), strict=True):
-        found = [next(m for m in r.report.metrics if m.name == name) for r in outcome.rows]
-        axes.plot(epochs, [100 * m.value for m in found], color=color, marker="o", markersize=3, label=f"test {name}")
-        axes.fill_between(epochs, [100 * m.low for m in found], [100 * m.high for m in found], color=color, alpha=0.15)
+        metrics = [next(m for m in r.report.metrics if m.name == name) for r in outcome.rows]
+        low = [100 * m.low for m in metrics]
+        high = [100 * m.high for m in metrics]
+        axes.plot(epochs, [100 * m.value for m in metrics], color=color, marker="o", markersize=3, label=f"test {name}")
+        axes.fill_between(epochs, low, high, color=color, alpha=0.15)
+    # A dotted line marks the kept epoch; the space above the curves is for the legend.
     axes.axvline(outcome.epoch, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, min(100, 1.15 * axes.get_ylim()[1]))
     axes.set_ylabel("% of test queries")
@@ -53,6 +65,7 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
 
 
 def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
+    # A test set without positive pairs has no mean of them.
     positive = [(r.epoch, r.mean_s_p) for r in outcome.rows if r.mean_s_p is not None]
     negative = [(r.epoch, r.mean_s_n) for r in outcome.rows if r.mean_s_n is not None]
     for points, color, label in ((positive, GREEN, "positive pairs"), (negative, ORANGE, "negative pairs")):

@@ -1,6 +1,6 @@
-"""Losses and miners as text, as commands, files and tables write them: `circle:margin=0.25,gamma=64`.
+"""Text form of losses and miners in commands, files and tables: `circle:margin=0.25,gamma=64`.
 
-Losses of others are found by name: `module:callable` of (embeddings, labels).
+Third-party losses are named by their module: `module:callable`, a callable of (embeddings, labels).
 """
 
 import ast
@@ -20,8 +20,8 @@ from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import Wrapped, wrap
 
 NONE = "none"
-# Modules by the names that studies of earlier versions hold, and where they are now: what people have stored stays
-# readable, so an entry is never taken out.
+# Modules that stored studies of earlier versions name, and their present names. Entries are never removed, so that stored
+# studies stay readable.
 MOVED_MODULES = {
     "pairlens.analysis.control": "pairlens.comparison.controls",
     "pairlens.analysis.known_circles": "pairlens.analysis.circle_variants",
@@ -29,7 +29,7 @@ MOVED_MODULES = {
 
 
 def command_name(kind: type) -> str:
-    """Return what a loss is called on the command line.
+    """Return the name of a loss on the command line.
 
     >>> from pairlens.losses import ProxyAnchor
     >>> command_name(ProxyAnchor)
@@ -39,7 +39,7 @@ def command_name(kind: type) -> str:
 
 
 def miner_name(kind: type) -> str:
-    """Return what a miner is called on the command line: its name in snake case.
+    """Return the name of a miner on the command line: its class name in snake case.
 
     >>> from pairlens.losses.miners import SemiHard
     >>> miner_name(SemiHard)
@@ -49,54 +49,53 @@ def miner_name(kind: type) -> str:
 
 
 def miner_from_text(text: str) -> Miner | None:
-    """Return the miner written as its name, with settings after a colon.
+    """Return the miner that a text names, with settings after a colon; None for the text "none".
 
     Raises:
-        ValueError: naming the miners there are, or the setting that does not fit.
+        ValueError: if there is no such miner or setting; the sentence names the available ones.
 
     >>> miner_from_text("semi_hard:margin=0.1")
     SemiHard(margin=0.1)
     """
-    return None if text == NONE else _record_from_text(text, {miner_name(k): k for k in get_args(Miner)}, "miner")
+    if text == NONE:
+        return None
+    return _record_from_text(text, {miner_name(kind): kind for kind in get_args(Miner)}, "miner")
 
 
 def miner_text(miner: Miner | None) -> str:
-    """Return a miner as it is written on the command line."""
-    if miner is None:
-        return NONE
-    return _text_of(miner_name(type(miner)), miner)
+    """Return the text of a miner, as `miner_from_text` reads it."""
+    return NONE if miner is None else _text_of(miner_name(type(miner)), miner)
 
 
 def loss_from_text(text: str) -> Loss:
-    """Return the loss written as its name, with or without underscores, and settings after a colon.
+    """Return the loss of Pairlens that a text names, with or without underscores, and with settings after a colon.
 
     Raises:
-        ValueError: naming the losses there are, or the setting that does not fit.
+        ValueError: if there is no such loss or setting; the sentence names the available ones.
 
     >>> loss_from_text("multi_similarity:beta=50").beta
     50.0
     """
     name, colon, settings = text.partition(":")
-    return _record_from_text(_plain(name) + colon + settings, _losses(), "loss")
+    return _record_from_text(_normalized(name) + colon + settings, _losses(), "loss")
 
 
 def any_loss_from_text(text: str) -> Any:
-    """Return a loss of ours by its name, or anybody's function of (embeddings, labels) as module:callable.
+    """Return a loss of Pairlens by its name, or a third-party function of (embeddings, labels) by module:callable.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if the text is neither.
     """
-    return loss_from_text(text) if _is_ours(text) or ":" not in text else find_third_party_loss(text)
+    return find_third_party_loss(text) if _is_third_party(text) else loss_from_text(text)
 
 
 def trainable_from_text(text: str, name: str = "") -> Loss | Wrapped:
-    """Return what `any_loss_from_text` does, a stranger wrapped under a name so that a run can be made of it."""
-    found = any_loss_from_text(text)
-    return found if _is_ours(text) or ":" not in text else wrap(found, name or text)
+    """Return the loss that `any_loss_from_text` returns; a third-party loss is wrapped, so that a run can train with it."""
+    return wrap(find_third_party_loss(text), name or text) if _is_third_party(text) else loss_from_text(text)
 
 
 def loss_text(loss: Loss | Wrapped) -> str:
-    """Return a loss as it is written on the command line.
+    """Return the text of a loss, as `loss_from_text` reads it; a wrapped loss is written as its name.
 
     >>> from pairlens.losses import Circle
     >>> loss_text(Circle())
@@ -109,15 +108,18 @@ def _losses() -> dict[str, type]:
     return {command_name(kind): kind for kind in get_args(Loss)}
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _is_ours(text: str) -> bool:
-    return _plain(text.partition(":")[0]) in _losses()
+def _is_third_party(text: str) -> bool:
+    # "circle:gamma=64" and "module:callable" both have a colon; the names of the losses of Pairlens come first.
+    name, colon, _ = text.partition(":")
+    return bool(colon) and _normalized(name) not in _losses()
 
 
 def _text_of(name: str, record: Any) -> str:
+    # JSON, so that the text is read back to exactly the same numbers.
     settings = ",".join(f"{f.name}={json.dumps(getattr(record, f.name))}" for f in fields(record))
     return name + (f":{settings}" if settings else "")
 
@@ -125,12 +127,14 @@ def _text_of(name: str, record: Any) -> str:
 def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:
     name, _, settings = text.partition(":")
     if name not in kinds:
-        raise ValueError(f"there is no {what} {name}; there are {', '.join(kinds)}")
+        raise ValueError(f"there is no {what} {name}; available are {', '.join(kinds)}")
+    # Split at commas, except at those within a list in brackets.
     words = [word.partition("=") for word in re.split(r",(?![^\[]*\])", settings) if word]
-    return from_plain(kinds[name], {key: _value(value) for key, _, value in words}, f"the {what} {name}")
+    return from_plain(kinds[name], {key: _setting(value) for key, _, value in words}, f"the {what} {name}")
 
 
-def _value(text: str) -> Any:
+def _setting(text: str) -> Any:
+    # Numbers, truth values and lists are JSON; everything else is text, which needs no quotation marks.
     try:
         return parse_json(text)
     except ValueError:
@@ -138,51 +142,57 @@ def _value(text: str) -> Any:
 
 
 def find_third_party_loss(text: str) -> Callable[..., Any]:
-    """Return the function of (embeddings, labels) that a text names; a class is made, with the settings in brackets.
+    """Return the function of (embeddings, labels) that a text names.
 
-    To a function the settings are given at every call.
+    If the text names a class, the result is an instance of it, made with the settings in parentheses. A function gets these
+    settings at every call.
 
     Args:
         text: such as my_code.losses:circle or pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80).
 
     Raises:
-        ValueError: if there is no such module or name, or it cannot be made.
+        ValueError: if there is no such module or name, or if the class cannot be instantiated.
 
     >>> find_third_party_loss("torch.nn:CosineSimilarity(dim=1)")
     CosineSimilarity()
     """
-    module, _, wanted = text.partition(":")
-    name, settings = _name_and_settings(wanted, text)
+    module, _, expression = text.partition(":")
+    name, settings = _name_and_settings(expression, text)
     try:
-        found = getattr(importlib.import_module(MOVED_MODULES.get(module, module)), name)
+        target = getattr(importlib.import_module(MOVED_MODULES.get(module, module)), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"{text} cannot be found ({error}); give module:callable with the module on the Python path"
         ) from error
-    if not inspect.isclass(found):
-        return partial(_callable(found, text), **settings) if settings else _callable(found, text)
+    if not inspect.isclass(target):
+        function = _checked_callable(target, text)
+        return partial(function, **settings) if settings else function
     try:
-        return _callable(found(**settings), text)
+        instance = target(**settings)
     except TypeError as error:
-        raise ValueError(f"{text} cannot be made ({error}); give its settings, as in {text}(name=value)") from error
+        raise ValueError(
+            f"{text} cannot be instantiated ({error}); give its settings, as in {text}(name=value)"
+        ) from error
+    return _checked_callable(instance, text)
 
 
-def _callable(found: Any, text: str) -> Callable[..., Any]:
-    if callable(found):
-        return found
-    raise ValueError(f"{text} is not callable; give a function or a class of (embeddings, labels)")
+def _checked_callable(target: Any, text: str) -> Callable[..., Any]:
+    if callable(target):
+        return target
+    raise ValueError(f"{text} is not callable; give a function of (embeddings, labels), or a class whose instances are")
 
 
-def _name_and_settings(wanted: str, text: str) -> tuple[str, dict[str, Any]]:
+def _name_and_settings(expression: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the keyword arguments of `name` or `name(key=value)`, without running any code."""
     try:
-        tree = ast.parse(wanted, mode="eval").body
+        tree = ast.parse(expression, mode="eval").body
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
             return tree.func.id, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
         if isinstance(tree, ast.Name):
             return tree.id, {}
-    # What is nested deeply exhausts Python's parser, and what follows its tree, in either of two ways.
+    # Deep nesting overflows `ast.parse` (MemoryError) or `literal_eval` (RecursionError).
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     raise ValueError(
-        f"{text} names no loss; give module:callable or module:Class(name=value), values as numbers or text"
+        f"{text} does not name a loss; give module:callable or module:Class(name=value), with numbers or text as values"
     )

@@ -1,10 +1,10 @@
-"""What is kept of a run: the checkpoint, which is the one source of truth, and all that is written from it."""
+"""Recorder of a run: evaluates the model after each epoch, saves checkpoints and writes the files of the run folder."""
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,178 +14,213 @@ from pairlens.core.distributed import broadcast_text, rank, world_size
 from pairlens.core.records import from_plain, to_plain
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats_or_none, whole_classes
-from pairlens.evaluation.embeddings import Embeddings, embed
-from pairlens.evaluation.evaluate import Report, evaluate
-from pairlens.evaluation.metrics import mean_similarities
+from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.splits import Splits
 from pairlens.model.embedder import Embedder
-from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
-from pairlens.training.epoch_progress import RECENT
-from pairlens.training.fit import Epoch, Learner, Step
+from pairlens.training.epoch_progress import RECENT_PHOTOS
+from pairlens.training.fit import Epoch, Step
+from pairlens.training.learner import Learner
 
 Watch: TypeAlias = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(eq=False)
 class RunRecorder:
-    """Evaluates the model after an epoch and writes what the run has come to.
+    """Evaluates the model after each epoch and writes the files of the run.
 
-    First the checkpoint, which holds the rows of all epochs too; then what follows from it, the outcome last. So a run that
-    was stopped between two files has an outcome that is not the checkpoint's, and `mend` writes the others again.
+    The checkpoint is written first; it also holds the rows of all epochs. The other files follow from it, and the outcome
+    is written last. So if a run was stopped between two files, its outcome differs from its checkpoint, and `repair` writes
+    the files again.
+
+    Attributes:
+        experiment: the settings of the run.
+        run_folder: where the files are written.
+        splits: the photos of the run.
+        learner: the model and everything that is trained with it.
+        progress: wraps the batches that are embedded, to show progress.
+        rows: the rows of the epochs so far.
+        test: the test photos embedded by the present model; None if the model was not evaluated yet.
+        last_good: a sentence that names the last checkpoint, for errors.
+        saved: time of the last checkpoint, in seconds of `time.perf_counter`.
+        evaluating: how long the last evaluation took, in seconds.
     """
 
     experiment: Experiment
-    place: RunFolder
-    parts: Splits
+    run_folder: RunFolder
+    splits: Splits
     learner: Learner
     progress: Watch | None
     rows: tuple[EpochRow, ...] = ()
-    test: Embeddings | None = None
-    gallery: Embeddings | None = None
+    test: RetrievalSet | None = None
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
     evaluating: float = 0.0
 
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the run."""
+        return self.run_folder.path / CHECKPOINT_FILE
+
     def open(self) -> None:
-        """Go on from the checkpoint in the folder; raises ValueError if it is damaged or of other photos."""
-        record = _whole_record(load_checkpoint(self.learner, self.place.path), self.place.path / CHECKPOINT_FILE)
-        if record["catalog"] != self.parts.train.digest:
+        """Continue from the checkpoint; raises ValueError if it is damaged or belongs to other photos."""
+        record = _checked_record(load_checkpoint(self.learner, self.run_folder.path), self.checkpoint)
+        # Other photos would change the sampler and the figures without notice.
+        if record["catalog"] != self.splits.train.digest:
             raise ValueError(
-                f"{self.parts.train.file} was prepared anew since {self.place.path} was trained; prepare it as it was, or "
-                "train a new run"
+                f"{self.splits.train.file} was prepared again with other photos since {self.run_folder.path} was trained; "
+                "prepare it as it was, or train a new run"
             )
-        where = f"{self.place.path / CHECKPOINT_FILE}: rows"
-        self.rows = tuple(from_plain(EpochRow, row, where) for row in record["rows"])
-        self._saved()
+        self.rows = tuple(from_plain(EpochRow, row, f"{self.checkpoint}: rows") for row in record["rows"])
+        self._note_checkpoint()
 
     def repair(self) -> None:
-        """Write anew what a run that was stopped between two files has not written."""
+        """Write the files again that are missing because the run was stopped between two files."""
         outcome = self._outcome()
-        present = outcome.epoch == self.learner.epoch and self.learner.under_way is None
-        whole = self.place.holds(outcome) and not (present and self._is_damaged())
-        # What rank 0 finds in the folder, which it alone writes to.
-        if broadcast_text("whole" if whole else "") == "whole":
+        # Model and gallery can only be written if the learner still has the weights of the kept epoch.
+        has_kept_model = outcome.epoch == self.learner.epoch and self.learner.progress is None
+        complete = self.run_folder.holds(outcome) and not (has_kept_model and self._is_damaged())
+        # All ranks follow rank 0, the only one that writes to the folder; another rank may see an older state of it.
+        if broadcast_text("complete" if complete else "") == "complete":
             return
-        if present:
+        if has_kept_model:
             self._embed_test()
         self._write(outcome)
 
     def _is_damaged(self) -> bool:
         try:
-            model, gallery = Embedder.load(self.place.path), Embeddings.load(self.place.gallery)
+            model = Embedder.load(self.run_folder.path)
+            gallery = Embeddings.load(self.run_folder.gallery)
         except ValueError:
             return True
+        # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
 
     def finish(self, epoch: Epoch) -> EpochRow:
-        """Evaluate the model after an epoch, and write everything."""
+        """Evaluate the model after an epoch, and write the checkpoint and all files."""
+        # The row is stored in the checkpoint, so the evaluation comes before it.
         self.rows += (self.measure(epoch),)
-        self._save()
+        self._save_checkpoint()
         self._write(self._outcome())
         return self.rows[-1]
 
     def checkpoint_if_due(self, step: Step) -> None:
-        """Write a checkpoint if the last one will soon be too old, or would be when the evaluation is over."""
+        """Save a checkpoint if the last one is older than allowed, or would be by the end of the evaluation."""
         allowed = 60 * self.experiment.checkpoint_minutes
-        coming = self.evaluating if step.step == step.steps else 0.0
-        if allowed and time.perf_counter() - self.saved + coming >= allowed:
-            self._save()
+        # The last step of an epoch is followed by an evaluation, in which no checkpoint is saved.
+        until_next = self.evaluating if step.step == step.steps else 0.0
+        if allowed and time.perf_counter() - self.saved + until_next >= allowed:
+            self._save_checkpoint()
 
     def measure(self, epoch: Epoch) -> EpochRow:
         """Return the row of an epoch that has just been trained."""
         start = time.perf_counter()
-        self._embed_test()
-        assert self.test is not None
-        _refuse_ruined(epoch, self.test)
-        report = evaluate_embeddings(self.test, self.gallery, self.experiment.recalls)
-        held_out = None
-        if self.parts.validation is not None:
-            held_out = evaluate_embeddings(self._embed(self.parts.validation), None, self.experiment.recalls)
+        test = self._embed_test()
+        _check_finite_embeddings(epoch, test.queries)
+        sharded = world_size() > 1
+        report = test.evaluate(self.experiment.recalls, sharded=sharded)
+        validation = None
+        if self.splits.validation is not None:
+            held_out = self._embed(self.splits.validation)
+            validation = held_out.evaluate(self.experiment.recalls, sharded=sharded)
+        # The other ranks take the row of rank 0, so that all ranks select the same epoch to the last bit.
         if rank():
             return from_plain(EpochRow, json.loads(broadcast_text("")), "the row of rank 0")
-        row = self._row(epoch, self.test, report, held_out, start)
+        row = self._row(epoch, test, report, validation, start)
         broadcast_text(json.dumps(to_plain(row)))
         return row
 
-    def _row(self, epoch: Epoch, test: Embeddings, report: Report, validation: Report | None, start: float) -> EpochRow:
-        pool = () if self.gallery is None else (self.gallery.vectors, self.gallery.labels)
-        s_p, s_n = mean_similarities(test.vectors, test.labels, *pool)
-        shapes = self._shapes(epoch, test)
+    def _row(
+        self, epoch: Epoch, test: RetrievalSet, report: Report, validation: Report | None, start: float
+    ) -> EpochRow:
+        mean_s_p, mean_s_n = test.mean_similarities()
+        statistics = self._statistics(epoch, test.queries)
+        # `checkpoint_if_due` expects the next evaluation to take as long as this one.
         self.evaluating = time.perf_counter() - start
         return EpochRow(
             epoch=epoch.epoch,
-            train_loss=_known(epoch.loss),
-            train_accuracy=_known(epoch.accuracy),
+            train_loss=_none_for_nan(epoch.loss),
+            train_accuracy=_none_for_nan(epoch.accuracy),
             report=report,
-            mean_s_p=_known(s_p),
-            mean_s_n=_known(s_n),
+            mean_s_p=_none_for_nan(mean_s_p),
+            mean_s_n=_none_for_nan(mean_s_n),
             seconds=epoch.seconds + self.evaluating,
             validation=validation,
-            gradient_cosine=_known(epoch.gradient_cosine),
-            **shapes,
+            gradient_cosine=_none_for_nan(epoch.gradient_cosine),
+            **statistics,
             skipped=epoch.skipped,
         )
 
-    def _shapes(self, epoch: Epoch, test: Embeddings) -> dict[str, EmbeddingStats | None]:
+    def _statistics(self, epoch: Epoch, test: Embeddings) -> dict[str, EmbeddingStats | None]:
+        """Return the statistics of seen and unseen photos, by the field of the row that holds them."""
         if not self.experiment.log_analysis:
             return {}
-        some, loss = whole_classes(test.labels, RECENT), self.experiment.loss
+        loss = self.experiment.loss
+        # About as many unseen as seen photos, because some statistics depend on the number of photos.
+        unseen = whole_classes(test.labels, RECENT_PHOTOS)
         return {
             "seen": embedding_stats_or_none(epoch.embeddings, epoch.labels, loss),
-            "unseen": embedding_stats_or_none(test.vectors[some], test.labels[some], loss),
+            "unseen": embedding_stats_or_none(test.vectors[unseen], test.labels[unseen], loss),
         }
 
-    def _save(self) -> None:
-        rows = [to_plain(row) for row in self.rows]
+    def _save_checkpoint(self) -> None:
+        # Rank 0 alone writes; the learners of all ranks are equal.
         if rank() == 0:
-            save_checkpoint(self.learner, self.place.path, {"rows": rows, "catalog": self.parts.train.digest})
-        self._saved()
+            rows = [to_plain(row) for row in self.rows]
+            save_checkpoint(self.learner, self.run_folder.path, {"rows": rows, "catalog": self.splits.train.digest})
+        self._note_checkpoint()
 
-    def _saved(self) -> None:
-        way = self.learner.under_way
-        within = "" if way is None else f" and {way.step} steps"
-        self.last_good = (
-            f"the last good checkpoint is {self.place.path / CHECKPOINT_FILE}, of {self.learner.epoch} epochs{within}"
-        )
+    def _note_checkpoint(self) -> None:
+        progress = self.learner.progress
+        steps = "" if progress is None else f" and {progress.step} steps"
+        self.last_good = f"the last good checkpoint is {self.checkpoint}, of {self.learner.epoch} epochs{steps}"
         self.saved = time.perf_counter()
 
     def _write(self, outcome: Outcome) -> None:
         if rank():
             return
+        # Model and gallery are those of the kept epoch; a later epoch that is not kept does not overwrite them.
         if outcome.epoch == self.learner.epoch and self.test is not None:
-            self.learner.model.save(self.place.path)
-            save_embeddings(self.place, self.learner.model, self.test, self.gallery)
-        self.place.write_tables(outcome)
-        draw_learning_curves(outcome, self.place.path.name, self.place.curves)
-        self.place.write_outcome(outcome)
+            self.learner.model.save(self.run_folder.path)
+            self.run_folder.write_embeddings(self.test, self.learner.model.fingerprint())
+        self.run_folder.write_tables(outcome)
+        draw_learning_curves(outcome, self.run_folder.path.name, self.run_folder.curves)
+        self.run_folder.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:
         return Outcome(self.experiment.select, best_epoch(self.rows, self.experiment), self.rows)
 
-    def _embed_test(self) -> None:
-        self.test = self._embed(self.parts.test)
-        self.gallery = self._embed(self.parts.gallery) if self.parts.gallery is not None else None
+    def _embed_test(self) -> RetrievalSet:
+        self.test = self._embed(self.splits.test, self.splits.gallery)
+        return self.test
 
-    def _embed(self, catalog: Catalog) -> Embeddings:
-        e = self.experiment
-        return embed(self.learner.model, catalog, batch_size=e.batch_size, workers=e.workers, watch=self.progress)
+    def _embed(self, queries: Catalog, gallery: Catalog | None = None) -> RetrievalSet:
+        return RetrievalSet.embed(
+            self.learner.model,
+            queries,
+            gallery,
+            batch_size=self.experiment.batch_size,
+            workers=self.experiment.workers,
+            watch=self.progress,
+        )
 
 
-def _whole_record(record: Any, file: Path) -> dict[str, Any]:
-    """Return what is kept beside a learner, if it is what `_save` writes."""
-    whole = isinstance(record, dict) and isinstance(record.get("catalog"), str)
-    if not whole or not isinstance(record.get("rows"), list) or not record["rows"]:
-        raise ValueError(f"{file} is damaged or of another experiment (it has no rows of epochs); train anew")
+def _checked_record(record: Any, file: Path) -> dict[str, Any]:
+    """Return the record stored beside a learner if it has the form that `_save_checkpoint` writes."""
+    has_catalog = isinstance(record, dict) and isinstance(record.get("catalog"), str)
+    if not has_catalog or not isinstance(record.get("rows"), list) or not record["rows"]:
+        raise ValueError(f"{file} is damaged or of another experiment (it has no rows of epochs); train a new run")
     return record
 
 
-def _refuse_ruined(epoch: Epoch, test: Embeddings) -> None:
-    """Raise DivergedError if the model has come to infinity: a last step may do that without being infinite itself."""
+def _check_finite_embeddings(epoch: Epoch, test: Embeddings) -> None:
+    """Raise DivergedError if an embedding is not finite: a step with a finite gradient can still overflow the weights."""
     wrong = (~torch.isfinite(torch.linalg.vector_norm(test.vectors, dim=1))).nonzero()
     if len(wrong):
         raise DivergedError(
@@ -194,20 +229,14 @@ def _refuse_ruined(epoch: Epoch, test: Embeddings) -> None:
         )
 
 
-def save_embeddings(place: RunFolder, model: Embedder, test: Embeddings, gallery: Embeddings | None) -> None:
-    """Write what can be searched, and the queries where they are apart, each with the fingerprint of its model."""
-    made_by = model.fingerprint()
-    replace(gallery or test, model=made_by).save(place.gallery)
-    if gallery is not None:
-        replace(test, model=made_by).save(place.queries)
-
-
-def _known(value: float) -> float | None:
+def _none_for_nan(value: float) -> float | None:
+    # JSON has no NaN.
     return None if math.isnan(value) else value
 
 
 def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
-    """Return the epoch to keep; of equal ones the first. The untrained model counts only while nothing is trained."""
+    """Return the epoch to keep, the first one of equals; epoch 0, before training, is kept only if there is no other."""
+    # `max` returns the first of equal rows.
     trained = rows[1:] or rows
     name = f"R@{experiment.recalls[0]}"
     match experiment.select:
@@ -217,11 +246,3 @@ def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
             return max(trained, key=lambda row: row.report[name]).epoch
         case "validation":
             return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch
-
-
-def evaluate_embeddings(
-    test: Embeddings, gallery: Embeddings | None, recalls: tuple[int, ...], index: IndexName = "exact"
-) -> Report:
-    """Return the report of one set searched in itself, or of queries searched in a gallery; all ranks must call it."""
-    pool = (None, None) if gallery is None else (gallery.vectors, gallery.labels)
-    return evaluate(test.vectors, test.labels, *pool, recalls=recalls, index=index, sharded=world_size() > 1)

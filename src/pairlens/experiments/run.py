@@ -1,4 +1,4 @@
-"""Running an experiment: train, evaluate every epoch, keep everything in one folder."""
+"""Running an experiment: train, evaluate after every epoch, write everything into one folder."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,13 +12,13 @@ from pairlens.core.files import UnwritableError
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
-from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import choose_device, make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recorder import RunRecorder, Watch, evaluate_embeddings, save_embeddings
+from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.experiments.splits import open_splits
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 from pairlens.model.embedder import Embedder
@@ -32,7 +32,13 @@ Event: TypeAlias = Step | EpochRow
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: where it lies and what it came to."""
+    """A finished run.
+
+    Attributes:
+        folder: where its files lie.
+        experiment: its settings.
+        outcome: its result.
+    """
 
     folder: Path
     experiment: Experiment
@@ -44,113 +50,126 @@ class Run:
         return self.outcome.report
 
     def model(self, device: str = "cpu") -> Embedder:
-        """Open the kept model."""
+        """Open the model of the kept epoch."""
         return Embedder.load(self.folder, device)
 
 
 def run(experiment: Experiment, folder: str | Path | None = None, watch: Callable[[Event], None] | None = None) -> Run:
-    """Train and evaluate an experiment; everything it makes lies in `folder` (default runs/<its default name>).
+    """Train and evaluate an experiment, and write its files into `folder` (default runs/<its default name>).
 
     Args:
-        experiment: what to run.
-        folder: must not exist yet.
+        experiment: the settings.
+        folder: a folder that does not exist yet.
         watch: called with every `Step` and every `EpochRow`.
 
     Raises:
-        ValueError: if the folder exists, the data set is not prepared, or settings do not fit each other.
+        ValueError: if the folder exists, or if settings contradict each other or the data set.
+        FileNotFoundError: if the data set is not prepared.
     """
-    place = RunFolder(Path(folder) if folder is not None else Path("runs") / experiment.default_name)
-    for event in train(experiment, place):
-        if watch is not None:
-            watch(event)
-    barrier()
-    return Run(place.path, experiment, place.read_outcome())
+    run_folder = RunFolder(Path(folder) if folder is not None else Path("runs") / experiment.default_name)
+    _consume(train(experiment, run_folder), watch)
+    return Run(run_folder.path, experiment, run_folder.read_outcome())
 
 
-def train(experiment: Experiment, place: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
-    """Start an experiment in a new folder; yields a record for every step and every finished epoch."""
-    parts = split_catalog(open_catalog(experiment), experiment)
-    learner = make_learner(experiment, parts.train.classes)
-    photos = _training_batches(experiment, parts.train)
-    if rank() == 0:
-        place.create(experiment)
-    with _held(place):
-        yield from _train(RunRecorder(experiment, place, parts, learner, progress), photos)
-
-
-def _held(place: RunFolder) -> AbstractContextManager[None]:
-    """Hold the folder for all ranks, of which the first alone writes."""
-    return place.alone() if rank() == 0 else nullcontext()
-
-
-def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
-    """Go on with a run from its last checkpoint; yields as `train` does, nothing if all epochs are finished.
+def resume_run(
+    folder: str | Path, loss: Loss | Wrapped | None = None, watch: Callable[[Event], None] | None = None
+) -> Run:
+    """Resume an interrupted run to its end; the result is the same as without the interruption.
 
     Args:
-        place: the folder of the run.
-        progress: wraps the batches to show progress.
-        loss: the loss of a run whose loss was wrapped, which is not stored.
+        folder: the folder of the run.
+        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+        watch: called with every `Step` and every `EpochRow`.
 
     Raises:
-        ValueError: if the folder is no run, another process trains it, or its checkpoint is damaged.
+        ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    experiment = place.experiment()
-    experiment = experiment if loss is None else replace(experiment, loss=loss)
-    with _held(place):
-        parts = split_catalog(open_catalog(experiment), experiment)
-        started = place.outcome.is_file() or (place.path / CHECKPOINT_FILE).is_file()
-        # The weights it started from are in the checkpoint, and need not be there any more.
-        learner = make_learner(replace(experiment, weights="none") if started else experiment, parts.train.classes)
-        photos = _training_batches(experiment, parts.train)
-        keeper = RunRecorder(experiment, place, parts, learner, progress)
+    run_folder = RunFolder(Path(folder))
+    _consume(resume(run_folder, loss=loss), watch)
+    return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
+
+
+def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> None:
+    for event in events:
+        if watch is not None:
+            watch(event)
+    # Rank 0 writes the outcome, which the other ranks read next.
+    barrier()
+
+
+def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
+    """Train an experiment in a new folder; yields a record after every step and after every epoch."""
+    # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
+    splits = open_splits(experiment)
+    learner = make_learner(experiment, splits.train.classes)
+    photos = _training_batches(experiment, splits.train)
+    if rank() == 0:
+        run_folder.create(experiment)
+    with _locked(run_folder):
+        yield from _train(RunRecorder(experiment, run_folder, splits, learner, progress), photos)
+
+
+def resume(run_folder: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
+    """Resume a run from its last checkpoint; yields as `train` does, and nothing if all epochs are finished.
+
+    Args:
+        run_folder: the folder of the run.
+        progress: wraps the batches to show progress.
+        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+
+    Raises:
+        ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
+    """
+    stored = run_folder.experiment()
+    experiment = stored if loss is None else replace(stored, loss=loss)
+    with _locked(run_folder):
+        splits = open_splits(experiment)
+        # A run that was stopped before its first checkpoint starts from the beginning.
+        started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
+        # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
+        learner = make_learner(replace(experiment, weights="none") if started else experiment, splits.train.classes)
+        photos = _training_batches(experiment, splits.train)
+        recorder = RunRecorder(experiment, run_folder, splits, learner, progress)
         if started:
-            keeper.open()
-            keeper.repair()
-        yield from _train(keeper, photos)
+            recorder.open()
+            recorder.repair()
+        yield from _train(recorder, photos)
+
+
+def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
+    """Lock the folder on rank 0, which alone writes to it; the ranks must not compete for the lock."""
+    return run_folder.lock() if rank() == 0 else nullcontext()
 
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
+    # All ranks draw the same batches, of which each loads its shard.
     sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
+    # From pinned memory a batch is copied to a GPU while the CPU continues.
     pin = choose_device(experiment.device).type == "cuda"
     return TrainingBatches(
         catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world_size()
     )
 
 
-def _train(keeper: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
-    experiment, learner = keeper.experiment, keeper.learner
+def _train(recorder: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
+    experiment, learner = recorder.experiment, recorder.learner
     objective = make_objective(experiment, learner.model)
     try:
-        if not keeper.rows:
-            yield keeper.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
+        # Epoch 0 evaluates the model before training.
+        if not recorder.rows:
+            yield recorder.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
         for record in fit(learner, photos, objective, experiment.num_epochs):
             if isinstance(record, Step):
-                keeper.checkpoint_if_due(record)
+                recorder.checkpoint_if_due(record)
                 yield record
             else:
-                yield keeper.finish(record)
+                yield recorder.finish(record)
     except DivergedError as error:
-        raise DivergedError(f"{error}; {keeper.last_good}") from error
+        # The step has not been applied, so the user can resume from here with other settings.
+        raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:
-        raise UnwritableError(f"{error}, then go on with pairlens train --resume {keeper.place.path}") from error
-
-
-def resume_run(
-    folder: str | Path, loss: Loss | Wrapped | None = None, watch: Callable[[Event], None] | None = None
-) -> Run:
-    """Go on with an interrupted run to its end; what comes of it is what would have come without the interruption.
-
-    Args:
-        folder: the run.
-        loss: its loss, if it was wrapped and so is not stored.
-        watch: called with every `Step` and every `EpochRow`.
-    """
-    place = RunFolder(Path(folder))
-    for event in resume(place, loss=loss):
-        if watch is not None:
-            watch(event)
-    barrier()
-    return Run(place.path, place.experiment(), place.read_outcome())
+        resume_command = f"pairlens train --resume {recorder.run_folder.path}"
+        raise UnwritableError(f"{error}, then resume with {resume_command}") from error
 
 
 def evaluate_run(
@@ -162,27 +181,29 @@ def evaluate_run(
     progress: Watch | None = None,
     index: IndexName = "exact",
 ) -> Report:
-    """Embed the test photos of a run with its kept model again, write the gallery anew, and report.
+    """Embed the test photos of a run again with its kept model, write its gallery again, and return the report.
 
     Args:
-        folder: a run.
-        recalls: other K than the run's own.
-        data_path: where the data set lies now, if it has moved.
+        folder: the folder of the run.
+        recalls: other K than those of the run.
+        data_path: folder of the prepared data sets, if they have moved since the run was trained.
         device: where to embed.
         progress: wraps the batches to show progress.
-        index: how to search; an approximate one is measured, and the report says what it misses.
+        index: how to search; for an approximate index the report states how many neighbours it misses.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, or if another process is writing into it.
+        FileNotFoundError: if the data set is not there.
     """
-    place = RunFolder(Path(folder))
-    trained = place.experiment()
-    experiment = replace(trained, recalls=recalls or trained.recalls, data_path=data_path or trained.data_path)
-    with _held(place):
-        parts = split_catalog(open_catalog(experiment), experiment)
-        model = Embedder.load(place.path, str(choose_device(device)))
-        test = embed(model, parts.test, workers=experiment.workers, watch=progress)
-        gallery = None
-        if parts.gallery is not None:
-            gallery = embed(model, parts.gallery, workers=experiment.workers, watch=progress)
-        report = evaluate_embeddings(test, gallery, experiment.recalls, index)
+    opened = RunFolder(Path(folder)).open(data_path)
+    splits = opened.splits
+    # Made before anything is embedded, because a record checks its settings.
+    experiment = replace(opened.experiment, recalls=recalls or opened.experiment.recalls)
+    # Locked, because the gallery is written and the model must not change in between.
+    with _locked(opened.run_folder):
+        model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
+        test = RetrievalSet.embed(model, splits.test, splits.gallery, workers=experiment.workers, watch=progress)
+        report = test.evaluate(experiment.recalls, index, sharded=world_size() > 1)
         if rank() == 0:
-            save_embeddings(place, model, test, gallery)
+            opened.run_folder.write_embeddings(test, model.fingerprint())
     return report

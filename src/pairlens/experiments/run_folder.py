@@ -1,9 +1,9 @@
-"""The folder of a run: what lies in it and under which name."""
+"""The folder of a run: its files, its records, and how they are read and written."""
 
 import csv
 import json
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,33 @@ from pairlens.core.files import LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment, Select
+from pairlens.experiments.splits import Splits, open_splits
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One epoch in numbers: a row of `statistics.csv`, where shares are in percent, as history has them.
+    """The figures of one epoch: a row of `statistics.csv`, which holds shares in percent, as the original project did.
 
     Attributes:
-        epoch: from 1; 0 is the model before training.
-        train_loss: mean total loss a photo; None before training.
-        train_accuracy: of the auxiliary head, 0 to 1; None without one.
+        epoch: number from 1; 0 is the model before training.
+        train_loss: mean total loss per photo; None before training.
+        train_accuracy: accuracy of the auxiliary head, 0 to 1; None without a head.
         report: retrieval on the test photos.
-        mean_s_p: mean cosine of the positive pairs of the test photos (query with gallery, where these are apart); None
-            if there are none.
+        mean_s_p: mean cosine of the positive pairs of the test photos (of queries with gallery items, if these are other
+            photos); None if there is no such pair.
         mean_s_n: mean cosine of their negative pairs.
-        seconds: training and evaluation together.
-        validation: retrieval on the held-out training classes, if there are any.
-        gradient_cosine: of ranking and auxiliary loss at the backbone's last map, in the last step of the epoch; None
-            without an auxiliary loss.
-        seen: shape of the photos of the last training steps, as the network saw them; None before training, or if not
-            asked for.
-        unseen: shape of some whole test classes; None if not asked for.
-        skipped: how many steps were left out, because they were not finite.
+        seconds: wall time of training and evaluation.
+        validation: retrieval on the held-out training classes; None if no class is held out.
+        gradient_cosine: cosine of the gradients of ranking and auxiliary loss at the last feature map of the backbone, in
+            the last step of the epoch; None without an auxiliary loss.
+        seen: statistics of the photos of the last training steps, embedded as they were trained on; None before training,
+            or if `log_analysis` is off.
+        unseen: statistics of some whole test classes; None if `log_analysis` is off.
+        skipped: number of steps that were left out because their loss or gradient was not finite.
     """
 
     epoch: int
@@ -54,15 +57,15 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The result of a run: every epoch, and which one is kept.
 
     Attributes:
         select: how the kept epoch was chosen.
         epoch: the epoch whose model and gallery are kept.
-        rows: the untrained model (epoch 0) and every finished epoch.
+        rows: the model before training (epoch 0) and every finished epoch.
 
     Raises:
-        ValueError: if the kept epoch is not among the rows.
+        ValueError: if the kept epoch has no row, or if the rows differ in their metrics.
     """
 
     select: Select
@@ -71,10 +74,11 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.epoch not in {row.epoch for row in self.rows}:
-            raise ValueError(f"epoch {self.epoch} was kept, but there is no row of it")
+            raise ValueError(f"epoch {self.epoch} was kept, but has no row")
+        # Tables and figures have a column per metric, so all rows must have the same metrics.
         names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
         if len(names) > 1 or () in names:
-            raise ValueError("its epochs have different metrics, or none")
+            raise ValueError("its epochs have different metrics, or no metrics")
 
     @property
     def untrained(self) -> Report:
@@ -82,13 +86,18 @@ class Outcome:
         return self.rows[0].report
 
     @property
+    def kept_row(self) -> EpochRow:
+        """The row of the kept epoch."""
+        return next(row for row in self.rows if row.epoch == self.epoch)
+
+    @property
     def report(self) -> Report:
         """The test report of the kept epoch."""
-        return next(row.report for row in self.rows if row.epoch == self.epoch)
+        return self.kept_row.report
 
     @property
     def selection(self) -> str:
-        """How the kept epoch was chosen, in words to print wherever its figures are shown."""
+        """The words that state how the kept epoch was chosen; to be printed wherever its figures are shown."""
         match self.select:
             case "last":
                 return f"last epoch ({self.epoch})"
@@ -99,29 +108,46 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class OpenRun:
+    """A run that has been opened: its settings, its photos and its result.
+
+    Attributes:
+        run_folder: where it lies.
+        experiment: its settings, with the folder in which the data set lies now.
+        splits: its photos.
+        outcome: its result.
+    """
+
+    run_folder: "RunFolder"
+    experiment: Experiment
+    splits: Splits
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """Names and opens the files of a run."""
+    """The folder of a run; names, reads and writes its files."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The experiment."""
+        """The experiment as JSON."""
         return self.path / "config.json"
 
     @property
     def outcome(self) -> Path:
-        """Every report with its intervals."""
+        """The outcome as JSON: every report with its intervals."""
         return self.path / "outcome.json"
 
     @property
     def statistics(self) -> Path:
-        """One row an epoch."""
+        """The table of training and retrieval, one row per epoch."""
         return self.path / "statistics.csv"
 
     @property
     def analysis(self) -> Path:
-        """The shape of seen and unseen photos, one row an epoch."""
+        """The table of statistics of seen and unseen photos, one row per epoch."""
         return self.path / "analysis.csv"
 
     @property
@@ -131,82 +157,122 @@ class RunFolder:
 
     @property
     def gallery(self) -> Path:
-        """The embedded photos that can be searched."""
+        """The embedded photos that are searched."""
         return self.path / "gallery.safetensors"
 
     @property
     def queries(self) -> Path:
-        """The embedded query photos, for data sets whose queries are not in the gallery."""
+        """The embedded queries; this file exists only if the queries are not in the gallery."""
         return self.path / "queries.safetensors"
 
+    def open(self, data_path: Path | None = None) -> OpenRun:
+        """Open a run with its data set.
+
+        Args:
+            data_path: folder of the prepared data sets, if they have moved since the run was trained.
+
+        Raises:
+            ValueError: if this is no run folder, no epoch is finished, or the data set does not fit the experiment.
+            FileNotFoundError: if the data set is not there.
+        """
+        # The outcome is read before the data set is opened, because a missing outcome is the more basic mistake.
+        experiment = self.experiment(data_path)
+        outcome = self.read_outcome()
+        return OpenRun(self, experiment, open_splits(experiment), outcome)
+
     def create(self, experiment: Experiment) -> None:
-        """Make the folder and write the experiment; raises ValueError rather than touch one that exists."""
+        """Make the folder and write the experiment; raises ValueError if the folder is already in use."""
         if self.config.is_file() and (self.path / LOCK_FILE).is_file():
-            with self.alone():
+            # If another process is training this run, the message says so instead of advising to resume the run.
+            with self.lock():
                 pass
-        self._refuse_if_used()
+        self._check_unused()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
-        with self.alone():
-            self._refuse_if_used()
+        with self.lock():
+            # Another process may have started a run here between the first check and the lock.
+            self._check_unused()
             self.write_experiment(experiment)
 
-    def _refuse_if_used(self) -> None:
-        # A run that was killed before it had written its experiment has left nothing that is worth keeping.
-        worthless = (LOCK_FILE, self.config.name + ".part")
-        if self.path.exists() and (not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {*worthless}):
+    def _check_unused(self) -> None:
+        # A run that was killed before it had written its experiment leaves only these two files.
+        leftovers = {LOCK_FILE, self.config.name + ".part"}
+        if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - leftovers):
             raise ValueError(
-                f"{self.path} exists already and is never overwritten; go on with pairlens train --resume {self.path}, "
+                f"{self.path} exists already and is never overwritten; resume it with pairlens train --resume {self.path}, "
                 "give pairlens train another --name, or remove the folder"
             )
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Hold the folder, so that no other process writes into it; raises ValueError if one does."""
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes from writing into the folder; raises ValueError if another process is writing into it."""
         return lock_folder(self.path)
 
     def write_experiment(self, experiment: Experiment) -> None:
-        """Write the experiment, whole or not at all."""
+        """Write the experiment, completely or not at all."""
         write_text(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
 
-    def experiment(self) -> Experiment:
-        """Read the experiment back; raises ValueError if this is no run folder or holds unknown settings."""
+    def experiment(self, data_path: Path | None = None) -> Experiment:
+        """Read the experiment; raises ValueError if this is no run folder or holds unknown settings.
+
+        Args:
+            data_path: folder of the prepared data sets, if they have moved since the run was trained.
+        """
         if not self.config.is_file():
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
-        return _read(Experiment, self.config, "restore it or train anew")
+        experiment = _read(Experiment, self.config, "restore it or train again")
+        # The stored path is that of the machine on which the run was trained.
+        return replace(experiment, data_path=data_path or experiment.data_path)
 
     def read_outcome(self) -> Outcome:
-        """Read the outcome back; raises ValueError if no epoch is finished."""
+        """Read the outcome; raises ValueError if no epoch is finished."""
         if not self.outcome.is_file():
-            raise ValueError(f"{self.path} has no finished epoch; go on with pairlens train --resume {self.path}")
-        return _read(Outcome, self.outcome, f"write it anew with pairlens train --resume {self.path}")
+            raise ValueError(
+                f"{self.path} has no finished epoch; resume training with pairlens train --resume {self.path}"
+            )
+        return _read(Outcome, self.outcome, f"write it again with pairlens train --resume {self.path}")
 
     def holds(self, outcome: Outcome) -> bool:
-        """Whether this very outcome is written, and so everything that is written before it."""
+        """Whether the outcome on disk is this one; it is written last, so then all other files are up to date too."""
         try:
-            return self.outcome.read_text() == _text(outcome)
+            return self.outcome.read_text(encoding="utf-8") == _outcome_text(outcome)
         except (OSError, UnicodeDecodeError):
             return False
 
     def write_tables(self, outcome: Outcome) -> None:
-        """Write the tables of epochs, each whole or not at all."""
-        trained = [_csv_row(row) for row in outcome.rows if row.epoch > 0]
-        _write_table(self.statistics, trained, list(_csv_row(outcome.rows[0])))
+        """Write the tables of the epochs, each completely or not at all."""
+        # As in the original project, the table starts with epoch 1; the columns are known from epoch 0 if that is all.
+        trained = [_statistics_row(row) for row in outcome.rows if row.epoch > 0]
+        _write_table(self.statistics, trained, list(_statistics_row(outcome.rows[0])))
         if any(row.unseen for row in outcome.rows):
             rows = [_analysis_row(row) for row in outcome.rows]
             _write_table(self.analysis, rows, list(rows[0]))
 
     def write_outcome(self, outcome: Outcome) -> None:
-        """Write the reports, whole or not at all."""
-        write_text(self.outcome, _text(outcome))
+        """Write the outcome, completely or not at all."""
+        write_text(self.outcome, _outcome_text(outcome))
+
+    def read_embeddings(self) -> RetrievalSet:
+        """Read the embeddings of the kept model; raises ValueError if a file is missing or damaged."""
+        # Without a file of queries, the photos of the gallery are the queries.
+        items = Embeddings.load(self.gallery)
+        return RetrievalSet(Embeddings.load(self.queries), items) if self.queries.is_file() else RetrievalSet(items)
+
+    def write_embeddings(self, test: RetrievalSet, model: str) -> None:
+        """Write the gallery, and the queries if they are other photos, with the fingerprint of their model."""
+        marked = test.made_by(model)
+        marked.items.save(self.gallery)
+        if marked.gallery is not None:
+            marked.queries.save(self.queries)
 
 
-def _text(outcome: Outcome) -> str:
+def _outcome_text(outcome: Outcome) -> str:
     return json.dumps(to_plain(outcome), indent=1) + "\n"
 
 
 def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    # Written to memory first, so that the file can be replaced in one step; newline="" keeps the line ends of csv.
     buffer = StringIO(newline="")
     writer = csv.DictWriter(buffer, columns)
     writer.writeheader()
@@ -215,20 +281,24 @@ def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> 
 
 
 def _analysis_row(row: EpochRow) -> dict[str, float | int | None]:
-    shapes = (("seen", row.seen), ("unseen", row.unseen))
     names = [f.name for f in fields(EmbeddingStats)]
-    columns = {f"{which}_{name}": getattr(shape, name, None) for which, shape in shapes for name in names}
+    # A missing record gives empty cells, so that all rows have the same columns.
+    columns = {
+        f"{prefix}_{name}": getattr(stats, name, None)
+        for prefix, stats in (("seen", row.seen), ("unseen", row.unseen))
+        for name in names
+    }
     return {"epoch": row.epoch, "gradient_cosine": row.gradient_cosine, **columns}
 
 
-def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
+def _statistics_row(row: EpochRow) -> dict[str, float | int | None]:
     accuracy = None if row.train_accuracy is None else 100 * row.train_accuracy
     return {
         "epoch": row.epoch,
         "train_loss": row.train_loss,
         "train_accuracy": accuracy,
-        **_columns("test", row.report),
-        **_columns("validation", row.validation),
+        **_metric_columns("test", row.report),
+        **_metric_columns("validation", row.validation),
         "mean_s_p": row.mean_s_p,
         "mean_s_n": row.mean_s_n,
         "gradient_cosine": row.gradient_cosine,
@@ -237,12 +307,14 @@ def _csv_row(row: EpochRow) -> dict[str, float | int | None]:
     }
 
 
-def _columns(prefix: str, report: Report | None) -> dict[str, float]:
+def _metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
+    """Return the metrics in percent under the column names of the original project, such as test_recall@1 for R@1."""
     if report is None:
         return {}
     names = {"R": "recall", "P": "precision"}
     columns = {}
     for metric in report.metrics:
+        # R-Precision and MAP@R keep their names.
         letter, at, k = metric.name.partition("@")
         name = f"{names[letter]}@{k}" if at and letter in names else metric.name
         columns[f"{prefix}_{name}"] = 100 * metric.value
@@ -251,11 +323,12 @@ def _columns(prefix: str, report: Report | None) -> dict[str, float]:
 
 def _read(kind: type[Record], file: Path, advice: str) -> Record:
     try:
-        found = read_json(file)
+        plain = read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); {advice}") from error
     try:
-        return from_plain(kind, found, str(file))
+        return from_plain(kind, plain, str(file))
     except ValueError as error:
-        said = str(error) if str(file) in str(error) else f"{file}: {error}"
-        raise ValueError(f"{said}, unless it is of another version of Pairlens; {advice}") from error
+        # Errors of a record itself, such as a setting out of range, do not name the file.
+        reason = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise ValueError(f"{reason}, unless it is of another version of Pairlens; {advice}") from error

@@ -1,4 +1,4 @@
-"""The prepared data set of an experiment, and what its photos are for; minicars draws itself."""
+"""The prepared data set of an experiment and its training, validation and test photos; minicars is drawn if missing."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,14 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The photos of a data set by what they are for."""
+    """The photos of a data set by their use.
+
+    Attributes:
+        train: photos to train on.
+        validation: photos of training classes that are held out to select an epoch; None if no class is held out.
+        test: the test photos, which are the queries.
+        gallery: the photos in which the queries are searched; None if the test photos are searched among themselves.
+    """
 
     train: Catalog
     validation: Catalog | None
@@ -23,11 +30,11 @@ class Splits:
 
 
 def open_catalog(experiment: Experiment) -> Catalog:
-    """Open the prepared data set of an experiment; minicars is drawn if it is not there or damaged.
+    """Open the prepared data set of an experiment; minicars is drawn first if it is missing or damaged.
 
     Raises:
-        FileNotFoundError: naming the command that prepares it.
-        ValueError: if the file is damaged, or `cropped` was asked of a data set without boxes.
+        FileNotFoundError: if the data set is not prepared; the sentence names the command that prepares it.
+        ValueError: if the file is damaged, or if `crop_type` is "cropped" for a data set without bounding boxes.
     """
     file = experiment.data_path / experiment.data_name / f"{experiment.crop_type}.arrow"
     if experiment.crop_type == "cropped" and experiment.data_name in ("sop", "isc", "minicars", "folder"):
@@ -36,54 +43,77 @@ def open_catalog(experiment: Experiment) -> Catalog:
             "with x_1 to y_2 do); use --crop_type uncropped"
         )
     if experiment.data_name == "minicars":
+        # Rank 0 draws; the other ranks open the file when it is complete.
         if rank() == 0:
             draw_if_missing(file)
         barrier()
     return Catalog.open(file)
 
 
-def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
-    """Return the parts of a data set; with `select="validation"` a fifth of the training classes is held out.
+def open_splits(experiment: Experiment) -> Splits:
+    """Open the prepared data set of an experiment and split it; raises the errors of `open_catalog` and `split_catalog`."""
+    return split_catalog(open_catalog(experiment), experiment)
 
-    With `folds` both parts are of training classes, and what is set aside for testing is not touched.
+
+def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
+    """Return the splits of a data set; with `select="validation"` a fifth of the training classes is held out.
+
+    With `folds` the experiment trains and tests on training classes, and the test photos of the data set are not used.
+
+    Raises:
+        ValueError: if a split has no photos, or if there are too few training classes for `folds` or `select`.
     """
-    train_part, validation = catalog.select("train"), None
-    if not len(train_part):
+    # Labels are numbered with the training classes first, so those of `train` are 0 to train.classes - 1.
+    train = catalog.select("train")
+    if not len(train):
         raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
+    # Tuning searches settings on the folds, so the test classes must not be seen there.
     if experiment.folds:
-        chosen = fold_classes(train_part.classes, experiment.folds, experiment.fold)
-        others = sorted(set(range(train_part.classes)) - set(chosen))
-        return Splits(train_part.keep_classes(others), None, train_part.keep_classes(chosen), None)
-    if experiment.select == "validation":
-        held_out = _held_out(train_part.classes, experiment.seed)
-        validation = train_part.keep_classes(held_out)
-        train_part = train_part.keep_classes(sorted(set(range(train_part.classes)) - set(held_out)))
+        test_classes = fold_classes(train.classes, experiment.folds, experiment.fold)
+        return Splits(_without(train, test_classes), None, train.keep_classes(test_classes), None)
+    test, gallery = _test_photos(catalog)
+    if experiment.select != "validation":
+        return Splits(train, None, test, gallery)
+    held_out = _held_out_classes(train.classes, experiment.seed)
+    return Splits(_without(train, held_out), train.keep_classes(held_out), test, gallery)
+
+
+def _test_photos(catalog: Catalog) -> tuple[Catalog, Catalog | None]:
+    """Return the queries, and the gallery if it consists of other photos."""
     if "query" in catalog.splits or "gallery" in catalog.splits:
         if not {"query", "gallery"} <= set(catalog.splits):
             raise ValueError(f"{catalog.file} has query photos or gallery photos, but not both; prepare it with both")
-        return Splits(train_part, validation, catalog.select("query"), catalog.select("gallery"))
+        return catalog.select("query"), catalog.select("gallery")
     test = catalog.select("test")
     if not len(test):
         raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
-    return Splits(train_part, validation, test, None)
+    return test, None
+
+
+def _without(train: Catalog, classes: list[int]) -> Catalog:
+    return train.keep_classes(sorted(set(range(train.classes)) - set(classes)))
 
 
 def fold_classes(classes: int, folds: int, fold: int) -> list[int]:
-    """Return the training classes of one fold: dealt in an order that depends on their number alone, not on a seed.
+    """Return the training classes of one fold; the folds depend on the number of classes alone, not on a seed.
 
     Raises:
-        ValueError: if a fold, or what is left beside it, would have fewer than two classes.
+        ValueError: if a fold, or the classes outside it, would be fewer than two classes.
 
     >>> fold_classes(6, 3, 0), fold_classes(6, 3, 1), fold_classes(6, 3, 2)
     ([2, 5], [3, 4], [0, 1])
     """
     if classes < 2 * folds or classes < 4:
         raise ValueError(f"{classes} training classes are too few for {folds} folds of at least 2; use fewer --folds")
+    # Every `folds`-th class of a shuffled order, so that the sizes of the folds differ by at most one class.
     return sorted(np.random.default_rng(classes).permutation(classes)[fold::folds].tolist())
 
 
-def _held_out(classes: int, seed: int) -> list[int]:
+def _held_out_classes(classes: int, seed: int) -> list[int]:
+    # Two classes must remain, because one class alone has no negative pairs.
     count = max(1, round(classes * VALIDATION_SHARE))
     if classes - count < 2:
-        raise ValueError(f"{classes} training classes are too few to hold some out; use --select last")
+        raise ValueError(
+            f"{classes} training classes are too few to hold some of them out; use --select last, or prepare more classes"
+        )
     return sorted(np.random.default_rng((seed, classes)).permutation(classes)[:count].tolist())

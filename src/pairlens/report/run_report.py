@@ -1,7 +1,6 @@
 """The report of one run."""
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
@@ -42,7 +41,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
     gain: Gain | None = None
     try:
         lead, pictures = model_sections(run, scratch, data_path)
-        gain = paired_gain(place, replace(experiment, data_path=data_path or experiment.data_path), METRIC)
+        gain = paired_gain(place.open(data_path), METRIC)
     except (ValueError, FileNotFoundError) as error:
         missing = str(error)
     gain = gain or unpaired_gain(outcome, METRIC)

@@ -105,10 +105,10 @@ class Gallery:
             FileNotFoundError: if the data set is missing.
         """
         run_folder = RunFolder(Path(folder))
-        experiment = run_folder.experiment()
+        experiment = run_folder.experiment(data_path)
         # Read for its error message alone: a run without an outcome has no gallery yet.
         run_folder.read_outcome()
-        whole = open_catalog(replace(experiment, data_path=data_path or experiment.data_path))
+        whole = open_catalog(experiment)
         return cls(Embedder.load(run_folder.path), Embeddings.load(run_folder.gallery), whole, index)
 
     def approximation(self, k: int = 8, sample: int = 256) -> Approximation | None:

@@ -1,1 +1,1 @@
-"""Layer 2: what a loss is applied to, and the one loop that trains."""
+"""Layer 2: the references of a loss, the criterion, and the training loop."""

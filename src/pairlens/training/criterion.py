@@ -1,4 +1,4 @@
-"""The ranking criterion: a loss applied to embeddings, labels and a source of references."""
+"""The criterion: a loss applied to embeddings, labels and a source of references."""
 
 import warnings
 from collections.abc import Callable
@@ -25,30 +25,30 @@ Miner = Callable[[Tensor, Pairs], Pairs]
 
 
 class NotFiniteError(ValueError, FloatingPointError):
-    """An embedding is infinite or NaN: what was fed is wrong, or training has diverged."""
+    """An embedding is infinite or NaN: the input is wrong, or training has diverged."""
 
 
 class NoPairsWarning(UserWarning):
-    """A batch had no anchor with both a positive and a negative, so its loss is a zero that teaches nothing."""
+    """No anchor of a batch has both a positive and a negative, so the loss is 0 and has no gradient."""
 
 
 class Criterion(nn.Module):
-    """A loss made ready for a training loop: `criterion(embeddings, labels).backward()`.
+    """A loss for use in a training loop: `criterion(embeddings, labels).backward()`.
 
-    Embeddings of any length are scaled to unit length here, except for a loss of embeddings. What learns (proxies,
-    centres, the parameter of a `LearnedLoss`, the module that was wrapped) is `criterion.parameters()`; it belongs in
-    the optimizer and, with the memory, by `state_dict()` in the checkpoint.
+    The criterion scales embeddings to unit length, except for a loss of embeddings. `criterion.parameters()` are all
+    parameters of the loss (proxies, centres, the parameter of a `LearnedLoss`, those of a wrapped module); give them to the
+    optimizer. `state_dict()` holds these parameters and the memory.
 
     Args:
         loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
             embeddings.
         references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
-        miner: chooses among the pairs, before the loss sees them.
-        classes: how many classes there are, for a loss with a parameter a class.
+        miner: selects the pairs that the loss sees.
+        classes: number of classes, for a loss with one parameter per class.
 
     Raises:
-        ValueError: if loss, references and miner do not fit each other; in forward, if an embedding is not finite
-            (checked on the CPU, where it costs no synchronisation).
+        ValueError: if loss, references and miner cannot be combined; in forward, if an embedding is not finite (checked on
+            the CPU only, because on a GPU the check would block).
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -66,7 +66,7 @@ class Criterion(nn.Module):
         classes: int | None = None,
     ) -> None:
         super().__init__()
-        # What a loss can be is asked once, here: to ask a protocol costs as much as a pass over a small batch.
+        # The protocols are checked here once, because such a check takes as long as a forward pass on a small batch.
         self.loss: Any = loss
         self.miner = miner
         self.references: Any = references if references is not None else Batch()
@@ -75,6 +75,7 @@ class Criterion(nn.Module):
         self._penalized = isinstance(loss, PenalizedCenterLoss) and isinstance(self.references, Proxies)
         if isinstance(loss, LearnedLoss):
             self.learned = nn.Parameter(_initial(loss, classes))
+        # As a submodule, so that `parameters()` and `state_dict()` include it.
         if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
             self.wrapped = loss.function
 
@@ -84,53 +85,59 @@ class Criterion(nn.Module):
         if self._of_embeddings:
             _check_batch(embeddings, Pairs.within(labels))
             return self.loss.of_embeddings(embeddings, labels)
-        similarity, pairs = self.references(unit(embeddings), labels)
-        _check_batch(embeddings, pairs)
-        if self.miner is not None:
-            pairs = self.miner(similarity.detach(), pairs)
+        similarity, all_pairs = self.references(unit(embeddings), labels)  # (anchor, reference)
+        _check_batch(embeddings, all_pairs)
+        # Detached, because the selection of pairs has no gradient.
+        pairs = all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
         if "learned" in self._parameters:
-            return self.loss(similarity, pairs, self._learned(labels))
+            return self.loss(similarity, pairs, self._learned_of(labels))
         loss: Tensor = self.loss(similarity, pairs)
-        if self._penalized:
-            loss = loss + self.loss.penalty(self.references.unit_centers)
-        return loss
+        return loss + self.loss.penalty(self.references.unit_centers) if self._penalized else loss
 
-    def _learned(self, labels: Tensor) -> Tensor:
+    def _learned_of(self, labels: Tensor) -> Tensor:
+        """Return the (anchor,) parameters of the classes of the anchors."""
         classes = len(self.learned)
+        # Reading the labels on a GPU would block, and torch.compile cannot follow it.
         readable = not torch.compiler.is_compiling() and not labels.is_cuda
         if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} learns for 0 to "
-                f"{classes - 1}; make the criterion with classes= one for each label"
+                f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} has parameters for 0 to "
+                f"{classes - 1}; make the criterion with classes=..., at least the largest label + 1"
             )
         return self.learned[labels]
 
     def extra_repr(self) -> str:
-        """Name the loss and the miner, which are not modules."""
+        """Return the loss and the miner for `repr`, which shows only modules by itself."""
         return f"loss={self.loss}" + (f", miner={self.miner}" if self.miner is not None else "")
 
 
 def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
     name = type(loss).__name__
+    # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
-        made = {"batch": "pl.Batch()", "memory": "pl.Memory(size, dim)", "proxies": "pl.Proxies(classes, dim, centers)"}
-        instead = " or ".join(made[source] for source in possible_sources(loss))
-        raise ValueError(f"{name} cannot be compared with {type(references).__name__}; give it references={instead}")
-    wanted = centers_of(loss)
-    if isinstance(references, Proxies) and references.centers != wanted:
+        calls = {
+            "batch": "pl.Batch()",
+            "memory": "pl.Memory(size, dim)",
+            "proxies": "pl.Proxies(classes, dim, centers)",
+        }
+        possible = " or ".join(calls[source] for source in possible_sources(loss))
+        raise ValueError(f"{name} cannot be used with {type(references).__name__}; give it references={possible}")
+    centers = centers_of(loss)
+    if isinstance(references, Proxies) and references.centers != centers:
         raise ValueError(
-            f"{name} needs {wanted} centre(s) a class, but the proxies have {references.centers}; "
-            f"make them with pl.Proxies(..., centers={wanted})"
+            f"{name} needs {centers} centre(s) per class, but the proxies have {references.centers}; "
+            f"make them with pl.Proxies(..., centers={centers})"
         )
     if miner is not None and (isinstance(loss, EmbeddingLoss | CenterLoss) or references.source == "proxies"):
         raise ValueError(
-            f"a miner chooses among pairs of photos, which {name} on {references.source} does not see; leave it out"
+            f"a miner selects pairs of photos, but {name} with references from {references.source} does not compare pairs "
+            "of photos; leave the miner out"
         )
 
 
 def _initial(loss: LearnedLoss, classes: int | None) -> Tensor:
     if classes is None or classes < 1:
-        raise ValueError(f"{type(loss).__name__} learns a value for each class; make the criterion with classes=...")
+        raise ValueError(f"{type(loss).__name__} has one parameter per class; make the criterion with classes=...")
     return loss.initial(classes)
 
 
@@ -143,19 +150,20 @@ def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
 
 
 def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
-    # Both checks read values back, which on a GPU would stall the queue of kernels at every step.
+    # Both checks read values back, which on a GPU would block at every step.
     if embeddings.is_cuda or torch.compiler.is_compiling():
         return
+    # One number for the whole batch; which embedding it is, is searched for only when there is one.
     if not torch.isfinite(embeddings.detach().abs().amax(dim=1).sum()):
         bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
         raise NotFiniteError(
             f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
-            "lower the learning rate or look at what the network was fed"
+            "lower the learning rate, or check the input of the network"
         )
     if not bool(pairs.complete.any()):
         warnings.warn(
-            f"no photo of this batch of {len(embeddings)} has both a positive and a negative: the loss is 0 and teaches "
-            "nothing; draw batches of several classes with several photos each",
+            f"no photo of this batch of {len(embeddings)} has both a positive and a negative, so the loss is 0 and has no "
+            "gradient; use batches of several classes with several photos each",
             NoPairsWarning,
             stacklevel=3,
         )

@@ -1,7 +1,8 @@
-"""Several processes learn from one batch, each from its share of it, and all learn what one would from the whole.
+"""Data-parallel training: several ranks train on shards of one batch with the result of one process on the whole batch.
 
-What is large (the backbone) runs on each rank's share alone; what is small (embeddings, loss, auxiliary head) is computed
-on every rank from the whole batch. So every loss, miner and memory sees what it would see in one process.
+The backbone, which is expensive, runs on the shard of each rank. The embeddings are then gathered, and the loss and the
+auxiliary head, which are cheap, are computed on every rank from the whole batch. So every loss, miner and memory sees the
+same as in one process.
 """
 
 import inspect
@@ -19,20 +20,20 @@ from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
 
-# Buffers are the same on all ranks by themselves, and need not be sent at every step; PyTorch 2.15 has a new word for it.
-_NEWER = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-_KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEWER else "broadcast_buffers": False}
+# The buffers of all ranks stay equal by themselves and need not be sent at every step. PyTorch 2.15 renamed this option.
+_IS_RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _IS_RENAMED else "broadcast_buffers": False}
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Return the rows of every rank, in the order of the ranks; a rank's own rows get their gradient, times the ranks.
+    """Return the rows of every rank, in the order of the ranks; the rows of this rank receive their gradient.
 
-    Every rank computes the same loss of the same joined rows, so the gradient of its own is in its own graph already, and
-    needs no sending. `DistributedDataParallel` takes the mean of the parameters' gradients over the ranks; as each rank
-    has a part of their sum, the part is multiplied by the number of ranks before.
+    Every rank computes the same loss of the same gathered rows, so it has the gradient of its own rows without any
+    communication. `DistributedDataParallel` takes the mean over the ranks, but the gradient of a parameter is the sum of the
+    ranks' parts; so each part is multiplied by the number of ranks.
 
     Args:
-        rows: (row, ...), equally many on every rank.
+        rows: (row, ...), the same number on every rank.
 
     >>> gather_with_gradient(torch.eye(2))
     tensor([[1., 0.],
@@ -53,105 +54,121 @@ class _Gather(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A model that is fed each rank's share of a batch and gives the embeddings of the whole; made by `wrap_ddp`.
+    """A model that takes the shard of each rank and returns the embeddings of the whole batch; made by `wrap_ddp`.
 
     Attributes:
-        model: the parameters, the same on every rank.
-        local: what runs on the share, (photo, ...) -> embeddings and first descriptor; DDP adds up its gradients.
+        model: the model, with the same parameters on every rank.
+        local: the part that runs on the shard: photos -> (embeddings, first descriptor); DDP reduces its gradients.
     """
 
     model: Embedder
     local: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     def __call__(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return (photo, dim) embeddings and (photo, class) logits of the photos of all ranks."""
+        """Return (photo, dim) embeddings and (photo, class) logits of the photos of all ranks; no logits without a head."""
         if world_size() == 1:
             return self.model(photos)
-        embeddings, first = self.local(photos)
-        logits = None if self.model.head is None else self.model.head(gather_with_gradient(first))
+        embeddings, first_descriptor = self.local(photos)
+        # The head runs on the whole batch on every rank, because its BatchNorm takes the statistics of the whole batch.
+        logits = None if self.model.head is None else self.model.head(gather_with_gradient(first_descriptor))
         return gather_with_gradient(embeddings), logits
 
     def all_reduce_gradients(self, criterion: Criterion) -> None:
-        """Take the mean over the ranks of the gradients of what is computed on each; to be called after `backward`.
+        """Average over the ranks the gradients that every rank computes for itself (head and criterion), after `backward`.
 
-        They are equal but for the last bit, which a GPU leaves to chance; without this the ranks would drift apart.
+        These gradients are equal except for rounding, which differs on GPUs from run to run; without the average the
+        parameters of the ranks would drift apart.
         """
         if world_size() == 1:
             return
-        gradients = [p.grad for p in _everywhere(self.model, criterion) if p.grad is not None]
+        gradients = [p.grad for p in _replicated_parameters(self.model, criterion) if p.grad is not None]
         if gradients:
+            # All gradients in one message, which takes less time than a message for each.
             mean = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
-            for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            parts = mean.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 
 
 def wrap_ddp(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none") -> Network:
-    """Return a model ready to be trained by all ranks, which start from the state of rank 0, its random numbers too.
+    """Return a model that all ranks train together, starting from the parameters and the random state of rank 0.
 
-    To be called anew when other parameters learn than before. With freeze_bn "none" the statistics of the backbone's
-    BatchNorm are those of the whole batch. Dropout, of which our backbones have none, is another than in one process.
+    To be called again whenever other parameters are frozen. With freeze_bn "none" the statistics of the backbone's BatchNorm
+    are those of the whole batch. Dropout draws other masks than in one process.
 
     Args:
-        model: on this rank's device, in training mode, as of this epoch.
-        criterion: what is learned beside it.
-        freeze_bn: what of BatchNorm stands still.
+        model: on the device of this rank, in training mode, with the parameters of this epoch frozen.
+        criterion: the loss, whose parameters are trained too.
+        freeze_bn: what is frozen in the BatchNorm of the backbone.
     """
+    # One process trains the model itself; DDP would only add overhead.
     if world_size() == 1:
         return Network(model, model.describe)
     if freeze_bn == "none":
         synchronize_batchnorm(model.backbone)
     device = next(model.parameters()).device
-    _start_alike([*_everywhere(model, criterion), *model.buffers(), *criterion.buffers()])
-    _draw_alike(device)
+    # DDP broadcasts the parameters of its module itself; these are the others.
+    _broadcast([*_replicated_parameters(model, criterion), *model.buffers(), *criterion.buffers()])
+    _broadcast_random_state(device)
     local = _Local(model)
-    return Network(
-        model,
-        DistributedDataParallel(
-            local,
-            device_ids=[device.index] if device.type == "cuda" else None,
-            find_unused_parameters=_has_idle(local, model.architecture.image_size, device),
-            **_KEEP_BUFFERS,
-        ),
+    wrapped = DistributedDataParallel(
+        local,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        find_unused_parameters=_has_unused_parameters(local, model.architecture.image_size, device),
+        **_KEEP_BUFFERS,
     )
+    return Network(model, wrapped)
 
 
 class _Local(nn.Module):
-    """What of a model runs on a share of the batch: all but the head."""
+    """The part of a model that runs on the shard of a rank: everything except the head."""
 
     def __init__(self, model: Embedder) -> None:
         super().__init__()
-        self.backbone, self.descriptors, self.projections = model.backbone, model.descriptors, model.projections
+        # Submodules, so that DDP finds their parameters; `describe` is what they compute.
+        self.backbone = model.backbone
+        self.descriptors = model.descriptors
+        self.projections = model.projections
         self.describe = model.describe
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         return self.describe(photos)
 
 
-def _everywhere(model: Embedder, criterion: Criterion) -> list[nn.Parameter]:
+def _replicated_parameters(model: Embedder, criterion: Criterion) -> list[nn.Parameter]:
+    """Return the parameters that every rank trains on the whole batch, outside DDP."""
     head = [] if model.head is None else list(model.head.parameters())
     return [*head, *criterion.parameters()]
 
 
-def _start_alike(tensors: Iterable[Tensor]) -> None:
+def _broadcast(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         dist.broadcast(tensor.detach(), 0)
 
 
-def _draw_alike(device: torch.device) -> None:
-    """Give each rank the random numbers of rank 0: those of the CPU, and those of a GPU, from which a miner draws there."""
-    for source in (torch, torch.cuda) if device.type == "cuda" else (torch,):
-        state = source.get_rng_state()
+def _broadcast_random_state(device: torch.device) -> None:
+    """Give each rank the random state of rank 0, on the CPU and on a GPU, so that a miner draws the same on all ranks."""
+    for generator in (torch, torch.cuda) if device.type == "cuda" else (torch,):
+        state = generator.get_rng_state()
         dist.broadcast(state, 0)
-        source.set_rng_state(state)
+        generator.set_rng_state(state)
 
 
-def _has_idle(local: _Local, image_size: int, device: torch.device) -> bool:
-    """Whether the network has learning parameters without use, such as timm's norm before a head; DDP must know."""
-    learning = [parameter for parameter in local.parameters() if parameter.requires_grad]
+def _has_unused_parameters(local: _Local, image_size: int, device: torch.device) -> bool:
+    """Whether some trained parameters do not contribute to the output, such as timm's norm before a head.
+
+    DDP would wait for their gradients forever, and searching for them at each step takes time if there are none.
+    """
+    trained = [parameter for parameter in local.parameters() if parameter.requires_grad]
     modes = {module: module.training for module in local.modules()}
+    # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
     local.eval()
-    embeddings, first = local(torch.zeros(1, 3, image_size, image_size, device=device, dtype=learning[0].dtype))
-    found = torch.autograd.grad(embeddings.sum() + first.sum(), learning, allow_unused=True)
+    photo = torch.zeros(1, 3, image_size, image_size, device=device, dtype=trained[0].dtype)
+    # Not compiled, because that would take longer than everything here, for a batch of one photo that never occurs again.
+    with torch.compiler.set_stance("force_eager"):
+        embeddings, first_descriptor = local(photo)
+    gradients = torch.autograd.grad(embeddings.sum() + first_descriptor.sum(), trained, allow_unused=True)
+    # Each module gets its own mode back, because `train()` would unfreeze BatchNorm.
     for module, mode in modes.items():
         module.training = mode
-    return any(gradient is None for gradient in found)
+    return any(gradient is None for gradient in gradients)

@@ -1,4 +1,4 @@
-"""Infinity and NaN: noticed before they reach a weight, and a step undone as if it had not been."""
+"""Divergence: detection of losses and gradients that are not finite, and rollback of such a step."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,50 +11,55 @@ from pairlens.training.criterion import NotFiniteError
 
 
 class DivergedError(NotFiniteError):
-    """A step came to infinity or NaN, and no weight has been moved by it."""
+    """A loss or gradient is infinite or NaN; the step has not changed any weight."""
 
 
 def check_finite_step(loss: Tensor, parameters: Iterable[nn.Parameter]) -> None:
-    """Raise NotFiniteError unless a loss and the norm of its gradient are finite; to be called before the optimizer's step.
+    """Raise NotFiniteError if a loss or the norm of its gradient is not finite; to be called before the optimizer's step.
 
-    One number is read back for both, which is all that it costs on a GPU.
+    Only one number is read back for both, because each read makes the CPU wait for the GPU.
     """
     norm = gradient_norm(parameters)
-    # A loss that is not finite may have a gradient of zeros.
+    # Both are checked, because a loss that is not finite can have a gradient of zeros.
     if not bool(torch.isfinite(norm + loss.detach())):
-        raise NotFiniteError(describe(loss.detach(), norm))
+        raise NotFiniteError(describe_not_finite(loss.detach(), norm))
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Return the length of the whole gradient, without reading it."""
+    """Return the norm of the gradient over all parameters as a tensor on their device, without reading it back."""
     return get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-def describe(loss: Tensor, norm: Tensor) -> str:
-    """Say which of a loss and the norm of its gradient is not finite."""
-    what, value = ("the norm of the gradient", norm) if torch.isfinite(loss) else ("the loss", loss)
-    return f"{what} became {float(value)}"
+def describe_not_finite(loss: Tensor, norm: Tensor) -> str:
+    """Return a clause that names the loss, or the norm of its gradient, and its value that is not finite."""
+    name, value = ("the norm of the gradient", norm) if torch.isfinite(loss) else ("the loss", loss)
+    return f"{name} became {float(value)}"
 
 
 class Rollback:
-    """What a step changes before its gradient is known to be finite: statistics of BatchNorm, and a memory."""
+    """A copy of what a forward pass changes: the buffers (statistics of BatchNorm) and the state of a memory.
+
+    Weights need no copy, because the optimizer moves them only after the gradient is known to be finite.
+    """
 
     def __init__(self, *modules: nn.Module) -> None:
-        """Keep a copy of every buffer and every extra state of some modules."""
+        """Copy every buffer and every extra state of the modules."""
         self._modules = modules
         self._buffers = [buffer.clone() for buffer in self._each_buffer()]
-        self._extra: list[tuple[nn.Module, Any]] = [
+        self._extra_states: list[tuple[nn.Module, Any]] = [
             (part, part.get_extra_state())
             for module in modules
             for part in module.modules()
+            # `nn.Module.get_extra_state` raises an error unless a subclass overrides it.
             if type(part).get_extra_state is not nn.Module.get_extra_state
         ]
 
-    def __call__(self) -> None:
-        """Put everything back."""
-        for buffer, before in zip(self._each_buffer(), self._buffers, strict=True):
-            buffer.copy_(before)
-        for part, state in self._extra:
+    def restore(self) -> None:
+        """Copy everything back."""
+        # In place, because other code holds references to the buffers.
+        for buffer, saved in zip(self._each_buffer(), self._buffers, strict=True):
+            buffer.copy_(saved)
+        for part, state in self._extra_states:
             part.set_extra_state(state)
 
     def _each_buffer(self) -> Iterable[Tensor]:

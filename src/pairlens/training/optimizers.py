@@ -1,4 +1,4 @@
-"""The optimizer over the network and, at its own rate, over what the criterion learns; the rate falls in two steps."""
+"""The optimizer of network and criterion, with a learning rate for each, and the schedule of the learning rates."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, assert_never
@@ -28,27 +28,29 @@ def make_optimizer(
     weight_decay: float,
     eps: float = 1e-8,
 ) -> Optimizer:
-    """Return an optimizer over every parameter of the model and of the criterion.
+    """Return an optimizer of all parameters of the model and of the criterion.
 
     Args:
-        model: its backbone learns at `learning_rate`.
-        criterion: its parameters (proxies, centres, boundaries) learn at `proxy_learning_rate`, without weight decay
-            because only the direction of a proxy counts.
+        model: the network.
+        criterion: its parameters (proxies, centres, boundaries) have no weight decay, because only the direction of a proxy
+            matters.
         kind: adam, adamw, sgd with momentum 0.9, or rmsprop.
-        learning_rate: of the network.
-        head_factor: what follows the backbone learns at so many times `learning_rate`.
-        proxy_learning_rate: of what the criterion learns.
+        learning_rate: learning rate of the backbone.
+        head_factor: the layers after the backbone have `head_factor` times its learning rate.
+        proxy_learning_rate: learning rate of the parameters of the criterion.
         weight_decay: L2 term of the network's gradient; with adamw its decoupled decay.
-        eps: what adam, adamw and rmsprop add to the denominator.
+        eps: the constant that adam, adamw and rmsprop add to the denominator.
     """
     backbone = list(model.backbone.parameters())
-    within = {id(parameter) for parameter in backbone}
-    head = [parameter for parameter in model.parameters() if id(parameter) not in within]
+    # Compared by identity, because == of two parameters compares their elements.
+    in_backbone = {id(parameter) for parameter in backbone}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in in_backbone]
     groups = [
         _group(backbone, learning_rate, weight_decay),
         _group(head, learning_rate * head_factor, weight_decay),
         _group(criterion.parameters(), proxy_learning_rate, 0.0),
     ]
+    # A criterion without parameters would make an empty group, which PyTorch does not accept.
     return _optimizer(kind, [group for group in groups if group["params"]], learning_rate, eps)
 
 
@@ -57,6 +59,7 @@ def _group(parameters: Iterable[Parameter], learning_rate: float, weight_decay: 
 
 
 def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: float, eps: float) -> Optimizer:
+    # Fused and foreach optimizers update all parameters in a few kernels instead of several per parameter.
     match kind:
         case "adam":
             return Adam(groups, lr=learning_rate, eps=eps, fused=True)
@@ -64,6 +67,7 @@ def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: fl
             return AdamW(groups, lr=learning_rate, eps=eps, fused=True)
         case "sgd":
             return SGD(groups, lr=learning_rate, momentum=MOMENTUM, fused=True)
+        # PyTorch has no fused RMSprop.
         case "rmsprop":
             return RMSprop(groups, lr=learning_rate, eps=eps, foreach=True)
         case _:
@@ -71,9 +75,9 @@ def _optimizer(kind: Optimizing, groups: list[dict[str, Any]], learning_rate: fl
 
 
 def make_schedule(optimizer: Optimizer, epochs: int) -> MultiStepLR:
-    """Return the schedule of history: every rate × 0.1 at 60 % and again at 80 % of the epochs.
+    """Return the schedule of the original project: every learning rate × 0.1 at 60 % and again at 80 % of the epochs.
 
-    No rate falls before the first epoch and none twice at once, as history's do when there are fewer than three epochs.
+    With fewer than three epochs the original schedule decays before the first epoch, or twice at once; this one does not.
 
     >>> import torch
     >>> schedule = make_schedule(Adam([torch.zeros(1, requires_grad=True)], lr=1.0), epochs=20)

@@ -1,4 +1,4 @@
-"""Where the references of a loss come from: the batch itself, a memory of earlier batches, or learned proxies."""
+"""Sources of the references of a loss: the batch itself, a memory of earlier batches, or learned proxies."""
 
 from typing import Any, ClassVar
 
@@ -27,22 +27,21 @@ class Batch(nn.Module):
 
 
 class Memory(nn.Module):
-    """The references are the last embeddings seen: a cross-batch memory (XBM), without parameters.
+    """The references are the embeddings of the last batches: a cross-batch memory (XBM), which has no parameters.
 
-    Every batch is first written over the oldest entries, without gradient, and then compared with all that is stored:
-    also with itself, though a photo never with its own copy. Only the anchors have a gradient. For the first `warm_up`
-    batches the batch alone is compared, with itself, while the memory fills; an embedding drifts too fast then to be
-    remembered. In evaluation mode nothing is written.
+    Each batch is first written over the oldest entries, without gradient, and then compared with all entries. These include
+    the batch itself, but a photo is never paired with its own copy. Only the anchors have a gradient. The first `warm_up`
+    batches are compared with themselves while the memory fills, because early in training the embeddings change too fast
+    for old ones to be useful. In evaluation mode nothing is written.
 
-    Source: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020, arXiv 1912.06798, algorithm 1. Its
-    official code takes a memory for full when its last label is not 0, and adds the loss on the batch with a weight;
-    here the fill is counted, and the batch is in the memory. Vectors, labels, and where the next batch goes are in
-    `state_dict()`.
+    Source: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020, arXiv 1912.06798, algorithm 1. The official
+    code considers a memory full when its last label is not 0, and adds the weighted loss of the batch; here the entries are
+    counted, and the batch is part of the memory. Vectors, labels and the next slot are in `state_dict()`.
 
     Args:
-        size: how many embeddings are remembered.
+        size: number of embeddings in the memory.
         dim: dimension of the embeddings.
-        warm_up: how many batches are compared with themselves first.
+        warm_up: number of batches that are compared with themselves first.
 
     Raises:
         ValueError: for a size below 1; in forward, for a batch larger than the memory or of another dimension.
@@ -62,47 +61,55 @@ class Memory(nn.Module):
     def __init__(self, size: int, dim: int, warm_up: int = 0) -> None:
         super().__init__()
         if size < 1 or warm_up < 0:
-            raise ValueError(f"a memory of size {size} with a warm-up of {warm_up} cannot be; give at least 1 and 0")
+            raise ValueError(
+                f"a memory of size {size} with a warm-up of {warm_up} is not possible; give at least 1 and 0"
+            )
         self.size, self.dim, self.warm_up = size, dim, warm_up
         self.register_buffer("vectors", torch.zeros(size, dim))
         self.register_buffer("labels", torch.zeros(size, dtype=torch.long))
-        # Plain integers: to read a tensor at every step would stall a GPU.
-        self.place, self.filled, self.seen = 0, 0, 0
+        # Python integers, because reading a tensor at every step would block a GPU.
+        self.next_slot = 0
+        self.filled = 0
+        self.seen = 0
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
-        """Return the similarities of (anchor, dim) unit vectors with what is stored, and the pairs."""
+        """Return the (anchor, entry) similarities of (anchor, dim) unit vectors with the entries, and the pairs."""
         self._check(embeddings)
+        # Detached: the memory holds values of earlier batches, through which no gradient flows.
         written = self._write(embeddings.detach(), labels) if self.training else None
         if self.seen <= self.warm_up:
             return self_cosine(embeddings), Pairs.within(labels)
-        # A copy: the next batch may be written into the memory before this one's gradient is taken.
+        # A copy, because the next batch may be written into the memory before the gradient of this batch is computed.
         stored = self.vectors[: self.filled].clone()
         pairs = Pairs.between(labels, self.labels[: self.filled])
         similarity = cosine(embeddings, stored.to(embeddings.dtype))
-        return similarity, pairs if written is None else _without_copies(pairs, written)
+        return similarity, pairs if written is None else _without_own_copies(pairs, written)
 
     def _write(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """Store a batch over the oldest entries and return where."""
-        places = (torch.arange(len(vectors), device=vectors.device) + self.place) % self.size
-        self.vectors[places] = vectors.to(self.vectors.dtype)
-        self.labels[places] = labels
-        self.place = (self.place + len(vectors)) % self.size
+        """Write a batch over the oldest entries and return its (photo,) slots."""
+        # The memory is a ring buffer: after the last slot comes the first.
+        slots = (torch.arange(len(vectors), device=vectors.device) + self.next_slot) % self.size
+        self.vectors[slots] = vectors.to(self.vectors.dtype)
+        self.labels[slots] = labels
+        self.next_slot = (self.next_slot + len(vectors)) % self.size
         self.filled = min(self.filled + len(vectors), self.size)
         self.seen += 1
-        return places
+        return slots
 
     def get_extra_state(self) -> dict[str, int]:
-        """Return what `state_dict` holds beside the tensors."""
-        return {"place": self.place, "filled": self.filled, "seen": self.seen}
+        """Return the numbers that `state_dict` holds beside the tensors; the keys are those of stored checkpoints."""
+        return {"place": self.next_slot, "filled": self.filled, "seen": self.seen}
 
     def set_extra_state(self, state: Any) -> None:
-        """Put back what `get_extra_state` returned."""
-        self.place, self.filled, self.seen = state["place"], state["filled"], state["seen"]
+        """Restore the numbers that `get_extra_state` returned."""
+        self.next_slot = state["place"]
+        self.filled = state["filled"]
+        self.seen = state["seen"]
 
     def _check(self, embeddings: Tensor) -> None:
         if embeddings.shape[1] != self.dim:
             raise ValueError(
-                f"embeddings have {embeddings.shape[1]} dimensions, the memory {self.dim}; give both one dim"
+                f"embeddings have {embeddings.shape[1]} dimensions, the memory {self.dim}; give both the same dim"
             )
         if len(embeddings) > self.size:
             raise ValueError(
@@ -110,22 +117,23 @@ class Memory(nn.Module):
             )
 
 
-def _without_copies(pairs: Pairs, written: Tensor) -> Pairs:
-    """Return the pairs without each anchor's own copy."""
-    itself = torch.zeros_like(pairs.positive)
-    itself[torch.arange(len(written), device=written.device), written] = True
-    return Pairs(pairs.positive & ~itself, pairs.negative)
+def _without_own_copies(pairs: Pairs, slots: Tensor) -> Pairs:
+    """Return the pairs without the pair of each anchor with its own copy, which lies in its slot."""
+    own_copy = torch.zeros_like(pairs.positive)  # (anchor, entry)
+    own_copy[torch.arange(len(slots), device=slots.device), slots] = True
+    return Pairs(pairs.positive & ~own_copy, pairs.negative)
 
 
 class Proxies(nn.Module):
-    """The references are learned unit vectors, one or several (centres) a class.
+    """The references are learned unit vectors: one, or several centres, per class.
 
-    They start as normal random directions. `parameters()` must be in an optimizer: `Criterion.parameters()` has them.
+    They are initialised with random directions. Their parameters must be in an optimizer; `Criterion.parameters()` includes
+    them.
 
     Args:
         classes: number of classes; labels must be 0 to classes - 1.
         dim: dimension of the embeddings.
-        centers: proxies a class; more than one only for losses that pool over centres.
+        centers: number of proxies per class; more than one only for losses that pool over centres.
 
     Raises:
         ValueError: in forward, for a label without a proxy or embeddings of another dimension.
@@ -147,6 +155,7 @@ class Proxies(nn.Module):
     @property
     def unit_centers(self) -> Tensor:
         """(class, centre, dim) unit vectors."""
+        # The rows are sorted by class, so (class · centre, dim) splits into (class, centre, dim).
         return unit(self.vectors).view(self.classes, self.centers, self.dim)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
@@ -158,14 +167,14 @@ class Proxies(nn.Module):
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:
         if embeddings.shape[1] != self.dim:
             raise ValueError(
-                f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both one dim"
+                f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both the same dim"
             )
-        # On a GPU reading the labels would stall the device; there the sampler's labels are checked before they are sent.
+        # On a CPU only: reading the labels on a GPU would block, and torch.compile cannot follow it.
         readable = not torch.compiler.is_compiling() and not labels.is_cuda
         if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             raise ValueError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, but there are proxies for 0 to "
-                f"{self.classes - 1}; make Proxies with one class for each label"
+                f"{self.classes - 1}; make Proxies with one class per label"
             )
 
 

@@ -17,15 +17,30 @@ def recall_at_1(features, labels):
     return float((labels[distances.argmin(1)] == labels).mean())
 
 
-def test_a_picture_is_a_function_of_model_and_shot():
+def test_a_picture_depends_only_on_model_and_shot():
     assert render.draw(5, 3).tobytes() == render.draw(5, 3).tobytes()
     assert render.photograph(5, 3) == render.photograph(5, 3)
     pictures = {render.draw(model, shot, 48).tobytes() for model in (5, 6) for shot in range(4)}
     assert len(pictures) == 8
 
 
+# The mean brightness of the four quarters of three pictures: a random number added, removed or moved changes them.
+QUARTERS = {
+    (0, 0): [[71.8, 67.6], [46.0, 46.9]],
+    (37, 5): [[137.1, 165.4], [99.7, 116.9]],
+    (95, 19): [[142.5, 163.6], [79.5, 98.9]],
+}
+
+
+@pytest.mark.parametrize(("model", "shot"), QUARTERS)
+def test_the_pictures_have_not_changed(model, shot):
+    pixels = np.asarray(render.draw(model, shot), float)
+    quarters = pixels.reshape(2, 54, 2, 54, 3).mean((1, 3, 4))
+    np.testing.assert_allclose(quarters, QUARTERS[model, shot], atol=0.2)
+
+
 @pytest.mark.parametrize("size", [1, 33, 108, 256])
-def test_a_picture_has_the_size_asked_for(size):
+def test_a_picture_has_the_requested_size(size):
     picture = render.draw(17, 2, size)
     assert (picture.mode, picture.size) == ("RGB", (size, size))
 
@@ -69,7 +84,7 @@ def test_both_halves_hold_the_same_bodies():
 
 
 @pytest.mark.parametrize("index", range(render.CLASSES))
-def test_a_model_is_a_car_that_could_stand(index):
+def test_the_proportions_of_a_model_are_those_of_a_car(index):
     car = render.model_of(index)
     assert all(left < right for left, right in pairwise((0, car.cowl_x, car.screen_x, car.roof_x, car.deck_x, 1)))
     assert car.tyre < car.front
@@ -78,37 +93,37 @@ def test_a_model_is_a_car_that_could_stand(index):
     assert 0 < car.clearance < car.tyre < car.nose
 
 
-def test_each_detail_of_a_model_can_be_seen():
-    plain = render.model_of(2)
+def test_each_detail_of_a_model_changes_the_picture():
+    model = render.model_of(2)
     choices = {
         "spokes": 4, "doors": 2, "rim": "turbine", "lamp": "round", "tail": "hook", "grille": "mouth", "rear": "wing",
         "bumper": "chrome", "handle": "flap", "pillar": "black",
     }  # fmt: skip
-    flags = {field.name: not getattr(plain, field.name) for field in fields(plain) if field.type is bool}
-    seen = drawn_as(plain)
+    flags = {field.name: not getattr(model, field.name) for field in fields(model) if field.type is bool}
+    unchanged = pixels_of(model)
     for name, value in (choices | flags).items():
-        if getattr(plain, name) != value:
-            assert not np.array_equal(drawn_as(replace(plain, **{name: value})), seen), name
+        if getattr(model, name) != value:
+            assert not np.array_equal(pixels_of(replace(model, **{name: value})), unchanged), name
 
 
-def drawn_as(car):
+def pixels_of(model):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "model_of", lambda _: car)
+        patch.setattr(render, "model_of", lambda _: model)
         return np.asarray(render.draw(2, 1, 96))
 
 
-def test_what_surrounds_the_car_does_not_know_the_model(monkeypatch):
-    before = [np.asarray(render.draw(4, shot)) for shot in range(12)]
+def test_the_surroundings_do_not_depend_on_the_model(monkeypatch):
+    pictures = [np.asarray(render.draw(4, shot)) for shot in range(12)]
     limousine = render.model_of(10)
     monkeypatch.setattr(render, "model_of", lambda _: limousine)
-    for shot, picture in enumerate(before):
-        swapped = np.asarray(render.draw(4, shot))
-        np.testing.assert_array_equal(swapped[:20], picture[:20])
-        np.testing.assert_array_equal(swapped[-16:], picture[-16:])
-        assert not np.array_equal(swapped, picture)
+    for shot, picture in enumerate(pictures):
+        other_model = np.asarray(render.draw(4, shot))
+        np.testing.assert_array_equal(other_model[:20], picture[:20])
+        np.testing.assert_array_equal(other_model[-16:], picture[-16:])
+        assert not np.array_equal(other_model, picture)
 
 
-def test_colour_does_not_tell_the_class():
+def test_colour_does_not_reveal_the_class():
     classes, shots = range(HALF, HALF + 16), range(12)
     pictures = np.array([np.asarray(render.draw(c, s, 24)) for c in classes for s in shots], float)
     labels = np.repeat(np.arange(16), 12)
@@ -118,13 +133,13 @@ def test_colour_does_not_tell_the_class():
 
 
 @pytest.mark.parametrize("index", [-1, render.CLASSES])
-def test_an_unknown_model_is_refused_in_one_sentence(index):
-    for step in (render.model_of, render.class_name, lambda number: render.draw(number, 0)):
-        with pytest.raises(ValueError, match=f"there is no car model {index}: choose one from 0 to 95"):
-            step(index)
+def test_an_unknown_model_is_an_error_in_one_sentence(index):
+    for function in (render.model_of, render.class_name, lambda number: render.draw(number, 0)):
+        with pytest.raises(ValueError, match=f"there is no car model {index}; choose one from 0 to 95"):
+            function(index)
 
 
 @pytest.mark.parametrize(("shot", "size"), [(-1, 108), (0, 0)])
-def test_an_impossible_shot_is_refused(shot, size):
+def test_a_shot_or_size_out_of_range_is_an_error(shot, size):
     with pytest.raises(ValueError, match=f"cannot draw shot {shot} at size {size}"):
         render.draw(0, shot, size)

@@ -13,23 +13,17 @@ def _save(root, *rows):
 
 
 def test_the_real_file_gives_the_published_counts(annotations):
-    listing = cars196.read(annotations / "cars196")
-    assert (
-        {s: _count(listing, s) for s in cars196.PUBLISHED}
-        == cars196.PUBLISHED
-        == {"train": (98, 8054), "test": (98, 8131)}
-    )
-    first = listing.photos[0]
-    assert (first.path, first.class_name, first.box) == (
-        "car_ims/000001.jpg",
-        "AM General Hummer SUV 2000",
-        (111, 6, 853, 717),
-    )
-    assert {photo.class_name for photo in listing.photos[-40:]} == {"smart fortwo Convertible 2012"}
+    cars = cars196.read(annotations / "cars196")
+    assert cars196.PUBLISHED == {"train": (98, 8054), "test": (98, 8131)}
+    assert {split: _count(cars, split) for split in cars196.PUBLISHED} == cars196.PUBLISHED
+    first = cars.photos[0]
+    assert (first.path, first.class_name) == ("car_ims/000001.jpg", "AM General Hummer SUV 2000")
+    assert first.box == (111, 6, 853, 717)
+    assert {photo.class_name for photo in cars.photos[-40:]} == {"smart fortwo Convertible 2012"}
 
 
-def _count(listing, split):
-    photos = [photo for photo in listing.photos if photo.split == split]
+def _count(cars, split):
+    photos = [photo for photo in cars.photos if photo.split == split]
     return len({photo.class_name for photo in photos}), len(photos)
 
 
@@ -42,12 +36,12 @@ def test_classes_split_by_number_not_by_name(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_box_includes_the_last_pixel_of_the_file(tmp_path):
+def test_the_last_pixel_of_a_box_in_the_file_is_inside_the_box(tmp_path):
     _save(tmp_path, ("car_ims/1.jpg", 1, 2, 40, 30, 1, 0), ("car_ims/2.jpg", 1, 2, 40, 30, 1, 0))
     assert cars196.read(tmp_path).photos[0].box == (0, 1, 40, 30)
 
 
-def test_a_missing_or_foreign_file_is_named(tmp_path):
+def test_a_missing_file_or_a_file_of_another_kind_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cars_annos\.mat is missing; put"):
         cars196.read(tmp_path)
     (tmp_path / "cars_annos.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
@@ -58,7 +52,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path):
         cars196.read(tmp_path)
 
 
-def test_an_unknown_class_is_refused(tmp_path):
+def test_an_unknown_class_is_an_error(tmp_path):
     _save(tmp_path, ("car_ims/1.jpg", 1, 1, 9, 9, 197, 0))
     with pytest.raises(ValueError, match="class 197 of 196"):
         cars196.read(tmp_path)

@@ -18,18 +18,15 @@ def root(tmp_path):
 
 
 def test_the_real_files_give_the_published_counts(annotations):
-    listing = cub200.read(annotations)
-    assert (
-        {s: _count(listing, s) for s in cub200.PUBLISHED}
-        == cub200.PUBLISHED
-        == {"train": (100, 5864), "test": (100, 5924)}
-    )
-    assert listing.root == annotations / "CUB_200_2011"
-    assert listing.photos == cub200.read(annotations / "CUB_200_2011").photos
+    birds = cub200.read(annotations)
+    assert cub200.PUBLISHED == {"train": (100, 5864), "test": (100, 5924)}
+    assert {split: _count(birds, split) for split in cub200.PUBLISHED} == cub200.PUBLISHED
+    assert birds.root == annotations / "CUB_200_2011"
+    assert birds.photos == cub200.read(annotations / "CUB_200_2011").photos
 
 
-def _count(listing, split):
-    photos = [photo for photo in listing.photos if photo.split == split]
+def _count(birds, split):
+    photos = [photo for photo in birds.photos if photo.split == split]
     return len({photo.class_name for photo in photos}), len(photos)
 
 

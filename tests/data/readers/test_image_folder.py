@@ -9,13 +9,13 @@ def _touch(root, *paths):
         (root / path).touch()
 
 
-def _found(root):
+def _photos(root):
     return [(photo.path, photo.class_name, photo.split) for photo in image_folder.read(root).photos]
 
 
-def test_the_first_half_of_the_classes_trains(tmp_path):
+def test_the_first_half_of_the_classes_is_train(tmp_path):
     _touch(tmp_path, "d/1.jpg", "b/1.jpg", "c/1.jpg", "a/2.jpg", "a/1.jpg", "empty/readme.txt", "loose.jpg")
-    assert _found(tmp_path) == [
+    assert _photos(tmp_path) == [
         ("a/1.jpg", "a", "train"),
         ("a/2.jpg", "a", "train"),
         ("b/1.jpg", "b", "train"),
@@ -24,33 +24,24 @@ def test_the_first_half_of_the_classes_trains(tmp_path):
     ]
 
 
-def test_train_and_test_folders_give_the_split(tmp_path):
+def test_train_and_test_folders_define_the_split(tmp_path):
     _touch(tmp_path, "train/z/1.jpg", "test/a/1.jpg", "other/q/1.jpg")
-    assert _found(tmp_path) == [("train/z/1.jpg", "z", "train"), ("test/a/1.jpg", "a", "test")]
+    assert _photos(tmp_path) == [("train/z/1.jpg", "z", "train"), ("test/a/1.jpg", "a", "test")]
 
 
-def test_a_class_in_train_and_test_is_refused(tmp_path):
+def test_a_class_in_train_and_test_is_an_error(tmp_path):
     _touch(tmp_path, "train/z/1.jpg", "test/z/2.jpg", "test/a/1.jpg")
     with pytest.raises(ValueError, match="such as 'z'"):
         image_folder.read(tmp_path)
 
 
 def test_suffixes_nesting_and_hidden_files(tmp_path):
-    seen = [
-        "a/1.JPG",
-        "a/2.jpeg",
-        "a/3.PnG",
-        "a/4.webp",
-        "a/5.bmp",
-        "a/6.gif",
-        "a/7.tif",
-        "a/8.TIFF",
-        "a/deep/er/9.jpg",
-    ]
-    hidden = ["a/.x.jpg", "a/.git/x.jpg", ".thumbs/x.jpg", "__MACOSX/x.jpg", "a/x.txt", "a/jpg"]
-    _touch(tmp_path, *seen, *hidden, "b/1.jpg")
-    assert [path for path, name, _ in _found(tmp_path) if name == "a"] == seen
-    assert len(_found(tmp_path)) == len(seen) + 1
+    names = ["1.JPG", "2.jpeg", "3.PnG", "4.webp", "5.bmp", "6.gif", "7.tif", "8.TIFF", "deep/er/9.jpg"]
+    photos = [f"a/{name}" for name in names]
+    others = ["a/.x.jpg", "a/.git/x.jpg", ".thumbs/x.jpg", "__MACOSX/x.jpg", "a/x.txt", "a/jpg"]
+    _touch(tmp_path, *photos, *others, "b/1.jpg")
+    assert [path for path, name, _ in _photos(tmp_path) if name == "a"] == photos
+    assert len(_photos(tmp_path)) == len(photos) + 1
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path):
@@ -61,16 +52,16 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     (root / "a" / "more").symlink_to(outside)
     (root / "c").symlink_to(outside)
     (root / "a" / "in.jpg").symlink_to(root / "b" / "1.jpg")
-    assert [path for path, _, _ in _found(root)] == ["a/1.jpg", "a/in.jpg", "b/1.jpg"]
+    assert [path for path, _, _ in _photos(root)] == ["a/1.jpg", "a/in.jpg", "b/1.jpg"]
 
 
 def test_the_same_file_name_in_two_classes_stays_apart(tmp_path):
     _touch(tmp_path, "a/front.jpg", "b/front.jpg")
-    assert len(_found(tmp_path)) == 2
+    assert len(_photos(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("paths", [[], ["1.jpg"], ["a/1.jpg", "b/none.txt"]])
-def test_fewer_than_two_classes_are_refused(tmp_path, paths):
+def test_fewer_than_two_classes_are_an_error(tmp_path, paths):
     _touch(tmp_path, *paths)
     with pytest.raises(ValueError, match="fewer than two class folders"):
         image_folder.read(tmp_path)

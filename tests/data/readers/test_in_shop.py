@@ -16,15 +16,15 @@ def _write(root, text):
 
 
 def test_the_real_list_gives_the_published_counts(annotations):
-    listing = in_shop.read(annotations / "in_shop")
+    items = in_shop.read(annotations / "in_shop")
     assert in_shop.PUBLISHED == {"train": (3997, 25882), "query": (3985, 14218), "gallery": (3985, 12612)}
-    assert {split: _count(listing, split) for split in in_shop.PUBLISHED} == in_shop.PUBLISHED
-    assert len({photo.path for photo in listing.photos}) == 52712
-    assert len({photo.path.rsplit("/")[-1] for photo in listing.photos}) == 380
+    assert {split: _count(items, split) for split in in_shop.PUBLISHED} == in_shop.PUBLISHED
+    assert len({photo.path for photo in items.photos}) == 52712
+    assert len({photo.path.rsplit("/")[-1] for photo in items.photos}) == 380
 
 
-def _count(listing, split):
-    photos = [photo for photo in listing.photos if photo.split == split]
+def _count(items, split):
+    photos = [photo for photo in items.photos if photo.split == split]
     return len({photo.class_name for photo in photos}), len(photos)
 
 
@@ -40,7 +40,9 @@ def test_photos_of_the_same_file_name_stay_apart(tmp_path):
 
 def test_an_unknown_status_is_named(tmp_path):
     _write(tmp_path, HEADING + "img/a.jpg id_1 test\n")
-    with pytest.raises(ValueError, match=r"list_eval_partition\.txt, line 3: the status 'test' is none of"):
+    with pytest.raises(
+        ValueError, match=r"list_eval_partition\.txt, line 3: the status 'test' is not train, query or gallery"
+    ):
         in_shop.read(tmp_path)
 
 

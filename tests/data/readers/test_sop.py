@@ -12,8 +12,7 @@ def _write(root, train, test):
 
 def test_products_are_sorted_by_number(tmp_path):
     _write(tmp_path, "1 10 1 bicycle_final/b_0.JPG\n2 9 1 bicycle_final/a_0.JPG\n", "3 11 2 lamp_final/a_0.JPG\n")
-    listing = sop.read(tmp_path)
-    assert [(p.path, p.class_name, p.split) for p in listing.photos] == [
+    assert [(p.path, p.class_name, p.split) for p in sop.read(tmp_path).photos] == [
         ("bicycle_final/a_0.JPG", "9", "train"),
         ("bicycle_final/b_0.JPG", "10", "train"),
         ("lamp_final/a_0.JPG", "11", "test"),
@@ -21,10 +20,11 @@ def test_products_are_sorted_by_number(tmp_path):
 
 
 def test_a_list_of_the_published_size_is_read_whole(tmp_path):
-    (train, train_photos), (test, test_photos) = sop.PUBLISHED["train"], sop.PUBLISHED["test"]
-    rows = [f"{i} {1 + i % train} 1 chair_final/{i}.JPG\n" for i in range(train_photos)]
-    more = [f"{i} {1 + train + i % test} 2 sofa_final/{i}.JPG\n" for i in range(test_photos)]
-    _write(tmp_path, "".join(rows), "".join(more))
+    train_classes, train_photos = sop.PUBLISHED["train"]
+    test_classes, test_photos = sop.PUBLISHED["test"]
+    train = [f"{i} {1 + i % train_classes} 1 chair_final/{i}.JPG\n" for i in range(train_photos)]
+    test = [f"{i} {1 + train_classes + i % test_classes} 2 sofa_final/{i}.JPG\n" for i in range(test_photos)]
+    _write(tmp_path, "".join(train), "".join(test))
     photos = sop.read(tmp_path).photos
     assert len(photos) == 120053
     assert len({photo.class_name for photo in photos}) == 22634

@@ -10,19 +10,21 @@ def _read(folder, text, name="photos.csv"):
     return table.read(folder / name)
 
 
-def _found(listing):
-    return [(photo.path, photo.class_name, photo.split) for photo in listing.photos]
+def _photos(annotations):
+    return [(photo.path, photo.class_name, photo.split) for photo in annotations.photos]
 
 
 def test_plain_rows(tmp_path):
-    listing = _read(tmp_path, "split,extra,path,label\ntest,1,c.jpg,c\ntrain,2,b/./1.jpg,007\ntrain,3,b/x/../2.jpg,7\n")
-    assert _found(listing) == [("b/1.jpg", "007", "train"), ("b/2.jpg", "7", "train"), ("c.jpg", "c", "test")]
-    assert listing.root == tmp_path
+    annotations = _read(
+        tmp_path, "split,extra,path,label\ntest,1,c.jpg,c\ntrain,2,b/./1.jpg,007\ntrain,3,b/x/../2.jpg,7\n"
+    )
+    assert _photos(annotations) == [("b/1.jpg", "007", "train"), ("b/2.jpg", "7", "train"), ("c.jpg", "c", "test")]
+    assert annotations.root == tmp_path
 
 
 def test_validation_means_test(tmp_path):
     text = "label,path,split\na,1.jpg,train\nb,2.jpg,validation\n"
-    assert [split for _, _, split in _found(_read(tmp_path, text))] == ["train", "test"]
+    assert [split for _, _, split in _photos(_read(tmp_path, text))] == ["train", "test"]
     with pytest.raises(ValueError, match="both test and validation"):
         _read(tmp_path, text + "c,3.jpg,test\n")
 
@@ -31,7 +33,7 @@ def test_flags_make_query_and_gallery(tmp_path):
     heading = "label,path,split,is_query,is_gallery\n"
     rows = "a,1.jpg,train,,\nb,2.jpg,test,True,False\nb,3.jpg,test,0,1\nb,4.jpg,test,true,no\n"
     rows += "c,5.jpg,query,,\nc,6.jpg,gallery,,\n"
-    assert [split for _, _, split in _found(_read(tmp_path, heading + rows))] == [
+    assert [split for _, _, split in _photos(_read(tmp_path, heading + rows))] == [
         "train",
         "query",
         "query",
@@ -40,17 +42,17 @@ def test_flags_make_query_and_gallery(tmp_path):
         "gallery",
     ]
     both = "a,1.jpg,train,,\nb,2.jpg,test,True,True\nb,3.jpg,test,True,True\n"
-    assert [split for _, _, split in _found(_read(tmp_path, heading + both))] == ["train", "test", "test"]
-    with pytest.raises(ValueError, match="at once beside others"):
+    assert [split for _, _, split in _photos(_read(tmp_path, heading + both))] == ["train", "test", "test"]
+    with pytest.raises(ValueError, match="both query and gallery, and others that are only one of them"):
         _read(tmp_path, heading + both + "b,4.jpg,test,True,False\n")
 
 
-def test_a_column_that_is_there_twice_is_named(tmp_path):
+def test_a_column_that_occurs_twice_is_named(tmp_path):
     with pytest.raises(ValueError, match="the column 'path' twice"):
         _read(tmp_path, "label,path,split,path\na,1.jpg,train,2.jpg\n")
 
 
-def test_boxes_are_read_where_given(tmp_path):
+def test_boxes_are_optional(tmp_path):
     text = "label,path,split,x_1,x_2,y_1,y_2\n"
     text += "a,1.jpg,train,10,30,20,40.0\na,2.jpg,train,,,,\nb,3.jpg,test,nan,nan,nan,nan\n"
     assert [photo.box for photo in _read(tmp_path, text).photos] == [(10, 20, 30, 40), None, None]
@@ -63,17 +65,17 @@ def test_parquet_holds_the_same(tmp_path):
         "x_1": [1.0, None, None], "y_1": [2.0, None, None], "x_2": [3.0, None, None], "y_2": [4.0, None, None],
     }  # fmt: skip
     parquet.write_table(pa.table(columns), tmp_path / "photos.parquet")
-    listing = table.read(tmp_path / "photos.parquet")
-    assert _found(listing) == [("a.jpg", "7", "train"), ("b.jpg", "8", "query"), ("c.jpg", "8", "gallery")]
-    assert [photo.box for photo in listing.photos] == [(1, 2, 3, 4), None, None]
+    annotations = table.read(tmp_path / "photos.parquet")
+    assert _photos(annotations) == [("a.jpg", "7", "train"), ("b.jpg", "8", "query"), ("c.jpg", "8", "gallery")]
+    assert [photo.box for photo in annotations.photos] == [(1, 2, 3, 4), None, None]
 
 
 def test_an_absolute_path_inside_the_folder_is_made_relative(tmp_path):
-    assert _found(_read(tmp_path, f"label,path,split\na,{tmp_path}/x/1.jpg,train\n"))[0][0] == "x/1.jpg"
+    assert _photos(_read(tmp_path, f"label,path,split\na,{tmp_path}/x/1.jpg,train\n"))[0][0] == "x/1.jpg"
 
 
 @pytest.mark.parametrize("path", ["../1.jpg", "/etc/passwd", "x/../../1.jpg", ".", ""])
-def test_a_path_out_of_the_folder_is_refused(tmp_path, path):
+def test_a_path_out_of_the_folder_is_an_error(tmp_path, path):
     with pytest.raises(ValueError, match=r"photos\.csv, row 2: the path .* does not lead to a photo inside"):
         _read(tmp_path, f"label,path,split\na,1.jpg,train\na,{path},train\n")
 
@@ -82,7 +84,7 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, path):
     ("text", "reason"),
     [
         ("label,path\na,1.jpg\n", "has no column 'split'"),
-        ("label,path,split\na,1.jpg,val\n", "row 1: the split 'val' is none of"),
+        ("label,path,split\na,1.jpg,val\n", "row 1: the split 'val' is not train, test, validation"),
         ("label,path,split\n,1.jpg,train\n", "row 1: the label is empty"),
         ("label,path,split\na,1.jpg\n", "cannot be read as a table"),
         ("", "cannot be read as a table"),
@@ -93,18 +95,18 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, path):
             "label,path,split,is_query,is_gallery\na,1.jpg,test,0,0\n",
             "row 1: a test photo must be query, gallery or both",
         ),
-        ("label,path,split,is_query\na,1.jpg,test,maybe\n", "row 1: is_query is 'maybe', neither true nor false"),
+        ("label,path,split,is_query\na,1.jpg,test,maybe\n", "row 1: is_query is 'maybe', not true or false"),
         ("label,path,split,x_1,y_1,x_2,y_2\na,1.jpg,train,1,2,3,\n", "row 1: the box 1, 2, 3,  is not four numbers"),
         ("label,path,split,x_1,y_1,x_2,y_2\na,1.jpg,train,1,2,3,inf\n", "is not four numbers"),
     ],
 )
-def test_a_broken_table_is_one_sentence(tmp_path, text, reason):
+def test_a_malformed_table_is_an_error_in_one_sentence(tmp_path, text, reason):
     with pytest.raises(ValueError, match=reason):
         _read(tmp_path, text)
 
 
-def test_something_else_is_no_table(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not a file; name a"):
+def test_a_file_of_another_kind_is_not_a_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a file; use a"):
         table.read(tmp_path)
     with pytest.raises(ValueError, match=r"the suffix '\.xlsx' is neither"):
         _read(tmp_path, "label,path,split\n", name="photos.xlsx")

@@ -1,1 +1,1 @@
-"""Minicars: a drawn data set of car models; how its pictures are drawn, and the data set made of them."""
+"""Minicars: a drawn data set of invented car models, for tests and demonstrations without downloads."""

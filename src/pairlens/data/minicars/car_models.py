@@ -1,4 +1,4 @@
-"""The invented car models: proportions, details and names, each a function of its number alone."""
+"""The invented car models: proportions, details and names, each determined by the model number."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +36,10 @@ Ebbe
 
 
 class _Form(NamedTuple):
-    """Typical proportions of a body: lengths and heights in metres, places along the car as shares of its length."""
+    """Typical proportions of a body type: lengths and heights in metres, positions along the car as shares of its length.
+
+    The names are those of `CarModel`.
+    """
 
     length: float
     height: float
@@ -70,12 +73,17 @@ _FORMS: dict[Body, _Form] = {
     "limousine": _Form(5.50, 1.47, 3.55, 0.86, 0.20, 0.35, 0.80, 0.26, 1.01, 0.37, 0.74, 0.860, 1.05, 1.00, 0.04, 0.55),
     "wedge": _Form(4.25, 1.14, 2.50, 0.88, 0.14, 0.35, 0.50, 0.27, 0.76, 0.47, 0.60, 0.880, 0.87, 0.83, 0.04, 0.36),
 }
+# The largest relative deviation of each proportion from the typical one.
 _SPREAD = _Form(0.08, 0.06, 0.04, 0.1, 0.2, 0.1, 0.08, 0.1, 0.03, 0.06, 0.05, 0.012, 0.03, 0.05, 0.6, 0.4)
 
 
 @dataclass(frozen=True)
 class CarModel:
-    """The shape of one car model: heights and lengths in metres, places along the car as shares of its length."""
+    """The shape of one car model: lengths and heights in metres, positions along the car as shares of its length.
+
+    The cowl is the lower end of the windscreen, the screen its upper end, the deck the lower end of the rear window, the
+    belt the lower edge of the side windows.
+    """
 
     body: Body
     length: float
@@ -93,11 +101,11 @@ class CarModel:
     deck_y: float
     tail_y: float
     roof_drop: float
-    glass_end: float  # share of the way from the roof's end to the deck
+    glass_end: float  # end of the side windows, as a share of the way from the end of the roof to the deck
     softness: float
     bonnet_bow: float
     belt_rise: float
-    roof_rail: float  # painted metal above the glass
+    roof_rail: float  # height of the painted metal above the side windows
     kink: float
     crease: float
     crease_rise: float
@@ -129,15 +137,19 @@ class CarModel:
 
 @cache
 def model_of(index: int) -> CarModel:
-    """Give the car model of a class number: models twelve apart share the body, and no proportion.
+    """Return the car model of a class number.
+
+    Models whose numbers differ by a multiple of twelve have the same body type and different proportions, so classes
+    must be told apart by their shape in detail.
 
     Raises:
-        ValueError: There is no such class.
+        ValueError: if there is no such class.
 
     >>> model_of(2).body
     'saloon'
     """
     _check(index)
+    # The order of the random numbers defines the models, so no call may be added, removed or moved.
     rng = np.random.default_rng([_SEED, index])
     body = BODIES[index % len(BODIES)]
     typical = np.array(_FORMS[body])
@@ -148,16 +160,17 @@ def model_of(index: int) -> CarModel:
 
 
 def class_name(index: int) -> str:
-    """Name a class as a dealer would: an invented maker, an invented model, the body.
+    """Return the name of a class: an invented maker, an invented model name and the body type.
 
     Raises:
-        ValueError: There is no such class.
+        ValueError: if there is no such class.
 
     >>> class_name(0)
     'Orla Brisel City'
     """
     _check(index)
     word = _WORDS.split()[index]
+    # A stride of 5 gives neighbouring models different makers; the second term shifts each round of 16 makers.
     maker = _MAKERS[(index * 5 + index // 16) % len(_MAKERS)]
     body = BODIES[index % len(BODIES)]
     return f"{maker} {word} {'SUV' if body == 'suv' else body.title()}"
@@ -165,11 +178,11 @@ def class_name(index: int) -> str:
 
 def _check(index: int) -> None:
     if not 0 <= index < CLASSES:
-        raise ValueError(f"there is no car model {index}: choose one from 0 to {CLASSES - 1}")
+        raise ValueError(f"there is no car model {index}; choose one from 0 to {CLASSES - 1}")
 
 
 def _lines(rng: np.random.Generator, body: Body) -> dict[str, float]:
-    """Draw the continuous styling that every body shares."""
+    """Return the random numbers that every body type has."""
     rugged = body in ("suv", "pickup")
     ranges = {
         "softness": (0.55, 1.0) if body != "wedge" else (0.2, 0.5),
@@ -192,9 +205,9 @@ def _lines(rng: np.random.Generator, body: Body) -> dict[str, float]:
 
 
 def _details(rng: np.random.Generator, body: Body) -> dict[str, object]:
-    """Draw the parts that come in kinds, within what suits the body."""
+    """Return a random kind of each part, of those that suit the body type."""
 
-    def one(kinds: tuple[str, ...]) -> str:
+    def choose(kinds: tuple[str, ...]) -> str:
         return str(rng.choice(kinds))
 
     classic = body == "beetle"
@@ -202,13 +215,13 @@ def _details(rng: np.random.Generator, body: Body) -> dict[str, object]:
     return {
         "spokes": int(rng.integers(4, 11)),
         "doors": 2 if two_doors else 4,
-        "rim": one(("cap", "disc", "spokes") if classic else get_args(Rim)),
-        "lamp": "round" if classic else one(get_args(Lamp)),
-        "tail": one(("round", "tall") if classic else get_args(Tail)),
-        "grille": "none" if classic else one(get_args(Grille)),
-        "bumper": "chrome" if classic else one(get_args(Bumper)),
-        "handle": one(get_args(Handle)),
-        "pillar": one(get_args(Pillar)),
+        "rim": choose(("cap", "disc", "spokes") if classic else get_args(Rim)),
+        "lamp": "round" if classic else choose(get_args(Lamp)),
+        "tail": choose(("round", "tall") if classic else get_args(Tail)),
+        "grille": "none" if classic else choose(get_args(Grille)),
+        "bumper": "chrome" if classic else choose(get_args(Bumper)),
+        "handle": choose(get_args(Handle)),
+        "pillar": choose(get_args(Pillar)),
         "rear": _rear(rng, body),
         "chrome": bool(rng.random() < 0.4),
         "rails": body in ("estate", "suv", "van") and bool(rng.random() < 0.55),
@@ -220,8 +233,9 @@ def _details(rng: np.random.Generator, body: Body) -> dict[str, object]:
 
 
 def _rear(rng: np.random.Generator, body: Body) -> str:
-    """Choose the spoiler that fits the body's tail."""
+    """Return a random spoiler that suits the body type."""
     match body:
+        # "roof" twice: two of three have one.
         case "city" | "hatchback" | "estate" | "suv":
             return str(rng.choice(["none", "roof", "roof"]))
         case "coupe" | "wedge":

@@ -1,4 +1,4 @@
-"""The minicars data set: every model photographed a number of times, written as a prepared data set."""
+"""The minicars data set: 96 car models with 20 photographs each, written as a prepared data set."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ MINICARS_SIZE = 108
 
 
 def draw_if_missing(file: Path) -> None:
-    """Draw the embedded data set into a prepared file, unless it is there and whole."""
+    """Draw the data set into a prepared file, unless the file exists and is intact."""
     try:
         Catalog.open(file)
     except (FileNotFoundError, ValueError):
@@ -21,14 +21,15 @@ def draw_if_missing(file: Path) -> None:
 
 
 def draw_minicars(file: Path) -> Catalog:
-    """Draw the embedded data set into a prepared file."""
+    """Draw the data set into a prepared file."""
     return write_catalog(file, "minicars", _minicars(), MINICARS_SIZE)
 
 
 def _minicars() -> Iterator[tuple[Photo, bytes]]:
     for model in range(CLASSES):
         name = class_name(model)
+        # The first half of the models is train. Both halves have the same body types, see `model_of`.
+        split = "train" if model < CLASSES // 2 else "test"
         for shot in range(SHOTS):
             path = f"{name.replace(' ', '_')}/{shot:02d}.jpg"
-            photo = Photo(path, name, "train" if model < CLASSES // 2 else "test")
-            yield photo, photograph(model, shot, MINICARS_SIZE)
+            yield Photo(path, name, split), photograph(model, shot, MINICARS_SIZE)

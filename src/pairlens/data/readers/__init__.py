@@ -1,4 +1,4 @@
-"""The readers: each turns one raw data set into a Listing."""
+"""Readers of raw data sets: each returns the `Annotations` of one layout."""
 
 from pathlib import Path
 from typing import Literal
@@ -35,27 +35,31 @@ def read(name: DataName, root: Path) -> Annotations:
             return table.read(root)
 
 
-def found(data_path: Path) -> list[DataName]:
-    """Name which of car, cub, sop, isc lie under `data_path`."""
-    marks: dict[DataName, tuple[str, ...]] = {
+def raw_data_sets(data_path: Path) -> list[DataName]:
+    """Return which of the raw data sets car, cub, sop and isc are under `data_path`, judged by their annotation files."""
+    # CUB-200-2011 is used with and without the folder that its archive unpacks into.
+    annotation_files: dict[DataName, tuple[str, ...]] = {
         "car": ("cars_annos.mat",),
         "cub": ("images.txt", "CUB_200_2011/images.txt"),
         "sop": ("Ebay_train.txt",),
         "isc": ("Eval/list_eval_partition.txt",),
     }
-    return [name for name, files in marks.items() if any((data_path / name / file).is_file() for file in files)]
+    return [
+        name for name, files in annotation_files.items() if any((data_path / name / file).is_file() for file in files)
+    ]
 
 
-def check_counts(listing: Annotations) -> list[str]:
-    """Return a sentence for each split whose classes or photos differ from the published counts; none is good."""
+def check_counts(annotations: Annotations) -> list[str]:
+    """Return a sentence for each split whose numbers of classes or photos differ from the published ones."""
     published = {"car": cars196.PUBLISHED, "cub": cub200.PUBLISHED, "sop": sop.PUBLISHED, "isc": in_shop.PUBLISHED}
     sentences = []
-    for split, expected in published.get(listing.name, {}).items():
-        photos = [photo for photo in listing.photos if photo.split == split]
+    # Folders and tables have no published counts.
+    for split, expected in published.get(annotations.name, {}).items():
+        photos = [photo for photo in annotations.photos if photo.split == split]
         counts = len({photo.class_name for photo in photos}), len(photos)
         if counts != expected:
             sentences.append(
-                f"{listing.name} has {counts[0]:,} classes and {counts[1]:,} photos in {split} where the published "
-                f"split has {expected[0]:,} and {expected[1]:,}; results will not compare with papers."
+                f"{annotations.name} has {counts[0]:,} classes and {counts[1]:,} photos in {split}, but the published "
+                f"split has {expected[0]:,} and {expected[1]:,}; results cannot be compared with those of papers."
             )
     return sentences

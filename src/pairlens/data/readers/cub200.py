@@ -1,29 +1,33 @@
-"""CUB200-2011: five text files beside `images/`; species 1 to 100 train, 101 to 200 test."""
+"""CUB-200-2011 reader: four text files and photos in `images/`; species 1 to 100 are train, 101 to 200 test."""
 
 from pathlib import Path
 
 from pairlens.data.annotations import Annotations, Box, Photo, Split
 from pairlens.data.readers.text_lines import Line, read_lines
 
+# Classes and photos of each split.
 PUBLISHED: dict[Split, tuple[int, int]] = {"train": (100, 5864), "test": (100, 5924)}
 
 _LAST_TRAIN_CLASS = 100
 
 
 def read(root: Path) -> Annotations:
-    """List the photos of CUB200-2011 in the order of their numbers, from its folder or from the folder around it.
+    """List the photos of CUB-200-2011 in the order of their numbers.
+
+    `root` is the folder of the data set or the folder that contains it, as the download unpacks.
 
     Raises:
         FileNotFoundError: if an annotation file is missing.
-        ValueError: if a line is malformed, or an image lacks its class or box.
+        ValueError: if a line is malformed, or an image has no class or box.
     """
     inner = root / "CUB_200_2011"
-    home = inner if (inner / "images.txt").is_file() else root
-    names = {line.integer(0): line.fields[1] for line in read_lines(home / "classes.txt", fields=2)}
-    classes = {line.integer(0): _class(line, names) for line in read_lines(home / "image_class_labels.txt", fields=2)}
-    boxes = {line.integer(0): _box(line) for line in read_lines(home / "bounding_boxes.txt", fields=5)}
-    photos = tuple(_photo(line, names, classes, boxes) for line in read_lines(home / "images.txt", fields=2))
-    return Annotations("cub", home, photos)
+    folder = inner if (inner / "images.txt").is_file() else root
+    # Every file joins by the number at the start of its lines.
+    names = {line.integer(0): line.fields[1] for line in read_lines(folder / "classes.txt", fields=2)}
+    labels = {line.integer(0): _class(line, names) for line in read_lines(folder / "image_class_labels.txt", fields=2)}
+    boxes = {line.integer(0): _box(line) for line in read_lines(folder / "bounding_boxes.txt", fields=5)}
+    photos = tuple(_photo(line, names, labels, boxes) for line in read_lines(folder / "images.txt", fields=2))
+    return Annotations("cub", folder, photos)
 
 
 def _class(line: Line, names: dict[int, str]) -> int:
@@ -34,13 +38,14 @@ def _class(line: Line, names: dict[int, str]) -> int:
 
 
 def _box(line: Line) -> Box:
+    # The file has the left top corner, width and height, as decimals.
     left, top, width, height = (line.pixels(position) for position in range(1, 5))
     return round(left), round(top), round(left + width), round(top + height)
 
 
-def _photo(line: Line, names: dict[int, str], classes: dict[int, int], boxes: dict[int, Box]) -> Photo:
+def _photo(line: Line, names: dict[int, str], labels: dict[int, int], boxes: dict[int, Box]) -> Photo:
     image = line.integer(0)
-    if image not in classes or image not in boxes:
+    if image not in labels or image not in boxes:
         raise line.fault(f"image {image} has no line in image_class_labels.txt or in bounding_boxes.txt")
-    split = "train" if classes[image] <= _LAST_TRAIN_CLASS else "test"
-    return Photo(f"images/{line.fields[1]}", names[classes[image]], split, boxes[image])
+    split = "train" if labels[image] <= _LAST_TRAIN_CLASS else "test"
+    return Photo(f"images/{line.fields[1]}", names[labels[image]], split, boxes[image])

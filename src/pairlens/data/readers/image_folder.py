@@ -1,4 +1,4 @@
-"""Photos of one's own: one folder a class, or `train/` and `test/` with one folder a class in each."""
+"""Reader of class folders: one folder per class, or `train/` and `test/` with one folder per class in each."""
 
 import os
 from collections.abc import Iterator
@@ -10,48 +10,56 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".avif", ".png", ".webp", ".bmp"
 
 
 def read(root: Path) -> Annotations:
-    """List the pictures in class folders; without `train/` and `test/` the first half of the sorted classes trains.
+    """List the photos in class folders: files that end in .jpg, .jpeg, .jfif, .avif, .png, .webp, .bmp, .gif, .tif, .tiff.
 
-    Folders inside a class folder belong to the class. Hidden files and folders, links to folders, and links that
-    lead out of `root` are left out; an odd class in the middle trains.
+    Without `train/` and `test/` the first half of the sorted classes is train, with an odd number of classes the larger
+    half. Folders inside a class folder belong to the class. Hidden files and folders, links to folders, links that lead
+    out of `root` and files with other suffixes are left out.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has fewer than two class folders with pictures, or a class is in both train and test.
+        ValueError: if it has fewer than two class folders with photos, or a class is in both train and test.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; name the folder that holds one folder of photos a class")
+        raise FileNotFoundError(f"{root} is not a folder; use the folder that holds one folder of photos per class")
     if (root / "train").is_dir() and (root / "test").is_dir():
-        photos = (*_photos(root, _classes(root / "train"), "train"), *_photos(root, _classes(root / "test"), "test"))
+        train = _class_folders(root / "train")
+        test = _class_folders(root / "test")
     else:
-        classes = [folder for folder in _classes(root) if any(_pictures(root, folder))]
+        classes = [folder for folder in _class_folders(root) if any(_photo_paths(root, folder))]
         middle = (len(classes) + 1) // 2
-        photos = (*_photos(root, classes[:middle], "train"), *_photos(root, classes[middle:], "test"))
+        train = classes[:middle]
+        test = classes[middle:]
+    photos = (*_photos(root, train, "train"), *_photos(root, test, "test"))
     if len({photo.class_name for photo in photos}) < 2:
-        raise ValueError(f"{root} has fewer than two class folders with pictures; put each class into its own folder")
+        raise ValueError(f"{root} has fewer than two class folders with photos; put each class into its own folder")
     return Annotations("folder", root, photos)
 
 
-def _classes(folder: Path) -> list[Path]:
+def _class_folders(folder: Path) -> list[Path]:
     return sorted(
-        child for child in folder.iterdir() if _visible(child.name) and child.is_dir() and not child.is_symlink()
+        child for child in folder.iterdir() if _is_visible(child.name) and child.is_dir() and not child.is_symlink()
     )
 
 
 def _photos(root: Path, classes: list[Path], split: Split) -> list[Photo]:
-    return [Photo(path, folder.name, split) for folder in classes for path in _pictures(root, folder)]
+    return [Photo(path, folder.name, split) for folder in classes for path in _photo_paths(root, folder)]
 
 
-def _pictures(root: Path, folder: Path) -> Iterator[str]:
-    inside = root.resolve()
+def _photo_paths(root: Path, folder: Path) -> Iterator[str]:
+    """Yield the paths of the photos of a class, relative to `root`, in an order that does not depend on the system."""
+    resolved_root = root.resolve()
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(filter(_visible, folders))
-        for name in sorted(filter(_visible, files)):
+        # os.walk visits what is left in this list, in its order; it does not follow links to folders.
+        folders[:] = sorted(filter(_is_visible, folders))
+        for name in sorted(filter(_is_visible, files)):
             file = Path(parent, name)
-            leads_out = file.is_symlink() and not file.resolve().is_relative_to(inside)
+            # Only links are resolved: that needs a system call for each part of the path.
+            leads_out = file.is_symlink() and not file.resolve().is_relative_to(resolved_root)
             if file.suffix.lower() in SUFFIXES and not leads_out:
                 yield file.relative_to(root).as_posix()
 
 
-def _visible(name: str) -> bool:
+def _is_visible(name: str) -> bool:
+    # Archives made on a Mac have a folder __MACOSX of files that are not photos but have their names.
     return not name.startswith(".") and name != "__MACOSX"

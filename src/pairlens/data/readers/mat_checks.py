@@ -1,8 +1,8 @@
-"""What a MAT file says about its own sizes, seen before scipy believes it.
+"""Validation of MAT files before scipy reads them.
 
-scipy follows a nested variable by calling itself, and ends the process where the nesting is deep; and a compressed
-variable of a few kilobytes may hold gigabytes. Both are refused here. The layout is that of "MAT-File Format", MathWorks;
-like scipy, the walk goes from element to element and does not believe the length that a variable gives of itself.
+scipy calls itself for each level of nesting, and deep nesting ends the process; a compressed variable of a few kilobytes
+may expand to gigabytes. Both are rejected here. The layout is that of "MAT-File Format", MathWorks. Like scipy, the check
+goes from element to element and does not trust the length that a variable states for itself.
 """
 
 import math
@@ -13,112 +13,142 @@ from pathlib import Path
 
 from pairlens.core.untrusted import MAX_JSON_BYTES
 
-MOST_DEPTH = 16
-MOST_ITEMS = 1 << 24
+MAX_DEPTH = 16
+MAX_ITEMS = 1 << 24
 
-_HEAD = 128
-_MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _CHAR, _SPARSE, _LAST_NUMBER = 1, 2, 4, 5, 15
+_HEADER_BYTES = 128
+# Types of data elements.
+_MATRIX = 14
+_COMPRESSED = 15
+# Classes of arrays; 4 to 15 are characters, sparse arrays and numbers, 16 and above are functions and objects.
+_CELL = 1
+_STRUCT = 2
+_CHAR = 4
+_SPARSE = 5
+_LAST_NUMBER = 15
 _COMPLEX = 0x800
-# Numbers of 8 to 64 bits and texts; scipy looks up any other beyond the end of its table, and ends the process.
-_ELEMENTS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
+# Numbers of 8 to 64 bits and texts. For any other type scipy reads beyond the end of its table and ends the process.
+_VALUE_TYPES = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
 
 
 def check_mat_file(file: Path) -> None:
-    """Raise ValueError if a MAT file is not of version 5, would unpack to more than 256 MiB, or is nested deeply."""
+    """Check that a MAT file is safe to read.
+
+    Raises:
+        ValueError: if it is not of version 5, would expand to more than 256 MiB, or is nested more than 16 levels deep.
+    """
     if file.stat().st_size > MAX_JSON_BYTES:
         raise ValueError("it is much larger than any annotation file")
     contents = file.read_bytes()
-    if len(contents) < _HEAD or contents[126:128] not in (b"IM", b"MI") or 0 in contents[:4]:
+    # The last two bytes of the header are "MI" in the byte order of the machine that wrote the file. A zero among the
+    # first four bytes marks version 4.
+    byte_order = contents[126:128]
+    if len(contents) < _HEADER_BYTES or byte_order not in (b"IM", b"MI") or 0 in contents[:4]:
         raise ValueError("it is not a MAT file of version 5")
-    order = "<" if contents[126:128] == b"IM" else ">"
+    order = "<" if byte_order == b"IM" else ">"
     try:
         for variable in _variables(contents, order):
-            _Walk(variable, order).through()
+            _VariableCheck(variable, order).run()
     except (struct.error, zlib.error) as error:
         raise ValueError(f"it is cut short or damaged ({error})") from error
 
 
 def _variables(contents: bytes, order: str) -> Iterator[bytes]:
-    at, left = _HEAD, MAX_JSON_BYTES
-    while at < len(contents):
-        kind, length = struct.unpack_from(order + "II", contents, at)
-        body = contents[at : at + 8 + length]
+    """Yield each variable of a file, decompressed."""
+    position = _HEADER_BYTES
+    bytes_left = MAX_JSON_BYTES
+    while position < len(contents):
+        kind, length = struct.unpack_from(order + "II", contents, position)
+        variable = contents[position : position + 8 + length]
         if kind == _COMPRESSED:
             unpacker = zlib.decompressobj()
-            body = unpacker.decompress(body[8:], left)
-            left -= len(body)
-            if unpacker.unconsumed_tail or left <= 0:
+            variable = unpacker.decompress(variable[8:], bytes_left)
+            bytes_left -= len(variable)
+            if unpacker.unconsumed_tail or bytes_left <= 0:
                 raise ValueError(f"it unpacks to more than {MAX_JSON_BYTES:,} bytes")
-        yield body
-        at += 8 + length
+        yield variable
+        position += 8 + length
 
 
-class _Walk:
-    """Goes through one variable element by element, counting how deep it is nested."""
+class _VariableCheck:
+    """A pass over one variable, element by element, that counts the depth of its nesting."""
 
     def __init__(self, data: bytes, order: str) -> None:
-        self.data, self.order, self.at = data, order, 0
+        self.data = data
+        self.order = order
+        self.position = 0
 
-    def through(self) -> None:
-        """Raise ValueError if the variable is nested deeply or promises more items than it can hold."""
-        waiting = [1]
-        while waiting:
-            if waiting[-1] == 0:
-                waiting.pop()
+    def run(self) -> None:
+        """Raise ValueError if the variable is nested deeply or states more items than it can hold."""
+        # For each level of nesting, how many arrays are still to come. A list and not recursion: the depth is the
+        # danger that is checked.
+        arrays_left = [1]
+        while arrays_left:
+            if arrays_left[-1] == 0:
+                arrays_left.pop()
                 continue
-            waiting[-1] -= 1
-            if len(waiting) > MOST_DEPTH:
-                raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
-            waiting.append(self._matrix())
+            arrays_left[-1] -= 1
+            if len(arrays_left) > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+            arrays_left.append(self._array())
 
-    def _matrix(self) -> int:
-        """Go on to the first variable within the next one, or past it; returns how many are within."""
-        kind, length = struct.unpack_from(self.order + "II", self.data, self.at)
-        self.at += 8
+    def _array(self) -> int:
+        """Move past the header of the next array and past its values, if they are no arrays; return how many are."""
+        kind, length = struct.unpack_from(self.order + "II", self.data, self.position)
+        self.position += 8
         if kind != _MATRIX:
-            raise ValueError(f"an element of type {kind} stands where a variable should")
+            raise ValueError(f"it has an element of type {kind} where an array should be")
         if length == 0:
             return 0
-        flags = self._element()
-        if len(flags) != 8:
-            raise ValueError("a variable in it does not say what it is")
-        flags = struct.unpack_from(self.order + "I", flags)[0]
-        sides = self._element()
-        items = math.prod(struct.unpack(f"{self.order}{len(sides) // 4}i", sides[: len(sides) // 4 * 4]))
-        if not 0 <= items <= MOST_ITEMS:
-            raise ValueError(f"a variable in it says that it has {items:,} items")
+        flag_bytes = self._element()
+        if len(flag_bytes) != 8:
+            raise ValueError("an array in it does not state its class")
+        flags = struct.unpack_from(self.order + "I", flag_bytes)[0]
+        side_bytes = self._element()
+        count = len(side_bytes) // 4
+        items = math.prod(struct.unpack(f"{self.order}{count}i", side_bytes[: count * 4]))
+        if not 0 <= items <= MAX_ITEMS:
+            raise ValueError(f"an array in it states {items:,} items")
+        # The name of the variable, which is empty inside a cell or structure.
         self._element()
-        return self._within(flags & 0xFF, items, bool(flags & _COMPLEX))
+        return self._nested_arrays(flags & 0xFF, items, bool(flags & _COMPLEX))
 
-    def _within(self, held: int, items: int, complex_: bool) -> int:
-        if held in (_CELL, _STRUCT):
-            fields = self._fields() if held == _STRUCT else 1
-            if items * fields * 8 > len(self.data) - self.at:
-                raise ValueError("a variable in it says that it has more items than the file")
+    def _nested_arrays(self, array_class: int, items: int, is_complex: bool) -> int:
+        if array_class in (_CELL, _STRUCT):
+            # A structure array holds one array per item and field.
+            fields = self._fields() if array_class == _STRUCT else 1
+            # An array takes at least eight bytes.
+            if items * fields * 8 > len(self.data) - self.position:
+                raise ValueError("an array in it states more items than the file can hold")
             return items * fields
-        if not _CHAR <= held <= _LAST_NUMBER:
+        if not _CHAR <= array_class <= _LAST_NUMBER:
             raise ValueError("it holds objects or functions, which no list of photos does")
-        for _ in range((3 if held == _SPARSE else 1) + complex_):
+        # A sparse array has rows, columns and values; a complex one has an imaginary part.
+        for _ in range((3 if array_class == _SPARSE else 1) + is_complex):
             self._element()
         return 0
 
     def _fields(self) -> int:
-        length = self._element()
-        width = struct.unpack_from(self.order + "i", length)[0]
+        """Return the number of fields of a structure: all names in one element, each with the same width."""
+        width = struct.unpack_from(self.order + "i", self._element())[0]
         if width <= 0:
             raise ValueError("a structure in it has fields without names")
         return len(self._element()) // width
 
     def _element(self) -> bytes:
-        """Return the next element, which has its length in its first eight bytes, and with up to four bytes all of it."""
-        kind, length = struct.unpack_from(self.order + "II", self.data, self.at)
-        start = self.at + 8
-        if kind >> 16:
-            length, start = kind >> 16, self.at + 4
-        if kind & 0xFFFF not in _ELEMENTS:
-            raise ValueError(f"an element in it is of type {kind & 0xFFFF}, which is neither number nor text")
+        """Move past the next element and return its value."""
+        kind, length = struct.unpack_from(self.order + "II", self.data, self.position)
+        start = self.position + 8
+        # A value of up to four bytes is stored within the eight bytes of the tag; its length is in the upper half of
+        # the type.
+        small = kind >> 16 != 0
+        if small:
+            length = kind >> 16
+            start = self.position + 4
+        if kind & 0xFFFF not in _VALUE_TYPES:
+            raise ValueError(f"it has an element of type {kind & 0xFFFF}, which is neither a number nor a text")
         if start + length > len(self.data):
-            raise ValueError("an element in it says that it is longer than the file")
-        self.at = self.at + 8 if kind >> 16 else start + -(-length // 8) * 8
+            raise ValueError("an element in it states a length beyond the end of the file")
+        # Elements start at multiples of eight bytes.
+        self.position = self.position + 8 if small else start + -(-length // 8) * 8
         return self.data[start : start + length]

@@ -1,4 +1,4 @@
-"""A CSV or Parquet table: label, path, split and, where wanted, is_query, is_gallery, x_1, y_1, x_2, y_2."""
+"""Reader of CSV and Parquet tables: label, path, split and optionally is_query, is_gallery, x_1, y_1, x_2, y_2."""
 
 import os
 from dataclasses import dataclass
@@ -16,27 +16,28 @@ _FLAGS = ("is_query", "is_gallery")
 _CORNERS = ("x_1", "y_1", "x_2", "y_2")
 _KNOWN = (*_REQUIRED, *_FLAGS, *_CORNERS)
 
-MOST_ROWS = 50_000_000
-MOST_LETTERS = 10_000
+MAX_ROWS = 50_000_000
+MAX_LETTERS = 10_000
 
+# How programs write a missing value, in lower case.
 _EMPTY = frozenset({"", "none", "nan", "null", "na"})
 
 
 def read(file: Path) -> Annotations:
-    """List the photos of a table; paths are relative to the table's folder, and other columns are ignored.
+    """List the photos of a table. Paths are relative to the folder of the table; other columns are ignored.
 
-    The split is train, test, query or gallery, or validation in place of test. A test row with one of the flags
-    is_query and is_gallery becomes query or gallery; with both, or without these columns, it stays test and is
-    both at once. Empty corners mean that a photo has no box.
+    The split is train, test, query or gallery; validation may be used instead of test. A test row with one of the flags
+    is_query and is_gallery becomes query or gallery; with both, or without these columns, it stays test and is used as
+    query and as gallery. Empty corners mean that a photo has no bounding box.
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: if it is no table, a column is missing, or a row breaks one of these rules.
+        ValueError: if the file is not a table, a column is missing, or a row breaks one of these rules.
     """
     columns = _columns(file)
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
-        raise ValueError(f"{file} has no column {missing[0]!r}; give it the columns {', '.join(_REQUIRED)}")
+        raise ValueError(f"{file} has no column {missing[0]!r}; it needs the columns {', '.join(_REQUIRED)}")
     if {"test", "validation"} <= set(columns["split"]):
         raise ValueError(f"{file} has both test and validation rows; call the validation rows train or leave them out")
     rows = [_Row(file, number, cells) for number, cells in enumerate(_rows(columns), start=1)]
@@ -44,24 +45,25 @@ def read(file: Path) -> Annotations:
     splits = {photo.split for photo in photos}
     if "test" in splits and splits & {"query", "gallery"}:
         raise ValueError(
-            f"{file} has test photos that are query and gallery at once beside others that are one of both; "
-            "make every test photo one, or every one both"
+            f"{file} has test photos that are both query and gallery, and others that are only one of them; do the "
+            "same for every test photo"
         )
     return Annotations("csv", file.parent, tuple(photos))
 
 
 def _columns(file: Path) -> dict[str, list[str]]:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not a file; name a .csv or .parquet table")
+        raise FileNotFoundError(f"{file} is not a file; use a .csv or .parquet table")
     try:
         table = _table(file)
-    # A damaged Parquet file also makes Arrow miss a column that its own schema names.
+    # KeyError: in a damaged Parquet file Arrow may not find a column that the schema names.
     except (pa.ArrowException, KeyError, MemoryError, OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
     twice = [name for name in _KNOWN if table.column_names.count(name) > 1]
     if twice:
         raise ValueError(f"{file} has the column {twice[0]!r} twice; keep one")
-    return {name: [_text(cell) for cell in _cells(file, table[name])] for name in table.column_names if name in _KNOWN}
+    known = [name for name in table.column_names if name in _KNOWN]
+    return {name: [_text(cell) for cell in _cells(file, table[name])] for name in known}
 
 
 def _table(file: Path) -> pa.Table:
@@ -69,10 +71,9 @@ def _table(file: Path) -> pa.Table:
         case ".csv":
             if file.stat().st_size > MAX_JSON_BYTES:
                 raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
-            # Everything is read as text, so that the labels 007 and 7 stay two classes.
-            return csv.read_csv(
-                file, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
-            )
+            # All columns are read as text, so that the labels 007 and 7 stay two classes.
+            as_text = csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
+            return csv.read_csv(file, convert_options=as_text)
         case ".parquet":
             return _parquet(file)
         case other:
@@ -80,7 +81,11 @@ def _table(file: Path) -> pa.Table:
 
 
 def _parquet(file: Path) -> pa.Table:
-    """Read the known columns; texts stay in their dictionaries, as a small file may repeat a long one without end."""
+    """Read the known columns of a Parquet file.
+
+    Texts stay dictionary-encoded: a small file may repeat one long text millions of times.
+    """
+    # Nested columns are rejected by the schema alone, before any column is read.
     schema = parquet.read_schema(file)
     known = [name for name in schema.names if name in _KNOWN]
     nested = [
@@ -89,28 +94,29 @@ def _parquet(file: Path) -> pa.Table:
         if any(pa.types.is_nested(schema.field(i).type) for i in schema.get_all_field_indices(name))
     ]
     if nested:
-        raise ValueError(f"the column {nested[0]!r} holds lists")
+        raise ValueError(f"the column {nested[0]!r} holds lists or structures")
     with parquet.ParquetFile(file, read_dictionary=known) as opened:
-        told = opened.metadata
-        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-        if told.num_rows > MOST_ROWS or size > MAX_JSON_BYTES:
-            raise ValueError(
-                f"it says that it has {told.num_rows:,} rows in {size:,} bytes, more than any list of photos"
-            )
+        # What the file states about its size, before anything is decompressed.
+        metadata = opened.metadata
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        if metadata.num_rows > MAX_ROWS or size > MAX_JSON_BYTES:
+            raise ValueError(f"it states {metadata.num_rows:,} rows in {size:,} bytes, more than any list of photos")
         table = opened.read(known)
-    # Arrow reads an index into a dictionary as it finds it, until it is asked whether all is well.
+    # Arrow does not check the indices into a dictionary when it reads them; an index beyond its end would read other memory.
     table.validate(full=True)
     return table
 
 
 def _cells(file: Path, column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(column.type):
+        # After unification all chunks share the dictionary of the first one. A column without rows has no chunk.
         column = column.unify_dictionaries()
-        longest = (
-            max((len(str(text)) for text in column.chunk(0).dictionary.to_pylist()), default=0) if len(column) else 0
-        )
-        if longest > MOST_LETTERS:
-            raise ValueError(f"{file} has a cell of {longest:,} letters; a path or label is shorter")
+        texts = column.chunk(0).dictionary.to_pylist() if len(column) else []
+        longest = max((len(str(text)) for text in texts), default=0)
+        if longest > MAX_LETTERS:
+            raise ValueError(
+                f"{file} has a cell of {longest:,} letters; use paths and labels of at most {MAX_LETTERS:,}"
+            )
     return column.to_pylist()
 
 
@@ -119,12 +125,13 @@ def _text(cell: Any) -> str:
 
 
 def _rows(columns: dict[str, list[str]]) -> list[dict[str, str]]:
+    # From columns to rows: one dictionary per row.
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table; `number` counts from 1 and leaves the heading out."""
+    """One row of the table; `number` counts from 1 without the heading."""
 
     file: Path
     number: int
@@ -140,6 +147,7 @@ class _Row:
 
     def _path(self) -> str:
         folder = self.file.parent.absolute()
+        # normpath removes "." and ".." without reading the disk; an absolute path in the cell replaces the folder.
         path = Path(os.path.normpath(folder / self.cells["path"]))
         if not self.cells["path"] or not path.is_relative_to(folder) or path == folder:
             raise self._fault(f"the path {self.cells['path']!r} does not lead to a photo inside the table's folder")
@@ -150,11 +158,12 @@ class _Row:
             case "train" | "query" | "gallery" as split:
                 return split
             case "test" | "validation":
-                return self._side()
+                return self._test_split()
             case other:
-                raise self._fault(f"the split {other!r} is none of train, test, validation, query, gallery")
+                raise self._fault(f"the split {other!r} is not train, test, validation, query or gallery")
 
-    def _side(self) -> Split:
+    def _test_split(self) -> Split:
+        # Without the flags, test photos are query and gallery at once, as in CUB-200-2011 and Cars196.
         if not any(name in self.cells for name in _FLAGS):
             return "test"
         match self._flag("is_query"), self._flag("is_gallery"):
@@ -174,7 +183,7 @@ class _Row:
             case text if text in _EMPTY or text in ("false", "0", "0.0", "no"):
                 return False
             case text:
-                raise self._fault(f"{name} is {text!r}, neither true nor false")
+                raise self._fault(f"{name} is {text!r}, not true or false")
 
     def _box(self) -> Box | None:
         texts = [self.cells.get(name, "") for name in _CORNERS]
@@ -183,5 +192,6 @@ class _Row:
         try:
             left, top, right, bottom = (round(float(text)) for text in texts)
         except (ValueError, OverflowError) as error:
+            # OverflowError: infinity cannot be rounded.
             raise self._fault(f"the box {', '.join(texts)} is not four numbers of pixels") from error
         return left, top, right, bottom
