@@ -36,7 +36,7 @@ def test_a_process_that_is_killed_ends_with_a_sentence():
 
 
 def test_no_process_is_refused():
-    with pytest.raises(ValueError, match="--processes 0"):
+    with pytest.raises(ValueError, match="--processes must be 1 or more, not 0"):
         local_engine(0)
 
 

@@ -19,7 +19,7 @@ from pairlens.comparison.results import (
 from pairlens.comparison.run_study import FAILED_FILE, Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, read_study, write_study
-from pairlens.comparison.tables import latex, long_rows, markdown, write_tables
+from pairlens.comparison.tables import latex, markdown, values_table, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import t_interval
@@ -65,21 +65,21 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        (made(THREE, {("a", "b"), ("a", "c")}), "It is better than b and c, which are all others."),
+        (made(THREE, {("a", "b"), ("a", "c")}), "It is better than every other loss: b and c."),
         (made(THREE, {("a", "c")}), "It is better than c; not distinguishable from b."),
-        (made(THREE), "2 seeds and 4 test classes cannot tell it from any other loss."),
-        (made({"a": (0.5,), "b": (0.4,)}), "One seed says nothing of chance"),
+        (made(THREE), "With these 2 seeds and 4 test classes it is not distinguishable from any other loss."),
+        (made({"a": (0.5,), "b": (0.4,)}), "One seed does not show the effect of chance"),
         (made({"a": (0.5,)}), "no other loss"),
-        (made(THREE, untrained=0.6), "No training beats the backbone as it came, which has 60.0 %."),
+        (made(THREE, untrained=0.6), "No loss improves on the model before training, which has 60.0 %."),
         (
             made({"a": (0.5, 0.1), "b": (0.0, 0.0)}, untrained=0.2),
-            "cannot be told from the backbone as it came (20.0 %)",
+            "not distinguishable from the model before training, which has 20.0 %.",
         ),
-        (made(THREE), "The backbone as it came has 10.0 %."),
+        (made(THREE), "The model before training has 10.0 %."),
         (made(THREE, missing=1), "1 run is not finished yet"),
         (made(THREE, missing=2), "2 runs are not finished yet"),
-        (made(THREE, failed=("nan", "nan")), "2 runs are left out, because the loss was no longer finite."),
-        (made(THREE), "Highest mean MAP@R on bars: a with 51.0 % (95 % over 2 seeds: 38.3 to 63.7)."),
+        (made(THREE, failed=("nan", "nan")), "2 runs are left out, because the loss became infinite or NaN."),
+        (made(THREE), "Highest mean MAP@R on bars: a with 51.0 % (95 % interval over 2 seeds: 38.3 to 63.7)."),
     ],
 )
 def test_the_verdict_says_what_can_be_said(field, said):
@@ -89,12 +89,12 @@ def test_the_verdict_says_what_can_be_said(field, said):
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        (made(THREE, {("a", "b"), ("a", "c")}), "On bars a retrieves best: above all other losses"),
-        (made(THREE, {("a", "c")}), "On bars a has the highest MAP@R, 51.0 %: above c, not distinguishable from b"),
-        (made(THREE), "but 2 seeds cannot tell it from any other loss"),
-        (made(THREE, {("a", "c")}, untrained=0.6), "On bars no training beats the backbone as it came"),
-        (made({"a": (0.5,), "b": (0.4,)}), "but one seed cannot tell whether it is better"),
-        (made(THREE, missing=2), "So far, on bars a has"),
+        (made(THREE, {("a", "b"), ("a", "c")}), "On bars, a retrieves best: better than all other losses"),
+        (made(THREE, {("a", "c")}), "On bars, a has the highest MAP@R, 51.0 %: better than c, not distinguishable from b"),
+        (made(THREE), "but with 2 seeds it is not distinguishable from any other loss"),
+        (made(THREE, {("a", "c")}, untrained=0.6), "On bars, no loss improves on the model before training"),
+        (made({"a": (0.5,), "b": (0.4,)}), "but one seed is not enough to tell whether it is better"),
+        (made(THREE, missing=2), "So far, on bars, a has"),
     ],
 )
 def test_the_headline_is_the_verdict_in_one_sentence(field, said):
@@ -103,11 +103,11 @@ def test_the_headline_is_the_verdict_in_one_sentence(field, said):
 
 def test_the_headline_of_several_fields():
     one, two = made(THREE, {("a", "b"), ("a", "c")}), replace(made({"b": (0.5,), "a": (0.1,)}), name="shop")
-    assert headline_of_all([one, one]) == "a has the highest MAP@R in all 2 fields"
-    assert headline_of_all([one, two]) == "No loss is highest everywhere: a on bars; b on shop"
+    assert headline_of_all([one, one]) == "a has the highest MAP@R on all 2 benchmarks"
+    assert headline_of_all([one, two]) == "No loss is best everywhere: a on bars; b on shop"
     none = made(THREE, untrained=0.9)
-    assert headline_of_all([one, none]) == "No loss is highest everywhere: a on bars; no training on bars"
-    assert headline_of_all([none, none]) == "In none of 2 fields does any training beat the backbone as it came"
+    assert headline_of_all([one, none]) == "No loss is best everywhere: a on bars; no loss on bars"
+    assert headline_of_all([none, none]) == "On none of the 2 benchmarks does any loss improve on the model before training"
 
 
 def test_the_verdict_of_a_pair():
@@ -219,7 +219,7 @@ def test_results_go_to_json_and_back(results, tmp_path):
 def test_what_is_not_finished_is_counted_and_what_failed_is_named(compared, tmp_path):
     study = read_study(compared)
     write_study(study, tmp_path)
-    with pytest.raises(ValueError, match="nothing is finished"):
+    with pytest.raises(ValueError, match="no run is finished"):
         measure(tmp_path)
     plan = Plan(study, tmp_path)
     for arm, seeds in zip(study.arms, ((0, 1), (1,)), strict=True):
@@ -254,7 +254,7 @@ def test_tables_hold_every_loss_and_every_number(results, tmp_path):
     assert "%" not in tex.replace(r"\%", "")
     with (tmp_path / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(list(long_rows(results))) - 1
+    assert len(rows) == len(values_table(results).rows)
     kept = [r for r in rows if r["epoch"] == "kept" and r["metric"] == "R@1" and r["loss"] == field.losses[0].name]
     assert [float(r["value"]) for r in kept] == list(field.losses[0].metric("R@1").over_seeds.values)
 

@@ -53,14 +53,14 @@ def test_a_toml_file_says_all(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("tune = 6", "tunes = 6", "unknown key 'tunes'|unknown key .'tunes'"),
-        ("image_size = 32", "image = 32", "unknown setting .'image'"),
+        ("tune = 6", "tunes = 6", "unknown key 'tunes'"),
+        ("image_size = 32", "image = 32", "unknown setting 'image'"),
         ("image_size = 32", 'image_size = "big"', "image_size holds 'big'"),
-        ("image_size = 32", "seed = 3", "unknown setting .'seed'"),
+        ("image_size = 32", "seed = 3", "unknown setting 'seed'"),
         ('metric = "R@2"', 'metric = "R@3"', "--metric R@3 is not measured; there are R@1, R@2"),
         ('tuned_in = "bars"', 'tuned_in = "birds"', "tuned in 'birds'"),
         ('"circle:gamma=64 as mine"', '"triplet"', "two losses are called triplet"),
-        ('name = "with the auxiliary loss"', "", "two fields are called bars"),
+        ('name = "with the auxiliary loss"', "", "two benchmarks are called bars"),
         ("seeds = 2", "seeds = 0", "0 seeds"),
         ("[settings]", "[settings", "cannot be read as TOML"),
         ('["triplet", "circle:gamma=64 as mine"]', '["triplet"]', "two losses or more"),
@@ -107,7 +107,7 @@ def test_losses_are_written_as_they_are_read():
 
 
 def test_names_that_would_share_a_folder_are_refused():
-    with pytest.raises(ValueError, match="name them apart"):
+    with pytest.raises(ValueError, match="give them different names"):
         Study((Arm("a b", "triplet"), Arm("A-b", "circle")), (Benchmark("car", Experiment()),))
 
 

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from pairlens.comparison import tuning
-from pairlens.comparison.tuning import SPACES, given, read_trials, space_of, tune, with_params
+from pairlens.comparison.tuning import SPACES, tunable_values, read_trials, space_of, tune, with_params
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.experiments.splits import fold_classes, open_catalog, split_catalog
@@ -21,11 +21,11 @@ def quick(tiny):
 def test_the_published_values_lie_inside_the_search_space(kind):
     experiment = Experiment(loss=kind())
     space = space_of(experiment)
-    for name, value in given(experiment).items():
+    for name, value in tunable_values(experiment).items():
         assert space[name].low <= value <= space[name].high, name
         assert space[name].low > 0 or not space[name].log
     assert set(SPACES) <= set(get_args(Loss))
-    assert with_params(experiment, given(experiment)) == experiment
+    assert with_params(experiment, tunable_values(experiment)) == experiment
 
 
 def test_what_is_tuned_are_the_loss_and_the_rates_it_uses():
@@ -75,8 +75,8 @@ def test_trials_are_measured_on_every_fold_and_kept(quick, tmp_path, monkeypatch
     best = tune(quick, tmp_path, 2, 2, "MAP@R")
     trials = read_trials(tmp_path)
     assert [t.number for t in trials] == [0, 1]
-    assert trials[0].params == given(quick)
-    assert trials[1].params != given(quick)
+    assert trials[0].params == tunable_values(quick)
+    assert trials[1].params != tunable_values(quick)
     assert [(e.fold, e.folds) for e in seen] == [(0, 2), (1, 2)] * 2
     assert all(t.value == pytest.approx(sum(t.folds) / 2) for t in trials)
     assert best.value == max(t.value for t in trials)
@@ -122,9 +122,9 @@ def test_trials_of_something_else_are_not_taken_over(quick, tmp_path, monkeypatc
     fake_runs(monkeypatch, [])
     tune(quick, tmp_path, 1, 2, "MAP@R")
     tune(replace(quick, workers=1), tmp_path, 1, 2, "MAP@R")
-    with pytest.raises(ValueError, match="of another experiment"):
+    with pytest.raises(ValueError, match="another experiment"):
         tune(replace(quick, num_epochs=7), tmp_path, 1, 2, "MAP@R")
-    with pytest.raises(ValueError, match="of another folds"):
+    with pytest.raises(ValueError, match="another folds"):
         tune(quick, tmp_path, 1, 4, "MAP@R")
     (tmp_path / "trials.json").write_text("[")
     with pytest.raises(ValueError, match="damaged"):

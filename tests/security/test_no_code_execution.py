@@ -182,7 +182,7 @@ def test_reading_a_study_and_its_results_imports_nothing_it_names(trap, tmp_path
     from pairlens.comparison.statistics import measure
 
     write_study(Study((Arm("a", trap), Arm("b", "triplet")), (Benchmark("f", Experiment()),)), tmp_path)
-    with pytest.raises(ValueError, match="nothing is finished"):
+    with pytest.raises(ValueError, match="no run is finished"):
         measure(tmp_path)
 
 

@@ -1,21 +1,22 @@
-"""What stands beside the losses of a comparison as a control."""
+"""Controls of a comparison: what trains beside the losses so that their effect can be told from other effects."""
 
 from torch import Tensor
 
 
 def no_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Return a zero that depends on the embeddings: no pairwise loss at all.
+    """Return a zero that depends on the embeddings: training without any pairwise loss.
 
-    In a comparison with the auxiliary loss it shows what the classifier comes to alone, and without it what the mere
-    passing of photos does (BatchNorm, unless it is frozen): `pairlens compare --losses triplet
-    "pairlens.comparison.controls:no_loss as none" --auxiliary 0 1`.
+    With the auxiliary loss, this control shows what the classification loss achieves alone. Without it, it shows what
+    changes when photos only pass through the network (the statistics of BatchNorm, unless it is frozen): `pairlens
+    compare --losses triplet "pairlens.comparison.controls:no_loss as none" --auxiliary 0 1`.
 
     Args:
         embeddings: (photo, dim).
-        labels: (photo,); not looked at.
+        labels: (photo,); not used.
 
     >>> import torch
     >>> no_loss(torch.ones(2, 3), torch.tensor([0, 1]))
     tensor(0.)
     """
+    # Zero times the embeddings keeps the graph, so that backward() works as it does for every other loss.
     return (0 * embeddings).sum()

@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, in several processes of this machine, or on a Ray cluster."""
+"""Executors of a comparison's jobs: this process, several processes of this machine, or a Ray cluster."""
 
 import multiprocessing
 import os
@@ -16,58 +16,64 @@ Engine: TypeAlias = Callable[[Sequence[Job]], Iterator]
 
 
 def run_here(jobs: Sequence[Job[Result]]) -> Iterator[Result]:
-    """Yield what each job returns, one after the other."""
+    """Yield the result of each job, one after the other, in this process."""
     for job in jobs:
         yield job()
 
 
 def local_engine(processes: int) -> Engine:
-    """Return an engine of so many processes on this machine, which share its cores evenly; 1 runs in this one.
+    """Return an executor with a number of processes on this machine, which share its cores evenly.
+
+    With one process the jobs run in the current process.
 
     Raises:
         ValueError: for fewer than one process.
     """
     if processes < 1:
-        raise ValueError(f"--processes {processes} run nothing; give 1 or more")
-    return run_here if processes == 1 else _Processes(processes)
+        raise ValueError(f"--processes must be 1 or more, not {processes}")
+    return run_here if processes == 1 else _ProcessEngine(processes)
 
 
-class _Processes:
+class _ProcessEngine:
     def __init__(self, processes: int) -> None:
         self.processes = processes
 
     def __call__(self, jobs: Sequence[Job[Result]]) -> Iterator[Result]:
         if not jobs:
             return
-        # Not forked: a forked copy of a process whose PyTorch has started threads may hang.
+        # Processes are spawned, not forked: a fork of a process whose PyTorch has started threads may hang.
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // self.processes)
-        before = set(multiprocessing.active_children())
-        pool = ProcessPoolExecutor(self.processes, context, _begin, (threads,))
+        children_before = set(multiprocessing.active_children())
+        pool = ProcessPoolExecutor(self.processes, context, _initialize_worker, (threads,))
         try:
             for done in as_completed([pool.submit(job) for job in jobs]):
                 yield done.result()
         except BrokenProcessPool as error:
             raise ValueError(
-                "a process of the comparison was killed, most likely for lack of memory; what is finished is kept: start it "
-                "again with fewer --processes"
+                "a process of the comparison was killed, most likely because memory ran out; finished runs are saved: "
+                "start the comparison again with fewer --processes"
             ) from error
         finally:
+            # The pool alone would wait for jobs that are running, which may take hours after an interruption.
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - before:
+            for process in set(multiprocessing.active_children()) - children_before:
                 process.terminate()
 
 
-def _begin(threads: int) -> None:
-    # An interruption is for the process that handed out the jobs; it ends the others.
+def _initialize_worker(threads: int) -> None:
+    # Ctrl-C reaches every process of the terminal. Only the parent handles it, and then terminates the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
 
 
 def ray_engine(processes: int) -> Engine:
-    """Return an engine on the Ray cluster that RAY_ADDRESS names, or on one started here with so many processes.
+    """Return an executor on the Ray cluster that RAY_ADDRESS names, or on a cluster started here.
 
-    The folder of the comparison and the prepared data sets must be under the same path on all its machines.
+    The folder of the comparison and the prepared data sets must have the same path on all machines of the cluster.
+
+    Args:
+        processes: number of CPUs of a cluster that is started here.
 
     Raises:
         ValueError: if Ray is not installed.
@@ -83,10 +89,11 @@ def ray_engine(processes: int) -> Engine:
         started_here = not ray.is_initialized()
         if started_here:
             address = os.environ.get("RAY_ADDRESS")
+            # Ray refuses a number of CPUs together with the address of a cluster that exists already.
             local = {} if address else {"num_cpus": processes, "include_dashboard": False}
             ray.init(address=address, log_to_driver=False, **local)
         try:
-            remote = ray.remote(num_cpus=1, max_retries=2)(_on_a_node)
+            remote = ray.remote(num_cpus=1, max_retries=2)(_run_on_one_cpu)
             waiting = [remote.remote(job) for job in jobs]
             while waiting:
                 done, waiting = ray.wait(waiting)
@@ -98,6 +105,7 @@ def ray_engine(processes: int) -> Engine:
     return engine
 
 
-def _on_a_node(job: Job[Result]) -> Result:
+def _run_on_one_cpu(job: Job[Result]) -> Result:
+    # Each job reserves one CPU; more threads would slow down the other jobs of the node.
     torch.set_num_threads(1)
     return job()

@@ -1,4 +1,4 @@
-"""Runs and studies written out as what a person types: commands, and the TOML of a study."""
+"""Commands and TOML that reproduce a run or a study."""
 
 import json
 import shlex
@@ -13,23 +13,24 @@ from pairlens.experiments.loss_spec import command_name, miner_text
 from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import Wrapped
 
-USUAL = Experiment()
+DEFAULTS = Experiment()
 
 
 def differing(experiment: Experiment) -> dict[str, Any]:
-    """Return what an experiment sets beside its loss, as far as it is not the default.
+    """Return the settings of an experiment that differ from the defaults, without its loss.
 
     >>> differing(Experiment(batch_size=64))
     {'batch_size': 64}
     """
     names = [f.name for f in fields(Experiment) if f.name != "loss"]
-    return {name: getattr(experiment, name) for name in names if getattr(experiment, name) != getattr(USUAL, name)}
+    values = {name: getattr(experiment, name) for name in names}
+    return {name: value for name, value in values.items() if value != getattr(DEFAULTS, name)}
 
 
-def train_command(experiment: Experiment, place: Path) -> str | None:
-    """Return the command that trains an experiment again, under another name beside `place`.
+def train_command(experiment: Experiment, run_folder: Path) -> str | None:
+    """Return the command that repeats a training under another name, in a folder beside the run folder.
 
-    None for a wrapped loss, which only Python can train.
+    Returns None for a wrapped loss, which can be trained only from Python.
 
     >>> train_command(Experiment(batch_size=64), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
@@ -37,16 +38,18 @@ def train_command(experiment: Experiment, place: Path) -> str | None:
     loss = experiment.loss
     if isinstance(loss, Wrapped):
         return None
-    own = {loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default}
+    hyper_parameters = {
+        loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default
+    }
     words = ["pairlens", "train", command_name(type(loss))]
-    for name, value in (own | differing(experiment)).items():
+    for name, value in (hyper_parameters | differing(experiment)).items():
         words += option(name, value)
-    words += ["--runs", str(place.parent), "--name", f"{place.name}-again"]
+    words += ["--runs", str(run_folder.parent), "--name", f"{run_folder.name}-again"]
     return shlex.join(words)
 
 
 def loss_option(name: str) -> str:
-    """Return what a setting of a loss is called on the command line: its name, unless a run has one of that name.
+    """Return the command-line name of a loss's setting: its own name, or `loss_NAME` if an experiment has that name too.
 
     >>> loss_option("gamma"), loss_option("temperature")
     ('gamma', 'loss_temperature')
@@ -55,7 +58,7 @@ def loss_option(name: str) -> str:
 
 
 def option(name: str, value: Any) -> list[str]:
-    """Return an option of the command line as its words.
+    """Return an option of the command line as a list of words.
 
     >>> option("learn_power", True), option("recalls", (1, 10)), option("mining", False)
     (['--learn_power'], ['--recalls', '1,10'], ['--no_mining'])
@@ -66,34 +69,43 @@ def option(name: str, value: Any) -> list[str]:
 
 
 def plain_text(value: Any) -> str:
-    """Return a setting as it is typed."""
+    """Return the value of a setting as it is typed on the command line."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    # None stands for "no miner" too, which is typed as the word none.
     return miner_text(value) if value is None or isinstance(value, Miner) else str(value)
 
 
 def study_text(study: Study) -> str:
     """Return a study as the TOML file that `pairlens compare` reads."""
-    shared = _shared(study.fields)
+    shared = _shared_settings(study.fields)
     losses = [arm.loss if arm.name == arm.loss else f"{arm.loss} as {arm.name}" for arm in study.arms]
     lines = [f"losses = {_toml(losses)}", f"tune = {study.tune}", f"folds = {study.folds}"]
-    lines += [f"metric = {_toml(study.metric)}", "", "[settings]", *_lines(shared)]
-    for field in study.fields:
-        own = {name: value for name, value in differing(field.settings).items() if name not in shared}
-        lines += ["", "[[fields]]", f"name = {_toml(field.name)}", f"seeds = {field.seeds}"]
-        lines += [f"tuned_in = {_toml(field.tuned_in)}"] if field.tuned_in else []
-        lines += [f"first_seed = {field.first_seed}"] if field.first_seed else []
-        lines += _lines(own)
+    lines += [f"metric = {_toml(study.metric)}", "", "[settings]", *_toml_lines(shared)]
+    for benchmark in study.fields:
+        lines += _benchmark_lines(benchmark, shared)
     return "\n".join(lines) + "\n"
 
 
-def _shared(all_fields: tuple[Benchmark, ...]) -> dict[str, Any]:
-    first, *others = [differing(field.settings) for field in all_fields]
-    return {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
+def _benchmark_lines(benchmark: Benchmark, shared: dict[str, Any]) -> list[str]:
+    settings = {name: value for name, value in differing(benchmark.settings).items() if name not in shared}
+    lines = ["", "[[fields]]", f"name = {_toml(benchmark.name)}", f"seeds = {benchmark.seeds}"]
+    if benchmark.tuned_in:
+        lines.append(f"tuned_in = {_toml(benchmark.tuned_in)}")
+    if benchmark.first_seed:
+        lines.append(f"first_seed = {benchmark.first_seed}")
+    return [*lines, *_toml_lines(settings)]
 
 
-def _lines(settings: dict[str, Any]) -> Iterator[str]:
+def _shared_settings(benchmarks: tuple[Benchmark, ...]) -> dict[str, Any]:
+    """Return the settings that have the same value, not the default, in every benchmark."""
+    first, *rest = [differing(benchmark.settings) for benchmark in benchmarks]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in rest)}
+
+
+def _toml_lines(settings: dict[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
+        # A study sets seed, folds and fold of each of its runs itself.
         if name not in ("seed", "folds", "fold"):
             yield f"{name} = {_toml(value)}"
 
@@ -101,6 +113,7 @@ def _lines(settings: dict[str, Any]) -> Iterator[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON writes booleans, numbers and texts as TOML does.
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     return json.dumps(plain_text(value), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a comparison found, as records: means with intervals, paired differences, learning curves, costs."""
+"""Records of a comparison's results: means with intervals, paired differences, learning curves, costs."""
 
 import json
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ RESULTS_FILE = "results.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """A metric of one loss in one field.
+    """A metric of one loss on one benchmark.
 
     Attributes:
         name: R@k, P@k, R-Precision or MAP@R.
-        over_seeds: mean and 95 % t-interval over the seeds, as shares.
-        class_low: lower end of the 95 % interval of the mean over seeds when the test classes are drawn anew (bootstrap).
-        class_high: its upper end.
+        over_seeds: mean and 95 % t-interval over the seeds; values from 0 to 1.
+        class_low: lower end of the 95 % interval over test classes: the mean over seeds, with the classes resampled
+            (bootstrap).
+        class_high: upper end of the same interval.
     """
 
     name: str
@@ -31,20 +32,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class LossResult:
-    """What one loss came to in one field.
+    """The results of one loss on one benchmark.
 
     Attributes:
-        name: what to call the loss.
+        name: the name of the loss in tables and figures.
         loss: the loss with its hyper-parameters, as text.
-        settings: what tuning chose beside the loss, as text; empty if nothing was tuned.
-        metrics: of the kept epoch.
-        curve: the first metric after every epoch, from 0 (untrained).
-        mean_s_p: mean cosine of positive test pairs at the end.
-        mean_s_n: of negative ones.
-        seconds: of a whole run, training and evaluation.
-        seeds: which seeds are finished.
-        runs: the folders of these runs, relative to the comparison.
-        failed: seeds whose run ended because the loss became infinite or NaN, with what was said.
+        settings: the settings beside the loss that tuning chose, as text; empty if nothing was tuned.
+        metrics: the metrics of the selected epoch.
+        curve: the ranking metric after every epoch; the first value is the model before training (epoch 0).
+        mean_s_p: mean cosine of the positive test pairs, of the selected epoch.
+        mean_s_n: mean cosine of the negative test pairs, of the selected epoch.
+        seconds: duration of a whole run, training and evaluation.
+        seeds: the seeds whose runs are finished.
+        runs: the folders of these runs, relative to the folder of the comparison.
+        failed: for each seed whose run ended because the loss became infinite or NaN, the error message.
     """
 
     name: str
@@ -64,18 +65,21 @@ class LossResult:
         for measured in self.metrics:
             if measured.name == name:
                 return measured
-        raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"no metric {name!r}; the metrics are {', '.join(m.name for m in self.metrics)}")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better `first` is than `second` by one metric, paired over the seeds that both have.
+    """By how much `first` is better than `second` in one metric, paired over the seeds that both have.
 
     Attributes:
-        over_seeds: mean and t-interval of the differences, as shares, at the field's level.
-        class_low: lower end of the interval of the mean difference when the test classes are drawn anew, same level.
-        class_high: its upper end.
-        distinguishable: whether both intervals lie on one side of 0.
+        metric: the name of the metric.
+        first: the name of the loss with the higher mean.
+        second: the name of the other loss.
+        over_seeds: mean and t-interval of the differences (of values from 0 to 1), at the level of the benchmark.
+        class_low: lower end of the interval over test classes (bootstrap of the classes), at the same level.
+        class_high: upper end of the same interval.
+        distinguishable: whether both intervals lie on the same side of 0 as the mean.
     """
 
     metric: str
@@ -89,19 +93,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """One field: all losses under the same settings on the same data.
+    """The results of all losses on one benchmark: the same data and the same settings.
 
     Attributes:
-        name: of the field.
+        name: the name of the benchmark.
         data_name: the data set.
-        classes: how many test classes.
-        queries: how many queries.
-        metric: by which losses are ranked.
-        level: confidence of each interval of a difference, so that all of the field hold together with 95 %.
-        untrained: the ranking metric of the untrained model over the seeds.
-        losses: best first.
-        differences: of all pairs, the better one first.
-        missing: runs that are not finished.
+        classes: number of test classes.
+        queries: number of queries.
+        metric: the metric by which the losses are ranked.
+        level: confidence of the interval of each difference, so that all intervals of the benchmark hold together with
+            95 %.
+        untrained: the ranking metric of the model before training, over the seeds.
+        losses: one result per loss, the highest mean first.
+        differences: one per pair of losses, the one with the higher mean first.
+        missing: number of runs that are not finished.
     """
 
     name: str
@@ -116,36 +121,37 @@ class BenchmarkResult:
     missing: int = 0
 
     def difference(self, first: str, second: str) -> Difference:
-        """Return how two losses differ, whichever is the better; KeyError if they were not compared."""
-        for one in self.differences:
-            if {one.first, one.second} == {first, second}:
-                return one
-        raise KeyError(f"{first} and {second} were not compared in {self.name}")
+        """Return the difference of two losses, given in either order; KeyError if they were not compared."""
+        for difference in self.differences:
+            if {difference.first, difference.second} == {first, second}:
+                return difference
+        raise KeyError(f"{first} and {second} were not compared on {self.name}")
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a comparison found, a field at a time."""
+    """The results of a comparison, one record per benchmark."""
 
+    # Stored files have the key "fields", from the time when a benchmark was called a field.
     fields: tuple[BenchmarkResult, ...]
 
 
 def write_results(results: Results, folder: Path) -> Path:
-    """Write the results as JSON, whole or not at all; returns the file."""
+    """Write the results as JSON in one atomic step; returns the file."""
     file = folder / RESULTS_FILE
     write_text(file, json.dumps(to_plain(results), indent=1) + "\n")
     return file
 
 
 def read_results(folder: Path) -> Results:
-    """Read the results of a comparison; raises ValueError if there are none or they are damaged."""
+    """Read the results of a comparison; raises ValueError if there are none or the file is damaged."""
     file = folder / RESULTS_FILE
     if not file.is_file():
         raise ValueError(f"{folder} is not the folder of a comparison with results: it has no {file.name}")
     try:
-        found = read_json(file)
+        plain = read_json(file)
     except ValueError as error:
         raise ValueError(
-            f"{file} is damaged ({error}); run pairlens compare --resume {folder} to write it anew"
+            f"{file} is damaged ({error}); run pairlens compare --resume {folder} to write it again"
         ) from error
-    return from_plain(Results, found, str(file))
+    return from_plain(Results, plain, str(file))

@@ -1,4 +1,4 @@
-"""Running a study: every loss in every field with every seed, whatever of it is not finished yet."""
+"""Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ FAILED_FILE = "failed.txt"
 
 @dataclass(frozen=True)
 class RunFinished:
-    """A job is done.
+    """The end of a job: the tuning of a loss, or one run.
 
     Attributes:
-        what: in words.
-        value: the metric it came to; None if it failed.
-        failure: why, if it did.
+        what: the job, in words.
+        value: the ranking metric that it reached; None if it failed.
+        failure: the error message, if it failed.
     """
 
     what: str
@@ -37,125 +37,147 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the parts of a study lie in its folder."""
+    """The runs and the tuning of a study, with their places in its folder."""
 
     study: Study
     folder: Path
 
-    def run_folder(self, field: Benchmark, arm: Arm, seed: int) -> RunFolder:
+    def run_folder(self, benchmark: Benchmark, arm: Arm, seed: int) -> RunFolder:
         """Return the folder of one run."""
-        return RunFolder(self.folder / "runs" / slug(field.name) / slug(arm.name) / f"seed{seed}")
+        return RunFolder(self.folder / "runs" / slug(benchmark.name) / slug(arm.name) / f"seed{seed}")
 
-    def owner(self, field: Benchmark) -> Benchmark:
-        """Return the field whose trials choose the settings of a field."""
-        return next((other for other in self.study.fields if other.name == field.tuned_in), field)
+    def owner(self, benchmark: Benchmark) -> Benchmark:
+        """Return the benchmark on which the settings for a benchmark are tuned: itself, unless it names another one."""
+        return next((other for other in self.study.fields if other.name == benchmark.tuned_in), benchmark)
 
-    def tuning_folder(self, field: Benchmark, arm: Arm) -> Path:
-        """Return the folder of a loss's trials for a field."""
-        return self.folder / "tuning" / slug(self.owner(field).name) / slug(arm.name)
+    def tuning_folder(self, benchmark: Benchmark, arm: Arm) -> Path:
+        """Return the folder of the trials that choose a loss's settings for a benchmark."""
+        return self.folder / "tuning" / slug(self.owner(benchmark).name) / slug(arm.name)
 
-    def untuned(self, field: Benchmark) -> list[Arm]:
-        """Return the losses that still have trials to be made for a field."""
-        return [a for a in self.study.arms if len(read_trials(self.tuning_folder(field, a))) < self.study.tune]
+    def untuned(self, benchmark: Benchmark) -> list[Arm]:
+        """Return the losses whose trials for a benchmark are not all finished."""
+        trials = {arm: len(read_trials(self.tuning_folder(benchmark, arm))) for arm in self.study.arms}
+        return [arm for arm, count in trials.items() if count < self.study.tune]
 
-    def experiment(self, field: Benchmark, arm: Arm, seed: int) -> Experiment:
-        """Return a run with the settings that tuning chose, if it has."""
-        experiment = experiment_of(arm, field, seed)
+    def experiment(self, benchmark: Benchmark, arm: Arm, seed: int) -> Experiment:
+        """Return the experiment of one run, with the settings that tuning chose if the study tunes."""
+        experiment = experiment_of(arm, benchmark, seed)
         if not self.study.tune:
             return experiment
-        return with_params(experiment, self.chosen(field, arm).params)
+        return with_params(experiment, self.chosen(benchmark, arm).params)
 
-    def chosen(self, field: Benchmark, arm: Arm) -> Trial:
-        """Return the best trial of a loss; runs those that are missing."""
-        owner, s = self.owner(field), self.study
-        return tune(experiment_of(arm, owner, 0), self.tuning_folder(field, arm), s.tune, s.folds, s.metric)
+    def chosen(self, benchmark: Benchmark, arm: Arm) -> Trial:
+        """Return the best trial of a loss; trials that are missing are run first."""
+        experiment = experiment_of(arm, self.owner(benchmark), 0)
+        folder = self.tuning_folder(benchmark, arm)
+        return tune(experiment, folder, self.study.tune, self.study.folds, self.study.metric)
 
-    def runs(self, field: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
-        """Yield the runs of a field: all losses with one seed before the next, so that what is finished is comparable."""
-        for seed in field.numbers:
+    def runs(self, benchmark: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
+        """Yield the runs of a benchmark, all losses with one seed before the next seed.
+
+        In this order the finished runs of an interrupted study can be compared.
+        """
+        for seed in benchmark.seed_numbers:
             for arm in self.study.arms:
-                yield field, arm, seed
+                yield benchmark, arm, seed
 
 
 def compare(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
-    """Tune and train what is not finished of a study; yields a record a job.
+    """Tune and train whatever is not finished of a study; yields a record per finished job.
 
-    The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished in it is kept.
+    The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished there is used.
 
     Raises:
-        ValueError: before anything runs, if a data set is missing, a loss unknown, or a run in the folder is another.
+        ValueError: before anything runs, if a data set is missing, a loss is unknown, or a run in the folder has other
+            settings.
     """
     plan = Plan(study, folder)
     check(plan)
     folder.mkdir(parents=True, exist_ok=True)
     write_study(study, folder)
-    for field in study.fields:
-        yield from engine([partial(_tune, plan, plan.owner(field), arm) for arm in plan.untuned(field)])
-        waiting = [one for one in plan.runs(field) if not is_done(plan.run_folder(*one))]
-        yield from engine([partial(_run, plan, *one) for one in waiting])
+    for benchmark in study.fields:
+        # All trials come before the first run, because they choose the settings of the runs.
+        yield from engine([partial(_tune, plan, plan.owner(benchmark), arm) for arm in plan.untuned(benchmark)])
+        unfinished = [run for run in plan.runs(benchmark) if not is_done(plan.run_folder(*run))]
+        yield from engine([partial(_run, plan, *run) for run in unfinished])
 
 
 def check(plan: Plan) -> None:
-    """Raise ValueError or FileNotFoundError if the study cannot be run as it stands."""
-    for field in plan.study.fields:
+    """Raise ValueError or FileNotFoundError if the study cannot be run as it is."""
+    for benchmark in plan.study.fields:
         for arm in plan.study.arms:
-            experiment_of(arm, field, 0)
-        split_catalog(open_catalog(field.settings), field.settings)
-        for one in plan.runs(field):
-            place = plan.run_folder(*one)
-            if place.config.is_file() and not plan.untuned(field):
-                _check_same(place, plan.experiment(*one))
+            experiment_of(arm, benchmark, 0)
+        split_catalog(open_catalog(benchmark.settings), benchmark.settings)
+        # The settings of the runs are known only after tuning.
+        if not plan.untuned(benchmark):
+            _check_stored_runs(plan, benchmark)
 
 
-def is_done(place: RunFolder) -> bool:
-    """Whether a run has all its epochs, or has failed for good."""
-    if (place.path / FAILED_FILE).is_file():
+def _check_stored_runs(plan: Plan, benchmark: Benchmark) -> None:
+    for run in plan.runs(benchmark):
+        run_folder = plan.run_folder(*run)
+        if run_folder.config.is_file():
+            _check_same(run_folder, plan.experiment(*run))
+
+
+def is_done(run_folder: RunFolder) -> bool:
+    """Return whether a run has all its epochs, or has failed for good."""
+    if (run_folder.path / FAILED_FILE).is_file():
         return True
-    return place.outcome.is_file() and place.read_outcome().rows[-1].epoch >= place.experiment().num_epochs
+    if not run_folder.outcome.is_file():
+        return False
+    return run_folder.read_outcome().rows[-1].epoch >= run_folder.experiment().num_epochs
 
 
-def _tune(plan: Plan, field: Benchmark, arm: Arm) -> RunFinished:
-    best = plan.chosen(field, arm)
-    return RunFinished(f"{field.name}: tuned {arm.name}, trial {best.number} of {plan.study.tune} chosen", best.value)
+def _tune(plan: Plan, benchmark: Benchmark, arm: Arm) -> RunFinished:
+    best = plan.chosen(benchmark, arm)
+    what = f"{benchmark.name}: tuned {arm.name}, trial {best.number} of {plan.study.tune} chosen"
+    return RunFinished(what, best.value)
 
 
-def _run(plan: Plan, field: Benchmark, arm: Arm, seed: int) -> RunFinished:
-    what = f"{field.name}: {arm.name}, seed {seed}"
-    place, experiment = plan.run_folder(field, arm, seed), plan.experiment(field, arm, seed)
+def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
+    what = f"{benchmark.name}: {arm.name}, seed {seed}"
+    run_folder = plan.run_folder(benchmark, arm, seed)
+    experiment = plan.experiment(benchmark, arm, seed)
     try:
-        for _ in _events(place, experiment):
+        for _ in _events(run_folder, experiment):
             pass
     except FloatingPointError as error:
-        write_text(place.path / FAILED_FILE, f"{error}\n")
+        # A loss that diverges is a result: the run counts as finished, and its file says why it has no metrics.
+        write_text(run_folder.path / FAILED_FILE, f"{error}\n")
         return RunFinished(what, None, str(error))
     except (TypeError, RuntimeError, LookupError) as error:
+        # An error of a third-party loss is the user's to fix; any other error is a fault of Pairlens, shown in full.
         if not isinstance(experiment.loss, Wrapped):
             raise
         raise ValueError(
             f"{what}: the loss raised {type(error).__name__}: {error}; try it with pairlens audit"
         ) from error
-    return RunFinished(what, place.read_outcome().report[plan.study.metric])
+    return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
-def _events(place: RunFolder, experiment: Experiment) -> Iterator[Event]:
-    if not place.config.is_file():
-        shutil.rmtree(place.path, ignore_errors=True)
-        return train(experiment, place)
-    _check_same(place, experiment)
-    return resume(place, loss=experiment.loss)
+def _events(run_folder: RunFolder, experiment: Experiment) -> Iterator[Event]:
+    """Return the training of a run: from the start, or resumed from its last checkpoint."""
+    if not run_folder.config.is_file():
+        # Without a config there is nothing to resume; an interruption may have left other files.
+        shutil.rmtree(run_folder.path, ignore_errors=True)
+        return train(experiment, run_folder)
+    _check_same(run_folder, experiment)
+    return resume(run_folder, loss=experiment.loss)
 
 
-def _check_same(place: RunFolder, experiment: Experiment) -> None:
-    found, wanted = (_comparable(e) for e in (place.experiment(), experiment))
-    for name, value in wanted.items():
-        if found[name] != value:
+def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:
+    stored = _comparable(run_folder.experiment())
+    for name, value in _comparable(experiment).items():
+        if stored[name] != value:
             raise ValueError(
-                f"{place.path} was trained with {name} {found[name]}, not {value}; give the comparison another --out, or "
-                "remove that folder"
+                f"{run_folder.path} was trained with {name} {stored[name]}, not {value}; give the comparison another "
+                "--out, or remove that folder"
             )
 
 
 def _comparable(experiment: Experiment) -> dict:
+    """Return the settings of an experiment that change its results."""
     plain = to_plain(experiment)
     assert isinstance(plain, dict)
     return {name: value for name, value in plain.items() if name not in ELSEWHERE}

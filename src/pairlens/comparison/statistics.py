@@ -1,6 +1,6 @@
-"""From the runs of a study to what they say: means over seeds, paired differences, intervals over test classes."""
+"""Statistics of a study's runs: means over seeds, paired differences, intervals over test classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
-from pairlens.comparison.tuning import given
+from pairlens.comparison.tuning import tunable_values
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
 from pairlens.evaluation.per_query import measure_queries
@@ -22,149 +22,195 @@ from pairlens.losses.protocols import Wrapped
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A finished run.
+    """A run with all its epochs.
 
     Attributes:
         seed: its seed.
-        place: its folder.
-        outcome: what it came to.
-        sums: by metric the (class,) sums over the queries of each test class.
-        counts: (class,) how many queries each has.
+        run_folder: its folder.
+        outcome: the reports of all its epochs.
+        sums: by the metric's name, the (class,) sums over the queries of each test class.
+        counts: (class,) number of queries of each test class.
     """
 
     seed: int
-    place: RunFolder
+    run_folder: RunFolder
     outcome: Outcome
     sums: dict[str, np.ndarray]
     counts: np.ndarray
 
+    @classmethod
+    def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
+        """Read the outcome of a run, and measure its stored embeddings query by query."""
+        gallery = Embeddings.load(run_folder.gallery)
+        recalls = run_folder.experiment().recalls
+        if run_folder.queries.is_file():
+            queries = Embeddings.load(run_folder.queries)
+            measured = measure_queries(
+                queries.vectors, queries.labels, gallery.vectors, gallery.labels, recalls=recalls
+            )
+        else:
+            queries = gallery
+            measured = measure_queries(queries.vectors, queries.labels, recalls=recalls)
+        _, class_of_query = queries.labels[measured.queries].unique(return_inverse=True)
+        classes = class_of_query.numpy()
+        sums = {name: np.bincount(classes, values.double().numpy()) for name, values in measured.values.items()}
+        return cls(seed, run_folder, run_folder.read_outcome(), sums, np.bincount(classes))
+
     @property
     def row(self) -> EpochRow:
-        """The kept epoch."""
+        """The selected epoch."""
         return next(row for row in self.outcome.rows if row.epoch == self.outcome.epoch)
 
 
+@dataclass(frozen=True, eq=False)
+class PairedRuns:
+    """The runs of two losses, paired by their seeds.
+
+    Attributes:
+        first: one loss.
+        second: the other loss.
+        runs: for each seed that both have, the run of the first and of the second loss.
+    """
+
+    first: Arm
+    second: Arm
+    runs: Sequence[tuple[FinishedRun, FinishedRun]]
+
+    @classmethod
+    def of(cls, first: Arm, second: Arm, runs: Mapping[Arm, Sequence[FinishedRun]]) -> "PairedRuns":
+        """Pair the runs of two losses."""
+        by_seed = {run.seed: run for run in runs[second]}
+        return cls(first, second, [(run, by_seed[run.seed]) for run in runs[first] if run.seed in by_seed])
+
+    def differences(self, metric: str) -> list[float]:
+        """Return the difference of a metric for each seed, first loss minus second."""
+        return [first.row.report[metric] - second.row.report[metric] for first, second in self.runs]
+
+    def class_sums(self, metric: str) -> np.ndarray:
+        """Return the (class,) sums of a metric's differences over the queries of each class, averaged over the seeds."""
+        return np.mean([first.sums[metric] - second.sums[metric] for first, second in self.runs], axis=0)
+
+
 def measure(folder: Path) -> Results:
-    """Return what the finished runs of a comparison say; fields without any are left out.
+    """Return the results of a comparison's finished runs; benchmarks without any are left out.
 
     Raises:
-        ValueError: if the folder is no comparison, or nothing in it is finished.
+        ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
     """
     plan = Plan(read_study(folder), folder)
-    fields = [found for field in plan.study.fields if (found := measure_field(plan, field)) is not None]
-    if not fields:
-        raise ValueError(f"nothing is finished in {folder} yet; start the comparison again with the same command")
-    return Results(tuple(fields))
+    results = [measure_benchmark(plan, benchmark) for benchmark in plan.study.fields]
+    measured = tuple(result for result in results if result is not None)
+    if not measured:
+        raise ValueError(f"no run is finished in {folder} yet; start the comparison again with the same command")
+    return Results(measured)
 
 
-def measure_field(plan: Plan, field: Benchmark) -> BenchmarkResult | None:
-    """Return what the finished runs of one field say; None if there are none."""
-    runs = {arm: _finished(plan, field, arm) for arm in plan.study.arms}
-    done = {arm: found for arm, found in runs.items() if found}
-    if not done:
+def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | None:
+    """Return the results of the finished runs on one benchmark; None if there are none."""
+    all_runs = {arm: _finished_runs(plan, benchmark, arm) for arm in plan.study.arms}
+    runs = {arm: finished for arm, finished in all_runs.items() if finished}
+    if not runs:
         return None
     metric = plan.study.metric
-    ranked = sorted(done, key=lambda arm: -_mean(done[arm], metric))
+    ranked = sorted(runs, key=lambda arm: -_mean(runs[arm], metric))
+    # The best loss is compared with each of the others, and these comparisons are to hold together.
     level = bonferroni(len(ranked) - 1)
-    first = done[ranked[0]][0]
-    every = {run.seed: run for found in done.values() for run in found}
-    wanted = field.seeds * len(plan.study.arms)
+    counts = runs[ranked[0]][0].counts
+    # For one seed, the model before training is the same whatever the loss, so one run per seed is enough.
+    run_of_seed = {run.seed: run for finished in runs.values() for run in finished}
+    before_training = [run_of_seed[seed].outcome.untrained[metric] for seed in sorted(run_of_seed)]
+    done = sum(is_done(plan.run_folder(*run)) for run in plan.runs(benchmark))
     return BenchmarkResult(
-        name=field.name,
-        data_name=field.settings.data_name,
-        classes=len(first.counts),
-        queries=int(first.counts.sum()),
+        name=benchmark.name,
+        data_name=benchmark.settings.data_name,
+        classes=len(counts),
+        queries=int(counts.sum()),
         metric=metric,
         level=level,
-        untrained=t_interval([run.outcome.untrained[metric] for _, run in sorted(every.items())]),
-        losses=tuple(_loss_result(plan, field, arm, done[arm]) for arm in ranked),
-        differences=_differences(ranked, done, metric, level),
-        missing=wanted - sum(is_done(plan.run_folder(*one)) for one in plan.runs(field)),
+        untrained=t_interval(before_training),
+        losses=tuple(_loss_result(plan, benchmark, arm, runs[arm]) for arm in ranked),
+        differences=_differences(ranked, runs, metric, level),
+        missing=benchmark.seeds * len(plan.study.arms) - done,
     )
 
 
-def _finished(plan: Plan, field: Benchmark, arm: Arm) -> list[FinishedRun]:
-    places = [(seed, plan.run_folder(field, arm, seed)) for seed in field.numbers]
-    return [_open(seed, p) for seed, p in places if is_done(p) and not (p.path / FAILED_FILE).is_file()]
-
-
-def _open(seed: int, place: RunFolder) -> FinishedRun:
-    gallery = Embeddings.load(place.gallery)
-    queries = Embeddings.load(place.queries) if place.queries.is_file() else gallery
-    pool = () if queries is gallery else (gallery.vectors, gallery.labels)
-    found = measure_queries(queries.vectors, queries.labels, *pool, recalls=place.experiment().recalls)
-    _, number = queries.labels[found.queries].unique(return_inverse=True)
-    sums = {name: np.bincount(number.numpy(), value.double().numpy()) for name, value in found.values.items()}
-    return FinishedRun(seed, place, place.read_outcome(), sums, np.bincount(number.numpy()))
+def _finished_runs(plan: Plan, benchmark: Benchmark, arm: Arm) -> list[FinishedRun]:
+    run_folders = {seed: plan.run_folder(benchmark, arm, seed) for seed in benchmark.seed_numbers}
+    return [
+        FinishedRun.open(seed, run_folder)
+        for seed, run_folder in run_folders.items()
+        if is_done(run_folder) and not (run_folder.path / FAILED_FILE).is_file()
+    ]
 
 
 def _mean(runs: Sequence[FinishedRun], metric: str) -> float:
     return float(np.mean([run.row.report[metric] for run in runs]))
 
 
-def _loss_result(plan: Plan, field: Benchmark, arm: Arm, runs: list[FinishedRun]) -> LossResult:
-    experiment = runs[0].place.experiment()
-    failures = [plan.run_folder(field, arm, seed).path / FAILED_FILE for seed in field.numbers]
+def _loss_result(plan: Plan, benchmark: Benchmark, arm: Arm, runs: list[FinishedRun]) -> LossResult:
+    experiment = runs[0].run_folder.experiment()
+    failures = [plan.run_folder(benchmark, arm, seed).path / FAILED_FILE for seed in benchmark.seed_numbers]
+    # Every run has the same number of epochs; rows are paired by epoch.
+    epochs = zip(*(run.outcome.rows for run in runs), strict=True)
     return LossResult(
         name=arm.name,
+        # The experiment of a wrapped loss does not store its hyper-parameters; the study does.
         loss=arm.loss if isinstance(experiment.loss, Wrapped) else loss_text(experiment.loss),
-        settings=_rates(experiment) if plan.study.tune else "",
-        metrics=_measured(runs),
-        curve=tuple(
-            t_interval([row.report[plan.study.metric] for row in rows])
-            for rows in zip(*(run.outcome.rows for run in runs), strict=True)
-        ),
-        mean_s_p=_known([run.row.mean_s_p for run in runs]),
-        mean_s_n=_known([run.row.mean_s_n for run in runs]),
+        settings=_tuned_rates(experiment) if plan.study.tune else "",
+        metrics=_metrics(runs),
+        curve=tuple(t_interval([row.report[plan.study.metric] for row in rows]) for rows in epochs),
+        mean_s_p=_interval_or_none([run.row.mean_s_p for run in runs]),
+        mean_s_n=_interval_or_none([run.row.mean_s_n for run in runs]),
         seconds=t_interval([sum(row.seconds for row in run.outcome.rows) for run in runs]),
         seeds=tuple(run.seed for run in runs),
-        runs=tuple(run.place.path.relative_to(plan.folder).as_posix() for run in runs),
-        failed=tuple(file.read_text().strip() for file in failures if file.is_file()),
+        runs=tuple(run.run_folder.path.relative_to(plan.folder).as_posix() for run in runs),
+        failed=tuple(file.read_text(encoding="utf-8").strip() for file in failures if file.is_file()),
     )
 
 
-def _rates(experiment: Experiment) -> str:
-    rates = {name: value for name, value in given(experiment).items() if name.endswith("learning_rate")}
+def _tuned_rates(experiment: Experiment) -> str:
+    # The tuned hyper-parameters of the loss are in its own text already.
+    rates = {name: value for name, value in tunable_values(experiment).items() if name.endswith("learning_rate")}
     return ", ".join(f"{name} {value:.2g}" for name, value in rates.items())
 
 
-def _known(values: list[float | None]) -> Interval | None:
+def _interval_or_none(values: list[float | None]) -> Interval | None:
     known = [value for value in values if value is not None]
     return t_interval(known) if known else None
 
 
-def _measured(runs: list[FinishedRun]) -> tuple[Measured, ...]:
+def _metrics(runs: list[FinishedRun]) -> tuple[Measured, ...]:
     names = [metric.name for metric in runs[0].row.report.metrics]
+    # (metric, class): averaged over the seeds first, because the interval over classes is that of the mean over seeds.
     sums = np.stack([np.mean([run.sums[name] for run in runs], axis=0) for name in names])
-    low, high = class_bootstrap(sums, runs[0].counts)
+    lows, highs = class_bootstrap(sums, runs[0].counts)
     return tuple(
-        Measured(name, t_interval([run.row.report[name] for run in runs]), float(lo), float(hi))
-        for name, lo, hi in zip(names, low, high, strict=True)
+        Measured(name, t_interval([run.row.report[name] for run in runs]), float(low), float(high))
+        for name, low, high in zip(names, lows, highs, strict=True)
     )
 
 
 def _differences(
-    ranked: list[Arm], done: dict[Arm, list[FinishedRun]], metric: str, level: float
+    ranked: list[Arm], runs: Mapping[Arm, list[FinishedRun]], metric: str, level: float
 ) -> tuple[Difference, ...]:
-    pairs = [(a, b, both) for a, b in combinations(ranked, 2) if (both := _paired(done[a], done[b]))]
+    all_pairs = [PairedRuns.of(first, second, runs) for first, second in combinations(ranked, 2)]
+    # Two losses of an unfinished study may have no seed in common.
+    pairs = [pair for pair in all_pairs if pair.runs]
     if not pairs:
         return ()
-    sums = np.stack([np.mean([x.sums[metric] - y.sums[metric] for x, y in both], axis=0) for _, _, both in pairs])
-    low, high = class_bootstrap(sums, pairs[0][2][0][0].counts, level)
+    sums = np.stack([pair.class_sums(metric) for pair in pairs])  # (pair, class)
+    # All runs on a benchmark have the same queries, so the counts of any run will do.
+    counts = runs[ranked[0]][0].counts
+    lows, highs = class_bootstrap(sums, counts, level)
     return tuple(
-        _difference(
-            a, b, metric, t_interval([x.row.report[metric] - y.row.report[metric] for x, y in both], level), ends
-        )
-        for (a, b, both), *ends in zip(pairs, low.tolist(), high.tolist(), strict=True)
+        _difference(pair, metric, level, float(low), float(high))
+        for pair, low, high in zip(pairs, lows, highs, strict=True)
     )
 
 
-def _paired(first: list[FinishedRun], second: list[FinishedRun]) -> list[tuple[FinishedRun, FinishedRun]]:
-    others = {run.seed: run for run in second}
-    return [(run, others[run.seed]) for run in first if run.seed in others]
-
-
-def _difference(first: Arm, second: Arm, metric: str, over_seeds: Interval, ends: list[float]) -> Difference:
-    low, high = ends
-    apart = over_seeds.excludes_zero and over_seeds.mean * low > 0 and over_seeds.mean * high > 0
-    return Difference(metric, first.name, second.name, over_seeds, low, high, apart)
+def _difference(pair: PairedRuns, metric: str, level: float, low: float, high: float) -> Difference:
+    over_seeds = t_interval(pair.differences(metric), level)
+    # Two losses are distinguishable if both intervals exclude 0 on the side of the mean.
+    same_side = over_seeds.mean * low > 0 and over_seeds.mean * high > 0
+    distinguishable = over_seeds.excludes_zero and same_side
+    return Difference(metric, pair.first.name, pair.second.name, over_seeds, low, high, distinguishable)

@@ -1,9 +1,10 @@
-"""What a comparison compares: losses in fields, a field being a data set with the settings that all losses share."""
+"""A study: losses compared on benchmarks, each a data set with the settings that all losses share."""
 
 import json
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,21 @@ from pairlens.losses.protocols import Wrapped
 
 STUDY_FILE = "study.json"
 SEEDS = 5
-MOST = 10_000
+MAX_COUNT = 10_000
 METRIC = "MAP@R"
+# A study sets loss, seed and folds of its runs itself; every other setting of an experiment can be given.
 SETTINGS = {f.name for f in fields(Experiment)} - {"loss", "seed", "folds", "fold"}
+STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric"}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the losses compared.
+    """One of the losses that are compared.
 
     Attributes:
-        name: what tables and figures call it.
-        loss: the loss as text: `circle:gamma=64`, or `module:callable(name=value)` of (embeddings, labels).
+        name: the name of the loss in tables and figures.
+        loss: the loss as text: `circle:gamma=64`, or `module:callable(name=value)` for a function of (embeddings,
+            labels).
     """
 
     name: str
@@ -46,20 +50,22 @@ class Arm:
         return cls(name or loss, loss)
 
     def make(self) -> Loss | Wrapped:
-        """Return the loss; raises ValueError if there is none of that name."""
+        """Return the loss; raises ValueError if the text names none."""
         return trainable_from_text(self.loss, self.name)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set and the settings in which all losses are trained on it.
+    """A data set, and the settings with which all losses are trained on it.
 
     Attributes:
-        name: what tables and figures call it.
-        settings: everything but loss and seed.
-        seeds: how many, from the first; the same seed gives every loss the same first weights, batches and crops.
-        tuned_in: another field, whose tuned settings hold here as well; by default a field is tuned for itself.
-        first_seed: seeds are counted from here.
+        name: the name of the benchmark in tables and figures.
+        settings: every setting but loss and seed.
+        seeds: number of seeds; with the same seed every loss starts from the same weights and sees the same batches and
+            crops.
+        tuned_in: name of another benchmark, whose tuned settings are used here as well; by default a benchmark is tuned
+            for itself.
+        first_seed: the first of the seeds, which are consecutive numbers.
     """
 
     name: str
@@ -69,21 +75,22 @@ class Benchmark:
     first_seed: int = 0
 
     @property
-    def numbers(self) -> range:
-        """The seeds themselves."""
+    def seed_numbers(self) -> range:
+        """The seeds, where `seeds` is their number."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Losses × fields × seeds.
+    """Losses × benchmarks × seeds.
 
     Attributes:
         arms: the losses.
-        fields: where they are compared.
-        tune: how many settings of each loss are tried before, on training classes only; 0 takes all as they are given.
-        folds: into how many folds the training classes are dealt for it.
-        metric: by which losses are tuned and ranked.
+        fields: the benchmarks on which they are compared; stored studies have this key.
+        tune: number of settings of each loss that are tried first, on training classes only; 0 uses the settings as
+            they are given.
+        folds: number of folds into which the training classes are divided for tuning.
+        metric: the metric by which losses are tuned and ranked.
     """
 
     arms: tuple[Arm, ...]
@@ -95,37 +102,47 @@ class Study:
     def __post_init__(self) -> None:
         require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
         require(bool(self.fields), "a comparison needs a data set; give one with --data_name")
-        for what, names in (("losses", [a.name for a in self.arms]), ("fields", [f.name for f in self.fields])):
-            slugs = Counter(map(slug, names))
-            twice = [name for name in names if slugs[slug(name)] > 1]
-            require(
-                not twice, f"two {what} are called {twice[0] if twice else ''}; name them apart, as in 'circle as mine'"
-            )
-        require(0 <= self.tune <= MOST, f"--tune {self.tune} must be 0 to {MOST:,}")
-        require(not self.tune or self.folds >= 2, f"--folds {self.folds} must be at least 2 to tune")
-        for field in self.fields:
-            self._check(field)
+        _check_names("losses", [arm.name for arm in self.arms])
+        _check_names("benchmarks", [benchmark.name for benchmark in self.fields])
+        require(0 <= self.tune <= MAX_COUNT, f"--tune must be 0 to {MAX_COUNT:,}, not {self.tune}")
+        require(not self.tune or self.folds >= 2, f"--folds must be at least 2 to tune, not {self.folds}")
+        for benchmark in self.fields:
+            self._check_benchmark(benchmark)
 
-    def _check(self, field: Benchmark) -> None:
-        require(1 <= field.seeds <= MOST, f"{field.seeds} seeds of {field.name} cannot be; give --seeds 1 to {MOST:,}")
-        known = [f"{letter}@{k}" for letter in "RP" for k in field.settings.recalls] + ["R-Precision", "MAP@R"]
-        require(self.metric in known, f"--metric {self.metric} is not measured; there are {', '.join(known)}")
-        others = [f.name for f in self.fields if f is not field and not f.tuned_in]
+    def _check_benchmark(self, benchmark: Benchmark) -> None:
         require(
-            not field.tuned_in or field.tuned_in in others,
-            f"{field.name} takes over the settings tuned in {field.tuned_in!r}; there are {', '.join(others) or 'none'}",
+            1 <= benchmark.seeds <= MAX_COUNT,
+            f"{benchmark.name} has {benchmark.seeds} seeds; give --seeds 1 to {MAX_COUNT:,}",
+        )
+        recalls = benchmark.settings.recalls
+        metrics = [f"{letter}@{k}" for letter in "RP" for k in recalls] + ["R-Precision", "MAP@R"]
+        require(self.metric in metrics, f"--metric {self.metric} is not measured; there are {', '.join(metrics)}")
+        # A chain of benchmarks, each tuned in the next, is not followed.
+        tuned = [other.name for other in self.fields if other is not benchmark and not other.tuned_in]
+        require(
+            not benchmark.tuned_in or benchmark.tuned_in in tuned,
+            f"{benchmark.name} uses the settings tuned in {benchmark.tuned_in!r}, which is not a tuned benchmark of this "
+            f"study; those are: {', '.join(tuned) or 'none'}",
         )
 
 
-def experiment_of(arm: Arm, field: Benchmark, seed: int) -> Experiment:
-    """Return the run of a loss in a field; raises ValueError if they do not go together."""
-    return replace(field.settings, loss=arm.make(), seed=seed)
+def _check_names(what: str, names: Sequence[str]) -> None:
+    """Raise ValueError if two names would have the same folder."""
+    slugs = Counter(map(slug, names))
+    repeated = [name for name in names if slugs[slug(name)] > 1]
+    if repeated:
+        raise ValueError(
+            f"two {what} are called {repeated[0]}; give them different names, as in 'circle as my circle' for a loss"
+        )
+
+
+def experiment_of(arm: Arm, benchmark: Benchmark, seed: int) -> Experiment:
+    """Return the experiment of one run; raises ValueError if the loss does not fit the settings of the benchmark."""
+    return replace(benchmark.settings, loss=arm.make(), seed=seed)
 
 
 def slug(name: str) -> str:
-    """Return a name as a folder is called.
-
-    No name leads out of the folder it is put into.
+    """Return a name as the name of a folder, which never leads out of the folder that contains it.
 
     >>> slug("Omniglot, loss alone"), slug("..")
     ('omniglot-loss-alone', 'unnamed')
@@ -136,12 +153,14 @@ def slug(name: str) -> str:
 def grid(
     settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
 ) -> tuple[Benchmark, ...]:
-    """Return a field for every data set and every weight of the auxiliary loss."""
+    """Return a benchmark for every data set and every weight of the auxiliary loss."""
     return tuple(
         Benchmark(
-            _benchmark_name(data, weight, auxiliaries), replace(settings, data_name=data, auxiliary=weight), seeds
+            _benchmark_name(data_name, weight, auxiliaries),
+            replace(settings, data_name=data_name, auxiliary=weight),
+            seeds,
         )
-        for data in data_names
+        for data_name in data_names
         for weight in auxiliaries
     )
 
@@ -155,47 +174,59 @@ def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, 
 def read_toml(file: Path) -> Study:
     """Read a study from a TOML file.
 
-    `losses` lists them, `[settings]` holds options of `pairlens train` for all fields, every `[[fields]]` a data set with
-    the options it has for itself; `seeds`, `tune`, `folds` and `metric` are as on the command line.
+    `losses` lists the losses, `[settings]` holds options of `pairlens train` for all benchmarks, and every `[[fields]]`
+    is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds` and `metric` are as on the
+    command line.
 
     Raises:
-        ValueError: naming the key that is unknown or of another type.
+        ValueError: naming the key that is unknown or has a value of the wrong type.
     """
     try:
         data = tomllib.loads(read_text(file))
-    # TOML nested too deeply; and a number or date that is none can fail in Python's own types.
+    # Deep nesting raises RecursionError, and an impossible date or number raises an error of Python's own types.
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{file} cannot be read as TOML ({error}); give a study as docs/analysis.md shows it"
+            f"{file} cannot be read as TOML ({error}); write the study as docs/analysis.md shows"
         ) from error
-    known = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric"}
-    unknown = sorted(set(data) - known)
-    require(not unknown, f"{file} has an unknown key {unknown[:1]}; known are {', '.join(sorted(known))}")
-    losses, settings = data.pop("losses", []), data.pop("settings", {})
-    seeds, own = data.pop("seeds", SEEDS), data.pop("fields", [{}])
-    tables = isinstance(settings, dict) and isinstance(own, list) and all(isinstance(one, dict) for one in own)
-    require(tables, f"{file}: [settings] must be a table and [[fields]] a list of tables")
-    require(
-        isinstance(losses, list) and all(isinstance(x, str) for x in losses), f"{file}: losses must be a list of texts"
-    )
+    _check_known(data, STUDY_KEYS, "key", str(file))
+    losses = data.pop("losses", [])
+    settings = data.pop("settings", {})
+    seeds = data.pop("seeds", SEEDS)
+    benchmarks = data.pop("fields", [{}])
+    _check_types(losses, settings, benchmarks, file)
     plain = {
         **data,
         "arms": [to_plain(Arm.of(text)) for text in losses],
-        "fields": [_field({"seeds": seeds, **settings, **one}, str(file)) for one in own],
+        "fields": [_plain_benchmark({"seeds": seeds, **settings, **one}, str(file)) for one in benchmarks],
     }
     return from_plain(Study, plain, str(file))
 
 
-def _field(given: dict[str, Any], where: str) -> Any:
-    name = given.pop("name", given.get("data_name", "car"))
-    outer = {key: given.pop(key) for key in ("seeds", "tuned_in", "first_seed") if key in given}
-    unknown = sorted(set(given) - SETTINGS)
+def _check_known(names: Iterable[str], known: set[str], what: str, where: str) -> None:
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(f"{where} has the unknown {what} {unknown[0]!r}; known are {', '.join(sorted(known))}")
+
+
+def _check_types(losses: Any, settings: Any, benchmarks: Any, file: Path) -> None:
+    are_tables = isinstance(benchmarks, list) and all(isinstance(one, dict) for one in benchmarks)
     require(
-        not unknown, f"{where} has an unknown setting {unknown[:1]} in {name}; known are {', '.join(sorted(SETTINGS))}"
+        isinstance(settings, dict) and are_tables,
+        f"{file}: [settings] must be a table and [[fields]] a list of tables",
     )
-    if isinstance(given.get("miner"), str):
-        given["miner"] = to_plain(miner_from_text(given["miner"]))  # pyright: ignore[reportArgumentType]
-    return {"name": name, "settings": given, **outer}
+    are_texts = isinstance(losses, list) and all(isinstance(loss, str) for loss in losses)
+    require(are_texts, f"{file}: losses must be a list of texts")
+
+
+def _plain_benchmark(options: dict[str, Any], where: str) -> Any:
+    """Return a `[[fields]]` table, with the shared settings in it, in the form that `from_plain` reads."""
+    name = options.pop("name", options.get("data_name", "car"))
+    # These belong to the benchmark; everything else is a setting of its experiments.
+    plain = {key: options.pop(key) for key in ("seeds", "tuned_in", "first_seed") if key in options}
+    _check_known(options, SETTINGS, "setting", f"{where}, benchmark {name},")
+    if isinstance(options.get("miner"), str):
+        options["miner"] = to_plain(miner_from_text(options["miner"]))  # pyright: ignore[reportArgumentType]
+    return {"name": name, "settings": options, **plain}
 
 
 def write_study(study: Study, folder: Path) -> None:
@@ -204,12 +235,12 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def read_study(folder: Path) -> Study:
-    """Read the study of a comparison; raises ValueError if the folder is none."""
+    """Read the study of a comparison; raises ValueError if the folder has none or the file is damaged."""
     file = folder / STUDY_FILE
     if not file.is_file():
         raise ValueError(f"{folder} is not the folder of a comparison: it has no {STUDY_FILE}")
     try:
-        found = read_json(file)
+        plain = read_json(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
-    return from_plain(Study, found, str(file))
+    return from_plain(Study, plain, str(file))

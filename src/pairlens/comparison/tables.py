@@ -1,49 +1,67 @@
 """The tables of a comparison: Markdown, LaTeX, and CSV with every number."""
 
-import csv
-from collections.abc import Iterable
-from io import StringIO
+from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
+from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.files import write_text
+from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval
 
+BEFORE_TRAINING = "before training"
 NOTE = (
-    "Percent; mean ± half of the 95 % t-interval over seeds. Bold: the highest mean, and whatever cannot be told from it by "
-    "{metric}. In brackets: 95 % interval of {metric} when the test classes are drawn anew."
+    "Percent; mean ± half of the 95 % t-interval over seeds. Bold: the highest mean, and every loss that is not "
+    "distinguishable from it by {metric}. In brackets: 95 % interval of {metric} over the test classes (bootstrap)."
 )
 
 
-def header(field: BenchmarkResult) -> list[str]:
-    """Return the names of a field's columns."""
-    names = [metric.name for metric in field.losses[0].metrics]
-    return ["loss", *names, f"{field.metric} over classes", "mean s_p", "mean s_n", "seconds", "seeds"]
+def comparison_table(result: BenchmarkResult) -> Table:
+    """Return one row per loss, the highest mean first, and a last row for the model before training."""
+    return Table(
+        title=f"Losses on {result.name}, best first",
+        header=header(result),
+        rows=rows(result),
+        notes=(NOTE.format(metric=result.metric),),
+        bold=frozenset(loss.name for loss in result.losses if stands_out(result, loss)),
+    )
 
 
-def rows(field: BenchmarkResult) -> list[list[str]]:
-    """Return a row a loss, best first, the untrained backbone last."""
-    found = [_row(field, loss) for loss in field.losses]
-    columns = [metric.name for metric in field.losses[0].metrics]
-    before = [plus_minus(field.untrained) if name == field.metric else "" for name in columns]
-    return [*found, ["untrained", *before, "", "", "", "", str(len(field.untrained.values))]]
+def header(result: BenchmarkResult) -> list[str]:
+    """Return the names of the columns."""
+    metrics = [metric.name for metric in result.losses[0].metrics]
+    return ["loss", *metrics, f"{result.metric} over classes", "mean s_p", "mean s_n", "seconds", "seeds"]
 
 
-def _row(field: BenchmarkResult, loss: LossResult) -> list[str]:
-    ranked = loss.metric(field.metric)
-    s_p, s_n = ("-" if x is None else f"{x.mean:.3f}" for x in (loss.mean_s_p, loss.mean_s_n))
-    cells = [plus_minus(metric.over_seeds) for metric in loss.metrics]
-    return [loss.name, *cells, _classes(ranked), s_p, s_n, f"{loss.seconds.mean:.0f}", str(len(loss.seeds))]
+def rows(result: BenchmarkResult) -> list[list[str]]:
+    """Return the cells of `comparison_table`."""
+    metrics = [metric.name for metric in result.losses[0].metrics]
+    # Of the model before training only the ranking metric is stored with the results.
+    before = [plus_minus(result.untrained) if name == result.metric else "" for name in metrics]
+    last = [BEFORE_TRAINING, *before, "", "", "", "", str(len(result.untrained.values))]
+    return [*(_loss_row(result, loss) for loss in result.losses), last]
 
 
-def _classes(metric: Measured) -> str:
-    return f"[{percent(metric.class_low)}, {percent(metric.class_high)}]"
+def _loss_row(result: BenchmarkResult, loss: LossResult) -> list[str]:
+    ranked = loss.metric(result.metric)
+    return [
+        loss.name,
+        *(plus_minus(metric.over_seeds) for metric in loss.metrics),
+        f"[{percent(ranked.class_low)}, {percent(ranked.class_high)}]",
+        _mean_cosine(loss.mean_s_p),
+        _mean_cosine(loss.mean_s_n),
+        f"{loss.seconds.mean:.0f}",
+        str(len(loss.seeds)),
+    ]
+
+
+def _mean_cosine(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.mean:.3f}"
 
 
 def plus_minus(interval: Interval) -> str:
-    """Write a mean in percent with half its interval.
+    """Return a mean in percent with half of its interval.
 
     >>> plus_minus(Interval(0.25, 0.24, 0.26, (0.25, 0.25)))
     '25.0 ± 1.0'
@@ -53,84 +71,69 @@ def plus_minus(interval: Interval) -> str:
     return f"{percent(interval.mean)} ± {percent(interval.mean - interval.low)}"
 
 
-def stands_out(field: BenchmarkResult, loss: LossResult) -> bool:
-    """Whether a loss has the highest mean, or cannot be told from the one that has."""
-    best = field.losses[0]
-    return loss is best or not any(
-        d.distinguishable for d in field.differences if {d.first, d.second} == {best.name, loss.name}
-    )
+def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:
+    """Return whether a loss has the highest mean, or is not distinguishable from the loss that has it."""
+    best = result.losses[0]
+    pair = {best.name, loss.name}
+    return loss is best or not any(d.distinguishable for d in result.differences if {d.first, d.second} == pair)
 
 
 def markdown(results: Results) -> str:
-    """Return every field as a Markdown table under its verdict."""
-    return "\n".join(_markdown_field(field) for field in results.fields)
+    """Return every benchmark as a Markdown table below its verdict."""
+    return "\n".join(_markdown_section(result) for result in results.fields)
 
 
-def _markdown_field(field: BenchmarkResult) -> str:
-    head = header(field)
-    bold = {loss.name for loss in field.losses if stands_out(field, loss)}
-    lines = [f"## {field.name}", "", verdict(field), "", _line(head), _line(["---"] * len(head))]
-    for name, *cells in rows(field):
-        lines.append(_line([f"**{name}**" if name in bold else name, *cells]))
-    settings = [
-        f"- {loss.name}: `{loss.loss}`" + (f", {loss.settings}" if loss.settings else "") for loss in field.losses
+def _markdown_section(result: BenchmarkResult) -> str:
+    table = comparison_table(result)
+    losses = [
+        f"- {loss.name}: `{loss.loss}`" + (f", {loss.settings}" if loss.settings else "") for loss in result.losses
     ]
-    return "\n".join([*lines, "", NOTE.format(metric=field.metric), "", *settings, ""])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    blocks = [f"## {result.name}", verdict(result), table.markdown(), *table.notes, "\n".join(losses)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def latex(results: Results) -> str:
-    """Return every field as a LaTeX table (needs booktabs)."""
-    return "\n".join(_latex_field(field) for field in results.fields)
+    """Return every benchmark as a LaTeX table, with its verdict in the caption; needs the package booktabs."""
+    tables = []
+    for result in results.fields:
+        table = comparison_table(result)
+        tables.append(Table(f"{result.name}. {verdict(result)}", table.header, table.rows, bold=table.bold).latex())
+    return "\n".join(tables)
 
 
-def _latex_field(field: BenchmarkResult) -> str:
-    head = header(field)
-    bold = {loss.name for loss in field.losses if stands_out(field, loss)}
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(field.name)}. {_tex(verdict(field))}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", _tex_line(head), r"\midrule"]
-    for name, *cells in rows(field):
-        row = _tex_line([name, *cells])
-        lines.append(rf"\textbf{{{_tex(name)}}}" + row[len(_tex(name)) :] if name in bold else row)
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+def values_table(results: Results) -> Table:
+    """Return every number of a comparison, one row per value and seed.
+
+    The column epoch holds the number of the epoch, `kept` for a metric of the selected epoch, or `all` for the duration
+    of the whole run.
+    """
+    columns = ("field", "loss", "seed", "epoch", "metric", "value")
+    cells = [row for result in results.fields for loss in result.losses for row in _value_rows(result, loss)]
+    return Table("Every value of every seed", columns, cells)
 
 
-def _tex_line(cells: Iterable[str]) -> str:
-    return " & ".join(map(_tex, cells)) + r" \\"
+def _value_rows(result: BenchmarkResult, loss: LossResult) -> Iterator[list[str]]:
+    # The stored words "field" and "kept" are older than the words that are used elsewhere now.
+    series = [("kept", metric.name, metric.over_seeds) for metric in loss.metrics]
+    series += [(str(epoch), result.metric, point) for epoch, point in enumerate(loss.curve)]
+    series += [("all", "seconds", loss.seconds)]
+    for epoch, metric, interval in series:
+        for seed, value in zip(loss.seeds, interval.values, strict=True):
+            yield [result.name, loss.name, str(seed), epoch, metric, str(value)]
 
 
-def _tex(text: str) -> str:
-    escaped = "".join("\\" + c if c in "%&_#${}" else c for c in text.replace("\\", "/"))
-    return escaped.replace("±", r"$\pm$").replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
-
-
-def long_rows(results: Results) -> Iterable[list[object]]:
-    """Yield every number of a comparison, a row a value of a seed."""
-    yield ["field", "loss", "seed", "epoch", "metric", "value"]
-    for field in results.fields:
-        for loss in field.losses:
-            for metric in loss.metrics:
-                for seed, value in zip(loss.seeds, metric.over_seeds.values, strict=True):
-                    yield [field.name, loss.name, seed, "kept", metric.name, value]
-            for epoch, point in enumerate(loss.curve):
-                for seed, value in zip(loss.seeds, point.values, strict=True):
-                    yield [field.name, loss.name, seed, epoch, field.metric, value]
-            for seed, value in zip(loss.seeds, loss.seconds.values, strict=True):
-                yield [field.name, loss.name, seed, "all", "seconds", value]
-
-
-def difference_rows(results: Results) -> Iterable[list[object]]:
-    """Yield every paired difference with its intervals."""
-    head = ["field", "metric", "first", "second", "mean", "seeds_low", "seeds_high", "classes_low", "classes_high"]
-    yield [*head, "level", "distinguishable"]
-    for field in results.fields:
-        for d in field.differences:
+def differences_table(results: Results) -> Table:
+    """Return every paired difference with its intervals, one row per pair of losses."""
+    columns = ["field", "metric", "first", "second", "mean", "seeds_low", "seeds_high", "classes_low", "classes_high"]
+    cells = []
+    for result in results.fields:
+        for d in result.differences:
             over = d.over_seeds
-            ends = [over.mean, over.low, over.high, d.class_low, d.class_high, field.level]
-            yield [field.name, d.metric, d.first, d.second, *ends, d.distinguishable]
+            numbers = [over.mean, over.low, over.high, d.class_low, d.class_high, result.level]
+            # One seed has no interval over seeds; its cells are empty.
+            texts = ["" if number is None else str(number) for number in numbers]
+            cells.append([result.name, d.metric, d.first, d.second, *texts, str(d.distinguishable)])
+    return Table("Every paired difference", [*columns, "level", "distinguishable"], cells)
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
@@ -138,15 +141,9 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
     texts = {
         "comparison.md": markdown(results),
         "comparison.tex": latex(results),
-        "comparison.csv": _csv(long_rows(results)),
-        "differences.csv": _csv(difference_rows(results)),
+        "comparison.csv": values_table(results).csv(),
+        "differences.csv": differences_table(results).csv(),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _csv(lines: Iterable[Iterable[object]]) -> str:
-    buffer = StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()

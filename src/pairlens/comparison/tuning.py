@@ -1,4 +1,4 @@
-"""The same budget of trials for every loss, on folds of the training classes; test photos are not looked at."""
+"""Hyper-parameter tuning with the same budget for every loss, on folds of the training classes, without test photos."""
 
 import json
 import math
@@ -18,19 +18,19 @@ from pairlens.losses import Loss
 from pairlens.losses.protocols import LearnedLoss, Wrapped
 
 TRIALS_FILE = "trials.json"
-# Where a run is made does not change what it is.
+# Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.
 ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes")
 RATES = ("learning_rate", "proxy_learning_rate")
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where tuning may look for a number.
+    """The interval from which tuning suggests the value of a hyper-parameter.
 
     Attributes:
-        low: from here.
-        high: to here.
-        log: whether every factor is as likely as every other, rather than every difference.
+        low: lower end.
+        high: upper end.
+        log: whether values are suggested evenly on a logarithmic scale.
     """
 
     low: float
@@ -38,13 +38,17 @@ class Range:
     log: bool = False
 
 
-MARGIN, SCALE, COLD = Range(0.02, 0.5), Range(8, 256, log=True), Range(0.02, 0.5, log=True)
-RATE, PROXY_RATE = Range(0.2, 5, log=True), Range(1e-3, 1, log=True)
+MARGIN = Range(0.02, 0.5)
+SCALE = Range(8, 256, log=True)
+TEMPERATURE = Range(0.02, 0.5, log=True)
+# As factors of the learning rate that was given; the rate of proxies is absolute.
+RATE_FACTOR = Range(0.2, 5, log=True)
+PROXY_RATE = Range(1e-3, 1, log=True)
 BINOMIAL = {"alpha": Range(0.5, 20, log=True), "beta": Range(10, 100, log=True), "lam": Range(0.2, 0.8)}
 CIRCLE = {"margin": Range(0.1, 0.5), "gamma": Range(16, 256, log=True)}
 ARC = {"scale": SCALE, "margin": Range(0.05, 0.6)}
 
-# What is not listed has nothing to tune but the rates. The published values lie inside.
+# Losses that are not listed have only learning rates to tune. Every range contains the value of the loss's paper.
 SPACES: dict[type, dict[str, Range]] = {
     ls.Contrastive: {"margin": Range(0.3, 1.3)},
     ls.SimilarityContrastive: {"margin": Range(0.1, 0.7)},
@@ -56,8 +60,8 @@ SPACES: dict[type, dict[str, Range]] = {
     ls.BinomialDeviance: BINOMIAL,
     ls.LiftedStructure: {"margin": Range(0.3, 1.5)},
     ls.GeneralizedLifted: {"margin": Range(0.3, 1.5)},
-    ls.NTXent: {"temperature": COLD},
-    ls.SupCon: {"temperature": COLD},
+    ls.NTXent: {"temperature": TEMPERATURE},
+    ls.SupCon: {"temperature": TEMPERATURE},
     ls.TupletMargin: {"degrees": Range(1, 12), "scale": SCALE},
     ls.Angular: {"degrees": Range(30, 50)},
     ls.RankedList: {"alpha": Range(0.8, 1.4), "margin": Range(0.1, 0.8)},
@@ -81,13 +85,13 @@ SPACES: dict[type, dict[str, Range]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting and what it came to.
+    """One combination of settings with its result.
 
     Attributes:
-        number: from 0, which is the setting as it was given.
-        params: what was tried.
-        folds: the metric on each fold's held-out classes.
-        value: their mean; 0 if the loss became infinite or NaN.
+        number: from 0; trial 0 has the settings that were given.
+        params: the settings that were tried.
+        folds: the metric on the held-out classes of each fold; 0 where the loss became infinite or NaN.
+        value: the mean over the folds.
     """
 
     number: int
@@ -97,103 +101,121 @@ class Trial:
 
 
 def space_of(experiment: Experiment) -> dict[str, Range]:
-    """Return what tuning may change: the hyper-parameters of the loss, the rate, the rate of what the loss learns.
+    """Return the settings that tuning may change, with their ranges.
+
+    These are the hyper-parameters of the loss, the learning rate, and the learning rate of proxies and of the loss's own
+    parameters if there are any.
 
     >>> list(space_of(Experiment()))
     ['margin', 'learning_rate']
     """
     rate = experiment.learning_rate
     space = dict(SPACES.get(type(experiment.loss), {}))
-    space["learning_rate"] = Range(RATE.low * rate, RATE.high * rate, log=True)
+    space["learning_rate"] = Range(RATE_FACTOR.low * rate, RATE_FACTOR.high * rate, log=True)
     if experiment.source == "proxies" or isinstance(experiment.loss, LearnedLoss):
         space["proxy_learning_rate"] = PROXY_RATE
     return space
 
 
-def given(experiment: Experiment) -> dict[str, float]:
-    """Return the values that an experiment has of what can be tuned."""
-    return {name: getattr(_owner(experiment, name), name) for name in space_of(experiment)}
-
-
-def _owner(experiment: Experiment, name: str) -> Any:
-    return experiment if name in RATES else experiment.loss
+def tunable_values(experiment: Experiment) -> dict[str, float]:
+    """Return the values that the tunable settings have in an experiment."""
+    owners = {name: experiment if name in RATES else experiment.loss for name in space_of(experiment)}
+    return {name: getattr(owner, name) for name, owner in owners.items()}
 
 
 def with_params(experiment: Experiment, params: Mapping[str, float]) -> Experiment:
-    """Return an experiment with these values of what can be tuned."""
+    """Return an experiment with other values of its tunable settings.
+
+    Raises:
+        ValueError: for a setting that cannot be tuned in this experiment.
+    """
     unknown = sorted(set(params) - set(space_of(experiment)))
     if unknown:
-        raise ValueError(f"trials of {unknown[0]!r}, which cannot be tuned here, are of another loss; remove them")
+        raise ValueError(
+            f"the stored trials set {unknown[0]!r}, which this loss does not have; remove the folder of these trials"
+        )
     rates: dict[str, Any] = {name: value for name, value in params.items() if name in RATES}
-    own: dict[str, Any] = {name: value for name, value in params.items() if name not in RATES}
-    loss: Loss | Wrapped = replace(experiment.loss, **own) if own else experiment.loss
+    hyper_parameters: dict[str, Any] = {name: value for name, value in params.items() if name not in RATES}
+    # A wrapped function has no fields to replace, so it is replaced only where there is something to change.
+    loss: Loss | Wrapped = replace(experiment.loss, **hyper_parameters) if hyper_parameters else experiment.loss
     return replace(experiment, loss=loss, **rates)
 
 
 def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: str) -> Trial:
-    """Try settings and return the best; each is trained on all folds but one and measured on that one, for all folds.
+    """Try several combinations of settings and return the best one, by cross-validation over training classes.
 
-    The first trial is the experiment as it is, so that tuning never loses to not tuning on the folds. Trials that are
-    in the folder already are not run again.
+    Each trial trains once per fold on the classes of the other folds, and is measured on the classes of that fold. Trial
+    0 has the settings that were given, so on the folds tuning is never worse than no tuning. Trials that are in the
+    folder already are not run again.
 
     Args:
         experiment: the loss and its settings.
-        folder: where trials.json is kept.
-        trials: how many settings.
-        folds: of the training classes.
-        metric: what to maximise.
+        folder: the folder of trials.json.
+        trials: number of trials.
+        folds: number of folds of the training classes.
+        metric: the metric to maximise.
 
     Raises:
-        ValueError: if Optuna is not installed, or the trials in the folder are of something else.
+        ValueError: if Optuna is not installed, or the trials in the folder belong to another experiment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
     _check_same(folder, task)
     done = read_trials(folder)
     for number in range(len(done), trials):
-        params = given(experiment) if number == 0 else _suggest(space_of(experiment), done, number, trials)
-        values = _measure(with_params(experiment, params), folder / "running", folds, metric)
-        done += [Trial(number, params, values, sum(values) / len(values))]
+        if number == 0:
+            params = tunable_values(experiment)
+        else:
+            params = _suggest(space_of(experiment), done, number, trials)
+        values = _cross_validate(with_params(experiment, params), folder / "running", folds, metric)
+        done.append(Trial(number, params, values, sum(values) / len(values)))
+        # Written after every trial, so that an interruption loses at most the trial that is running.
         record = {**task, "trials": [asdict(trial) for trial in done]}
         write_text(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
     return max(done[:trials], key=lambda trial: trial.value)
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """Return the trials in a folder; none if there is no file; raises ValueError if it is damaged."""
-    trials = _read(folder).get("trials", [])
+    """Return the trials in a folder; none if there is no file; raises ValueError if the file is damaged."""
+    trials = _read_record(folder).get("trials", [])
     try:
-        return [_trial(found) for found in trials]
+        return [_trial_from_plain(plain) for plain in trials]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{folder / TRIALS_FILE} is damaged ({error}); remove it to tune anew") from error
+        raise _damaged(folder, error) from error
 
 
-def _trial(found: dict[str, Any]) -> Trial:
-    numbers = [found["value"], *found["params"].values(), *found["folds"]]
+def _trial_from_plain(plain: dict[str, Any]) -> Trial:
+    numbers = [plain["value"], *plain["params"].values(), *plain["folds"]]
     if not all(isinstance(value, int | float) and abs(value) < math.inf for value in numbers):
-        raise ValueError("a trial holds what is no number")
-    return Trial(int(found["number"]), dict(found["params"]), tuple(found["folds"]), found["value"])
+        raise ValueError("a trial has a value that is not a finite number")
+    return Trial(int(plain["number"]), dict(plain["params"]), tuple(plain["folds"]), plain["value"])
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read_record(folder: Path) -> dict[str, Any]:
     file = folder / TRIALS_FILE
     if not file.is_file():
         return {}
     try:
-        found = read_json(file)
+        record = read_json(file)
     except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); remove it to tune anew") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged (it holds no record); remove it to tune anew")
-    return found
+        raise _damaged(folder, error) from error
+    if not isinstance(record, dict):
+        raise _damaged(folder, "it holds no record")
+    return record
+
+
+def _damaged(folder: Path, reason: Exception | str) -> ValueError:
+    return ValueError(f"{folder / TRIALS_FILE} is damaged ({reason}); remove it to tune again")
 
 
 def _check_same(folder: Path, task: dict[str, Any]) -> None:
-    found = _read(folder)
+    """Raise ValueError if the folder holds the trials of another task."""
+    record = _read_record(folder)
     for name, value in task.items():
-        if found and _comparable(found.get(name)) != _comparable(value):
+        if record and _comparable(record.get(name)) != _comparable(value):
             raise ValueError(
-                f"the trials in {folder} are of another {name}; give the comparison another --out, or remove that folder"
+                f"the trials in {folder} were made with another {name}; give the comparison another --out, or remove that "
+                "folder"
             )
 
 
@@ -202,12 +224,14 @@ def _comparable(value: Any) -> Any:
 
 
 def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: int) -> dict[str, float]:
-    """Ask Optuna for the next setting; its state is rebuilt from the trials, so an interruption changes nothing."""
+    """Return the settings that Optuna suggests next."""
     try:
         import optuna
     except ImportError as error:
         raise ValueError('--tune needs Optuna; install it with: pip install "pairlens[tune]"') from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna's state is rebuilt from the finished trials, and the seed is the number of the trial: a study that was
+    # interrupted suggests the same settings as one that was not.
     sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, trials // 3), seed=number)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     known: dict[str, optuna.distributions.BaseDistribution] = {
@@ -215,20 +239,23 @@ def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: in
         for name, range_ in space.items()
     }
     for trial in done:
+        # The settings that were given may lie outside the ranges, which Optuna does not accept.
         inside = {n: min(max(v, float(space[n].low)), float(space[n].high)) for n, v in trial.params.items()}
         study.add_trial(optuna.trial.create_trial(params=inside, distributions=known, value=trial.value))
     return {name: float(value) for name, value in study.ask(known).params.items()}
 
 
-def _measure(experiment: Experiment, folder: Path, folds: int, metric: str) -> tuple[float, ...]:
+def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: str) -> tuple[float, ...]:
+    """Return the metric on the held-out classes of each fold."""
     values = []
     for fold in range(folds):
-        # What an interruption left of this fold is not gone on with: it may be of another setting.
+        # An interrupted fold is not resumed, because it may belong to another trial.
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            found = run(replace(experiment, folds=folds, fold=fold, select="last"), folder).report[metric]
+            value = run(replace(experiment, folds=folds, fold=fold, select="last"), folder).report[metric]
         except FloatingPointError:
-            found = 0.0
-        values.append(0.0 if math.isnan(found) else found)
+            # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
+            value = 0.0
+        values.append(0.0 if math.isnan(value) else value)
     shutil.rmtree(folder, ignore_errors=True)
     return tuple(values)

@@ -1,4 +1,4 @@
-"""What a comparison says, in words: also when it says nothing."""
+"""Verdicts: the results of a comparison in sentences that claim no more than the data supports."""
 
 from collections.abc import Sequence
 
@@ -6,136 +6,145 @@ from pairlens.comparison.results import BenchmarkResult, LossResult
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval, t_interval
 
-MOST_NAMED = 2
+MAX_NAMED = 2
 
 
-def verdict(field: BenchmarkResult) -> str:
-    """Return what the seeds and the test classes allow to say of the losses of a field.
+def verdict(result: BenchmarkResult) -> str:
+    """Return what can be said about the losses of a benchmark.
 
-    A loss is called better only if two intervals of the difference lie above 0: Student's over the seeds, and that over
-    the test classes drawn anew; both at a level at which all comparisons with the best hold together with 95 %.
+    A loss is called better than another only if two intervals of their difference lie above 0: Student's interval over
+    the seeds, and the bootstrap interval over the test classes. The level of both is such that all comparisons with the
+    best loss hold together with 95 %.
     """
-    sentences = [_best(field), _against_untrained(field), _against_others(field)]
-    if field.missing:
-        sentences.append(f"{_runs(field.missing)} not finished yet, so this may change.")
-    failed = sum(len(loss.failed) for loss in field.losses)
+    sentences = [_best(result), _against_model_before_training(result), _against_other_losses(result)]
+    if result.missing:
+        sentences.append(f"{_runs(result.missing)} not finished yet, so this may change.")
+    failed = sum(len(loss.failed) for loss in result.losses)
     if failed:
-        sentences.append(f"{_runs(failed)} left out, because the loss was no longer finite.")
-    return " ".join(sentence for sentence in sentences if sentence)
+        sentences.append(f"{_runs(failed)} left out, because the loss became infinite or NaN.")
+    return " ".join(sentences)
 
 
-def headline(field: BenchmarkResult) -> str:
-    """Return the verdict on a field in one sentence, fit for a heading."""
-    best, others = field.losses[0], field.losses[1:]
-    where, found = f"On {field.name}", best.metric(field.metric).over_seeds
-    so_far = "So far, " + where[0].lower() + where[1:] if field.missing else where
-    if found.mean <= field.untrained.mean:
-        return f"{so_far} no training beats the backbone as it came"
-    lead = f"{so_far} {best.name} has the highest {field.metric}, {percent(found.mean)} %"
+def headline(result: BenchmarkResult) -> str:
+    """Return the verdict on a benchmark in one sentence, without its full stop."""
+    best = result.losses[0]
+    others = result.losses[1:]
+    mean = best.metric(result.metric).over_seeds.mean
+    where = f"So far, on {result.name}" if result.missing else f"On {result.name}"
+    if mean <= result.untrained.mean:
+        return f"{where}, no loss improves on the model before training"
+    lead = f"{where}, {best.name} has the highest {result.metric}, {percent(mean)} %"
     if len(best.seeds) == 1:
-        return f"{lead}, but one seed cannot tell whether it is better"
+        return f"{lead}, but one seed is not enough to tell whether it is better"
     if not others:
         return f"{lead}; there is no other loss to compare with"
-    worse = [other for other in others if _apart(field, best, other)]
+    worse, similar = _worse_and_similar(result)
     if not worse:
-        return f"{lead}, but {len(best.seeds)} seeds cannot tell it from any other loss"
-    if len(worse) == len(others):
-        return (
-            f"{so_far} {best.name} retrieves best: above {'the other loss' if len(worse) == 1 else 'all other losses'}"
-        )
-    open_ = [other for other in others if other not in worse]
-    return f"{lead}: above {_named(worse)}, not distinguishable from {_named(open_)}"
+        return f"{lead}, but with {len(best.seeds)} seeds it is not distinguishable from any other loss"
+    if similar:
+        return f"{lead}: better than {_named(worse)}, not distinguishable from {_named(similar)}"
+    beaten = "the other loss" if len(worse) == 1 else "all other losses"
+    return f"{where}, {best.name} retrieves best: better than {beaten}"
 
 
-def headline_of_all(fields: Sequence[BenchmarkResult]) -> str:
-    """Return in one sentence which loss is highest where, for several fields."""
-    won = [f for f in fields if f.losses[0].metric(f.metric).over_seeds.mean > f.untrained.mean]
-    if not won:
-        return f"In none of {len(fields)} fields does any training beat the backbone as it came"
-    best = dict.fromkeys(f.losses[0].name for f in won)
-    if len(best) == 1 and len(won) == len(fields):
-        return f"{next(iter(best))} has the highest {fields[0].metric} in all {len(fields)} fields"
-    where = [f"{f.losses[0].name} on {f.name}" if f in won else f"no training on {f.name}" for f in fields]
-    return f"No loss is highest everywhere: {'; '.join(where)}"
+def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
+    """Return in one sentence which loss is best on which of several benchmarks, without the full stop."""
+    improved = [r for r in results if r.losses[0].metric(r.metric).over_seeds.mean > r.untrained.mean]
+    if not improved:
+        return f"On none of the {len(results)} benchmarks does any loss improve on the model before training"
+    best = {result.losses[0].name for result in improved}
+    if len(best) == 1 and len(improved) == len(results):
+        return f"{best.pop()} has the highest {results[0].metric} on all {len(results)} benchmarks"
+    parts = [f"{r.losses[0].name if r in improved else 'no loss'} on {r.name}" for r in results]
+    return f"No loss is best everywhere: {'; '.join(parts)}"
 
 
 def _named(losses: Sequence[LossResult]) -> str:
-    return listed(losses) if len(losses) <= MOST_NAMED else f"{len(losses)} others"
+    return listed(losses) if len(losses) <= MAX_NAMED else f"{len(losses)} others"
 
 
-def _best(field: BenchmarkResult) -> str:
-    best = field.losses[0]
-    found = best.metric(field.metric).over_seeds
-    return f"Highest mean {field.metric} on {field.name}: {best.name} with {interval_text(found)}."
+def _best(result: BenchmarkResult) -> str:
+    best = result.losses[0]
+    over_seeds = best.metric(result.metric).over_seeds
+    return f"Highest mean {result.metric} on {result.name}: {best.name} with {interval_text(over_seeds)}."
 
 
-def interval_text(found: Interval) -> str:
-    """Write a mean in percent with its interval over the seeds.
+def interval_text(interval: Interval) -> str:
+    """Return a mean in percent with its interval over the seeds.
 
     >>> interval_text(t_interval([0.24, 0.26]))
-    '25.0 % (95 % over 2 seeds: 12.3 to 37.7)'
+    '25.0 % (95 % interval over 2 seeds: 12.3 to 37.7)'
     """
-    if found.low is None:
-        return f"{percent(found.mean)} % (one seed)"
-    return (
-        f"{percent(found.mean)} % (95 % over {len(found.values)} seeds: {percent(found.low)} to {percent(found.high)})"
-    )
+    if interval.low is None:
+        return f"{percent(interval.mean)} % (one seed)"
+    ends = f"{percent(interval.low)} to {percent(interval.high)}"
+    return f"{percent(interval.mean)} % (95 % interval over {len(interval.values)} seeds: {ends})"
 
 
-def _against_untrained(field: BenchmarkResult) -> str:
-    before, best = field.untrained.mean, field.losses[0].metric(field.metric).over_seeds
-    if best.mean <= before:
-        return f"No training beats the backbone as it came, which has {percent(before)} %."
-    seeds = field.losses[0].seeds
-    known = dict(enumerate(field.untrained.values)) if len(field.untrained.values) > max(seeds) else {}
-    paired = [value - known[seed] for seed, value in zip(seeds, best.values, strict=True) if seed in known]
-    if len(paired) > 1 and not t_interval(paired).excludes_zero:
-        return f"It cannot be told from the backbone as it came ({percent(before)} %)."
-    return f"The backbone as it came has {percent(before)} %."
+def _against_model_before_training(result: BenchmarkResult) -> str:
+    before = f"{percent(result.untrained.mean)} %"
+    best = result.losses[0]
+    over_seeds = best.metric(result.metric).over_seeds
+    if over_seeds.mean <= result.untrained.mean:
+        return f"No loss improves on the model before training, which has {before}."
+    # The values before training are known by seed only if there is one for every seed up to the highest.
+    values = result.untrained.values
+    by_seed = dict(enumerate(values)) if len(values) > max(best.seeds) else {}
+    gains = [after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed]
+    if len(gains) > 1 and not t_interval(gains).excludes_zero:
+        return f"It is not distinguishable from the model before training, which has {before}."
+    return f"The model before training has {before}."
 
 
-def _against_others(field: BenchmarkResult) -> str:
-    best, others = field.losses[0], field.losses[1:]
-    if not others:
+def _against_other_losses(result: BenchmarkResult) -> str:
+    best = result.losses[0]
+    if len(result.losses) == 1:
         return "There is no other loss to compare with yet."
     if len(best.seeds) == 1:
-        return "One seed says nothing of chance: whether this loss is better cannot be told; run more seeds."
-    worse = [o for o in others if _apart(field, best, o)]
-    open_ = [o for o in others if o not in worse]
+        return "One seed does not show the effect of chance, so whether this loss is better is unknown; run more seeds."
+    worse, similar = _worse_and_similar(result)
     if not worse:
-        return f"These {len(best.seeds)} seeds and {field.classes} test classes cannot tell it from any other loss."
-    text = f"It is better than {listed(worse)}"
-    return f"{text}; not distinguishable from {listed(open_)}." if open_ else f"{text}, which are all others."
+        return (
+            f"With these {len(best.seeds)} seeds and {result.classes} test classes it is not distinguishable from any other "
+            "loss."
+        )
+    if similar:
+        return f"It is better than {listed(worse)}; not distinguishable from {listed(similar)}."
+    return f"It is better than every other loss: {listed(worse)}."
 
 
-def _apart(field: BenchmarkResult, best: LossResult, other: LossResult) -> bool:
-    try:
-        return field.difference(best.name, other.name).distinguishable
-    except KeyError:
-        return False
+def _worse_and_similar(result: BenchmarkResult) -> tuple[list[LossResult], list[LossResult]]:
+    """Return the losses that are distinguishably worse than the best one, and those that are not."""
+    best = result.losses[0]
+    distinguishable = [{d.first, d.second} for d in result.differences if d.distinguishable]
+    others = result.losses[1:]
+    worse = [other for other in others if {best.name, other.name} in distinguishable]
+    return worse, [other for other in others if other not in worse]
 
 
 def listed(losses: Sequence[LossResult]) -> str:
-    """Write names as a sentence does.
+    """Return the names of losses as a list within a sentence.
 
     >>> listed([])
     ''
     """
     names = [loss.name for loss in losses]
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def pair_verdict(field: BenchmarkResult, first: str, second: str) -> str:
-    """Return how two losses compare, in words.
+def pair_verdict(result: BenchmarkResult, first: str, second: str) -> str:
+    """Return how two losses compare, in one sentence.
 
     Raises:
         KeyError: if they were not compared.
     """
-    found = field.difference(first, second)
-    if not found.distinguishable:
-        return f"{found.first} and {found.second} are not distinguishable on {field.name} by {found.metric}."
-    points = f"{100 * found.over_seeds.mean:.1f} points of {found.metric}"
-    return f"{found.first} is better than {found.second} on {field.name} by {points}."
+    difference = result.difference(first, second)
+    if not difference.distinguishable:
+        return f"{difference.first} and {difference.second} are not distinguishable on {result.name} by {difference.metric}."
+    points = f"{100 * difference.over_seeds.mean:.1f} points of {difference.metric}"
+    return f"{difference.first} is better than {difference.second} on {result.name} by {points}."
 
 
 def _runs(count: int) -> str:
