@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairlens.core.files import atomic_write
 from pairlens.experiments.run_folder import Outcome
+from pairlens.plotting.style import save
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
@@ -28,9 +27,7 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if title:
         figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
-    kind = file.suffix[1:]
-    with atomic_write(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
-        figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    save(figure, file)
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:
