@@ -18,6 +18,7 @@ MIN_HEIGHT_FACTOR = 0.72
 # A single panel above this width, such as the matrix of many losses, has too much in it to be drawn narrow.
 MAX_SINGLE_WIDTH = 9.0
 LEGEND_LINE = 0.17
+LAYOUT_PASSES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,9 @@ class PanelLayout:
         for panel in self.panels:
             _label_axes(panel)
             _wrap_texts(panel, width / columns)
+        # The constrained layout starts from the old positions; one pass leaves labels outside of the figure.
+        for _ in range(LAYOUT_PASSES):
+            self.figure.draw_without_rendering()
 
 
 def _columns_that_fit(columns: int, panel_width: float, width: float) -> int:
@@ -117,5 +121,5 @@ def _wrap_texts(panel: Axes, width: float) -> None:
     for text in (panel.title, panel.xaxis.label):
         # A letter is about 0.55 em wide; a quarter of the width is left to the axis. Formulas cannot be broken.
         letters = int(0.75 * 72 * width / (0.55 * float(text.get_fontsize())))
-        if "$" not in text.get_text() and text.get_text():
-            text.set_text("\n".join(textwrap.fill(line, letters) for line in text.get_text().split("\n")))
+        if "$" not in text.get_text():
+            text.set_text(textwrap.fill(text.get_text().replace("\n", " "), letters))
