@@ -307,7 +307,7 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "explain draws losses; name one"),
+        ([], "explain needs a loss"),
         (["cirle"], "there is no loss cirle; there are contrastive"),
         (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
         (["circle", "--per_class", 1], "at least 2 --classes and 2 --per_class"),
@@ -332,7 +332,7 @@ def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
 def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_path, capsys):
     assert run("inspect", trained, "--data_path", data_path, "--device", "cpu", "--out", tmp_path / "i") == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("seen classes", "unseen classes", "effective_rank", "hub_skewness"))
+    assert all(word in text for word in ("seen classes", "unseen classes", "effective rank", "hubness"))
     written = {file.name for file in (tmp_path / "i").iterdir()}
     assert {"inspection.csv", "similarities.csv", "similarities.svg", "map.png", "worst_queries.png"} <= written
     assert run("inspect", tmp_path) == 2

@@ -81,7 +81,7 @@ def number(text):
         (["--losses", "triplet", "circle", "--data_name", "nowhere"], "does not exist"),
         (["--losses", "triplet", "circle", "--seeds", "0"], "give --seeds 1 to"),
         (["--losses", "triplet", "circle", "--metric", "R@3"], "--metric R@3 is not measured"),
-        (["--losses", "triplet", "circle", "--processes", "0"], "--processes 0"),
+        (["--losses", "triplet", "circle", "--processes", "0"], "--processes must be 1 or more"),
         (["--resume", "nowhere"], "not the folder of a comparison"),
         (["nowhere.toml"], "cannot be read as TOML"),
     ],

@@ -17,7 +17,7 @@ def typical_queries(searched: Searched) -> PhotoBlock:
     chosen = range(0, count, step)[:TYPICAL]
     rows = [_query_row(searched, query) for query in chosen]
     caption = (
-        f"One query (left) and its {len(rows[0].tiles) - 1} nearest photos per row: every {_ordinal(step)} test photo in "
+        f"One query (left) and its {len(rows[0].tiles) - 1} nearest photos per row: every {ordinal(step)} test photo in "
         "the order of the data set, whatever was found. ✓ has the class of the query, ✗ has another class."
     )
     return PhotoBlock(caption, rows, importance=6)
@@ -95,10 +95,10 @@ def _class_of(searched: Searched, query: int) -> str:
     return searched.queries.class_names[int(searched.retrieval.labels[query])]
 
 
-def _ordinal(number: int) -> str:
-    """Write an ordinal number.
+def ordinal(number: int) -> str:
+    """Return a number as an ordinal.
 
-    >>> [_ordinal(n) for n in (1, 2, 3, 11, 112, 192)]
+    >>> [ordinal(n) for n in (1, 2, 3, 11, 112, 192)]
     ['1st', '2nd', '3rd', '11th', '112th', '192nd']
     """
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")

@@ -22,10 +22,12 @@ class ResultTables:
 
     Attributes:
         short: the ranking metric with its intervals, and Recall@K for the least and the greatest K.
-        complete: every measurement, in one or two tables that fit a page.
+        all_columns: every measurement.
+        complete: the same in one or two tables that fit a page.
     """
 
     short: Table
+    all_columns: Table
     complete: Sequence[Table]
 
 
@@ -53,7 +55,7 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
         select_columns(complete, columns, f"Losses on {result.name}, best first"),
         notes=table.notes if has_seeds else (ONE_SEED_NOTE.format(metric=result.metric),),
     )
-    return ResultTables(short, _fit_page(complete))
+    return ResultTables(short, complete, _fit_page(complete))
 
 
 def _fit_page(table: Table) -> list[Table]:
