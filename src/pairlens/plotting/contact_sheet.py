@@ -11,8 +11,8 @@ INK, FADED, PAPER = "#1c1c1c", "#5c5c5c", "#ffffff"
 SIDE, BORDER, GAP, CAPTION = 224, 8, 16, 50
 TITLE_SIZE, TEXT_SIZE = 26, 17
 TITLE_HEIGHT = 58
-# The round sign in the corner of a photo, and its strokes as points of a square of side 1.
-SIGN_SIDE, SIGN_STROKE = 44, 5
+# The diameter of the sign in the corner of a photo, and its strokes as points in a square of side 1.
+SIGN_SIDE = 44
 CHECK_MARK = (((0.28, 0.52), (0.44, 0.68), (0.74, 0.33)),)
 CROSS = (((0.32, 0.32), (0.68, 0.68)), ((0.32, 0.68), (0.68, 0.32)))
 # Not everybody can tell green from red, so these two colours come with a sign.
@@ -45,15 +45,21 @@ class Tile:
         return picture
 
 
-def draw_sign(picture: Image.Image, color: str) -> None:
-    """Draw a check mark (RIGHT) or a cross (WRONG) on a disc in the upper right corner of a photo at display size."""
-    left = SIDE - SIGN_SIDE - BORDER // 2
+def draw_sign(picture: Image.Image, color: str, size: int = SIGN_SIDE) -> None:
+    """Draw a check mark (RIGHT) or a cross (WRONG) on a disc in the upper right corner of a photo.
+
+    Args:
+        picture: a photo at display size, which is changed.
+        color: RIGHT or WRONG.
+        size: diameter of the disc in pixels.
+    """
+    left = picture.width - size - BORDER // 2
     top = BORDER // 2
     canvas = ImageDraw.Draw(picture)
-    canvas.ellipse((left, top, left + SIGN_SIDE, top + SIGN_SIDE), fill=color, outline=PAPER, width=3)
+    canvas.ellipse((left, top, left + size, top + size), fill=color, outline=PAPER, width=size // 14)
     for stroke in SIGNS[color]:
-        points = [(left + SIGN_SIDE * x, top + SIGN_SIDE * y) for x, y in stroke]
-        canvas.line(points, fill=PAPER, width=SIGN_STROKE, joint="curve")
+        points = [(left + size * x, top + size * y) for x, y in stroke]
+        canvas.line(points, fill=PAPER, width=size // 9, joint="curve")
 
 
 def tile_sheet(rows: Sequence[Sequence[Tile]], title: str = "", apart: int = 1) -> Image.Image:
