@@ -55,8 +55,8 @@ def test_queries_are_searched_in_a_gallery_where_there_is_one(scene):
     vectors, labels = scene
     found = retrieve(vectors[:5], labels[:5], vectors[5:], labels[5:])
     assert found.relevant.tolist() == [1] * 5
-    assert found.found.shape == (5, 10)
-    assert torch.equal(found.found_labels, labels[5:][found.found])
+    assert found.neighbors.shape == (5, 10)
+    assert torch.equal(found.neighbor_labels, labels[5:][found.neighbors])
     assert len(hubs(found, 18, 3)) == 3
 
 

@@ -1,12 +1,13 @@
 import csv
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from pairlens.analysis.inspection import inspect_run, some_classes, write_inspection
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embedding_stats import embedding_stats
+from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
@@ -47,6 +48,15 @@ def test_a_set_without_pairs_is_named():
 
 def test_large_sets_are_cut_to_whole_classes(tiny):
     catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("train")
-    few = some_classes(catalog, most=12)
+    few = some_classes(catalog, max_photos=12)
     assert (len(few), few.classes) == (12, 2)
-    assert some_classes(catalog, most=100) is catalog
+    assert some_classes(catalog, max_photos=100) is catalog
+
+
+def test_every_statistic_has_a_plain_name_and_one_sentence():
+    assert list(SHAPE_MEANINGS) == [field.name for field in fields(EmbeddingStats)]
+    assert len({meaning.name for meaning in SHAPE_MEANINGS.values()}) == len(SHAPE_MEANINGS)
+    for meaning in SHAPE_MEANINGS.values():
+        assert "_" not in meaning.name
+        assert meaning.sentence.endswith(".")
+        assert meaning.sentence.count(". ") == 0

@@ -65,9 +65,9 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        (made(THREE, {("a", "b"), ("a", "c")}), "It is better than every other loss: b and c."),
-        (made(THREE, {("a", "c")}), "It is better than c; not distinguishable from b."),
-        (made(THREE), "With these 2 seeds and 4 test classes it is not distinguishable from any other loss."),
+        (made(THREE, {("a", "b"), ("a", "c")}), "a is better than every other loss: b and c."),
+        (made(THREE, {("a", "c")}), "a is better than c; not distinguishable from b."),
+        (made(THREE), "With these 2 seeds and 4 test classes, a is not distinguishable from any other loss."),
         (made({"a": (0.5,), "b": (0.4,)}), "One seed does not show the effect of chance"),
         (made({"a": (0.5,)}), "no other loss"),
         (made(THREE, untrained=0.6), "No loss improves on the model before training, which has 60.0 %."),
@@ -90,7 +90,10 @@ def test_the_verdict_says_what_can_be_said(field, said):
     ("field", "said"),
     [
         (made(THREE, {("a", "b"), ("a", "c")}), "On bars, a retrieves best: better than all other losses"),
-        (made(THREE, {("a", "c")}), "On bars, a has the highest MAP@R, 51.0 %: better than c, not distinguishable from b"),
+        (
+            made(THREE, {("a", "c")}),
+            "On bars, a has the highest MAP@R, 51.0 %: better than c, not distinguishable from b",
+        ),
         (made(THREE), "but with 2 seeds it is not distinguishable from any other loss"),
         (made(THREE, {("a", "c")}, untrained=0.6), "On bars, no loss improves on the model before training"),
         (made({"a": (0.5,), "b": (0.4,)}), "but one seed is not enough to tell whether it is better"),
@@ -107,7 +110,10 @@ def test_the_headline_of_several_fields():
     assert headline_of_all([one, two]) == "No loss is best everywhere: a on bars; b on shop"
     none = made(THREE, untrained=0.9)
     assert headline_of_all([one, none]) == "No loss is best everywhere: a on bars; no loss on bars"
-    assert headline_of_all([none, none]) == "On none of the 2 benchmarks does any loss improve on the model before training"
+    assert (
+        headline_of_all([none, none])
+        == "On none of the 2 benchmarks does any loss improve on the model before training"
+    )
 
 
 def test_the_verdict_of_a_pair():

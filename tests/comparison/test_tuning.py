@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from pairlens.comparison import tuning
-from pairlens.comparison.tuning import SPACES, tunable_values, read_trials, space_of, tune, with_params
+from pairlens.comparison.tuning import SPACES, read_trials, space_of, tunable_values, tune, with_params
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.experiments.splits import fold_classes, open_catalog, split_catalog

@@ -2,11 +2,9 @@
 
 import re
 import shutil
-from dataclasses import replace
 
 import pytest
 
-from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
@@ -118,33 +116,6 @@ def test_a_page_is_small_and_asks_for_nothing(pages):
         assert 'http-equiv="Content-Security-Policy" content="default-src \'none\';' in page
         ids = re.findall(r'\bid="([^"]+)"', page)
         assert len(ids) == len(set(ids))
-
-
-def test_the_verdict_of_a_run():
-    gain = Gain("MAP@R", 0.1, 0.3, 0.15, 0.25, True)
-    assert (
-        gain_headline(gain, "circle", 4) == "Training with circle lifts MAP@R on 4 unseen classes from 10.0 % to 30.0 %"
-    )
-    assert "cannot be told" in gain_headline(replace(gain, low=-0.01), "circle", 4)
-    assert "does not beat the backbone as it came" in gain_headline(replace(gain, after=0.1), "circle", 4)
-    said = gain_words(gain, 7)
-    assert "+20.0 points, 95 % interval +15.0 to +25.0, paired" in said
-    assert "one run, of seed 7: it says nothing of the chance" in said
-    assert "cannot be made again" in gain_words(replace(gain, paired=False), 7)
-
-
-def test_the_gain_is_paired_with_the_very_model_that_was_untrained(compared):
-    place = RunFolder(compared / "runs/bars/circle-10/seed0")
-    experiment, outcome = place.experiment(), place.read_outcome()
-    gain = paired_gain(place, experiment, "MAP@R")
-    assert gain is not None
-    assert (gain.before, gain.after) == (outcome.untrained["MAP@R"], outcome.report["MAP@R"])
-    assert gain.low <= gain.after - gain.before <= gain.high
-    wide = unpaired_gain(outcome, "MAP@R")
-    assert wide.low <= gain.low + 1e-9
-    assert wide.high >= gain.high - 1e-9
-    assert paired_gain(place, replace(experiment, seed=5), "MAP@R") is None
-    assert paired_gain(place, replace(experiment, weights="nowhere.pth"), "MAP@R") is None
 
 
 def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Is a loss what it claims to be? A battery of checks, a comparison with a reference, and the names of known mistakes."""
+"""Audit of a loss: checks of its behaviour, a comparison with a reference, and the names of known mistakes."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,17 +17,18 @@ from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_source
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Proxies
 
-SAME = 0.9995
+# Gradients with a higher cosine count as those of the same loss.
+SAME_GRADIENT = 0.9995
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
         name: the loss.
-        findings: a line a check.
-        diagnosis: which known way to write circle loss it is, if it is one.
+        findings: one per check.
+        diagnosis: the known variant of circle loss that has the same gradient, if there is one.
     """
 
     name: str
@@ -36,74 +37,82 @@ class Audit:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The checks that failed."""
+        """The names of the checks that failed."""
         return tuple(finding.check for finding in self.findings if finding.verdict == "fail")
 
 
-def as_measure(loss: Any) -> BatchLoss:
-    """Return a loss of ours as a function of (embeddings, labels), with proxies of its own if it needs them.
+def as_batch_loss(loss: Any) -> BatchLoss:
+    """Return a loss of Pairlens as a function of (embeddings, labels), with its own proxies if it needs them.
 
     Args:
-        loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which is returned as it is.
+        loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which is returned unchanged.
     """
-    if isinstance(loss, nn.Module) or not (hasattr(loss, "weigh") or hasattr(loss, "references") or _in_frame(loss)):
+    is_own = hasattr(loss, "weigh") or hasattr(loss, "references") or _is_defined_by_pairlens(loss)
+    if isinstance(loss, nn.Module) or not is_own:
         return loss
+    # The proxies are random; with the same seed, two audits of one loss give the same numbers.
     torch.manual_seed(0)
-    proxies = possible_sources(loss)[0] == "proxies" and not isinstance(loss, EmbeddingLoss)
-    references = Proxies(CLASSES, DIM, centers_of(loss)) if proxies else Batch()
+    with_proxies = possible_sources(loss)[0] == "proxies" and not isinstance(loss, EmbeddingLoss)
+    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else Batch()
     return Criterion(loss, references, classes=CLASSES)
 
 
-def _in_frame(loss: Any) -> bool:
+def _is_defined_by_pairlens(loss: Any) -> bool:
     return type(loss).__module__.startswith("pairlens.losses")
 
 
 def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
-    """Try a loss: its signs, where it leads, invariance, degenerate batches, precision, growth.
+    """Check a loss: its signs, where it leads, invariance, degenerate batches, precision, growth of its cost.
 
     Args:
-        loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), a module too. One with proxies must
-            have 16 classes and 128 dimensions; on fewer dimensions, where embeddings are free, it is not tried.
-        name: what to call it.
-        against: another one, whose value and gradient it is compared with.
+        loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which may be a module. A loss with
+            proxies must have 16 classes and 128 dimensions; the check with free embeddings, which have fewer
+            dimensions, is left out for it.
+        name: the name of the loss; by default that of its class.
+        against: another loss, whose value and gradient are compared.
 
-    >>> found = audit(Circle())
-    >>> found.failed, found.diagnosis.name
+    >>> result = audit(Circle())
+    >>> result.failed, result.diagnosis.name
     ((), 'circle loss as its paper defines it, per anchor')
     """
-    measure = as_measure(loss)
-    parameters = list(measure.parameters()) if isinstance(measure, nn.Module) else []
+    batch_loss = as_batch_loss(loss)
+    parameters = list(batch_loss.parameters()) if isinstance(batch_loss, nn.Module) else []
+    # A matrix of parameters with one side as long as an embedding consists of proxies.
     with_proxies = any(DIM in (p.shape[-1], p.shape[0]) for p in parameters if p.ndim > 1)
-    measure = _in_own_precision(measure)
+    checked = _in_precision_of_embeddings(batch_loss)
+    # Degenerate batches make some losses warn, and third-party code may warn of anything.
     with warnings.catch_warnings(action="ignore"), single_thread():
-        # Batches without pairs, and whatever a stranger's code warns of.
-        findings = _try(measure, parameters, with_proxies)
+        findings = _run_checks(checked, parameters, with_proxies)
         if against is not None:
-            findings.append(compare_with_known_losses(measure, _in_own_precision(as_measure(against))))
-        known = diagnose(measure, against or loss)
+            reference = _in_precision_of_embeddings(as_batch_loss(against))
+            findings.append(compare_with_reference(checked, reference))
+        known = diagnose(checked, against or loss)
     if known is not None:
         findings.append(Finding("known as", "fail" if known.wrong else "pass", known.name))
     return Audit(name or type(loss).__name__, tuple(findings), known)
 
 
-def _try(measure: BatchLoss, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:
-    free = Finding("free embeddings", "note", "not tried: its proxies have the dimension of the audit")
+def _run_checks(loss: BatchLoss, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:
+    not_free = Finding("free embeddings", "note", "not tested: its proxies have the dimension of the audit")
     checks: list[tuple[str, Callable[[], Finding | list[Finding]]]] = [
-        ("signs", lambda: audit_checks.check_signs(measure)),
-        ("free embeddings", lambda: free if with_proxies else audit_checks.check_free(measure, parameters)),
-        ("constant weights", lambda: audit_checks.check_constants(measure)),
-        ("separated classes", lambda: audit_checks.check_separated(measure, with_proxies)),
-        ("pairs that should not matter", lambda: audit_checks.check_label_names(measure)),
-        ("invariance", lambda: audit_checks.check_invariance(measure, with_proxies)),
-        ("reduction", lambda: audit_checks.check_reduction(measure)),
-        ("degenerate batches", lambda: audit_checks.check_degenerate(measure)),
-        ("precision", lambda: audit_checks.check_precision(measure)),
-        ("growth", lambda: audit_checks.check_growth(measure)),
+        ("signs", lambda: audit_checks.check_signs(loss)),
+        (
+            "free embeddings",
+            lambda: not_free if with_proxies else audit_checks.check_free_embeddings(loss, parameters),
+        ),
+        ("constant weights", lambda: audit_checks.check_constant_weights(loss)),
+        ("separated classes", lambda: audit_checks.check_separated_classes(loss, with_proxies)),
+        ("pairs that should not matter", lambda: audit_checks.check_easy_negative(loss)),
+        ("invariance", lambda: audit_checks.check_invariance(loss, with_proxies)),
+        ("reduction", lambda: audit_checks.check_reduction(loss)),
+        ("degenerate batches", lambda: audit_checks.check_degenerate_batches(loss)),
+        ("precision", lambda: audit_checks.check_precision(loss)),
+        ("growth", lambda: audit_checks.check_growth(loss)),
     ]
     findings: list[Finding] = []
     for name, check in checks:
-        found = _attempt(name, check)
-        findings.extend(found if isinstance(found, list) else [found])
+        result = _attempt(name, check)
+        findings.extend(result if isinstance(result, list) else [result])
     return findings
 
 
@@ -111,60 +120,66 @@ def _attempt(name: str, check: Callable[[], Finding | list[Finding]]) -> Finding
     try:
         return check()
     except Exception as error:
-        # Whatever a stranger's code raises is its answer.
+        # A third-party loss may raise anything, and that it raises is the finding.
         return Finding(name, "fail", f"it raises {type(error).__name__}: {' '.join(str(error).split())[:120]}")
 
 
-def _in_own_precision(measure: BatchLoss) -> BatchLoss:
-    """Return a measure whose parameters follow the type of the embeddings."""
-    if not isinstance(measure, nn.Module):
-        return measure
+def _in_precision_of_embeddings(loss: BatchLoss) -> BatchLoss:
+    """Return a loss whose parameters are converted to the precision of the embeddings in every call."""
+    if not isinstance(loss, nn.Module):
+        return loss
 
-    def followed(embeddings: Tensor, labels: Tensor) -> Tensor:
-        dtype = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
-        measure.to(dtype)
-        return measure(embeddings, labels)
+    def converted(embeddings: Tensor, labels: Tensor) -> Tensor:
+        # Parameters stay in float32 for half precision, as in training with autocast.
+        loss.to(embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32)
+        return loss(embeddings, labels)
 
-    return followed
+    return converted
 
 
-def compare_with_known_losses(measure: BatchLoss, other: BatchLoss) -> Finding:
-    """Return value ratio and gradient cosine of two losses at three levels of noise."""
-    said, cosines = [], []
+def compare_with_reference(loss: BatchLoss, reference: BatchLoss) -> Finding:
+    """Return value ratio and gradient cosine of a loss and a reference at three levels of noise."""
+    texts, cosines = [], []
     for noise in NOISES:
-        embeddings, labels = noisy_batch(noise)
-        (value, gradient), (reference, its) = (gradient_of(m, embeddings, labels) for m in (measure, other))
-        cosines.append(_cosine(gradient, its))
-        said.append(f"{value / reference if reference else float('nan'):.4g} and {cosines[-1]:.4f}")
-    same = min(cosines) > SAME
+        batch = noisy_batch(noise)
+        value, gradient = gradient_of(loss, *batch)
+        reference_value, reference_gradient = gradient_of(reference, *batch)
+        cosines.append(_cosine(gradient, reference_gradient))
+        ratio = value / reference_value if reference_value else float("nan")
+        texts.append(f"{ratio:.4g} and {cosines[-1]:.4f}")
     return Finding(
         "against the reference",
-        "pass" if same else "fail",
-        f"value ratio and gradient cosine at noise {NOISES}: {', '.join(said)}",
+        "pass" if min(cosines) > SAME_GRADIENT else "fail",
+        f"value ratio and gradient cosine at noise {NOISES}: {', '.join(texts)}",
     )
 
 
-def diagnose(measure: BatchLoss, loss: Any = None) -> KnownCircle | None:
-    """Return the known way to write circle loss that has the gradient of a loss, None if none has.
+def diagnose(batch_loss: BatchLoss, loss: Any = None) -> KnownCircle | None:
+    """Return the known variant of circle loss that has the gradient of a loss; None if none has.
 
     Args:
-        measure: the loss.
-        loss: a `Circle` whose margin and gamma are tried; by default those of its paper.
+        batch_loss: the loss.
+        loss: a `Circle` whose margin and gamma the variants get; by default those of its paper.
     """
-    margin, gamma = (loss.margin, loss.gamma) if isinstance(loss, Circle) else (Circle().margin, Circle().gamma)
+    circle = loss if isinstance(loss, Circle) else Circle()
     batches = [noisy_batch(noise) for noise in NOISES]
-    gradients = [gradient_of(measure, *batch)[1] for batch in batches]
+    gradients = [gradient_of(batch_loss, *batch)[1] for batch in batches]
+    # The cosine of a gradient of zeros says nothing.
     if any(float(gradient.norm()) == 0 for gradient in gradients):
         return None
-    best, found = SAME, None
+    closest, highest = None, SAME_GRADIENT
     for known in KNOWN_CIRCLES:
-        theirs = [gradient_of(lambda e, y, k=known: k.of(e, y, margin, gamma), *batch)[1] for batch in batches]
-        near = min(_cosine(a, b) for a, b in zip(gradients, theirs, strict=True))
-        if near > best:
-            best, found = near, known
-    return found
+
+        def variant(embeddings: Tensor, labels: Tensor, known: KnownCircle = known) -> Tensor:
+            return known.of(embeddings, labels, circle.margin, circle.gamma)
+
+        known_gradients = [gradient_of(variant, *batch)[1] for batch in batches]
+        cosine = min(_cosine(a, b) for a, b in zip(gradients, known_gradients, strict=True))
+        if cosine > highest:
+            closest, highest = known, cosine
+    return closest
 
 
-def _cosine(one: Tensor, other: Tensor) -> float:
-    # Not F.cosine_similarity: that takes gradients below 1e-8, as of a loss that is nearly content, for none.
-    return float((one / one.norm().clamp(min=1e-300) * other / other.norm().clamp(min=1e-300)).sum())
+def _cosine(first: Tensor, second: Tensor) -> float:
+    # F.cosine_similarity counts gradients below 1e-8 as zero, and a loss that is almost satisfied has such gradients.
+    return float((first / first.norm().clamp(min=1e-300) * second / second.norm().clamp(min=1e-300)).sum())

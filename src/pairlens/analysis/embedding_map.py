@@ -1,27 +1,32 @@
-"""The embedding map: photos laid out in two dimensions so that neighbours stay neighbours."""
+"""The embedding map: photos of some classes, laid out in two dimensions so that similar photos are near each other."""
 
-import csv
-import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pairlens.analysis.failure_cases import Searched, photo
 from pairlens.core.files import write_text
-from pairlens.evaluation.embedding_stats import whole_classes
+from pairlens.core.table import Table
 from pairlens.plotting.contact_sheet import FADED, INK, PAPER
 from pairlens.plotting.style import CYCLE, Picture
 
 NEIGHBORS = 10
 PERPLEXITY = 15
-LEAST = 5
-MAP_PHOTOS, MAP_SIDE, THUMB, RIM, MARGIN = 800, 1400, 30, 3, 50
-COVERED = 0.45
+MIN_PHOTOS = 5
+# One colour per class; more classes than colours could not be told apart.
+MAX_CLASSES = len(CYCLE)
+MAX_PHOTOS_PER_CLASS = 100
+# In pixels: the square of the map, the photos on it, their coloured borders, and the space around the map.
+MAP_SIDE, PHOTO_SIDE, BORDER, MARGIN = 1400, 64, 5, 60
+TITLE_HEIGHT, NAME_HEIGHT, LEGEND_ROW_HEIGHT, LEGEND_COLUMNS = 56, 34, 40, 4
+# A photo is drawn unless it would be hidden, or would hide another one, by more than this share of its side.
+MAX_OVERLAP = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,7 @@ class EmbeddingMap:
 
     Attributes:
         points: (photo, 2).
-        trustworthiness: 0 to 1: how far the 10 neighbours in the plane are neighbours by cosine as well.
+        trustworthiness: 0 to 1, how far the 10 neighbours of a photo on the map are also its neighbours by cosine.
     """
 
     points: np.ndarray
@@ -38,26 +43,27 @@ class EmbeddingMap:
 
 
 def embed_in_plane(vectors: Tensor, seed: int = 0) -> EmbeddingMap:
-    """Lay out (photo, dim) unit vectors by t-SNE with cosine affinities; the same seed gives the same map.
+    """Lay out (photo, dim) unit vectors by t-SNE on cosine distances; the same seed gives the same map.
 
-    Perplexity 15, less for few photos. Trustworthiness is of Venna and Kaski, 2001: 1 - 2/(n k (2n - 3k - 1)) Σ (rank -
-    k) over what is among the k neighbours in the plane but not by cosine.
+    The perplexity is 15, less for few photos. Trustworthiness is that of Venna and Kaski (2001): 1 - 2/(n k (2n - 3k -
+    1)) Σ (rank - k), where the sum is over the photos among the k neighbours on the map but not by cosine.
     Source: van der Maaten and Hinton, JMLR 2008; the implementation is openTSNE.
 
     Raises:
         ValueError: for fewer than five photos.
     """
-    # Imported here, because they take half a second that no other command needs.
+    # Imported here because these take half a second, which only this command needs.
     from openTSNE import TSNE
     from sklearn.manifold import trustworthiness
 
     count = len(vectors)
-    if count < LEAST:
-        raise ValueError(f"{count} photos are too few for a map; it needs {LEAST} or more")
+    if count < MIN_PHOTOS:
+        raise ValueError(f"a map needs {MIN_PHOTOS} photos or more, not {count}")
     x = vectors.double().numpy()
-    # Identical photos have no direction from one to the other; a trace of noise gives them one.
+    # t-SNE cannot place identical photos, which have no direction from one to the other; a little noise gives them one.
     x = x + np.random.default_rng(seed).normal(0, 1e-9, x.shape)
     perplexity = max(1, min(PERPLEXITY, (count - 1) // 3))
+    # One job and exact neighbours, because several threads would add up in another order every time.
     layout = TSNE(perplexity=perplexity, metric="cosine", random_state=seed, n_jobs=1, neighbors="exact")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,51 +72,128 @@ def embed_in_plane(vectors: Tensor, seed: int = 0) -> EmbeddingMap:
     return EmbeddingMap(points, float(trustworthiness(x, points, n_neighbors=k, metric="cosine")))
 
 
+def photos_for_map(labels: Tensor) -> Tensor:
+    """Return the positions of the photos of some classes, which are drawn at random but always the same ones.
+
+    >>> photos_for_map(torch.tensor([3, 3, 5, 5])).tolist()
+    [0, 1, 2, 3]
+    """
+    classes = labels.unique()
+    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(0))
+    positions = [(labels == label).nonzero().squeeze(1) for label in classes[order[:MAX_CLASSES]]]
+    # Of a large class, photos at even distances.
+    chosen = [p[:: -(-len(p) // MAX_PHOTOS_PER_CLASS)] for p in positions]
+    return torch.cat(chosen).sort().values
+
+
 def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture, EmbeddingMap]:
-    """Write map.png, photos of whole test classes as points, and map.csv; returns the picture and the layout."""
+    """Write map.png, photos of up to 8 test classes as points of a map, and map.csv; returns the picture and the layout."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = whole_classes(searched.embeddings.labels, MAP_PHOTOS)
+    chosen = photos_for_map(searched.embeddings.labels)
     layout = embed_in_plane(searched.embeddings.vectors[chosen], seed)
-    photos, labels = chosen.tolist(), searched.embeddings.labels[chosen].tolist()
-    names = [searched.queries.class_names[label] for label in labels]
-    table = zip([searched.queries.paths[i] for i in photos], names, *layout.points.T.tolist(), strict=True)
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([("photo", "class", "x", "y"), *table])
-    write_text(folder / "map.csv", buffer.getvalue())
-    trusted = f"trustworthiness {layout.trustworthiness:.3f}"
-    title = f"{len(photos)} photos of {len(set(labels))} unseen classes, t-SNE of the embeddings, {trusted}"
-    draw_map([photo(searched.queries, i) for i in photos], labels, layout.points, title).save(folder / "map.png")
+    photos = chosen.tolist()
+    labels = searched.embeddings.labels[chosen].tolist()
+    names = {label: searched.queries.class_names[label] for label in labels}
+    rows = [
+        (searched.queries.paths[index], names[label], str(x), str(y))
+        for index, label, (x, y) in zip(photos, labels, layout.points.tolist(), strict=True)
+    ]
+    write_text(folder / "map.csv", Table("Embedding map", ("photo", "class", "x", "y"), rows).csv())
+    title = f"{len(photos)} photos of {len(names)} unseen classes"
+    pictures = [photo(searched.queries, index) for index in photos]
+    draw_map(pictures, labels, layout.points, names, title).save(folder / "map.png")
     return Picture(
         folder / "map.png",
-        f"The embedding map: {title}. A photo's border has the colour of its class; colours repeat after {len(CYCLE)}.",
-        f"Photos laid out so that similar ones are near each other; classes told apart form islands; {trusted}.",
+        f"Embedding map: {title}, laid out by t-SNE so that similar photos are near each other. The colour of a border is "
+        f"the class. Trustworthiness {layout.trustworthiness:.3f} (1 is best): how far neighbours on the map are also "
+        "neighbours by cosine.",
+        "A map of photos; classes that the model separates form groups of one colour. "
+        f"Classes: {', '.join(names.values())}.",
     ), layout
 
 
-def draw_map(photos: Sequence[Image.Image], labels: Sequence[int], points: np.ndarray, title: str) -> Image.Image:
-    """Draw photos at their points with the colours of their classes; one that would hide another is a dot."""
-    sheet = Image.new("RGB", (MAP_SIDE, MAP_SIDE + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
-    places = MARGIN + (points - low) / span * (MAP_SIDE - 2 * MARGIN) + [0, MARGIN]
-    colors = {label: CYCLE[number % len(CYCLE)] for number, label in enumerate(dict.fromkeys(labels))}
-    for (x, y), label in zip(places, labels, strict=True):
-        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colors[label])
-    for number in _apart(places):
-        x, y = (round(float(c) - THUMB / 2) for c in places[number])
-        draw.rectangle((x - RIM, y - RIM, x + THUMB + RIM - 1, y + THUMB + RIM - 1), fill=colors[labels[number]])
-        sheet.paste(photos[number].resize((THUMB, THUMB), Image.Resampling.LANCZOS), (x, y))
-    draw.text((20, 16), title, INK, font=ImageFont.load_default(24))
-    draw.text(
-        (20, MAP_SIDE + MARGIN - 34), "dots: photos that would hide others", FADED, font=ImageFont.load_default(20)
-    )
+def draw_map(
+    photos: Sequence[Image.Image], labels: Sequence[int], points: np.ndarray, names: Mapping[int, str], title: str
+) -> Image.Image:
+    """Draw photos at their points, with a colour and a name for every class; a photo that would hide another is a dot.
+
+    Args:
+        photos: at any size.
+        labels: their classes, at most 8 different ones.
+        points: (photo, 2).
+        names: the name of every class.
+        title: a line above the map.
+    """
+    colors = dict(zip(dict.fromkeys(labels), CYCLE, strict=False))
+    legend_rows = -(-len(colors) // LEGEND_COLUMNS)
+    height = TITLE_HEIGHT + MAP_SIDE + legend_rows * LEGEND_ROW_HEIGHT + MARGIN
+    sheet = Image.new("RGB", (MAP_SIDE, height), PAPER)
+    canvas = ImageDraw.Draw(sheet)
+    canvas.text((20, 16), title, INK, font=ImageFont.load_default(26))
+    positions = _positions_on_sheet(points)  # (photo, 2) in pixels
+    for (x, y), label in zip(positions, labels, strict=True):
+        canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colors[label], outline=PAPER)
+    side = PHOTO_SIDE + 2 * BORDER
+    for index in _visible_photos(positions, side):
+        left, top = (round(float(center) - side / 2) for center in positions[index])
+        canvas.rectangle((left, top, left + side - 1, top + side - 1), fill=colors[labels[index]])
+        small = photos[index].resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
+        sheet.paste(small, (left + BORDER, top + BORDER))
+    _draw_class_names(canvas, positions, labels, colors, names)
+    _draw_legend(canvas, TITLE_HEIGHT + MAP_SIDE, colors, names)
     return sheet
 
 
-def _apart(places: np.ndarray) -> list[int]:
-    """Return the points whose photos hide no more than a part of those before them."""
-    kept: list[int] = []
-    for number, place in enumerate(places):
-        if not kept or np.abs(places[kept] - place).max(axis=1).min() >= (1 - COVERED) * (THUMB + 2 * RIM):
-            kept.append(number)
-    return kept
+def _positions_on_sheet(points: np.ndarray) -> np.ndarray:
+    low = points.min(axis=0)
+    span = np.maximum(np.ptp(points, axis=0), 1e-9)
+    return MARGIN + (points - low) / span * (MAP_SIDE - 2 * MARGIN) + [0, TITLE_HEIGHT]
+
+
+def _visible_photos(positions: np.ndarray, side: int) -> list[int]:
+    """Return the photos, in their order, that overlap with no earlier one by more than a part of their side."""
+    visible: list[int] = []
+    for index, position in enumerate(positions):
+        # (visible, 2) -> (visible,): squares overlap if they do so in both directions.
+        distances = np.abs(positions[visible] - position).max(axis=1)
+        if not visible or distances.min() >= (1 - MAX_OVERLAP) * side:
+            visible.append(index)
+    return visible
+
+
+def _draw_class_names(
+    canvas: ImageDraw.ImageDraw,
+    positions: np.ndarray,
+    labels: Sequence[int],
+    colors: Mapping[int, str],
+    names: Mapping[int, str],
+) -> None:
+    """Write the name of every class just above the median of its photos; a name that would cover another is moved down."""
+    font = ImageFont.load_default(26)
+    taken: list[tuple[float, float, float]] = []  # centre and half width of the names that are written already
+    for label, color in colors.items():
+        x, y = np.median(positions[np.array(labels) == label], axis=0) - [0, (PHOTO_SIDE + NAME_HEIGHT) / 2]
+        text = _shortened(names[label], 24)
+        half = canvas.textlength(text, font=font) / 2
+        # The name stays on the sheet.
+        x = min(max(x, half + 8), MAP_SIDE - half - 8)
+        while any(abs(x - u) < half + width + 8 and abs(y - v) < NAME_HEIGHT for u, v, width in taken):
+            y += NAME_HEIGHT / 4
+        taken.append((x, y, half))
+        canvas.text((x, y), text, color, font=font, anchor="mm", stroke_width=5, stroke_fill=PAPER)
+
+
+def _draw_legend(canvas: ImageDraw.ImageDraw, top: int, colors: Mapping[int, str], names: Mapping[int, str]) -> None:
+    font = ImageFont.load_default(22)
+    for number, (label, color) in enumerate(colors.items()):
+        row, column = divmod(number, LEGEND_COLUMNS)
+        left = 20 + column * (MAP_SIDE - 40) // LEGEND_COLUMNS
+        middle = top + row * LEGEND_ROW_HEIGHT + LEGEND_ROW_HEIGHT // 2
+        canvas.rectangle((left, middle - 11, left + 22, middle + 11), fill=color)
+        canvas.text((left + 34, middle), _shortened(names[label], 26), INK, font=font, anchor="lm")
+    bottom = top + (-(-len(colors) // LEGEND_COLUMNS)) * LEGEND_ROW_HEIGHT + 8
+    canvas.text((20, bottom), "Dots are photos that would hide others.", FADED, font=ImageFont.load_default(20))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

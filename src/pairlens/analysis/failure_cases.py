@@ -1,4 +1,4 @@
-"""Where retrieval goes wrong: the worst queries, the classes most often taken for each other, the photos always found."""
+"""Retrieval failures: the worst queries, the classes that are most often confused, and hub photos."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import load_image
 from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.metrics import map_at_r
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog, split_catalog
@@ -19,39 +20,54 @@ NEIGHBORS = 10
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """What every query finds.
+    """The nearest gallery items of every query.
 
     Attributes:
         labels: (query,) classes of the queries.
-        found: (query, k) indices of the nearest gallery items, nearest first.
-        found_labels: (query, k) their classes.
-        relevant: (query,) how many gallery items have the query's class, itself left out.
+        neighbors: (query, rank) indices of the nearest gallery items, nearest first.
+        neighbor_labels: (query, rank) their classes.
+        relevant: (query,) R, the number of gallery items of the query's class, without the query itself.
     """
 
     labels: Tensor
-    found: Tensor
-    found_labels: Tensor
+    neighbors: Tensor
+    neighbor_labels: Tensor
     relevant: Tensor
+
+    @property
+    def is_among_first_r(self) -> Tensor:
+        """(query, rank) whether a rank is one of the first R of its query."""
+        return torch.arange(self.neighbors.shape[1]) < self.relevant[:, None]
+
+    @property
+    def hits(self) -> Tensor:
+        """(query, rank) whether a neighbour has the query's class."""
+        return self.neighbor_labels == self.labels[:, None]
 
 
 def retrieve(
     queries: Tensor, labels: Tensor, gallery: Tensor | None = None, gallery_labels: Tensor | None = None
 ) -> Retrieval:
-    """Search queries among themselves or in a gallery, as deep as the largest class needs, at least 10.
+    """Return the nearest items of every query, at least 10 and as many as the largest class needs.
+
+    Unlike `evaluation.per_query`, which keeps only the metrics, this keeps the neighbours themselves.
 
     Args:
         queries: (query, dim) unit vectors.
         labels: (query,) integers.
-        gallery: (item, dim), or None to search the queries themselves, each left out of its own search.
-        gallery_labels: (item,), given with `gallery`.
+        gallery: (item, dim) unit vectors, or None to search the queries among themselves; each query is then left out of
+            its own search.
+        gallery_labels: (item,) integers, given with `gallery`.
     """
+    one_set = gallery is None or gallery_labels is None
     items, item_labels = (queries, labels) if gallery is None or gallery_labels is None else (gallery, gallery_labels)
-    itself = torch.arange(len(queries)) if gallery is None else None
-    relevant = torch.stack([(item_labels == label).sum() for label in labels.unique()])
-    relevant = relevant[labels.unique(return_inverse=True)[1]] - int(gallery is None)
-    most = min(max(NEIGHBORS, int(relevant.max())), len(items) - int(gallery is None))
-    found = nearest(queries, items, most, itself).indices
-    return Retrieval(labels, found, item_labels[found], relevant)
+    classes, class_of_query = labels.unique(return_inverse=True)
+    class_sizes = torch.stack([(item_labels == label).sum() for label in classes])
+    relevant = class_sizes[class_of_query] - int(one_set)
+    depth = min(max(NEIGHBORS, int(relevant.max())), len(items) - int(one_set))
+    itself = torch.arange(len(queries)) if one_set else None
+    neighbors = nearest(queries, items, depth, itself).indices
+    return Retrieval(labels, neighbors, item_labels[neighbors], relevant)
 
 
 @dataclass(frozen=True)
@@ -60,9 +76,9 @@ class WorstQuery:
 
     Attributes:
         query: its index.
-        average_precision: at R, the number of photos it should find: mean over the ranks of its hits of the precision.
-        hits: how many of the first R are right.
-        relevant: R.
+        average_precision: average precision at R.
+        hits: number of its first R neighbours that have its class.
+        relevant: R, the number of photos of its class that it could find.
     """
 
     query: int
@@ -72,29 +88,29 @@ class WorstQuery:
 
 
 def worst_queries(retrieval: Retrieval, count: int = 8) -> list[WorstQuery]:
-    """Return the queries of lowest average precision at R, at most one a class; of equal ones the first."""
-    ranks = torch.arange(1, retrieval.found.shape[1] + 1)
-    right = (retrieval.found_labels == retrieval.labels[:, None]) & (ranks <= retrieval.relevant[:, None])
-    precision = right.cumsum(dim=1) / ranks
-    values = (precision * right).sum(dim=1) / retrieval.relevant.clamp(min=1)
-    chosen: dict[int, WorstQuery] = {}
-    for query in values.argsort(stable=True).tolist():
-        label, relevant = int(retrieval.labels[query]), int(retrieval.relevant[query])
-        if relevant and label not in chosen:
-            chosen[label] = WorstQuery(query, float(values[query]), int(right[query].sum()), relevant)
-        if len(chosen) == count:
+    """Return the queries with the lowest average precision at R, at most one per class, the first of equal ones."""
+    # Queries without a relevant item have R = 0, by which the metric cannot divide; they are skipped below.
+    precisions = map_at_r(retrieval.hits, retrieval.relevant.clamp(min=1))
+    hits = (retrieval.hits & retrieval.is_among_first_r).sum(dim=1)
+    worst: dict[int, WorstQuery] = {}
+    for query in precisions.argsort(stable=True).tolist():
+        label = int(retrieval.labels[query])
+        relevant = int(retrieval.relevant[query])
+        if relevant and label not in worst:
+            worst[label] = WorstQuery(query, float(precisions[query]), int(hits[query]), relevant)
+        if len(worst) == count:
             break
-    return list(chosen.values())
+    return list(worst.values())
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two classes that are taken for each other.
+    """Two classes that are retrieved for each other.
 
     Attributes:
-        first: label of the class whose queries err more.
-        second: of the other.
-        share: of the first R neighbours of both classes' queries, how many are of the other class.
+        first: label of the class whose queries retrieve the other class more often.
+        second: label of the other class.
+        share: share of the first R neighbours of both classes' queries that have the other class.
     """
 
     first: int
@@ -103,34 +119,50 @@ class Confusion:
 
 
 def confused_classes(retrieval: Retrieval, count: int = 8) -> list[Confusion]:
-    """Return the pairs of classes most often taken for each other among the first R neighbours."""
-    classes, number = retrieval.labels.unique(return_inverse=True)
-    ranks = torch.arange(retrieval.found.shape[1])
-    counted = ranks < retrieval.relevant[:, None]
-    position = torch.searchsorted(classes, retrieval.found_labels).clamp(max=len(classes) - 1)
-    counted &= classes[position] == retrieval.found_labels
-    cells = (number[:, None] * len(classes) + position)[counted]
-    errors = torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), len(classes)).double()
-    total = torch.zeros(len(classes)).double().index_add(0, number, retrieval.relevant.double())
-    both = ((errors + errors.T) / (total[:, None] + total).clamp(min=1)).triu(1)
+    """Return the pairs of classes that are most often retrieved for each other among the first R neighbours."""
+    classes, errors, total = _errors_between_classes(retrieval)
+    # (class, class): of what the queries of the row's class should find, the share that has the column's class.
+    confusion = errors / total.clamp(min=1)[:, None]
+    rows, columns = torch.triu_indices(len(classes), len(classes), offset=1)
+    # (pair,): both directions together, relative to what the queries of both classes should find.
+    shares = (errors + errors.T)[rows, columns] / (total[rows] + total[columns]).clamp(min=1)
     pairs = []
-    for cell in both.flatten().argsort(descending=True, stable=True)[:count].tolist():
-        a, b = divmod(cell, len(classes))
-        if both[a, b] > 0:
-            a, b = (a, b) if errors[a, b] / total[a] >= errors[b, a] / total[b] else (b, a)
-            pairs.append(Confusion(int(classes[a]), int(classes[b]), float(both.max(both.T)[a, b])))
+    for pair in shares.argsort(descending=True, stable=True)[:count].tolist():
+        if shares[pair] == 0:
+            break
+        row, col = int(rows[pair]), int(columns[pair])
+        first, second = (row, col) if confusion[row, col] >= confusion[col, row] else (col, row)
+        pairs.append(Confusion(int(classes[first]), int(classes[second]), float(shares[pair])))
     return pairs
+
+
+def _errors_between_classes(retrieval: Retrieval) -> tuple[Tensor, Tensor, Tensor]:
+    """Count the first R neighbours of the queries by class.
+
+    Returns:
+        (class,) the labels of the queries; (class, class) the number of neighbours with the column's class of the queries
+        of the row's class; (class,) the sum of R over the queries of a class.
+    """
+    classes, class_of_query = retrieval.labels.unique(return_inverse=True)
+    # (query, rank): the position of a neighbour's label among the labels of the queries, which may lack it.
+    position = torch.searchsorted(classes, retrieval.neighbor_labels).clamp(max=len(classes) - 1)
+    counted = retrieval.is_among_first_r & (classes[position] == retrieval.neighbor_labels)
+    # One number per cell of the matrix, row by row, so that one count fills the matrix.
+    cells = (class_of_query[:, None] * len(classes) + position)[counted]
+    errors = torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), len(classes)).double()
+    total = torch.zeros(len(classes)).double().index_add(0, class_of_query, retrieval.relevant.double())
+    return classes, errors, total
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A photo that is found by most queries.
+    """A photo that is among the nearest of unusually many queries.
 
     Attributes:
         item: its index in the gallery.
-        occurrences: how many queries have it among their 10 nearest.
-        wrong: for how many of these it has another class.
-        queries: the queries that find it wrongly, those that find it first before the others.
+        occurrences: number of queries that have it among their 10 nearest.
+        wrong: number of these queries that have another class.
+        queries: the queries of another class, ordered by the rank at which they find it.
     """
 
     item: int
@@ -140,27 +172,33 @@ class Hub:
 
 
 def hubs(retrieval: Retrieval, items: int, count: int = 8) -> list[Hub]:
-    """Return the gallery items that occur most often among the 10 nearest of all queries."""
-    near = retrieval.found[:, :NEIGHBORS]
-    wrong = retrieval.found_labels[:, :NEIGHBORS] != retrieval.labels[:, None]
+    """Return the gallery items that occur most often among the 10 nearest of all queries.
+
+    Args:
+        retrieval: the neighbours of every query.
+        items: number of gallery items.
+        count: number of hubs.
+    """
+    near = retrieval.neighbors[:, :NEIGHBORS]
+    is_wrong = ~retrieval.hits[:, :NEIGHBORS]
     occurrences = torch.bincount(near.flatten(), minlength=items)
-    found = []
+    found_hubs = []
     for item in occurrences.argsort(descending=True, stable=True)[:count].tolist():
-        query, rank = ((near == item) & wrong).nonzero(as_tuple=True)
-        ordered = query[rank.argsort(stable=True)].tolist()
-        found.append(Hub(item, int(occurrences[item]), len(ordered), tuple(ordered)))
-    return found
+        queries, ranks = ((near == item) & is_wrong).nonzero(as_tuple=True)
+        by_rank = queries[ranks.argsort(stable=True)].tolist()
+        found_hubs.append(Hub(item, int(occurrences[item]), len(by_rank), tuple(by_rank)))
+    return found_hubs
 
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """The test photos of a run with what every one of them finds.
+    """The test photos of a run with the nearest photos of each.
 
     Attributes:
-        queries: their photos.
-        gallery: the photos they are searched in; the same where the data set has one test set.
-        embeddings: of the queries.
-        retrieval: what they find.
+        queries: the photos of the queries.
+        gallery: the photos that are searched; the same as `queries` if the data set has one test set.
+        embeddings: the embeddings of the queries.
+        retrieval: the nearest gallery items of every query.
     """
 
     queries: Catalog
@@ -169,22 +207,23 @@ class Searched:
     retrieval: Retrieval
 
     @classmethod
-    def open(cls, place: RunFolder, experiment: Experiment) -> "Searched":
-        """Open the stored embeddings of a run beside their photos.
+    def open(cls, run_folder: RunFolder, experiment: Experiment) -> "Searched":
+        """Open the stored embeddings of a run together with their photos, and search them.
 
         Raises:
-            ValueError: if the data set was prepared anew since.
+            ValueError: if the data set has been prepared again since the run.
         """
-        parts = split_catalog(open_catalog(experiment), experiment)
-        items = Embeddings.load(place.gallery)
-        queries = items if parts.gallery is None else Embeddings.load(place.queries)
-        pool = () if parts.gallery is None else (items.vectors, items.labels)
-        if queries.paths != parts.test.paths:
+        splits = split_catalog(open_catalog(experiment), experiment)
+        items = Embeddings.load(run_folder.gallery)
+        queries = items if splits.gallery is None else Embeddings.load(run_folder.queries)
+        if queries.paths != splits.test.paths:
             raise ValueError(
-                f"{place.path}: its photos were prepared anew since; embed them again with pairlens evaluate"
+                f"{run_folder.path}: its photos have been prepared again since; embed them again with pairlens evaluate"
             )
-        found = retrieve(queries.vectors, queries.labels, *pool)
-        return cls(parts.test, parts.gallery or parts.test, queries, found)
+        if splits.gallery is None:
+            return cls(splits.test, splits.test, queries, retrieve(queries.vectors, queries.labels))
+        retrieval = retrieve(queries.vectors, queries.labels, items.vectors, items.labels)
+        return cls(splits.test, splits.gallery, queries, retrieval)
 
 
 def photo(catalog: Catalog, index: int) -> Image.Image:

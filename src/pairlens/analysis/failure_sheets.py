@@ -1,136 +1,150 @@
-"""What a model's mistakes look like: the worst queries, the classes taken for each other, hubs, and the map of photos."""
+"""Contact sheets of retrieval failures, each with its numbers as CSV, and all pictures of `pairlens inspect`."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from pairlens.analysis.embedding_map import LEAST, EmbeddingMap, write_map
-from pairlens.analysis.failure_cases import Searched, confused_classes, hubs, photo, worst_queries
+from pairlens.analysis.embedding_map import MIN_PHOTOS, EmbeddingMap, write_map
+from pairlens.analysis.failure_cases import Confusion, Hub, Searched, confused_classes, hubs, photo, worst_queries
 from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.model_figures import draw_epochs, draw_similarities
 from pairlens.core.files import write_text
+from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.contact_sheet import PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
 from pairlens.plotting.style import Picture
 
-ROWS, ACROSS = 6, 6
+ROWS, COLUMNS = 6, 6
 
 
 def write_sheets(searched: Searched, folder: Path) -> list[Picture]:
     """Write worst_queries, confused_classes and hubs, each as PNG with its numbers as CSV; returns the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write_worst(searched, folder), _write_confused(searched, folder), _write_hubs(searched, folder)]
+    return [_write_worst_queries(searched, folder), _write_confused(searched, folder), _write_hubs(searched, folder)]
 
 
-def _write_worst(s: Searched, folder: Path) -> Picture:
-    worst = worst_queries(s.retrieval, ROWS)
-    rows = []
+def _write_worst_queries(searched: Searched, folder: Path) -> Picture:
+    retrieval = searched.retrieval
+    worst = worst_queries(retrieval, ROWS)
+    shown = range(min(COLUMNS, retrieval.neighbors.shape[1]))
+    sheet = []
     for one in worst:
-        name = s.queries.class_names[int(s.retrieval.labels[one.query])]
-        first = Tile(photo(s.queries, one.query), f"query: {one.hits} of {one.relevant} found", name)
-        rows.append([first, *(_found(s, one.query, rank) for rank in range(min(ACROSS, s.retrieval.found.shape[1])))])
-    table = [(s.queries.paths[w.query], w.average_precision, w.hits, w.relevant) for w in worst]
-    title = "The queries that find least of their class, at most one a class"
-    _write(folder / "worst_queries", rows, title, ("query", "average_precision", "hits", "relevant"), table)
-    said = "; ".join(f"{t[0]}: {t[2]} of {t[3]}" for t in table)
-    return Picture(folder / "worst_queries.png", title + ", with their nearest photos.", f"Queries and hits: {said}")
+        note = f"query: {one.hits} of {one.relevant} found"
+        query_tile = Tile(photo(searched.queries, one.query), note, _class_of_query(searched, one.query))
+        sheet.append([query_tile, *(_neighbor_tile(searched, one.query, rank) for rank in shown)])
+    title = "The queries that find least of their class, at most one per class"
+    columns = ("query", "average_precision", "hits", "relevant")
+    paths = [searched.queries.paths[one.query] for one in worst]
+    rows = [
+        (path, str(one.average_precision), str(one.hits), str(one.relevant))
+        for path, one in zip(paths, worst, strict=True)
+    ]
+    file = _write(folder / "worst_queries", sheet, Table(title, columns, rows))
+    listed = "; ".join(f"{path}: {one.hits} of {one.relevant}" for path, one in zip(paths, worst, strict=True))
+    return Picture(file, title + ", with their nearest photos.", f"Queries and hits: {listed}")
 
 
-def _found(s: Searched, query: int, rank: int) -> Tile:
-    item, label = int(s.retrieval.found[query, rank]), int(s.retrieval.found_labels[query, rank])
-    right = label == int(s.retrieval.labels[query])
-    return Tile(
-        photo(s.gallery, item),
-        f"{rank + 1}   {'right' if right else 'wrong'}",
-        s.gallery.class_names[label],
-        RIGHT if right else WRONG,
-    )
+def _class_of_query(searched: Searched, query: int) -> str:
+    return searched.queries.class_names[int(searched.retrieval.labels[query])]
 
 
-def _write_confused(s: Searched, folder: Path) -> Picture:
-    pairs = confused_classes(s.retrieval, ROWS)
-    names = s.queries.class_names
-    rows = []
-    for pair in pairs:
-        sides = [_photos_of(s.queries, label, ACROSS // 2) for label in (pair.first, pair.second)]
-        note = f"{100 * pair.share:.0f} % of their neighbours"
-        rows.append([*_tiles(sides[0], s, pair.first, note), *_tiles(sides[1], s, pair.second, note)])
-    table = [(names[p.first], names[p.second], p.share) for p in pairs]
-    title = "The classes most often taken for each other"
-    _write(folder / "confused_classes", rows, title, ("first", "second", "share"), table, ACROSS // 2)
-    said = "; ".join(f"{a} and {b}: {100 * share:.0f} %" for a, b, share in table)
+def _neighbor_tile(searched: Searched, query: int, rank: int) -> Tile:
+    item = int(searched.retrieval.neighbors[query, rank])
+    label = int(searched.retrieval.neighbor_labels[query, rank])
+    is_hit = bool(searched.retrieval.hits[query, rank])
+    # The verdict is in words as well as in colour, for readers who cannot tell green from red.
+    note = f"{rank + 1}   {'right' if is_hit else 'wrong'}"
+    return Tile(photo(searched.gallery, item), note, searched.gallery.class_names[label], RIGHT if is_hit else WRONG)
+
+
+def _write_confused(searched: Searched, folder: Path) -> Picture:
+    pairs = confused_classes(searched.retrieval, ROWS)
+    names = searched.queries.class_names
+    title = "The classes that are most often retrieved for each other"
+    rows = [(names[pair.first], names[pair.second], str(pair.share)) for pair in pairs]
+    sheet = [_confusion_row(searched, pair) for pair in pairs]
+    table = Table(title, ("first", "second", "share"), rows)
+    file = _write(folder / "confused_classes", sheet, table, set_apart=COLUMNS // 2)
+    listed = "; ".join(f"{names[pair.first]} and {names[pair.second]}: {100 * pair.share:.0f} %" for pair in pairs)
     return Picture(
-        folder / "confused_classes.png",
-        f"{title}: of the first R neighbours of both classes' queries, the share that is of the other class.",
-        said or "No class is taken for another.",
+        file,
+        f"{title}. The percentage: of the first R neighbours of both classes' queries, how many have the other class; R is "
+        "the number of photos that a query should find.",
+        listed or "No class is retrieved for another one.",
     )
 
 
-def _photos_of(catalog: Catalog, label: int, count: int) -> list[int]:
-    return (catalog.labels == label).nonzero().squeeze(1)[:count].tolist()
+def _confusion_row(searched: Searched, pair: Confusion) -> list[Tile]:
+    note = f"{100 * pair.share:.0f} % of their neighbours"
+    return [*_class_tiles(searched.queries, pair.first, note), *_class_tiles(searched.queries, pair.second, note)]
 
 
-def _tiles(photos: Sequence[int], s: Searched, label: int, note: str) -> list[Tile]:
-    name = s.queries.class_names[label]
-    tiles = [Tile(photo(s.queries, i), note, name, UNKNOWN) for i in photos]
-    blank = Image.new("RGB", (8, 8), PAPER)
-    return [*tiles, *(Tile(blank, "", "") for _ in range(ACROSS // 2 - len(tiles)))]
+def _class_tiles(catalog: Catalog, label: int, note: str) -> list[Tile]:
+    """Return the first photos of a class, with empty tiles if it has too few for half a row."""
+    photos = (catalog.labels == label).nonzero().squeeze(1)[: COLUMNS // 2].tolist()
+    tiles = [Tile(photo(catalog, index), note, catalog.class_names[label], UNKNOWN) for index in photos]
+    return tiles + [_empty_tile()] * (COLUMNS // 2 - len(tiles))
 
 
-def _write_hubs(s: Searched, folder: Path) -> Picture:
-    found = hubs(s.retrieval, len(s.gallery), ROWS)
-    rows = []
-    for hub in found:
-        label = int(s.gallery.labels[hub.item])
-        note = f"near {hub.occurrences} queries, {hub.wrong} wrongly"
-        first = Tile(photo(s.gallery, hub.item), note, s.gallery.class_names[label], UNKNOWN)
-        rows.append([first, *(_misled(s, query) for query in hub.queries[: ACROSS - 1])])
-    table = [(s.gallery.paths[h.item], h.occurrences, h.wrong) for h in found]
+def _empty_tile(note: str = "") -> Tile:
+    return Tile(Image.new("RGB", (8, 8), PAPER), note, "")
+
+
+def _write_hubs(searched: Searched, folder: Path) -> Picture:
+    most_frequent = hubs(searched.retrieval, len(searched.gallery), ROWS)
     title = "Hubs: the photos among the 10 nearest of most queries, and queries of other classes that find them"
-    _write(folder / "hubs", rows, title, ("photo", "occurrences", "wrong"), table)
-    said = "; ".join(f"{path}: {count}, {wrong} wrong" for path, count, wrong in table)
-    return Picture(folder / "hubs.png", title + ".", said)
+    rows = [(searched.gallery.paths[hub.item], str(hub.occurrences), str(hub.wrong)) for hub in most_frequent]
+    sheet = [_hub_row(searched, hub) for hub in most_frequent]
+    file = _write(folder / "hubs", sheet, Table(title, ("photo", "occurrences", "wrong"), rows))
+    listed = "; ".join(f"{path}: {count}, {wrong} wrong" for path, count, wrong in rows)
+    return Picture(file, title + ".", listed)
 
 
-def _misled(s: Searched, query: int) -> Tile:
-    name = s.queries.class_names[int(s.retrieval.labels[query])]
-    return Tile(photo(s.queries, query), "found by this query", name, WRONG)
+def _hub_row(searched: Searched, hub: Hub) -> list[Tile]:
+    name = searched.gallery.class_names[int(searched.gallery.labels[hub.item])]
+    note = f"near {hub.occurrences} queries, {hub.wrong} wrongly"
+    queries = hub.queries[: COLUMNS - 1]
+    return [
+        Tile(photo(searched.gallery, hub.item), note, name, UNKNOWN),
+        *(
+            Tile(photo(searched.queries, q), "found by this query", _class_of_query(searched, q), WRONG)
+            for q in queries
+        ),
+    ]
 
 
-def _write(
-    stem: Path, rows: Sequence[Sequence[Tile]], title: str, head: Sequence[str], table: Sequence[tuple], apart: int = 1
-) -> None:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([head, *table])
-    write_text(stem.with_suffix(".csv"), buffer.getvalue())
-    blank = [[Tile(Image.new("RGB", (8, 8), PAPER), "none", "")]]
-    tile_sheet(rows or blank, title, apart).save(stem.with_suffix(".png"))
+def _write(stem: Path, sheet: Sequence[Sequence[Tile]], table: Table, set_apart: int = 1) -> Path:
+    """Write the numbers as CSV and the sheet as PNG; returns the PNG."""
+    write_text(stem.with_suffix(".csv"), table.csv())
+    file = stem.with_suffix(".png")
+    tile_sheet(sheet or [[_empty_tile("none")]], table.title, set_apart).save(file)
+    return file
 
 
 def write_pictures_of(
     inspection: Inspection, run: Path, folder: Path, data_path: Path | None = None
 ) -> tuple[list[Picture], EmbeddingMap | None]:
-    """Write everything there is to see of a run into a folder: histograms, epochs, map, sheets of mistakes.
+    """Write all pictures of a run into a folder: histograms, epochs, embedding map, sheets of failures.
 
-    The map is left out where there are too few photos for one.
+    Returns:
+        The pictures, and the embedding map; None if there are too few photos for a map.
 
     Raises:
-        ValueError: if the run's photos were prepared anew since.
+        ValueError: if the run's photos have been prepared again since.
     """
-    place = RunFolder(run)
-    experiment = place.experiment()
-    searched = Searched.open(place, replace(experiment, data_path=data_path or experiment.data_path))
+    run_folder = RunFolder(run)
+    experiment = run_folder.experiment()
+    searched = Searched.open(run_folder, replace(experiment, data_path=data_path or experiment.data_path))
     pictures = [draw_similarities(inspection.similarities, folder / "similarities.svg")]
-    rows = place.read_outcome().rows
+    rows = run_folder.read_outcome().rows
+    # A curve needs two epochs that were measured.
     if sum(row.unseen is not None for row in rows) > 1:
         pictures.append(draw_epochs(rows, folder / "analysis.svg"))
     layout = None
-    if len(searched.queries) >= LEAST:
+    if len(searched.queries) >= MIN_PHOTOS:
         picture, layout = write_map(searched, folder)
         pictures.append(picture)
     return [*pictures, *write_sheets(searched, folder)], layout

@@ -1,36 +1,36 @@
-"""A trained model: the classes it was trained on beside those it has never seen."""
+"""Inspection of a trained model: statistics of the classes seen in training beside those of unseen classes."""
 
-import csv
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
+from pairlens.core.files import write_text
+from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation import geometry
 from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import embed
-from pairlens.evaluation.geometry import PairSimilarities
+from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.embedder import Embedder
 
-MOST = 3000
+MAX_PHOTOS = 3000
 Watch = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A model on classes it has seen and on classes it has not.
+    """The statistics of a model on classes that it has seen in training and on unseen ones.
 
     Attributes:
-        seen: shape of the training photos.
-        unseen: shape of the test photos.
-        similarities: the pair similarities of both, by the words seen and unseen.
-        gradient_cosine: of the ranking and the auxiliary loss at the last map, in the last step of the kept epoch; None
-            if the run had no auxiliary loss.
+        seen: statistics of the training photos.
+        unseen: statistics of the test photos.
+        similarities: the pair similarities of both, under the keys `seen` and `unseen`.
+        gradient_cosine: cosine between the gradients of the ranking and the auxiliary loss at the last feature map, in the
+            last step of the selected epoch; None if the run had no auxiliary loss.
     """
 
     seen: EmbeddingStats
@@ -39,65 +39,75 @@ class Inspection:
     gradient_cosine: float | None = None
 
     def rows(self) -> list[tuple[str, float | None, float | None]]:
-        """Return (metric, seen, unseen)."""
+        """Return (statistic, seen, unseen); `statistic_meanings.SHAPE_MEANINGS` says what each statistic is."""
         return [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(EmbeddingStats)]
 
 
 def inspect_run(
     folder: Path, data_path: Path | None = None, device: str = "auto", watch: Watch | None = None
 ) -> Inspection:
-    """Embed training and test photos of a run with its kept model, at most 3000 of each, and return their shapes.
+    """Embed training and test photos with the saved model of a run, at most 3000 of each, and return their statistics.
 
     Args:
-        folder: the run.
-        data_path: where the data set lies now, if it has moved.
+        folder: the folder of the run.
+        data_path: where the data set is now, if it has moved.
         device: auto, cpu or cuda.
         watch: wraps the batches to show progress.
 
     Raises:
-        ValueError: if the folder is no run, or there are no pairs to look at.
+        ValueError: if the folder is not the folder of a run, or the photos have no positive or no negative pair.
     """
-    place = RunFolder(folder)
-    experiment = place.experiment()
-    if data_path is not None:
-        experiment = type(experiment)(**{**vars(experiment), "data_path": data_path})
-    parts = split_catalog(open_catalog(experiment), experiment)
+    run_folder = RunFolder(folder)
+    experiment = run_folder.experiment()
+    experiment = replace(experiment, data_path=data_path or experiment.data_path)
+    splits = split_catalog(open_catalog(experiment), experiment)
     model = Embedder.load(folder, str(choose_device(device)))
-    embedded = [
-        embed(model, some_classes(part), workers=experiment.workers, watch=watch) for part in (parts.train, parts.test)
-    ]
-    seen, unseen = (embedding_stats(e.vectors, e.labels, experiment.loss) for e in embedded)
-    similarities = [PairSimilarities.of(e.vectors, e.labels) for e in embedded]
-    outcome = place.read_outcome()
-    kept = next(row for row in outcome.rows if row.epoch == outcome.epoch)
-    return Inspection(seen, unseen, dict(zip(("seen", "unseen"), similarities, strict=True)), kept.gradient_cosine)
+    seen, unseen = (
+        embed(model, some_classes(part), workers=experiment.workers, watch=watch)
+        for part in (splits.train, splits.test)
+    )
+    outcome = run_folder.read_outcome()
+    selected = next(row for row in outcome.rows if row.epoch == outcome.epoch)
+    return Inspection(
+        seen=embedding_stats(seen.vectors, seen.labels, experiment.loss),
+        unseen=embedding_stats(unseen.vectors, unseen.labels, experiment.loss),
+        similarities={
+            "seen": PairSimilarities.of(seen.vectors, seen.labels),
+            "unseen": PairSimilarities.of(unseen.vectors, unseen.labels),
+        },
+        gradient_cosine=selected.gradient_cosine,
+    )
 
 
-def some_classes(catalog: Catalog, most: int = MOST) -> Catalog:
-    """Return a catalog of whole classes, drawn in an order that never changes, with about `most` photos."""
+def some_classes(catalog: Catalog, max_photos: int = MAX_PHOTOS) -> Catalog:
+    """Return a catalog of whole classes, chosen at random but always the same ones, with about `max_photos` photos."""
     order = torch.randperm(catalog.classes, generator=torch.Generator().manual_seed(0))
     counts = torch.bincount(catalog.labels, minlength=catalog.classes)[order]
-    taken = order[: max(2, int((counts.cumsum(0) <= most).sum()))]
-    return catalog if len(taken) == catalog.classes else catalog.keep_classes(sorted(taken.tolist()))
+    # Negative pairs need two classes, however large they are.
+    chosen = order[: max(2, int((counts.cumsum(0) <= max_photos).sum()))]
+    return catalog if len(chosen) == catalog.classes else catalog.keep_classes(sorted(chosen.tolist()))
 
 
 def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:
-    """Write `inspection.csv` and the histograms as a table, `similarities.csv`; returns the files."""
+    """Write the statistics as `inspection.csv` and the histograms as `similarities.csv`; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    table, histograms = folder / "inspection.csv", folder / "similarities.csv"
-    with table.open("w", newline="") as file:
-        csv.writer(file).writerows([("metric", "seen", "unseen"), *inspection.rows()])
-    with histograms.open("w", newline="") as file:
-        csv.writer(file).writerows(_histogram_rows(inspection))
-    return [table, histograms]
+    statistics = [[str(cell) if cell is not None else "" for cell in row] for row in inspection.rows()]
+    histograms = [[str(cell) for cell in row] for row in _histogram_rows(inspection)]
+    tables = {
+        folder / "inspection.csv": Table("Statistics", ("metric", "seen", "unseen"), statistics),
+        folder / "similarities.csv": Table("Histograms", ("classes", "pairs", "similarity", "share"), histograms),
+    }
+    for file, table in tables.items():
+        write_text(file, table.csv())
+    return list(tables)
 
 
-def _histogram_rows(inspection: Inspection) -> Iterable[tuple]:
-    yield ("classes", "pairs", "similarity", "share")
-    edges = torch.linspace(-1, 1, geometry.BINS + 1)
-    middles = ((edges[1:] + edges[:-1]) / 2).tolist()
-    for name, similarities in inspection.similarities.items():
-        for kind in ("positive", "negative"):
-            values = getattr(similarities, kind)
-            shares = (torch.histc(values.clamp(-1, 1), geometry.BINS, -1, 1) / len(values)).tolist()
-            yield from ((name, kind, middle, share) for middle, share in zip(middles, shares, strict=True))
+def _histogram_rows(inspection: Inspection) -> Iterator[tuple[str, str, float, float]]:
+    edges = torch.linspace(-1, 1, BINS + 1)
+    centers = ((edges[1:] + edges[:-1]) / 2).tolist()
+    for classes, similarities in inspection.similarities.items():
+        for pairs, cosines in (("positive", similarities.positive), ("negative", similarities.negative)):
+            # Rounding can put a cosine a little outside [-1, 1], where histc would not count it.
+            shares = torch.histc(cosines.clamp(-1, 1), BINS, -1, 1) / len(cosines)
+            for center, share in zip(centers, shares.tolist(), strict=True):
+                yield classes, pairs, center, share

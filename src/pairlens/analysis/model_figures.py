@@ -1,4 +1,4 @@
-"""Figures of a trained model: how similar its pairs are, and the shape of seen and unseen photos over its epochs."""
+"""Figures of a trained model: the cosines of its pairs, and its statistics after every epoch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,73 +8,106 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
+from pairlens.core.table import decimal
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.run_folder import EpochRow
 from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
 
-PANELS = {
-    "overlap": "overlap of s_p and s_n",
-    "d_prime": "d'",
-    "pi_ratio": "spread within / between classes",
-    "rho": "spectral decay ρ",
-    "effective_rank": "effective rank",
-    "hub_bad": "share of wrong neighbours",
-    "circle_pass": "share within the circle",
-}
+# The statistics with a panel over the epochs: one of each group that says the same.
+PANELS = ("overlap", "d_prime", "pi_ratio", "rho", "effective_rank", "hub_bad", "circle_pass")
+MAX_TITLE_LENGTH = 30
 
 
 def draw_epochs(rows: Sequence[EpochRow], file: Path) -> Picture:
-    """Draw the main numbers of seen and unseen photos over the epochs, and how far the two losses agree."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    """Draw the main statistics of seen and unseen photos over the epochs, and the gradient cosine of both losses."""
+    figure = Figure(figsize=(11, 5.0), layout="constrained")
     panels = figure.subplots(2, 4).flatten()
-    for axes, (name, title) in zip(panels, PANELS.items(), strict=False):
-        _draw(axes, rows, name)
-        axes.set_title(title)
+    for axes, name in zip(panels, PANELS, strict=False):
+        _draw_statistic(axes, rows, name)
     panels[0].legend(fontsize=7, frameon=False)
-    points = [(row.epoch, row.gradient_cosine) for row in rows if row.gradient_cosine is not None]
-    panels[-1].set_visible(bool(points))
-    panels[-1].axhline(0, color=INK, linewidth=0.6)
-    panels[-1].plot([e for e, _ in points], [c for _, c in points], "s-", color=INK, markersize=3)
-    panels[-1].set_title("gradient cosine of both losses")
+    _draw_gradient_cosine(panels[-1], rows)
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(panels)
     save(figure, file)
     last = rows[-1].unseen
-    said = "" if last is None else ", ".join(f"{title} {getattr(last, name):.2f}" for name, title in PANELS.items())
+    values = (
+        [] if last is None else [f"{SHAPE_MEANINGS[name].name} {decimal(getattr(last, name), 2)}" for name in PANELS]
+    )
     return Picture(
-        file, "The shape of seen and unseen photos after every epoch.", f"Unseen, after the last epoch: {said}"
+        file,
+        "Statistics of the embeddings of seen and unseen classes after every epoch.",
+        f"Unseen classes, after the last epoch: {', '.join(values)}",
     )
 
 
-def _draw(axes: Axes, rows: Sequence[EpochRow], name: str) -> None:
-    for which, color, mark in (("seen", PULL, "o-"), ("unseen", PUSH, "^--")):
-        shapes = [(row.epoch, getattr(row, which)) for row in rows]
-        points = [(epoch, getattr(shape, name)) for epoch, shape in shapes if shape is not None]
-        axes.plot([e for e, _ in points], [v for _, v in points], mark, color=color, markersize=3, label=which)
+def _draw_statistic(axes: Axes, rows: Sequence[EpochRow], name: str) -> None:
+    for stats_of_row, label, color, mark in (
+        ([row.seen for row in rows], "seen classes", PULL, "o-"),
+        ([row.unseen for row in rows], "unseen classes", PUSH, "^--"),
+    ):
+        # Epochs that were not measured have no point.
+        points = [(row.epoch, getattr(stats, name)) for row, stats in zip(rows, stats_of_row, strict=True) if stats]
+        epochs = [epoch for epoch, _ in points]
+        axes.plot(epochs, [value for _, value in points], mark, color=color, markersize=3, label=label)
+    meaning = SHAPE_MEANINGS[name]
+    # "Lower is better." -> "lower is better"; a direction with conditions does not fit into a title.
+    direction = meaning.direction.rstrip(".").lower() if len(meaning.direction) <= MAX_TITLE_LENGTH else ""
+    axes.set_title(_two_lines(meaning.name) + (f"\n({direction})" if direction else ""))
+
+
+def _two_lines(title: str) -> str:
+    if len(title) <= MAX_TITLE_LENGTH:
+        return title
+    middle = title.rfind(" ", 0, MAX_TITLE_LENGTH)
+    return f"{title[:middle]}\n{title[middle + 1 :]}"
+
+
+def _draw_gradient_cosine(axes: Axes, rows: Sequence[EpochRow]) -> None:
+    points = [(row.epoch, row.gradient_cosine) for row in rows if row.gradient_cosine is not None]
+    # Without an auxiliary loss there is no second gradient.
+    axes.set_visible(bool(points))
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.plot([epoch for epoch, _ in points], [cosine for _, cosine in points], "s-", color=INK, markersize=3)
+    axes.set_title("gradient cosine of pairwise\nand auxiliary loss")
 
 
 def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:
-    """Draw the histograms of s_p and s_n of each set, one beside the other on the same scales."""
+    """Draw the histograms of s_p and s_n of each set, side by side on the same scales.
+
+    Args:
+        sets: the pair similarities by the kind of classes, such as seen and unseen.
+        file: where to write the figure.
+    """
     figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
-    edges = np.linspace(-1, 1, BINS + 1)
     for axes, (name, similarities) in zip(panels, sets.items(), strict=True):
-        for kind, color in (("positive", PULL), ("negative", PUSH)):
-            values = getattr(similarities, kind).clamp(-1, 1).numpy()
-            shares = np.histogram(values, edges)[0] / len(values)
-            axes.stairs(shares, edges, color=color, label=f"{kind} pairs, mean {values.mean():.2f}")
+        _draw_histograms(axes, similarities)
         axes.set(title=f"{name} classes", xlabel="cosine of a pair", xlim=(-1, 1))
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
-    panels[0].set_ylabel(f"share of pairs in {2 / BINS:g}")
+    panels[0].set_ylabel(f"share of pairs per {2 / BINS:g}")
     tidy(panels)
     save(figure, file)
-    means = [(n, float(s.positive.mean()), float(s.negative.mean())) for n, s in sets.items()]
-    return Picture(
-        file,
-        "How similar the pairs of a class and the pairs of different classes are.",
-        "; ".join(
-            f"{name} classes: positive pairs {p:.2f}, negative pairs {n:.2f} in the mean" for name, p, n in means
-        ),
-    )
+    means = [
+        f"{name} classes: mean cosine of positive pairs {decimal(float(similarities.positive.mean()), 2)}, of negative "
+        f"pairs {decimal(float(similarities.negative.mean()), 2)}"
+        for name, similarities in sets.items()
+    ]
+    caption = "Histograms of the cosines of positive pairs (same class) and negative pairs (different classes)."
+    return Picture(file, caption, "; ".join(means))
+
+
+def _draw_histograms(axes: Axes, similarities: PairSimilarities) -> None:
+    edges = np.linspace(-1, 1, BINS + 1)
+    highest = 0.0
+    for kind, pairs, color in (("positive", similarities.positive, PULL), ("negative", similarities.negative, PUSH)):
+        # Rounding can put a cosine a little outside [-1, 1].
+        cosines = pairs.clamp(-1, 1).numpy()
+        shares = np.histogram(cosines, edges)[0] / len(cosines)
+        highest = max(highest, shares.max())
+        label = f"{kind} pairs, mean {decimal(float(cosines.mean()), 2)}"
+        axes.stairs(shares, edges, color=color, label=label)
+    # Above the histograms there is room for the legend, whatever their shape.
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.35 * highest))
+    axes.legend(fontsize=7, frameon=False, loc="upper left")

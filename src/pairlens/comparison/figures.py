@@ -4,196 +4,247 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.comparison.results import BenchmarkResult, LossResult, Results
+from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
 from pairlens.comparison.study import slug
+from pairlens.core.table import decimal
+from pairlens.evaluation.intervals import Interval
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 FOLDER = "figures"
-MOST_NAMED = 24
+MAX_NAME_LENGTH = 24
+MEAN_MARK = {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": PUSH}
+# Blue is for differences only, so that no cell without a decision has one of its shades.
+DIFFERENCES = LinearSegmentedColormap.from_list("differences", ("#cfe1f2", "#08306b"))
+UNDECIDED = "#e4e4e4"
 
 
 def draw_comparison(results: Results, folder: Path) -> list[tuple[str, Picture]]:
-    """Draw all figures of all fields into `figures` of a comparison's folder; returns each with its field's name."""
-    drawn = []
-    for field in results.fields:
+    """Draw every figure of every benchmark into the folder `figures` of a comparison.
+
+    Returns:
+        For each figure, the name of its benchmark and the picture.
+    """
+    pictures = []
+    for result in results.fields:
         for name, draw in FIGURES.items():
-            file = folder / FOLDER / f"{slug(field.name)}-{name}.svg"
-            drawn.append((field.name, draw(field, file)))
-    return drawn
+            file = folder / FOLDER / f"{slug(result.name)}-{name}.svg"
+            pictures.append((result.name, draw(result, file)))
+    return pictures
 
 
-def draw_ranks(field: BenchmarkResult, file: Path) -> Picture:
-    """Draw each loss's mean with both intervals and every seed, and the rank it has in every seed."""
-    count = len(field.losses)
-    figure = Figure(figsize=(9, 0.9 + 0.34 * count), layout="constrained")
+def draw_ranks(result: BenchmarkResult, file: Path) -> Picture:
+    """Draw each loss's mean with both of its intervals and every seed, and its rank with every seed."""
+    count = len(result.losses)
+    figure = Figure(figsize=(10.4, 1.0 + 0.34 * count), layout="constrained")
     means, ranks = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    for place, loss in enumerate(field.losses):
-        _draw_mean(means, field, loss, place)
-    means.axvline(100 * field.untrained.mean, color=INK, linewidth=0.9, linestyle=":")
-    means.annotate("untrained", (100 * field.untrained.mean, -0.75), fontsize=7, color=INK, ha="center")
+    for row, loss in enumerate(result.losses):
+        _draw_mean(means, _ranking_metric(result, loss), row)
+    means.axvline(100 * result.untrained.mean, color=INK, linewidth=0.9, linestyle=":")
     means.margins(x=0.08)
-    means.set_yticks(range(count), [shortened(loss.name) for loss in field.losses])
-    means.set_ylim(count - 0.4, -1.0)
-    means.set_xlabel(f"{field.metric} (%): seeds (dots), 95 % over seeds (line), over test classes (grey)")
-    _draw_ranks(ranks, field)
+    means.set_yticks(range(count), [shortened(loss.name) for loss in result.losses])
+    # The first loss is on top.
+    means.set_ylim(count - 0.4, -0.6)
+    means.set_xlabel(f"{result.metric} (%)")
+    _draw_ranks(ranks, result)
+    ranks.legend(handles=_rank_legend(), fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     tidy((means, ranks))
     save(figure, file, file.stem)
+    listed = "; ".join(f"{loss.name} {_percent(_ranking_metric(result, loss))}" for loss in result.losses)
     return Picture(
         file,
-        f"{field.name}: {field.metric} of each loss, and the rank it has with each seed.",
-        "A row a loss, best above: " + "; ".join(f"{x.name} {100 * _mean(field, x):.1f} %" for x in field.losses),
+        f"{result.name}: {result.metric} of each loss, and its rank among the losses with each seed.",
+        f"One row per loss, best first: {listed}",
     )
 
 
-def _mean(field: BenchmarkResult, loss: LossResult) -> float:
-    return loss.metric(field.metric).over_seeds.mean
+def _ranking_metric(result: BenchmarkResult, loss: LossResult) -> Measured:
+    return loss.metric(result.metric)
 
 
-def _draw_mean(axes: Axes, field: BenchmarkResult, loss: LossResult, place: int) -> None:
-    found = loss.metric(field.metric)
-    over = found.over_seeds
-    axes.plot(
-        [100 * found.class_low, 100 * found.class_high], [place] * 2, color=FAINT, linewidth=6, solid_capstyle="butt"
-    )
-    if over.low is not None and over.high is not None:
-        axes.plot([100 * over.low, 100 * over.high], [place] * 2, color=PULL, linewidth=1.6)
-    axes.plot(100 * np.array(over.values), [place] * len(over.values), "o", color=PULL, markersize=3, alpha=0.6)
-    axes.plot(100 * over.mean, place, "|", color=PUSH, markersize=11, markeredgewidth=2)
+def _percent(metric: Measured) -> str:
+    return f"{100 * metric.over_seeds.mean:.1f} %"
 
 
-def _draw_ranks(axes: Axes, field: BenchmarkResult) -> None:
-    shared = sorted(set.intersection(*(set(loss.seeds) for loss in field.losses)))
-    axes.set_xlabel(f"rank by {field.metric} among {len(field.losses)}, {len(shared)} seeds (mean: bar)")
-    axes.set_xlim(0.5, len(field.losses) + 0.5)
+def _draw_mean(axes: Axes, metric: Measured, row: int) -> None:
+    over_seeds = metric.over_seeds
+    over_classes = [100 * metric.class_low, 100 * metric.class_high]
+    axes.plot(over_classes, [row, row], color=FAINT, linewidth=6, solid_capstyle="butt")
+    if over_seeds.low is not None and over_seeds.high is not None:
+        axes.plot([100 * over_seeds.low, 100 * over_seeds.high], [row, row], color=PULL, linewidth=1.6)
+    values = 100 * np.array(over_seeds.values)
+    axes.plot(values, [row] * len(values), "o", color=PULL, markersize=3, alpha=0.6)
+    axes.plot(100 * over_seeds.mean, row, linestyle="", **MEAN_MARK)
+
+
+def _rank_legend() -> list[Artist]:
+    return [
+        Line2D([], [], marker="o", linestyle="", color=PULL, markersize=3, alpha=0.6, label="one seed"),
+        Line2D([], [], linestyle="", label="mean over seeds", **MEAN_MARK),
+        Line2D([], [], color=PULL, linewidth=1.6, label="95 % interval over seeds"),
+        Line2D([], [], color=FAINT, linewidth=6, label="95 % interval over test classes"),
+        Line2D([], [], color=INK, linewidth=0.9, linestyle=":", label="before training"),
+    ]
+
+
+def _draw_ranks(axes: Axes, result: BenchmarkResult) -> None:
+    seeds = sorted(set.intersection(*(set(loss.seeds) for loss in result.losses)))
+    counted = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    axes.set_xlabel(f"rank by {result.metric} among {len(result.losses)} losses, {counted}")
+    axes.set_xlim(0.5, len(result.losses) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not shared:
+    # In an unfinished study, the losses may have no seed in common; then there are no ranks.
+    if not seeds:
         return
-    values = np.array([[_value(field, loss, seed) for seed in shared] for loss in field.losses])
+    values = np.array([_values_of_seeds(_ranking_metric(result, loss), loss, seeds) for loss in result.losses])
+    # (loss, seed): the position of each loss in the order of its seed, which is the inverse of the sorting permutation.
     ranks = 1 + (-values).argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    for place, row in enumerate(ranks):
-        axes.plot(row, [place] * len(row), "o", color=PULL, markersize=4, alpha=0.45)
-        axes.plot(row.mean(), place, "|", color=PUSH, markersize=11, markeredgewidth=2)
+    for row, ranks_of_loss in enumerate(ranks):
+        axes.plot(ranks_of_loss, [row] * len(ranks_of_loss), "o", color=PULL, markersize=4, alpha=0.45)
+        axes.plot(ranks_of_loss.mean(), row, linestyle="", **MEAN_MARK)
 
 
-def _value(field: BenchmarkResult, loss: LossResult, seed: int) -> float:
-    return loss.metric(field.metric).over_seeds.values[loss.seeds.index(seed)]
+def _values_of_seeds(metric: Measured, loss: LossResult, seeds: Sequence[int]) -> list[float]:
+    return [metric.over_seeds.values[loss.seeds.index(seed)] for seed in seeds]
 
 
-def draw_differences(field: BenchmarkResult, file: Path) -> Picture:
-    """Draw the paired difference of every two losses; what is not distinguishable is grey."""
-    names = [loss.name for loss in field.losses]
+def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
+    """Draw the paired difference of every two losses, in the cell of the better one's row and the other one's column."""
+    names = [loss.name for loss in result.losses]
     count = len(names)
-    values = np.full((count, count), np.nan)
-    for d in field.differences:
-        if d.distinguishable:
-            values[names.index(d.first), names.index(d.second)] = 100 * d.over_seeds.mean
-    figure = Figure(figsize=(2.4 + 0.62 * count, 1.7 + 0.42 * count), layout="constrained")
+    figure = Figure(figsize=(max(4.4, 2.0 + 0.62 * count), 1.9 + 0.42 * count), layout="constrained")
     axes = figure.subplots()
-    most = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
-    axes.set_facecolor("#eeeeee")
-    axes.imshow(values, cmap="cividis", norm=TwoSlopeNorm(most / 2, 0, max(most, 1e-9)), aspect="auto")
-    for d in field.differences:
-        _write_difference(
-            axes, names.index(d.first), names.index(d.second), 100 * d.over_seeds.mean, most, d.distinguishable
-        )
-    axes.set_xticks(range(count), [shortened(n) for n in names], rotation=30, ha="right")
-    axes.set_yticks(range(count), [shortened(n) for n in names])
-    axes.set_title(f"points of {field.metric}, row above column\n(grey: not distinguishable)")
+    distinguishable = [d for d in result.differences if d.distinguishable]
+    # One scale for all cells, from no difference (light) to the largest one (dark).
+    scale = Normalize(0, max((100 * d.over_seeds.mean for d in distinguishable), default=1.0))
+    values = np.full((count, count), np.nan)
+    for difference in result.differences:
+        row, column = names.index(difference.first), names.index(difference.second)
+        points = 100 * difference.over_seeds.mean
+        if difference.distinguishable:
+            values[row, column] = points
+        else:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=UNDECIDED))
+        # White on dark cells, where dark text could not be read.
+        color = "white" if difference.distinguishable and scale(points) > 0.45 else INK
+        axes.text(column, row, decimal(points), ha="center", va="center", fontsize=7, color=color)
+    for row in range(count):
+        axes.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor=FAINT, hatch="////"))
+    axes.imshow(values, cmap=DIFFERENCES, norm=scale, aspect="auto")
+    axes.set_xticks(range(count), [shortened(name) for name in names], rotation=30, ha="right")
+    axes.set_yticks(range(count), [shortened(name) for name in names])
+    axes.legend(
+        handles=_difference_legend(),
+        title=f"Points of {result.metric} by which the loss of the row is better",
+        fontsize=7,
+        title_fontsize=8,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        alignment="left",
+    )
     tidy([axes])
     save(figure, file, file.stem)
-    apart = [
-        f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in field.differences if d.distinguishable
-    ]
+    sentences = [f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in distinguishable]
     return Picture(
         file,
-        f"{field.name}: paired differences over the seeds that both losses have, in points of {field.metric}; grey: not "
-        "distinguishable.",
-        "Distinguishable pairs: " + ("; ".join(apart) or "none"),
+        f"{result.name}: paired differences over the seeds that both losses have, in points of {result.metric}. Each pair "
+        "is shown once, in the row of the better loss.",
+        f"Distinguishable pairs: {'; '.join(sentences) or 'none'}",
     )
 
 
-def _write_difference(axes: Axes, row: int, column: int, value: float, most: float, apart: bool) -> None:
-    color = INK if not apart or value > most / 2 else "white"
-    axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
+def _difference_legend() -> list[Patch]:
+    return [
+        Patch(facecolor=DIFFERENCES(0.7), label="distinguishable; the darker, the larger the difference"),
+        Patch(facecolor=UNDECIDED, label="not distinguishable"),
+        Patch(facecolor="white", edgecolor=FAINT, hatch="////", label="the same loss"),
+        Patch(facecolor="white", label="empty: shown above the diagonal, or no seed in common"),
+    ]
 
 
-def draw_metric_curves(field: BenchmarkResult, file: Path) -> Picture:
-    """Draw the ranking metric over the epochs, the band being the 95 % t-interval over seeds."""
+def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
+    """Draw the ranking metric over the epochs; the band is the 95 % t-interval over seeds."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     axes = figure.subplots()
-    for number, loss in enumerate(field.losses):
+    for number, loss in enumerate(result.losses):
         color, dash = look(number)
         epochs = np.arange(len(loss.curve))
-        axes.plot(epochs, [100 * p.mean for p in loss.curve], dash, color=color, label=shortened(loss.name))
-        if loss.curve[0].low is not None:
-            ends = [[100 * float(e or 0.0) for e in (p.low, p.high)] for p in loss.curve]
-            axes.fill_between(epochs, *np.array(ends).T, color=color, alpha=0.13, linewidth=0)
-    axes.set(xlabel="epoch (0: untrained)", ylabel=f"{field.metric} on unseen classes (%)", ylim=(0, None))
+        means = [100 * point.mean for point in loss.curve]
+        axes.plot(epochs, means, dash, color=color, label=shortened(loss.name))
+        # With one seed there is no interval.
+        ends = [(100 * p.low, 100 * p.high) for p in loss.curve if p.low is not None and p.high is not None]
+        if len(ends) == len(epochs):
+            lows, highs = np.array(ends).T
+            axes.fill_between(epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
+    axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on unseen classes (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(
-        fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="best first", title_fontsize=7
-    )
+    _add_legend_beside(axes)
     tidy([axes])
     save(figure, file, file.stem)
-    last = ", ".join(f"{x.name} {100 * x.curve[-1].mean:.1f} %" for x in field.losses)
+    last = ", ".join(f"{loss.name} {100 * loss.curve[-1].mean:.1f} %" for loss in result.losses)
     return Picture(
         file,
-        f"{field.name}: {field.metric} after every epoch, mean over seeds; band: 95 % t-interval.",
+        f"{result.name}: {result.metric} after every epoch, mean over seeds; band: 95 % t-interval over seeds.",
         f"Learning curves; after the last epoch: {last}",
     )
 
 
-def draw_costs(field: BenchmarkResult, file: Path) -> Picture:
-    """Draw the ranking metric against the time that a run takes, evaluations included."""
+def draw_costs(result: BenchmarkResult, file: Path) -> Picture:
+    """Draw the ranking metric against the duration of a run, evaluations included."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for number, loss in enumerate(field.losses):
-        found, seconds = loss.metric(field.metric).over_seeds, loss.seconds
+    for number, loss in enumerate(result.losses):
+        over_seeds = _ranking_metric(result, loss).over_seeds
+        seconds = loss.seconds.mean
+        percent = 100 * over_seeds.mean
         color, _ = look(number)
-        axes.errorbar(
-            seconds.mean,
-            100 * found.mean,
-            _half(found.mean, found.low),
-            _half(seconds.mean, seconds.low, 1),
-            color=color,
-        )
-        axes.plot(
-            seconds.mean, 100 * found.mean, MARKERS[number % len(MARKERS)], color=color, label=shortened(loss.name)
-        )
-    axes.set(xlabel="seconds of a run, evaluations included", ylabel=f"{field.metric} (%)")
+        axes.errorbar(seconds, percent, 100 * _half_width(over_seeds), _half_width(loss.seconds), color=color)
+        marker = MARKERS[number % len(MARKERS)]
+        axes.plot(seconds, percent, marker, color=color, label=shortened(loss.name))
+    axes.set(xlabel="seconds per run, evaluations included", ylabel=f"{result.metric} (%)")
+    _add_legend_beside(axes)
+    tidy([axes])
+    save(figure, file, file.stem)
+    points = [f"{x.name} {_percent(_ranking_metric(result, x))} in {x.seconds.mean:.0f} s" for x in result.losses]
+    return Picture(
+        file,
+        f"{result.name}: accuracy against cost; lines: 95 % intervals over seeds. The seconds depend on the machine and on "
+        "what else it was doing.",
+        "; ".join(points),
+    )
+
+
+def _half_width(interval: Interval) -> float:
+    return 0.0 if interval.low is None else interval.mean - interval.low
+
+
+def _add_legend_beside(axes: Axes) -> None:
+    # Beside the panel, because within it a legend of many losses would cover the curves.
     axes.legend(
         fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="best first", title_fontsize=7
     )
-    tidy([axes])
-    save(figure, file, file.stem)
-    return Picture(
-        file,
-        f"{field.name}: accuracy against cost; lines: 95 % over seeds. Seconds are of the machine and its other work.",
-        "; ".join(f"{x.name} {100 * _mean(field, x):.1f} % in {x.seconds.mean:.0f} s" for x in field.losses),
-    )
-
-
-def _half(mean: float, low: float | None, scale: float = 100) -> float:
-    return 0.0 if low is None else scale * (mean - low)
 
 
 def look(number: int) -> tuple[str, str]:
-    """Return colour and dash of a line, different for the first 32."""
+    """Return colour and dash pattern of a line, different for the first 32 lines."""
     return CYCLE[number % len(CYCLE)], DASHES[number // len(CYCLE) % len(DASHES)]
 
 
 def shortened(name: str) -> str:
-    r"""Return a name short enough for a figure, its dollars no mathematics.
+    r"""Return a name that is short enough for a figure; dollar signs are escaped, or matplotlib would read mathematics.
 
     >>> shortened("x" * 30), shortened("$1")
     ('xxxxxxxxxxxxxxxxxxxxxxx…', '\\$1')
     """
-    short = name if len(name) <= MOST_NAMED else name[: MOST_NAMED - 1] + "…"
+    short = name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
     return short.replace("$", r"\$")
 
 

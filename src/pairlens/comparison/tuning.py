@@ -163,10 +163,7 @@ def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: 
     _check_same(folder, task)
     done = read_trials(folder)
     for number in range(len(done), trials):
-        if number == 0:
-            params = tunable_values(experiment)
-        else:
-            params = _suggest(space_of(experiment), done, number, trials)
+        params = tunable_values(experiment) if number == 0 else _suggest(space_of(experiment), done, number, trials)
         values = _cross_validate(with_params(experiment, params), folder / "running", folds, metric)
         done.append(Trial(number, params, values, sum(values) / len(values)))
         # Written after every trial, so that an interruption loses at most the trial that is running.

@@ -90,9 +90,11 @@ def _against_model_before_training(result: BenchmarkResult) -> str:
     # The values before training are known by seed only if there is one for every seed up to the highest.
     values = result.untrained.values
     by_seed = dict(enumerate(values)) if len(values) > max(best.seeds) else {}
-    gains = [after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed]
+    gains = [
+        after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed
+    ]
     if len(gains) > 1 and not t_interval(gains).excludes_zero:
-        return f"It is not distinguishable from the model before training, which has {before}."
+        return f"{best.name} is not distinguishable from the model before training, which has {before}."
     return f"The model before training has {before}."
 
 
@@ -101,16 +103,18 @@ def _against_other_losses(result: BenchmarkResult) -> str:
     if len(result.losses) == 1:
         return "There is no other loss to compare with yet."
     if len(best.seeds) == 1:
-        return "One seed does not show the effect of chance, so whether this loss is better is unknown; run more seeds."
+        return (
+            f"One seed does not show the effect of chance, so whether {best.name} is better is unknown; run more seeds."
+        )
     worse, similar = _worse_and_similar(result)
     if not worse:
         return (
-            f"With these {len(best.seeds)} seeds and {result.classes} test classes it is not distinguishable from any other "
-            "loss."
+            f"With these {len(best.seeds)} seeds and {result.classes} test classes, {best.name} is not distinguishable from "
+            "any other loss."
         )
     if similar:
-        return f"It is better than {listed(worse)}; not distinguishable from {listed(similar)}."
-    return f"It is better than every other loss: {listed(worse)}."
+        return f"{best.name} is better than {listed(worse)}; not distinguishable from {listed(similar)}."
+    return f"{best.name} is better than every other loss: {listed(worse)}."
 
 
 def _worse_and_similar(result: BenchmarkResult) -> tuple[list[LossResult], list[LossResult]]:
