@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from pairlens.plotting.style import CYCLE
+
 RIGHT, WRONG, UNKNOWN = "#0b7a3e", "#c0362c", "#7a7a7a"
 INK, FADED, PAPER = "#1c1c1c", "#5c5c5c", "#ffffff"
 # In pixels: the side of a photo, its border, the space between photos, and the height of two lines of caption.
@@ -17,6 +19,33 @@ CHECK_MARK = (((0.28, 0.52), (0.44, 0.68), (0.74, 0.33)),)
 CROSS = (((0.32, 0.32), (0.68, 0.68)), ((0.32, 0.68), (0.68, 0.32)))
 # Not everybody can tell green from red, so these two colours come with a sign.
 SIGNS = {RIGHT: CHECK_MARK, WRONG: CROSS}
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a picture made of photos.
+
+    Attributes:
+        paper: the background.
+        ink: text.
+        faded: text of less importance.
+        classes: one colour per class.
+    """
+
+    paper: str
+    ink: str
+    faded: str
+    classes: tuple[str, ...]
+
+
+LIGHT = Palette(PAPER, INK, FADED, CYCLE)
+# The paper is that of the dark report page. White takes the place of black, and the blues are lighter.
+DARK = Palette(
+    "#161616",
+    "#e8e8e8",
+    "#a8a8a8",
+    ("#4c9fd8", "#E8743B", "#21b98c", "#CC79A7", "#E69F00", "#8fd0f5", "#ffffff", "#9a9a9a"),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,11 @@ class Picture:
         """The same figure with its panels below each other, for a phone; it exists only for the SVG files of a page."""
         return self.file.with_suffix(".narrow.svg")
 
+    @property
+    def dark_file(self) -> Path:
+        """The same picture on dark paper; it exists only for the pictures of photos on a page."""
+        return self.file.with_suffix(f".dark{self.file.suffix}")
+
 
 def tidy(panels: Iterable[Axes]) -> None:
     """Remove the upper and the right line of the frame and set the font sizes."""
@@ -53,12 +58,21 @@ def tidy(panels: Iterable[Axes]) -> None:
 
 @contextmanager
 def figures_for_a_page() -> Iterator[None]:
-    """Within this context, `save` fits each SVG to the width of a page and writes a narrow copy for phones beside it."""
+    """Within this context, pictures are drawn for a page.
+
+    `save` fits each SVG to the width of the page and writes a narrow copy for phones beside it; pictures of photos also
+    get a copy on dark paper.
+    """
     token = _FOR_A_PAGE.set(True)
     try:
         yield
     finally:
         _FOR_A_PAGE.reset(token)
+
+
+def is_for_a_page() -> bool:
+    """Return whether pictures are drawn for a page."""
+    return _FOR_A_PAGE.get()
 
 
 def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
@@ -70,7 +84,7 @@ def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
         salt: what the ids inside an SVG are derived from.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not _FOR_A_PAGE.get() or file.suffix != ".svg":
+    if not is_for_a_page() or file.suffix != ".svg":
         _write(figure, file, salt)
         return
     layout = PanelLayout.of(figure)

@@ -64,8 +64,8 @@ def _query_row(searched: Searched, query: int) -> PhotoRow:
     retrieval = searched.retrieval
     label = int(retrieval.labels[query])
     name = searched.queries.class_names[label]
-    items = retrieval.found[query, :NEAREST].tolist()
-    item_labels = retrieval.found_labels[query, :NEAREST].tolist()
+    items = retrieval.neighbors[query, :NEAREST].tolist()
+    item_labels = retrieval.neighbor_labels[query, :NEAREST].tolist()
     tiles = [
         PhotoTile(photo(searched.gallery, item), searched.gallery.class_names[other], f"result {rank}", other == label)
         for rank, (item, other) in enumerate(zip(items, item_labels, strict=True), 1)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -31,11 +32,13 @@ class InlineFigure:
     Attributes:
         wide: for wide screens and paper.
         narrow: for phones; None if the wide one serves there too.
+        dark: on dark paper; None for a drawing, whose colours the page itself turns round.
         is_drawing: whether it is drawn black on white, and not made of photos.
     """
 
     wide: InlineImage
     narrow: InlineImage | None
+    dark: InlineImage | None
     is_drawing: bool
 
 
@@ -76,7 +79,7 @@ def render(page: Page, max_bytes: int = MAX_BYTES) -> str:
 def _inline_drawing(block: FigureBlock) -> InlineFigure:
     narrow_file = block.picture.narrow_file
     narrow = inline_svg(narrow_file) if narrow_file.is_file() else None
-    return InlineFigure(inline_svg(block.picture.file), narrow, is_drawing=True)
+    return InlineFigure(inline_svg(block.picture.file), narrow, None, is_drawing=True)
 
 
 def _photo_attempts(photos: Sequence[FigureBlock | PhotoBlock]) -> Iterator[Images]:
@@ -92,8 +95,14 @@ def _photo_attempts(photos: Sequence[FigureBlock | PhotoBlock]) -> Iterator[Imag
 def _inline_photos(block: FigureBlock | PhotoBlock, quality: Quality) -> InlineFigure | list[list[InlineImage]]:
     if isinstance(block, PhotoBlock):
         return [[inline_photo(tile.photo, quality.tile, quality.webp) for tile in row.tiles] for row in block.rows]
-    with Image.open(block.picture.file) as sheet:
-        return InlineFigure(inline_photo(sheet, quality.sheet, quality.webp), None, is_drawing=False)
+    dark_file = block.picture.dark_file
+    dark = _inline_sheet(dark_file, quality) if dark_file.is_file() else None
+    return InlineFigure(_inline_sheet(block.picture.file, quality), None, dark, is_drawing=False)
+
+
+def _inline_sheet(file: Path, quality: Quality) -> InlineImage:
+    with Image.open(file) as sheet:
+        return inline_photo(sheet, quality.sheet, quality.webp)
 
 
 def _fill_template(page: Page, images: Mapping[int, object]) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from pairlens.analysis.audit import audit
-from pairlens.analysis.embedding_map import LEAST, write_map
+from pairlens.analysis.embedding_map import MIN_PHOTOS, write_map
 from pairlens.analysis.explain import explain
 from pairlens.analysis.failure_cases import Searched
 from pairlens.analysis.inspection import Inspection, inspect_run
 from pairlens.analysis.loss_figures import draw_explanations
 from pairlens.analysis.model_figures import draw_epochs, draw_similarities
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
@@ -28,7 +29,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import EmbeddingLoss, Wrapped
 from pairlens.plotting.style import Picture
-from pairlens.report.meanings import METRIC_MEANINGS, SHAPE_MEANINGS, Meaning
+from pairlens.report.metric_meanings import METRIC_MEANINGS
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock
 from pairlens.report.photo_rows import confused_class_rows, hub_rows, typical_queries, worst_query_rows
 
@@ -82,7 +83,7 @@ def model_sections(run: Path, folder: Path, data_path: Path | None, level: int =
 
 def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFolder, folder: Path) -> list[Block]:
     blocks: list[Block] = []
-    if len(searched.queries) >= LEAST:
+    if len(searched.queries) >= MIN_PHOTOS:
         picture, _ = write_map(searched, folder)
         blocks.append(FigureBlock(picture, importance=5))
     blocks.append(FigureBlock(draw_similarities(inspection.similarities, folder / "similarities.svg")))
@@ -93,11 +94,11 @@ def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFol
     return [*blocks, shape_table(inspection)]
 
 
-def shape_table(inspection: Inspection, meanings: Mapping[str, Meaning] = SHAPE_MEANINGS) -> TableBlock:
+def shape_table(inspection: Inspection) -> TableBlock:
     """Return the statistics of seen and unseen classes, each with its name, what it says and which direction is good."""
     rows, explanations = [], {}
     for field, *values in inspection.rows():
-        meaning = meanings.get(field, Meaning(field, "", ""))
+        meaning = SHAPE_MEANINGS[field]
         rows.append((meaning.name, *map(number, values)))
         explanations[meaning.name] = " ".join(filter(None, (meaning.sentence, meaning.direction)))
     notes = ["Of at most 3000 test photos and as many training photos, processed as in the test."]
