@@ -47,10 +47,10 @@ def test_train_takes_the_loss_with_its_options_anywhere(trained):
     ],
 )
 def test_every_loss_can_be_chosen(data_path, tmp_path, words, loss):
-    place = RunFolder(tmp_path / "r")
+    run_folder = RunFolder(tmp_path / "r")
     quick = [*QUICK, "--num_epochs", 0]
     assert run("train", *words, "--data_path", data_path, "--runs", tmp_path, "--name", "r", *quick) == 0
-    assert place.experiment().loss == loss
+    assert run_folder.experiment().loss == loss
 
 
 def test_train_prints_costs_data_and_loss_first(data_path, tmp_path, capsys):
@@ -310,7 +310,7 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
         ([], "explain needs a loss"),
         (["cirle"], "there is no loss cirle; there are contrastive"),
         (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
-        (["circle", "--per_class", 1], "at least 2 --classes and 2 --per_class"),
+        (["circle", "--per_class", 1], "--classes and --per_class must be 2 or more"),
     ],
 )
 def test_what_explain_cannot_draw_is_one_sentence(tmp_path, capsys, words, sentence):

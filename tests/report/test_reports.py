@@ -2,16 +2,21 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
+from pairlens.comparison.run_study import compare
 from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.report import sections
 from pairlens.report.render import MAX_BYTES
 from pairlens.report.result_table import result_tables
 from pairlens.report.sections import points, rounded
+from pairlens.report.write import write_report
 from support.commands import run
 from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
@@ -38,12 +43,14 @@ def headings(page):
 
 
 def test_a_run_has_every_section_figure_and_table(pages, compared):
-    page, place = pages["run"], RunFolder(compared / "runs/bars/circle-10/seed0")
+    page = pages["run"]
+    run_folder = RunFolder(compared / "runs/bars/circle-10/seed0")
     assert headings(page) == RUN_SECTIONS
     assert page.count('class="drawing"') == 4
     assert page.count('class="sheet"') == 1
     assert page.count('<div class="photo-row">') >= 8
-    words, outcome = words_of(page), place.read_outcome()
+    words = words_of(page)
+    outcome = run_folder.read_outcome()
     for metric in outcome.report.metrics:
         assert f"{metric.name} " in words
         assert f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]" in words
@@ -52,7 +59,7 @@ def test_a_run_has_every_section_figure_and_table(pages, compared):
     assert page.index("before training") < page.index("<nav") < page.index("<img"), "the page begins with the results"
     for text in (
         "effective rank",
-        "Number of dimensions in use. Higher is better.",
+        f"{SHAPE_MEANINGS['effective_rank'].sentence} Higher is better.",
         "Audit of circle",
         "circle:margin=0.4,gamma=10",
         f"{outcome.epoch} (the last)",
@@ -82,6 +89,19 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
         assert f"{d.first} − {d.second} {points(d.over_seeds.mean)}" in words
     assert f"pairlens compare --resume {compared}" in words
     assert 'losses = ["triplet", "circle:gamma=10 as circle 10"]' in words
+
+
+def test_every_benchmark_has_its_own_part(tiny, tmp_path):
+    settings = replace(tiny, num_epochs=0, backbone_type="test_resnet")
+    benchmarks = [Benchmark(name, replace(settings, data_name=name), 1) for name in ("bars", "shop")]
+    list(compare(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
+    file, missing = write_report(tmp_path)
+    assert missing == ""
+    titles = headings(file.read_text(encoding="utf-8"))
+    assert titles.index("bars") < titles.index("shop")
+    assert [title.partition(":")[0] for title in titles].count("Typical queries") == 2
+    assert titles.count("Losses compared") == 2
+    assert titles.count("Versions") == 1
 
 
 def test_the_model_before_training_has_every_metric(compared):
@@ -122,9 +142,9 @@ def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, c
     folder = tmp_path / "moved"
     shutil.copytree(compared / "runs/bars/triplet/seed0", folder)
     assert run("report", folder, "--data_path", tmp_path / "nowhere") == 0
-    said = capsys.readouterr().out
-    assert "--data_path" in said
-    assert f"report: {folder / 'report.html'}" in said
+    printed = capsys.readouterr().out
+    assert "--data_path" in printed
+    assert f"report: {folder / 'report.html'}" in printed
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "The parts that need the photos are left out" in page
     assert '<div class="photo-row">' not in page

@@ -27,6 +27,7 @@ INTERRUPTED = 130
 OUT = Path("runs/comparison")
 FOLDS = 4
 
+# One loss and one seed are set run by run, so these options are hidden; three others take several values or another default.
 Settings: Any = settings_record(
     "Settings",
     Experiment(),
@@ -124,6 +125,7 @@ def compare_command() -> Callable[..., None]:
             planned = question.study(settings)
         carry_out(planned, folder, work.make_engine(), work.all_metrics)
 
+    # The type is made at run time, so it cannot be written in the signature.
     compare.__annotations__["settings"] = Settings
     return compare
 
@@ -131,6 +133,7 @@ def compare_command() -> Callable[..., None]:
 def _with_local_options(study: Study, question: Question, settings: Any) -> Study:
     """Return a study from a file, with the options that were given beside it."""
     defaults = Settings()
+    # An option counts as given if it differs from its default.
     given = [f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(defaults, f.name)]
     if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
@@ -165,6 +168,7 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         for number, done in enumerate(run_study(study, folder, engine), 1):
             say(f"[{number}/{missing + len(to_tune)}] {_line(done, study.metric)}")
     except KeyboardInterrupt:
+        # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
         say(
             "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
             f"--resume {folder}"

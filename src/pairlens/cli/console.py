@@ -112,10 +112,13 @@ class Display:
         done = (step.epoch - 1) * step.steps + step.step
         self._bar.update(self._training, completed=done, total=self.epochs * step.steps)
         task = self._bar.tasks[self._training]
+        # Without the auxiliary loss there is no accuracy; the step then holds NaN.
         accuracy = "" if math.isnan(step.accuracy) else f"  accuracy {100 * step.accuracy:.1f} %"
+        # After the first step of an epoch the speed is not known yet.
         speed = "" if not task.speed else f"  {task.speed * step.photos:.0f} images/s"
         text = f"{self.title} epoch {step.epoch}/{self.epochs}  loss {step.loss:.4f}{accuracy}{speed}".strip()
         self._bar.update(self._training, description=text)
+        # A log file would be flooded by a line per step.
         if not self.console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = "" if task.time_remaining is None else f"  about {timedelta(seconds=int(task.time_remaining))} left"

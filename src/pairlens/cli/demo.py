@@ -21,9 +21,11 @@ from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import contact_sheet
 
 LOSSES = ("circle", "triplet")
+# The contact sheet: 5 × 7 photos are readable on one screen.
 QUERIES = 5
 RETRIEVED = 7
 
+# Small enough for two minutes on two CPU cores. The settings come from about ten trials (docs/results.md).
 SMALL = Experiment(
     data_name="minicars",
     backbone_type="efficientnet_lite0",
@@ -76,6 +78,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     for benchmark, arm, number in plan.runs(study.fields[0]):
         experiment = plan.experiment(benchmark, arm, number)
         runs[arm.name] = _train(experiment, plan.run_folder(benchmark, arm, number), arm, console)
+    # All losses start from the same model, so any run will do.
     before = next(iter(runs.values())).outcome.untrained
     reports = [("before training", before), *((f"{name} loss", run.report) for name, run in runs.items())]
     show_table(console, report_table(reports, "Search for car models that were never seen in training"))
@@ -96,6 +99,7 @@ def _print(console: Console, text: str) -> None:
 
 
 def _new_folder(out: Path) -> Path:
+    # An earlier demonstration is never overwritten.
     number = 1
     while (out / f"run-{number}").exists():
         number += 1

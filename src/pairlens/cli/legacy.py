@@ -25,6 +25,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, SoftTriple, Triplet
 from pairlens.retrieval.gallery import Gallery
 
+# The defaults of the original commands.
 DATA_PATH = Path("/home/data")
 QUERY = "/home/data/car/uncropped/008055.jpg"
 DATA_BASE = "car_uncropped_resnet50_SG_1536_0.1_0.5_0.1_128_data_base.pth"
@@ -80,8 +81,10 @@ class Training:
     def run_name(self) -> str:
         """The historical name; it also holds gamma or the word softtriple, so that no two losses have the same name."""
         e = self.experiment
+        # Triplet has neither, because the original names, which had only its margin, must stay as they were.
         loss = {"triplet": [self.margin], "circle": [self.margin, self.gamma], "softtriple": ["softtriple"]}
         parts = [e.data_name, e.crop_type, e.backbone_type, e.gd_config, e.feature_dim, e.smoothing, e.temperature]
+        # The original commands had no seed, so the default one is not in the name.
         seed = [f"seed{e.seed}"] if e.seed else []
         return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size, *seed]))
 
@@ -161,9 +164,11 @@ def find_run(data_base: str) -> Path:
         ValueError: with the names of the existing runs.
     """
     name = data_base.removesuffix("_data_base.pth")
+    # A path is accepted as well as a bare name, which means a folder in runs/.
     for candidate in (Path(name), RUNS / name):
         if candidate.is_dir():
             return candidate
+    # Only a finished run has an outcome; the newest is the last.
     runs = sorted(RUNS.glob("*/outcome.json"), key=lambda file: file.stat().st_mtime)
     if data_base == DATA_BASE and runs:
         say(f"--data_base {DATA_BASE} does not exist; using the newest run, {runs[-1].parent}")

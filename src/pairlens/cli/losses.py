@@ -64,6 +64,7 @@ def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
     reference = None if against is None else any_loss_from_text(against)
     result = audit_loss(any_loss_from_text(loss), loss, reference)
     open_console().print(audit_table(result))
+    # A status of its own, so that a script can tell a failed check from wrong input.
     if result.failed:
         sys.exit(FAILED)
 

@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
+        # Other commands would do the same work in every process, and write the same files.
         if world_size() > 1 and words[:1] not in (["train"], ["evaluate"]):
             raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config=CONFIG,
             registry=ranks_registry(),
             use_underscores=True,
+            # Under torchrun, only one process prints help and errors about options.
             console_outputs=rank() == 0,
         )
 

@@ -43,6 +43,7 @@ def evaluate(
     outcome = run_folder.read_outcome()
     with Display(open_console(), 0) as display:
         report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
+    # With other K than in training, the model before training has no such metrics to compare with.
     rows = [("before training", outcome.untrained)] if _same_metrics(outcome.untrained, report) else []
     table = report_table([*rows, ("trained", report)], f"{run}: {outcome.selection}", all_metrics)
     show_table(open_console(), table)

@@ -52,9 +52,7 @@ def _report_notes(reports: Sequence[tuple[str, Report]]) -> list[str]:
     ]
     if report.left_out:
         notes.append(f"{report.left_out} queries are left out, because no other photo has their class")
-    if report.approximation is not None:
-        notes.append(str(report.approximation))
-    return notes
+    return notes + [str(r.approximation) for _, r in reports if r.approximation is not None]
 
 
 def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
@@ -69,6 +67,7 @@ def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
     cells = [table.header, *table.rows]
     widths = [max(cell_len(row[column]) for row in cells) + COLUMN_FRAME for column in range(len(table.header))]
     name_width = min(widths[0], MAX_NAME_WIDTH + COLUMN_FRAME) + 1
+    # Columns fill one table after the other, each as wide as the terminal allows.
     groups: list[list[int]] = [[]]
     for column, needed in enumerate(widths[1:], 1):
         if groups[-1] and name_width + sum(widths[c] for c in groups[-1]) + needed > width:
@@ -111,6 +110,7 @@ def audit_table(result: Audit) -> TerminalTable:
 
 def inspection_table(inspection: Inspection, title: str) -> Table:
     """Return the statistics of seen and unseen classes, one per row, by their plain names."""
+    # The sentences of the report page are left out here, where they would break into many lines.
     block = shape_table(inspection)
     notes = ("docs/analysis.md explains each statistic; inspection.csv has them by their short names.",)
     return Table(title, block.table.header, block.table.rows, notes)

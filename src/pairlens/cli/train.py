@@ -137,8 +137,10 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
             for event in events(display):
                 display.show(event)
     except KeyboardInterrupt:
+        # A run is made to be interrupted, so this is no error; the sentence says how to continue.
         say(f"interrupted; the last checkpoint is saved. Continue with: pairlens train --resume {run_folder.path}")
         sys.exit(INTERRUPTED)
+    # Every rank trains, but one prints.
     if rank():
         return
     outcome = run_folder.read_outcome()

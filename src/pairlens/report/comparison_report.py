@@ -32,6 +32,7 @@ from pairlens.report.sections import (
     versions_section,
 )
 
+# Above these numbers of rows a table of pairs is cut, or is shown only on demand.
 MAX_PAIRS, MAX_UNFOLDED_PAIRS = 45, 10
 
 
@@ -61,12 +62,13 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
     Raises:
         ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
     """
-    results = measure(folder).fields
+    results = list(measure(folder).fields)
     plan = Plan(read_study(folder), folder)
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
     level = 3 if several else 2
     parts = [_part(plan, benchmarks[result.name], result, scratch, data_path, level) for result in results]
+    # Several benchmarks often lack the same data set; the reason is given once.
     missing = list(dict.fromkeys(part.missing for part in parts if part.missing))
     headlines = [headline(result) for result in results]
     sentences = [f"{text}." for text in headlines] if several else [verdict(results[0])]
@@ -107,9 +109,11 @@ def _part(
     model: list[Section] = []
     missing = ""
     try:
-        found = model_sections(plan.folder / best.runs[0], folder, data_path, level)
-        model = [found.typical, *found.failures, found.shape]
+        # One model stands for all: the best loss with its first seed.
+        seen = model_sections(plan.folder / best.runs[0], folder, data_path, level)
+        model = [seen.typical, *seen.failures, seen.shape]
     except (ValueError, FileNotFoundError) as error:
+        # The numbers of a comparison are stored with it, so the page is written without its photos too.
         missing = str(error)
     # The photos are of one model, so the headings say which.
     of = f": {best.name}, seed {best.seeds[0]}"
@@ -169,6 +173,7 @@ def _pair_table(result: BenchmarkResult) -> Table:
 
 def _pair_row(result: BenchmarkResult, first: str, second: str) -> tuple[str, ...]:
     d = result.difference(first, second)
+    # One seed has no interval over seeds.
     low, high = d.over_seeds.low, d.over_seeds.high
     over_seeds = "one seed" if low is None or high is None else f"{points(low)} to {points(high)}"
     over_classes = f"{points(d.class_low)} to {points(d.class_high)}"
@@ -184,6 +189,7 @@ def _tuning(plan: Plan, benchmark: Benchmark, level: int) -> list[Section]:
         return [Section("Tuning", [Paragraph(text)], level)]
     rows, chosen = [], set()
     for arm in plan.study.arms:
+        # More trials may be stored, from a study with a larger --tune in the same folder.
         trials = read_trials(plan.tuning_folder(benchmark, arm))[: plan.study.tune]
         best = max(trials, key=lambda trial: trial.value, default=None)
         for trial in trials:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pairlens.analysis.failure_cases import Hub, Searched, confused_classes, hubs, photo, worst_queries
 from pairlens.report.page import PhotoBlock, PhotoRow, PhotoTile
 
+# Numbers of rows: few enough that a reader looks at each.
 TYPICAL, FAILURES = 5, 3
 # A row has a query and its nearest photos, or the photos of two classes.
 NEAREST, PER_CLASS = 6, 3
@@ -14,6 +15,7 @@ def typical_queries(searched: Searched) -> PhotoBlock:
     """Return every n-th query with its nearest photos, so that neither good nor bad results are selected."""
     count = len(searched.queries)
     step = max(1, count // TYPICAL)
+    # Data sets are ordered by class, so photos at equal distances are of different classes.
     chosen = range(0, count, step)[:TYPICAL]
     rows = [_query_row(searched, query) for query in chosen]
     caption = (
@@ -52,18 +54,19 @@ def confused_class_rows(searched: Searched) -> PhotoBlock:
 
 def hub_rows(searched: Searched) -> PhotoBlock:
     """Return the photos that occur most often in the results, with queries that find them wrongly."""
-    found = hubs(searched.retrieval, len(searched.gallery), FAILURES)
+    hub_photos = hubs(searched.retrieval, len(searched.gallery), FAILURES)
     caption = (
         "Hubs: the photos (left) that are among the 10 nearest of the most queries, and queries of other classes that "
         "find them."
     )
-    return PhotoBlock(caption, [_hub_row(searched, hub) for hub in found], importance=2)
+    return PhotoBlock(caption, [_hub_row(searched, hub) for hub in hub_photos], importance=2)
 
 
 def _query_row(searched: Searched, query: int) -> PhotoRow:
     retrieval = searched.retrieval
     label = int(retrieval.labels[query])
     name = searched.queries.class_names[label]
+    # (rank,): the neighbours of one query, the nearest first; the query itself is not among them.
     items = retrieval.neighbors[query, :NEAREST].tolist()
     item_labels = retrieval.neighbor_labels[query, :NEAREST].tolist()
     tiles = [
@@ -83,6 +86,7 @@ def _class_tiles(searched: Searched, label: int) -> Sequence[PhotoTile]:
 def _hub_row(searched: Searched, hub: Hub) -> PhotoRow:
     name = searched.gallery.class_names[int(searched.gallery.labels[hub.item])]
     first = PhotoTile(photo(searched.gallery, hub.item), name, "hub")
+    # Only queries of another class are shown: for these the hub is a wrong result.
     tiles = [
         PhotoTile(photo(searched.queries, query), _class_of(searched, query), "query", is_correct=False)
         for query in hub.queries[:NEAREST]

@@ -67,6 +67,7 @@ def render(page: Page, max_bytes: int = MAX_BYTES) -> str:
         elif isinstance(block, FigureBlock | PhotoBlock):
             photos.append(block)
     text = ""
+    # Drawings are needed to read the page and stay as they are; only photos give way.
     for images in _photo_attempts(sorted(photos, key=lambda block: block.importance)):
         text = _fill_template(page, drawings | images)
         if len(text.encode()) <= max_bytes:
@@ -89,6 +90,7 @@ def _photo_attempts(photos: Sequence[FigureBlock | PhotoBlock]) -> Iterator[Imag
         images = {id(block): _inline_photos(block, quality) for block in photos}
         yield images
     for left_out in range(1, len(photos) + 1):
+        # Here they have the lowest quality, with which the loop above has ended.
         yield {id(block): images[id(block)] for block in photos[left_out:]}
 
 
@@ -106,6 +108,7 @@ def _inline_sheet(file: Path, quality: Quality) -> InlineImage:
 
 
 def _fill_template(page: Page, images: Mapping[int, object]) -> str:
+    # Names of classes, files and losses come from the data, so everything is escaped.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     for name, kind in BLOCK_KINDS.items():
         environment.tests[name] = _is_of(kind)

@@ -40,6 +40,7 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
     """
     table = comparison_table(result)
     baseline = baseline_metrics(folder, result)
+    # The last row is the model before training, of which the results hold only the ranking metric.
     *losses, before = table.rows
     before = [
         plus_minus(baseline[name]) if name in baseline else cell

@@ -31,6 +31,7 @@ from pairlens.report.sections import (
     versions_section,
 )
 
+# The letters of --gd_config, written out.
 DESCRIPTORS = {"S": "mean", "M": "maximum", "G": "generalised mean"}
 
 
@@ -56,6 +57,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
         gain = paired_gain(run_folder, replace(experiment, data_path=data_path or experiment.data_path), METRIC)
     except (ValueError, FileNotFoundError) as error:
         missing = str(error)
+    # Without the photos the model before training cannot be embedded again, and the interval is wider.
     gain = gain or unpaired_gain(outcome, METRIC)
     loss = loss_text(experiment.loss).partition(":")[0]
     results = _result_table(outcome)
@@ -124,6 +126,7 @@ def _result_table(outcome: Outcome) -> Table:
 
 
 def _short_table(complete: Table) -> Table:
+    # A first screen has space for a few metrics; the complete table follows under "Training".
     names = headline_metrics([row[0] for row in complete.rows])
     rows = [row for row in complete.rows if row[0] in names]
     return replace(complete, title="Retrieval of classes never seen in training", rows=rows)
@@ -155,6 +158,7 @@ def _epoch_table(outcome: Outcome) -> Table:
 
 
 def _epoch_row(row: EpochRow, shown: list[str]) -> tuple[str, ...]:
+    # A run without the auxiliary loss has no classifier, and so no accuracy.
     accuracy = None if row.train_accuracy is None else 100 * row.train_accuracy
     metrics = [f"{100 * row.report[name]:.2f}" for name in shown]
     cosines = [number(mean) for mean in (row.mean_s_p, row.mean_s_n)]
@@ -171,6 +175,7 @@ def _configuration(experiment: Experiment) -> Section:
 
 
 def _commands(experiment: Experiment, run: Path) -> Section:
+    # None for a Python function, which no command line can name.
     command = train_command(experiment, run)
     folder = shlex.quote(str(run))
     train: Block = Paragraph("The loss is a Python function; to train it again, call pairlens.run.")

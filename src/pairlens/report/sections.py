@@ -120,6 +120,7 @@ def metric_meanings() -> TableBlock:
 
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
     """Draw the similarity planes of the losses that are functions of pairs; None if there is no such loss."""
+    # A loss of embeddings or a Python function has no value at a single pair of similarities.
     drawable = [(name, loss) for name, loss in losses if not isinstance(loss, Wrapped | EmbeddingLoss)]
     if not drawable:
         return None
@@ -138,12 +139,14 @@ def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int =
     """Return what the losses are: their similarity planes, and the results of their audits."""
     drawn = draw_planes(losses, folder / f"{slug(stem)}.svg")
     title = "The loss by itself" if len(losses) == 1 else "The losses by themselves"
+    # The audit of a single loss is read; of many losses, a reader opens those of interest.
     folded = len(losses) > 1
     audits = [_audit_block(name, loss, folded) for name, loss in losses]
     return Section(title, [*([FigureBlock(drawn)] if drawn else []), *audits], level)
 
 
 def _audit_block(name: str, loss: Any, folded: bool) -> Block:
+    # Such a loss has only its name left: the function was given in Python.
     if isinstance(loss, Wrapped) and loss == Wrapped(loss.name):
         return Paragraph(f"{name} is a Python function, which a run does not store; audit it with pairlens audit.")
     result = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
@@ -180,6 +183,7 @@ def points(difference: float) -> str:
     >>> points(0.0374), points(-0.0002)
     ('+3.7', '0.0')
     """
+    # Rounded first: -0.02 is 0.0, and not -0.0.
     rounded = round(100 * difference, 1)
     return f"{rounded:+.1f}" if rounded else "0.0"
 

@@ -38,6 +38,7 @@ def write_report(
         )
     if file.is_dir():
         raise ValueError(f"{file} is a folder; give --out a file, such as {file / REPORT_FILE}")
+    # The page holds its figures as data, so their files are needed only until it is rendered.
     with TemporaryDirectory() as scratch, figures_for_a_page():
         make_page = comparison_page if is_comparison else run_page
         page, missing = make_page(folder, Path(scratch), data_path)
@@ -46,6 +47,7 @@ def write_report(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     except UnwritableError:
+        # Its message already says which file could not be written, and why.
         raise
     except OSError as error:
         raise ValueError(f"{file} cannot be written ({error.strerror}); give another --out") from error
