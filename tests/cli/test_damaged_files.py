@@ -28,8 +28,8 @@ def whole(tiny, tmp_path_factory):
 @pytest.fixture
 def copied(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "copy")
-    place = RunFolder(folder / "run")
-    place.write_experiment(replace(place.experiment(), data_path=folder / "data"))
+    run_folder = RunFolder(folder / "run")
+    run_folder.write_experiment(replace(run_folder.experiment(), data_path=folder / "data"))
     return folder
 
 

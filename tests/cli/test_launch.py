@@ -54,8 +54,8 @@ def started(settings, tmp_path_factory):
         process.wait()
 
 
-def stop_after_a_step(settings, place):
-    events = train(settings, place)
+def stop_after_a_step(settings, run_folder):
+    events = train(settings, run_folder)
     while not isinstance(next(events), Step):
         pass
     events.close()

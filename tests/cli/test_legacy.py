@@ -80,9 +80,9 @@ def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch
     assert RunFolder(run).read_outcome().epoch == 1
     capsys.readouterr()
     legacy.look_up(["--retrieval_num", "10"])
-    told = capsys.readouterr().out
-    assert "using the newest run" in told
-    assert "looking up the first test photo" in told
+    printed = capsys.readouterr().out
+    assert "using the newest run" in printed
+    assert "searching for the first test photo" in printed
     assert len(list((tmp_path / "results").glob("*/retrieval_img_*"))) == 10
     legacy.look_up(["--data_base", f"{run.name}_data_base.pth", "--query_img_name", "test/bar6/test3.jpg"])
     assert len(list((tmp_path / "results" / "test_bar6_test3").glob("retrieval_img_*"))) == 8
