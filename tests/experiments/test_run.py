@@ -409,7 +409,7 @@ def test_a_run_in_use_is_refused_to_others(tiny, tmp_path):
 
 def test_a_folder_in_which_a_run_was_killed_at_its_birth_can_be_used(tiny, tmp_path):
     (tmp_path / "r").mkdir()
-    for name in (".lock", "config.json.part"):
+    for name in (".lock", ".lock_holder", "config.json.part"):
         (tmp_path / "r" / name).write_text("")
     assert run(replace(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
 

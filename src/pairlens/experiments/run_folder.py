@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import LOCK_FILE, lock_folder, write_text
+from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
@@ -155,7 +155,7 @@ class RunFolder:
 
     def _refuse_if_used(self) -> None:
         # A run that was killed before it had written its experiment has left nothing that is worth keeping.
-        worthless = (LOCK_FILE, self.config.name + ".part")
+        worthless = (LOCK_FILE, HOLDER_FILE, self.config.name + ".part")
         if self.path.exists() and (not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {*worthless}):
             raise ValueError(
                 f"{self.path} exists already and is never overwritten; go on with pairlens train --resume {self.path}, "
