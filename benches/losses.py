@@ -30,6 +30,7 @@ from torch import Tensor, nn
 import pairlens as pl
 from pairlens import losses
 from pairlens.losses import miners
+from pairlens.losses.protocols import centers_of
 from pairlens.training.criterion import Criterion
 
 DIM, PER_CLASS, PROXY_CLASSES = 512, 4, 11_318
@@ -55,7 +56,7 @@ def batch_loss(loss) -> Callable[[int], Criterion]:
 
 
 def proxy_loss(loss) -> Callable[[int], Criterion]:
-    return lambda classes: Criterion(loss, pl.Proxies(classes, DIM, getattr(loss, "centers", 1)))
+    return lambda classes: Criterion(loss, pl.Proxies(classes, DIM, centers_of(loss)))
 
 
 def mined(loss, miner) -> Callable[[int], Step]:

@@ -1,7 +1,7 @@
 import errno
 import os
-import subprocess
-import sys
+import signal
+import time
 
 import pytest
 import torch
@@ -10,18 +10,6 @@ from safetensors.torch import load_file
 
 from pairlens.core import files
 from pairlens.core.files import UnwritableError, atomic_write, lock_folder, write_tensors, write_text
-
-# Locks the folder, forks a child that outlives its parent, prints the child's process number and waits to be killed.
-LOCK_AND_FORK = """
-import os, sys, time
-from pathlib import Path
-from pairlens.core.files import lock_folder
-with lock_folder(Path(sys.argv[1])):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-    time.sleep(60)
-"""
 
 
 def names(folder):
@@ -127,18 +115,40 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
         assert names(tmp_path) == [".lock", ".lock_holder", "kept.csv"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_killed_process_releases_the_lock_although_its_forked_child_lives(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", LOCK_AND_FORK, tmp_path], stdout=subprocess.PIPE, text=True)
-    child = int(holder.stdout.readline())
+def fork(work):
+    """Run `work` in a forked process that then sleeps until it is killed; returns its process number."""
+    child = os.fork()
+    if child:
+        return child
     try:
-        with pytest.raises(ValueError, match=f"by process {holder.pid};"), lock_folder(tmp_path):
+        work()
+        time.sleep(60)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_killed_process_releases_the_lock_although_its_forked_child_lives(tmp_path):
+    read_end, write_end = os.pipe()
+
+    def hold_and_fork():
+        with lock_folder(tmp_path):
+            child = fork(lambda: None)
+            os.write(write_end, str(child).encode())
+            time.sleep(60)
+
+    holder = fork(hold_and_fork)
+    child = int(os.read(read_end, 20))
+    try:
+        with pytest.raises(ValueError, match=f"by process {holder};"), lock_folder(tmp_path):
             pass
-        holder.kill()
-        holder.wait()
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
         os.kill(child, 0)  # raises if the child has ended, and then the test would prove nothing
         with lock_folder(tmp_path):
             pass
     finally:
-        os.kill(child, 9)
-        holder.stdout.close()
+        os.kill(child, signal.SIGKILL)
+        os.close(read_end)
+        os.close(write_end)

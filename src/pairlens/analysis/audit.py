@@ -13,7 +13,7 @@ from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Find
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import single_thread
 from pairlens.losses import Circle
-from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_sources
+from pairlens.losses.protocols import centers_of, is_embedding_loss, needs_criterion, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Proxies
 
@@ -46,16 +46,12 @@ def as_measure(loss: Any) -> BatchLoss:
     Args:
         loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which is returned as it is.
     """
-    if isinstance(loss, nn.Module) or not (hasattr(loss, "weigh") or hasattr(loss, "references") or _in_frame(loss)):
+    if not needs_criterion(loss):
         return loss
     torch.manual_seed(0)
-    proxies = possible_sources(loss)[0] == "proxies" and not isinstance(loss, EmbeddingLoss)
+    proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
     references = Proxies(CLASSES, DIM, centers_of(loss)) if proxies else Batch()
     return Criterion(loss, references, classes=CLASSES)
-
-
-def _in_frame(loss: Any) -> bool:
-    return type(loss).__module__.startswith("pairlens.losses")
 
 
 def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:

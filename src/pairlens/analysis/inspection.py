@@ -1,7 +1,7 @@
 """A trained model: the classes it was trained on beside those it has never seen."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.experiments.build import choose_device
+from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog, split_catalog
 from pairlens.model.embedder import Embedder
 
 MOST = 3000
-Watch = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.pair_gradient import PairMeasure, similarity_measure
+from pairlens.losses.protocols import centers_of, possible_sources
 
 POINTS = 41
 STARTS = 6
@@ -107,12 +108,12 @@ def _at(measure: PairMeasure, loss: Any, s_p: float, s_n: float) -> tuple[float,
 
 
 def _scene(loss: Any, both: torch.Tensor) -> tuple[torch.Tensor, Pairs]:
-    if "batch" in getattr(loss, "references", ("batch",)):
+    if "batch" in possible_sources(loss):
         one = both.new_ones(())
         s_p, s_n = both
         rows = [one, s_p, s_n, s_p, one, s_n, s_n, s_n, one]
         return torch.stack(rows).view(3, 3), Pairs.within(torch.tensor([0, 0, 1]))
-    centers = getattr(loss, "centers", 1)
+    centers = centers_of(loss)
     references = torch.arange(2).repeat_interleave(centers)
     return both.repeat_interleave(centers)[None], Pairs.between(torch.tensor([0]), references)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.pair_gradient import PairMeasure, pair_gradient, similarity_measure
+from pairlens.losses.protocols import centers_of, possible_sources
 
 STEPS = 161
 
@@ -31,10 +32,10 @@ class ProbeBatch:
     def similarity(self, loss: Any) -> tuple[Tensor, Pairs]:
         """Return the similarities and the pairs that a loss sees: of a batch, or of photos with proxies."""
         labels = torch.arange(self.classes)
-        if "batch" in getattr(loss, "references", ("batch",)):
+        if "batch" in possible_sources(loss):
             pairs = Pairs.within(labels.repeat_interleave(self.per_class))
         else:
-            pairs = Pairs.between(labels, labels.repeat_interleave(getattr(loss, "centers", 1)))
+            pairs = Pairs.between(labels, labels.repeat_interleave(centers_of(loss)))
         similarity = torch.full(pairs.positive.shape, self.negatives, dtype=torch.float64)
         similarity[pairs.positive] = self.positives
         return similarity.masked_fill(~pairs.positive & ~pairs.negative, 1.0), pairs

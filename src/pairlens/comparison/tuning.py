@@ -15,7 +15,7 @@ from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.losses import Loss
-from pairlens.losses.protocols import LearnedLoss, Wrapped
+from pairlens.losses.protocols import Wrapped, is_learned_loss
 
 TRIALS_FILE = "trials.json"
 # Where a run is made does not change what it is.
@@ -105,7 +105,7 @@ def space_of(experiment: Experiment) -> dict[str, Range]:
     rate = experiment.learning_rate
     space = dict(SPACES.get(type(experiment.loss), {}))
     space["learning_rate"] = Range(RATE.low * rate, RATE.high * rate, log=True)
-    if experiment.source == "proxies" or isinstance(experiment.loss, LearnedLoss):
+    if experiment.source == "proxies" or is_learned_loss(experiment.loss):
         space["proxy_learning_rate"] = PROXY_RATE
     return space
 

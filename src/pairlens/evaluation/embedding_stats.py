@@ -11,7 +11,7 @@ from pairlens.core.similarity import unit
 from pairlens.evaluation import geometry
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
-from pairlens.losses.protocols import EmbeddingLoss, possible_sources
+from pairlens.losses.protocols import is_embedding_loss, possible_sources
 
 WEIGHED = 512
 
@@ -111,7 +111,7 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
 
 def _weights(vectors: Tensor, labels: Tensor, loss: Any) -> geometry.WeightShare | None:
     pairs = Pairs.within(labels)
-    of_pairs = loss is not None and not isinstance(loss, EmbeddingLoss) and "batch" in possible_sources(loss)
+    of_pairs = loss is not None and not is_embedding_loss(loss) and "batch" in possible_sources(loss)
     if not of_pairs or not bool(pairs.complete.any()):
         return None
     gradient = pair_gradient(similarity_measure(loss), (vectors @ vectors.T).double(), pairs)

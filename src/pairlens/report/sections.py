@@ -20,7 +20,7 @@ from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses.protocols import EmbeddingLoss, Wrapped
+from pairlens.losses.protocols import Wrapped, is_embedding_loss
 from pairlens.plotting.style import Picture
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, Table
 
@@ -31,7 +31,7 @@ PLANE_POINTS = 41
 
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
     """Draw the similarity planes of the losses that are functions of pairs, on one sheet; None if none is."""
-    drawable = [(name, loss) for name, loss in losses if not isinstance(loss, Wrapped | EmbeddingLoss)]
+    drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss)]
     if not drawable:
         return None
     draw_explanations([explain(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
