@@ -132,7 +132,7 @@ class AnchorLoss(ABC):
     references: ClassVar[tuple[Source, ...]] = SOURCES
 
     @abstractmethod
-    def weigh(self, positive: Side, negative: Side) -> PairWeights:
+    def weigh(self, positive: Side, negative: Side, /) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
 
     @final
