@@ -7,7 +7,7 @@ from pairlens.analysis.loss_table import LOSS_CARDS, card_of
 from pairlens.losses import Circle, Loss
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGE = (DOCS / "losses.md").read_text()
+PAGE = (DOCS / "losses.md").read_text(encoding="utf-8")
 
 
 def test_every_loss_has_a_line():

@@ -32,7 +32,7 @@ def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small
     assert runs[0].read_outcome().untrained == runs[1].read_outcome().untrained
     with Image.open(tmp_path / "run-1" / "sheet.png") as sheet:
         assert sheet.width > sheet.height
-    page = (tmp_path / "run-1" / "report.html").read_text()
+    page = (tmp_path / "run-1" / "report.html").read_text(encoding="utf-8")
     assert "one seed cannot tell whether it is better" in page or "no training beats the backbone" in page
     assert "One seed says nothing of chance" in page
     assert "run-1/report.html" in table

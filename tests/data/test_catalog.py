@@ -56,7 +56,7 @@ def test_many_batches_keep_their_order(file):
 
 
 def test_the_json_describes_the_contents(catalog):
-    told = json.loads(catalog.file.with_suffix(".json").read_text())
+    told = json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))
     assert [(s["split"], s["classes"], s["images"]) for s in told["splits"]] == [
         ("train", 2, 3),
         ("query", 2, 2),
@@ -149,7 +149,7 @@ def test_a_foreign_file_is_refused(catalog):
     catalog.file.write_bytes(bytes(length))
     with pytest.raises(ValueError, match="is not a catalog of Pairlens"):
         Catalog.open(catalog.file)
-    catalog.file.with_suffix(".json").write_text('{"type": "Report"}')
+    catalog.file.with_suffix(".json").write_text('{"type": "Report"}', encoding="utf-8")
     with pytest.raises(ValueError, match="does not describe a prepared data set"):
         Catalog.open(catalog.file)
 

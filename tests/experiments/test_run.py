@@ -56,7 +56,7 @@ def test_the_run_folder_holds_everything(finished):
 
 
 def test_statistics_has_one_row_an_epoch_with_the_promised_columns(finished):
-    with RunFolder(finished.folder).statistics.open() as file:
+    with RunFolder(finished.folder).statistics.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     promised = ["train_loss", "train_accuracy", "test_MAP@R", "mean_s_p", "mean_s_n", "seconds"]
@@ -208,7 +208,7 @@ def test_selection_on_validation_works_and_is_reported(tiny, tmp_path):
     experiment = replace(tiny, select="validation", batch_size=9)
     finished = run(experiment, tmp_path / "validation")
     assert "held-out" in finished.outcome.selection
-    header = (finished.folder / "statistics.csv").read_text().splitlines()[0]
+    header = (finished.folder / "statistics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "validation_recall@1" in header
 
 
@@ -245,11 +245,11 @@ def test_what_was_selected_on_test_says_so():
 def test_a_foreign_or_damaged_folder_is_one_sentence(finished, tmp_path):
     with pytest.raises(ValueError, match="not the folder of a run"):
         RunFolder(tmp_path).experiment()
-    config = RunFolder(finished.folder).config.read_text()
-    (tmp_path / "config.json").write_text(config[:40])
+    config = RunFolder(finished.folder).config.read_text(encoding="utf-8")
+    (tmp_path / "config.json").write_text(config[:40], encoding="utf-8")
     with pytest.raises(ValueError, match="damaged"):
         RunFolder(tmp_path).experiment()
-    (tmp_path / "config.json").write_text(json.dumps({**json.loads(config), "epochs": 3}))
+    (tmp_path / "config.json").write_text(json.dumps({**json.loads(config), "epochs": 3}), encoding="utf-8")
     with pytest.raises(ValueError, match="unknown key 'epochs'"):
         RunFolder(tmp_path).experiment()
 
@@ -294,7 +294,7 @@ def test_a_run_on_a_memory_goes_on_as_if_it_had_not_stopped(tiny, tmp_path):
 
 
 def test_the_analysis_has_a_row_an_epoch_of_seen_and_unseen_photos(finished):
-    with RunFolder(finished.folder).analysis.open() as file:
+    with RunFolder(finished.folder).analysis.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert rows[0]["seen_auc"] == ""
@@ -320,7 +320,7 @@ def test_an_interrupted_run_has_the_analysis_of_an_uninterrupted_one(finished, t
     next(event for event in events if isinstance(event, EpochRow) and event.epoch == 1)
     events.close()
     list(running.resume(place))
-    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    assert place.analysis.read_text(encoding="utf-8") == RunFolder(finished.folder).analysis.read_text(encoding="utf-8")
 
 
 def weights(folder):
@@ -380,7 +380,7 @@ def test_going_on_within_an_epoch_equals_never_having_stopped(finished, tiny, tm
     events.close()
     assert [e.step for e in running.resume(place) if isinstance(e, Step)] == [2]
     assert all(torch.equal(t, weights(place.path)[name]) for name, t in weights(finished.folder).items())
-    assert place.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    assert place.analysis.read_text(encoding="utf-8") == RunFolder(finished.folder).analysis.read_text(encoding="utf-8")
 
 
 def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
@@ -410,7 +410,7 @@ def test_a_run_in_use_is_refused_to_others(tiny, tmp_path):
 def test_a_folder_in_which_a_run_was_killed_at_its_birth_can_be_used(tiny, tmp_path):
     (tmp_path / "r").mkdir()
     for name in (".lock", ".lock_holder", "config.json.part"):
-        (tmp_path / "r" / name).write_text("")
+        (tmp_path / "r" / name).write_text("", encoding="utf-8")
     assert run(replace(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
 
 
@@ -465,7 +465,7 @@ def test_steps_that_are_left_out_have_a_column(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fit, "training_step", sometimes)
     place = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
-    with place.statistics.open() as file:
+    with place.statistics.open(encoding="utf-8") as file:
         assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]
 
 

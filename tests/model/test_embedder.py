@@ -89,14 +89,14 @@ def test_a_damaged_missing_or_foreign_model_is_one_sentence(tmp_path):
         Embedder.load(tmp_path)
     small().save(tmp_path)
     config = tmp_path / "model.json"
-    right = json.loads(config.read_text())
-    config.write_text(json.dumps({**right, "dim": 16}))
+    right = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**right, "dim": 16}), encoding="utf-8")
     with pytest.raises(ValueError, match="damaged or of another shape"):
         Embedder.load(tmp_path)
-    config.write_text(json.dumps({**right, "depth": 16}))
+    config.write_text(json.dumps({**right, "depth": 16}), encoding="utf-8")
     with pytest.raises(ValueError, match="unknown key 'depth'"):
         Embedder.load(tmp_path)
-    config.write_text(json.dumps(right))
+    config.write_text(json.dumps(right), encoding="utf-8")
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged"):

@@ -19,7 +19,7 @@ from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 @pytest.fixture(scope="module")
 def pages(reports):
-    return {name: file.read_text() for name, file in reports.items()}
+    return {name: file.read_text(encoding="utf-8") for name, file in reports.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, c
     said = capsys.readouterr().out
     assert "--data_path" in said
     assert f"report: {folder / 'report.html'}" in said
-    page = (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text(encoding="utf-8")
     assert "What needs the photos is left out" in page
     assert "<img" not in page
     assert "Audit of triplet" in page

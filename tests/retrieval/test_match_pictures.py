@@ -48,7 +48,7 @@ def test_the_sheet_has_a_row_a_query_and_a_column_a_match():
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match=r"cannot be written.*--out"):
         write_pictures(QUERY, matches(True), tmp_path / "file" / "x")
 

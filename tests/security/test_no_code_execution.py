@@ -83,7 +83,7 @@ def calls_that_run_code(text, name=""):
 
 
 def test_nothing_in_the_source_can_run_what_it_reads():
-    found = {f.name: list(calls_that_run_code(f.read_text(), f.name)) for f in SOURCE.rglob("*.py")}
+    found = {f.name: list(calls_that_run_code(f.read_text(encoding="utf-8"), f.name)) for f in SOURCE.rglob("*.py")}
     assert not {name: calls for name, calls in found.items() if calls}
 
 
@@ -159,7 +159,8 @@ def test_no_file_runs_code_when_it_is_opened(kind, sentinel, model, tiny, tmp_pa
 def trap(sentinel, tmp_path, monkeypatch):
     """A module that leaves a mark when it is imported."""
     (tmp_path / "trap_of_a_stranger.py").write_text(
-        f"from pathlib import Path\nPath({str(sentinel)!r}).touch()\nloss = len\n"
+        f"from pathlib import Path\nPath({str(sentinel)!r}).touch()\nloss = len\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield "trap_of_a_stranger:loss"
@@ -168,12 +169,12 @@ def trap(sentinel, tmp_path, monkeypatch):
 
 def test_opening_a_run_imports_nothing_it_names(trap, tmp_path):
     experiment = replace(Experiment(), loss=wrap(len, trap))
-    (tmp_path / "config.json").write_text(json.dumps(to_plain(experiment)))
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(experiment)), encoding="utf-8")
     opened = RunFolder(tmp_path).experiment()
     with pytest.raises(ValueError, match="not stored with its run"):
         opened.loss.of_embeddings(torch.eye(2), torch.arange(2))
     plain = to_plain(experiment) | {"loss": trap}
-    (tmp_path / "config.json").write_text(json.dumps(plain))
+    (tmp_path / "config.json").write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(ValueError, match="must be"):
         RunFolder(tmp_path).experiment()
 

@@ -38,7 +38,9 @@ def rewritten(file, change=None, options=None, schema=SCHEMA):
 
 def belongs(file):
     beside = file.with_suffix(".json")
-    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"bytes": file.stat().st_size}))
+    beside.write_text(
+        json.dumps(json.loads(beside.read_text(encoding="utf-8")) | {"bytes": file.stat().st_size}), encoding="utf-8"
+    )
 
 
 @pytest.fixture
@@ -103,6 +105,6 @@ def test_an_offset_beyond_its_buffer_is_refused(bars):
 @pytest.mark.parametrize("change", [{"size": 10**6}, {"size": 0}])
 def test_a_description_of_pictures_beyond_reason_is_refused(bars, change):
     beside = bars.with_suffix(".json")
-    beside.write_text(json.dumps(json.loads(beside.read_text()) | change))
+    beside.write_text(json.dumps(json.loads(beside.read_text(encoding="utf-8")) | change), encoding="utf-8")
     with pytest.raises(ValueError, match="are never prepared"):
         Catalog.open(bars)

@@ -36,7 +36,7 @@ def test_weights_that_unpack_to_more_than_they_are_are_refused(tmp_path):
 def test_json_that_python_cannot_hold_is_refused(name, text, model):
     from pairlens.comparison.results import read_results
 
-    (model / name).write_text(text)
+    (model / name).write_text(text, encoding="utf-8")
     place = RunFolder(model)
     opened = {
         "config.json": place.experiment,
@@ -80,8 +80,8 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path, model):
     ],
 )
 def test_a_model_that_is_larger_than_its_weights_is_never_built(model, change, said, monkeypatch):
-    plain = json.loads((model / "model.json").read_text())
-    (model / "model.json").write_text(json.dumps(plain | change))
+    plain = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    (model / "model.json").write_text(json.dumps(plain | change), encoding="utf-8")
     devices = []
     untrained = Embedder.from_architecture.__func__
 
@@ -135,7 +135,7 @@ def test_names_of_embeddings_that_are_no_list_of_texts_are_refused(tmp_path, pat
     ],
 )
 def test_settings_beyond_reason_are_refused(tmp_path, name, value):
-    (tmp_path / "config.json").write_text(json.dumps(to_plain(Experiment()) | {name: value}))
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(Experiment()) | {name: value}), encoding="utf-8")
     with pytest.raises(ValueError, match=name):
         RunFolder(tmp_path).experiment()
 

@@ -55,7 +55,7 @@ def _weight_rows(one: Explained) -> Iterable[Mapping[str, Any]]:
 
 def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     listed = list(rows)
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, list(listed[0]))
         writer.writeheader()
         writer.writerows(listed)

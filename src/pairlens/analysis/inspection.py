@@ -85,9 +85,9 @@ def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:
     """Write `inspection.csv` and the histograms as a table, `similarities.csv`; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     table, histograms = folder / "inspection.csv", folder / "similarities.csv"
-    with table.open("w", newline="") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("metric", "seen", "unseen"), *inspection.rows()])
-    with histograms.open("w", newline="") as file:
+    with histograms.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(_histogram_rows(inspection))
     return [table, histograms]
 

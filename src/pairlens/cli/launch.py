@@ -83,7 +83,7 @@ def together() -> Iterator[ExitReporter]:
     store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
     with ExitStack() as stack:
         if rank:
-            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
             stack.enter_context(warnings.catch_warnings(action="ignore"))
         # It is about the strides of axes of length one, which are none.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -150,4 +150,4 @@ def _leave_word(sentence: str) -> None:
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file and not sentence.endswith(LOST):
         with suppress(OSError):
-            Path(file).write_text(json.dumps({"message": sentence, "timestamp": int(time.time())}))
+            Path(file).write_text(json.dumps({"message": sentence, "timestamp": int(time.time())}), encoding="utf-8")

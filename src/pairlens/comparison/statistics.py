@@ -119,7 +119,7 @@ def _loss_result(plan: Plan, field: Benchmark, arm: Arm, runs: list[FinishedRun]
         seconds=t_interval([sum(row.seconds for row in run.outcome.rows) for run in runs]),
         seeds=tuple(run.seed for run in runs),
         runs=tuple(run.place.path.relative_to(plan.folder).as_posix() for run in runs),
-        failed=tuple(file.read_text().strip() for file in failures if file.is_file()),
+        failed=tuple(file.read_text(encoding="utf-8").strip() for file in failures if file.is_file()),
     )
 
 

@@ -185,7 +185,7 @@ class RunFolder:
     def holds(self, outcome: Outcome) -> bool:
         """Whether this very outcome is written, and so everything that is written before it."""
         try:
-            return self.outcome.read_text() == _text(outcome)
+            return self.outcome.read_text(encoding="utf-8") == _text(outcome)
         except (OSError, UnicodeDecodeError):
             return False
 

@@ -96,7 +96,7 @@ def inline_photo(picture: Image.Image, alt: str, quality: Quality) -> Inlined:
 def inline(picture: Picture, number: int, quality: Quality) -> Inlined:
     """Return a figure on disk as an element of a page; an SVG is the same at every quality."""
     if picture.file.suffix == ".svg":
-        return inline_svg(picture.file.read_text(), number, picture.alt)
+        return inline_svg(picture.file.read_text(encoding="utf-8"), number, picture.alt)
     with Image.open(picture.file) as opened:
         return inline_photo(opened, picture.alt, quality)
 
