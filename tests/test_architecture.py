@@ -171,6 +171,7 @@ def test_no_module_shadows_the_standard_library():
 
 def text_access_without_encoding(tree):
     """The lines of calls that read or write a text file in the encoding of the machine."""
+    in_with = [item.context_expr for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items]
     for call in ast.walk(tree):
         if not isinstance(call, ast.Call) or any(keyword.arg == "encoding" for keyword in call.keywords):
             continue
@@ -180,12 +181,11 @@ def text_access_without_encoding(tree):
                 wrong = not call.args
             case ast.Attribute(attr="write_text"):
                 wrong = len(call.args) == 1
-            case ast.Attribute(attr="open", value=owner):
-                # Path.open takes the mode first. What takes another argument first (Image.open, os.open, Catalog.open) is
-                # no text file, nor is what a class opens.
+            case ast.Attribute(attr="open"):
+                # Path.open takes the mode first; what takes another argument first (Image.open, os.open, Catalog.open) is no
+                # text file. Without a mode, it is a file only in a `with` statement: a recorder can be opened, too.
                 modes += call.args[:1]
-                of_class = isinstance(owner, ast.Name) and owner.id[0].isupper()
-                wrong = all(map(is_text_mode, modes)) and not (of_class and not modes)
+                wrong = all(map(is_text_mode, modes)) and bool(modes or call in in_with)
             case ast.Name(id="open"):
                 wrong = all(map(is_text_mode, modes + call.args[1:2]))
             case _:
@@ -207,8 +207,23 @@ def test_text_files_are_opened_with_an_encoding(file):
 
 
 def test_the_rule_of_encodings_sees_what_it_should():
-    wrong = ["f.read_text()", "f.write_text(x)", 'f.open("w")', "f.open(newline='')", "open(f)", 'open(f, mode="a")']
-    right = ["f.read_bytes()", 'f.open("rb")', "Image.open(f)", "Catalog.open()", 'open(f, "wb")', "os.open(f, flags)"]
+    wrong = [
+        "f.read_text()",
+        "f.write_text(x)",
+        'f.open("w")',
+        "with f.open() as x: pass",
+        "open(f)",
+        'open(f, mode="a")',
+    ]
+    right = [
+        "f.read_bytes()",
+        'f.open("rb")',
+        "Image.open(f)",
+        "recorder.open()",
+        "Catalog.open(f)",
+        'open(f, "wb")',
+        "os.open(f, flags)",
+    ]
     right += ['f.read_text(encoding="utf-8")', 'open(f, "w", encoding="utf-8")', 'f.write_text(x, encoding="utf-8")']
     assert all(list(text_access_without_encoding(ast.parse(line))) for line in wrong)
     assert not any(list(text_access_without_encoding(ast.parse(line))) for line in right)

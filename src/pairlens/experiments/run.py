@@ -104,7 +104,7 @@ def resume(place: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped
         photos = _training_batches(experiment, parts.train)
         keeper = RunRecorder(experiment, place, parts, learner, progress)
         if started:
-            keeper.open(encoding="utf-8")
+            keeper.open()
             keeper.repair()
         yield from _train(keeper, photos)
 
