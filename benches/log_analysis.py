@@ -79,7 +79,7 @@ def main(options: Options) -> None:
         found[name] = share(replace(base, backbone_type=backbone, image_size=size, feature_dim=dim))
         print(f"{name}: {100 * found[name]:.2f} % of an epoch{'' if found[name] <= MOST else ', too much'}", flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def inspected(compared, tmp_path_factory):
 
 
 def read(file):
-    with file.open() as lines:
+    with file.open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 

@@ -26,10 +26,10 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
     expected = vars(embedding_stats(gallery.vectors, gallery.labels, Circle()))
     assert vars(found.unseen) == pytest.approx(expected, rel=1e-4, abs=1e-5)
     files = write_inspection(found, tmp_path / "out")
-    with files[0].open() as file:
+    with files[0].open(encoding="utf-8") as file:
         rows = {r["metric"]: r for r in csv.DictReader(file)}
     assert float(rows["rho"]["seen"]) == found.seen.rho
-    with files[1].open() as file:
+    with files[1].open(encoding="utf-8") as file:
         shares = [float(r["share"]) for r in csv.DictReader(file)]
     assert sum(shares) == pytest.approx(4, abs=1e-4)
 

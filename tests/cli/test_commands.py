@@ -298,7 +298,7 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
         "paths.csv",
         "weights.csv",
     }
-    with (tmp_path / "e" / "plane.csv").open() as file:
+    with (tmp_path / "e" / "plane.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["loss_name"] for row in rows} == {"Circle", "Triplet"}
     assert len(rows) == 2 * 41 * 41

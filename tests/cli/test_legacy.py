@@ -108,14 +108,14 @@ def test_data_utils_prepares_all_it_finds_car_and_cub_both_ways(shared, tmp_path
 
 def stand_in_cub(source, target):
     """Eight photos of four real species, two of either half, with their real rows of every annotation file."""
-    rows = [line.split() for line in (source / "images.txt").read_text().splitlines()]
+    rows = [line.split() for line in (source / "images.txt").read_text(encoding="utf-8").splitlines()]
     chosen = [r for name in ("001.", "100.", "101.", "200.") for r in [r for r in rows if r[1].startswith(name)][:2]]
     numbers = {r[0] for r in chosen}
     for name in ("images.txt", "image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt"):
-        kept = [ln for ln in (source / name).read_text().splitlines() if ln.split()[0] in numbers]
+        kept = [ln for ln in (source / name).read_text(encoding="utf-8").splitlines() if ln.split()[0] in numbers]
         target.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text("\n".join(kept) + "\n")
-    (target / "classes.txt").write_text((source / "classes.txt").read_text())
+        (target / name).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (target / "classes.txt").write_text((source / "classes.txt").read_text(encoding="utf-8"), encoding="utf-8")
     for _, path in chosen:
         (target / "images" / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (500, 500), (100, 120, 90)).save(target / "images" / path)

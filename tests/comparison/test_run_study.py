@@ -74,7 +74,7 @@ def test_a_run_that_never_wrote_its_settings_is_made_anew(quick, tmp_path):
     study = Study(ARMS, (Benchmark("bars", quick, 1),))
     place = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
     place.path.mkdir(parents=True)
-    (place.path / "config.json.part").write_text("{")
+    (place.path / "config.json.part").write_text("{", encoding="utf-8")
     assert len(list(compare(study, tmp_path))) == 2
     assert is_done(place)
 
@@ -135,5 +135,5 @@ def test_two_processes_come_to_what_one_does(compared, tmp_path):
     for arm in study.arms:
         here, there = (Plan(study, f).run_folder(study.fields[0], arm, 0) for f in (tmp_path, compared))
         assert here.experiment() == there.experiment()
-        found, known = (json.loads(p.outcome.read_text())["rows"][1]["report"] for p in (here, there))
+        found, known = (json.loads(p.outcome.read_text(encoding="utf-8"))["rows"][1]["report"] for p in (here, there))
         assert found["metrics"][0]["value"] == pytest.approx(known["metrics"][0]["value"], abs=0.1)

@@ -205,11 +205,13 @@ def make_perfect(folder, seed):
         len(e.labels), 16, generator=torch.Generator().manual_seed(seed)
     )
     replace(e, vectors=torch.nn.functional.normalize(vectors)).save(folder / "gallery.safetensors")
-    text = (folder / "outcome.json").read_text()
+    text = (folder / "outcome.json").read_text(encoding="utf-8")
     head, _, tail = text.rpartition('"MAP@R"')
     before, _, after = tail.partition('"value": ')
     _, comma, rest = after.partition(",")
-    (folder / "outcome.json").write_text(f'{head}"MAP@R"{before}"value": {1 - seed / 1000}{comma}{rest}')
+    (folder / "outcome.json").write_text(
+        f'{head}"MAP@R"{before}"value": {1 - seed / 1000}{comma}{rest}', encoding="utf-8"
+    )
 
 
 def test_results_go_to_json_and_back(results, tmp_path):
@@ -217,7 +219,7 @@ def test_results_go_to_json_and_back(results, tmp_path):
     assert read_results(tmp_path) == results
     with pytest.raises(ValueError, match="not the folder of a comparison"):
         read_results(tmp_path / "x")
-    (tmp_path / "results.json").write_text("{")
+    (tmp_path / "results.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match="damaged"):
         read_results(tmp_path)
 
@@ -236,7 +238,7 @@ def test_what_is_not_finished_is_counted_and_what_failed_is_named(compared, tmp_
                 (place / file.name).write_bytes(file.read_bytes())
     failed = plan.run_folder(study.fields[0], study.arms[1], 0).path
     failed.mkdir()
-    (failed / FAILED_FILE).write_text("the loss became nan\n")
+    (failed / FAILED_FILE).write_text("the loss became nan\n", encoding="utf-8")
     (field,) = measure(tmp_path).fields
     assert field.missing == 2
     circle = next(loss for loss in field.losses if loss.name == "circle 10")
@@ -258,7 +260,7 @@ def test_tables_hold_every_loss_and_every_number(results, tmp_path):
     tex = latex(results)
     assert tex.count(r"\\") == 2 + len(field.losses)
     assert "%" not in tex.replace(r"\%", "")
-    with (tmp_path / "comparison.csv").open() as file:
+    with (tmp_path / "comparison.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(values_table(results).rows)
     kept = [r for r in rows if r["epoch"] == "kept" and r["metric"] == "R@1" and r["loss"] == field.losses[0].name]
@@ -278,8 +280,8 @@ def test_every_figure_is_drawn_with_words(results, tmp_path):
     ]
     for name, picture in drawn:
         assert name == "bars"
-        assert picture.file.read_text().lstrip().startswith("<?xml")
-        assert "triplet" in picture.file.read_text()
+        assert picture.file.read_text(encoding="utf-8").lstrip().startswith("<?xml")
+        assert "triplet" in picture.file.read_text(encoding="utf-8")
         assert picture.alt
         assert picture.caption
 

@@ -37,7 +37,7 @@ tuned_in = "bars"
 
 def test_a_toml_file_says_all(tmp_path):
     file = tmp_path / "study.toml"
-    file.write_text(TOML)
+    file.write_text(TOML, encoding="utf-8")
     study = read_toml(file)
     assert [arm.name for arm in study.arms] == ["triplet", "mine"]
     assert (study.tune, study.folds, study.metric) == (6, 3, "R@2")
@@ -71,7 +71,7 @@ def test_a_toml_file_says_all(tmp_path):
 def test_what_is_wrong_in_it_is_said(tmp_path, old, new, said):
     file = tmp_path / "study.toml"
     assert old in TOML
-    file.write_text(TOML.replace(old, new))
+    file.write_text(TOML.replace(old, new), encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         read_toml(file)
 

@@ -101,16 +101,18 @@ def test_an_interruption_changes_no_trial(quick, tmp_path, monkeypatch):
     tune(quick, tmp_path / "whole", 6, 2, "MAP@R")
     tune(quick, tmp_path / "parts", 3, 2, "MAP@R")
     tune(quick, tmp_path / "parts", 6, 2, "MAP@R")
-    first, second = (json.loads((tmp_path / name / "trials.json").read_text()) for name in ("whole", "parts"))
+    first, second = (
+        json.loads((tmp_path / name / "trials.json").read_text(encoding="utf-8")) for name in ("whole", "parts")
+    )
     # Optuna draws its first settings by their number of all: only what follows them may differ.
     assert [t["params"] for t in first["trials"][:3]] == [t["params"] for t in second["trials"][:3]]
     assert len(calls) == 2 * 6 + 2 * 6
     tune(quick, tmp_path / "parts", 6, 2, "MAP@R")
     assert len(calls) == 2 * 6 + 2 * 6
     shortened = {**first, "trials": first["trials"][:4]}
-    (tmp_path / "whole" / "trials.json").write_text(json.dumps(shortened))
+    (tmp_path / "whole" / "trials.json").write_text(json.dumps(shortened), encoding="utf-8")
     tune(quick, tmp_path / "whole", 6, 2, "MAP@R")
-    assert json.loads((tmp_path / "whole" / "trials.json").read_text()) == first
+    assert json.loads((tmp_path / "whole" / "trials.json").read_text(encoding="utf-8")) == first
 
 
 def test_tuning_finds_what_is_better_on_the_folds(quick, tmp_path, monkeypatch):
@@ -126,7 +128,7 @@ def test_trials_of_something_else_are_not_taken_over(quick, tmp_path, monkeypatc
         tune(replace(quick, num_epochs=7), tmp_path, 1, 2, "MAP@R")
     with pytest.raises(ValueError, match="another folds"):
         tune(quick, tmp_path, 1, 4, "MAP@R")
-    (tmp_path / "trials.json").write_text("[")
+    (tmp_path / "trials.json").write_text("[", encoding="utf-8")
     with pytest.raises(ValueError, match="damaged"):
         read_trials(tmp_path)
 

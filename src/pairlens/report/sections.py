@@ -27,7 +27,7 @@ from pairlens.core.records import to_plain
 from pairlens.core.table import Table
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import EmbeddingLoss, Wrapped
+from pairlens.losses.protocols import Wrapped, is_embedding_loss
 from pairlens.plotting.style import Picture
 from pairlens.report.metric_meanings import METRIC_MEANINGS
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock
@@ -120,7 +120,7 @@ def metric_meanings() -> TableBlock:
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
     """Draw the similarity planes of the losses that are functions of pairs; None if there is no such loss."""
     # A loss of embeddings or a Python function has no value at a single pair of similarities.
-    drawable = [(name, loss) for name, loss in losses if not isinstance(loss, Wrapped | EmbeddingLoss)]
+    drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss)]
     if not drawable:
         return None
     draw_explanations([explain(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
