@@ -98,13 +98,11 @@ def test_part_that_overruns_is_stopped_and_the_next_one_starts(tmp_path):
 
 
 def test_failure_of_a_part_is_recorded_and_the_next_one_starts(gpu, tmp_path, monkeypatch):
-    from gpu_parts import loss_speed, search
-
     def fail(_context):
         raise RuntimeError("the card fell off the bus")
 
-    monkeypatch.setattr(loss_speed, "measure", fail)
-    monkeypatch.setattr(search, "measure", lambda context: context.save("row", 1))
+    parts = {"losses": fail, "evaluation": lambda context: context.save("row", 1)}
+    monkeypatch.setattr(gpu, "_find_measure", parts.get)
 
     def run_here(name, options, _end):
         try:
