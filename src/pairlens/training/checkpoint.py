@@ -114,8 +114,8 @@ def _read(file: Path) -> tuple[dict[str, Any], Any]:
         texts = stored.metadata() or {}
         if texts.get("version") != VERSION:
             raise _OtherVersionError(
-                f"{file} is not a checkpoint of this version of Pairlens; resume with the version that wrote it, or train "
-                "a new run"
+                f"{file} was written by another version of Pairlens, or is not a checkpoint; resume with the version that "
+                "wrote it, or train a new run"
             )
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
     checksum = texts.pop("sum", "")
