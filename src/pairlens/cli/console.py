@@ -39,6 +39,8 @@ def show_table(console: Console, table: Table) -> None:
     """Print a table of numbers so that it fits the terminal."""
     for part in terminal_tables(table, console.width):
         console.print(part)
+    for note in table.notes:
+        console.print(note, style="dim", highlight=False, markup=False)
 
 
 def say(line: str) -> None:

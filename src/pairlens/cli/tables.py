@@ -58,7 +58,8 @@ def _report_notes(reports: Sequence[tuple[str, Report]]) -> list[str]:
 def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
     """Yield a table of numbers as one table of the terminal, or as several that repeat its first column.
 
-    A number is never broken or cut: columns that do not fit beside each other go to the next table.
+    A number is never broken or cut: columns that do not fit beside each other go to the next table. The notes are left to
+    the caller, who has the full width for them.
 
     Args:
         table: its first column names the rows.
@@ -74,9 +75,7 @@ def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
             groups.append([])
         groups[-1].append(column)
     for number, columns in enumerate(groups):
-        is_last = number == len(groups) - 1
-        caption = "\n".join(table.notes) if is_last else None
-        terminal = _empty_table("" if number else table.title, caption)
+        terminal = _empty_table("" if number else table.title)
         terminal.add_column(escape(table.header[0]), overflow="fold")
         for column in columns:
             terminal.add_column(escape(table.header[column]), justify="right", no_wrap=True)
@@ -86,15 +85,9 @@ def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
         yield terminal
 
 
-def _empty_table(title: str, caption: str | None = None) -> TerminalTable:
-    return TerminalTable(
-        title=escape(strip_control_characters(title)) or None,
-        title_justify="left",
-        title_style="bold",
-        caption=None if caption is None else escape(caption),
-        caption_justify="left",
-        box=box.ROUNDED,
-    )
+def _empty_table(title: str) -> TerminalTable:
+    shown = escape(strip_control_characters(title)) or None
+    return TerminalTable(title=shown, title_justify="left", title_style="bold", box=box.ROUNDED)
 
 
 def audit_table(result: Audit) -> TerminalTable:

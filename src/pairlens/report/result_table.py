@@ -46,8 +46,7 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
         plus_minus(baseline[name]) if name in baseline else cell
         for name, cell in zip(table.header, before, strict=True)
     ]
-    # A line may break before the sign, but never between it and its number.
-    cells = [[cell.replace("± ", "±\N{NO-BREAK SPACE}") for cell in row] for row in (*losses, before)]
+    cells = [[row[0], *map(unbroken, row[1:])] for row in (*losses, before)]
     has_seeds = any(len(loss.seeds) > 1 for loss in result.losses)
     complete = Table(f"All measurements on {result.name}", table.header, cells, COMPLETE_NOTES, table.bold)
     recalls = [name for name in headline_metrics(table.header) if name.startswith("R@") and name != result.metric]
@@ -93,6 +92,11 @@ def headline_metrics(names: Sequence[str]) -> list[str]:
     precisions = [name for name in names if name.startswith("P@")]
     wanted = {*recalls[:1], *recalls[-1:], *precisions[-1:], "MAP@R"}
     return [name for name in names if name in wanted]
+
+
+def unbroken(cell: str) -> str:
+    """Return a cell whose line can break before "±" and "[", but neither after them nor within the brackets."""
+    return cell.replace("± ", "±\N{NO-BREAK SPACE}").replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def select_columns(table: Table, names: Sequence[str], title: str) -> Table:

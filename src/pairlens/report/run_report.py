@@ -16,7 +16,7 @@ from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.plotting.style import Picture
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
-from pairlens.report.result_table import headline_metrics
+from pairlens.report.result_table import headline_metrics, unbroken
 from pairlens.report.sections import (
     ModelSections,
     losses_section,
@@ -133,7 +133,7 @@ def _short_table(complete: Table) -> Table:
 
 
 def _with_interval(metric: Metric) -> str:
-    return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+    return unbroken(f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]")
 
 
 def _training(outcome: Outcome, scratch: Path) -> list[Block]:
