@@ -65,13 +65,13 @@ def test_the_command_of_a_run_is_that_run(experiment):
     assert found == {"settings": experiment, "name": "mine-again", "runs": Path("some runs")}
 
 
-def test_every_loss_can_be_written():
+def test_every_loss_has_a_command():
     for kind in get_args(Loss):
         experiment = Experiment(kind())
         assert parsed(train_command(experiment, Path("r/x")))["settings"] == experiment
 
 
-def test_a_function_of_python_has_no_command():
+def test_a_wrapped_loss_has_no_command():
     assert train_command(Experiment(wrap(lambda e, y: e.sum())), Path("r/x")) is None
 
 
@@ -81,11 +81,11 @@ def test_a_study_is_read_back_from_its_text(tmp_path):
     other = replace(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
     study = Study(arms, (Benchmark("one", settings, 3), Benchmark('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
     file = tmp_path / "study.toml"
-    file.write_text(study_text(study))
+    file.write_text(study_text(study), encoding="utf-8")
     assert read_toml(file) == study
 
 
 def test_a_study_of_defaults_is_read_back(tmp_path):
     study = Study((Arm.of("triplet"), Arm.of("circle")), (Benchmark("car", Experiment(), 1),))
-    (tmp_path / "s.toml").write_text(study_text(study))
+    (tmp_path / "s.toml").write_text(study_text(study), encoding="utf-8")
     assert read_toml(tmp_path / "s.toml") == study
