@@ -98,8 +98,8 @@ def main(options: Options) -> None:
         "share": share,
         "shares": [a / b for a, b in pairs],
     }
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    RESULTS.write_text(json.dumps(kept | {f"{o.backbone} at {o.image_size}": row}, indent=1) + "\n")
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(kept | {f"{o.backbone} at {o.image_size}": row}, indent=1) + "\n", encoding="utf-8")
     print(
         f"{o.backbone} at {o.image_size} px: {100 * share:.1f} % of bare {'' if share >= LEAST else '(too little)'}",
         row,

@@ -88,7 +88,7 @@ def measure(job: Job, photos: int, dim: int, directions: int) -> dict[str, Any]:
     largest = int(labels.bincount().max())
     work = WORK[job](vectors, labels, largest)
     # Reset the peak of the resident set to its current size.
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     held, start, used = resident("VmRSS"), time.perf_counter(), time.process_time()
     values = work()
     return {
@@ -102,7 +102,8 @@ def measure(job: Job, photos: int, dim: int, directions: int) -> dict[str, Any]:
 
 def resident(which: Literal["VmRSS", "VmHWM"]) -> int:
     """Return the resident bytes, current or peak."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(which))
     return int(line.split()[1]) * 1024
 
 
@@ -267,8 +268,8 @@ def main(options: Options) -> None:
         "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
         "versions": versions,
     }
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    RESULTS.write_text(json.dumps(kept | {options.part: {"about": about} | found}, indent=1) + "\n")
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(kept | {options.part: {"about": about} | found}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({k: v for k, v in found.items() if k in ("ours_to_faiss", "slopes")}, indent=1))
 
 

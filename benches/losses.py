@@ -31,6 +31,7 @@ from torch import Tensor, nn
 import pairlens as pl
 from pairlens import losses
 from pairlens.losses import miners
+from pairlens.losses.protocols import centers_of
 from pairlens.training.criterion import Criterion
 
 DIM, PER_CLASS, PROXY_CLASSES = 512, 4, 11_318
@@ -56,7 +57,7 @@ def batch_loss(loss) -> Callable[[int], Criterion]:
 
 
 def proxy_loss(loss) -> Callable[[int], Criterion]:
-    return lambda classes: Criterion(loss, pl.Proxies(classes, DIM, getattr(loss, "centers", 1)))
+    return lambda classes: Criterion(loss, pl.Proxies(classes, DIM, centers_of(loss)))
 
 
 def mined(loss, miner) -> Callable[[int], Step]:
@@ -324,7 +325,7 @@ def about() -> dict:
 def read_results(file: Path) -> dict[str, dict]:
     """Return the results of a file, with the sizes as numbers."""
     number = lambda rows: {int(key) if key.isdigit() else key: value for key, value in rows.items()}  # noqa: E731
-    stored = json.loads(file.read_text())
+    stored = json.loads(file.read_text(encoding="utf-8"))
     return {f: {name: number(rows) for name, rows in stored[f].items()} for f in stored if f != "about"}
 
 
@@ -345,7 +346,7 @@ def main() -> None:
         found[case.family][case.name] = take(case, options.sizes, options.repeats)
         print(case.name, json.dumps(found[case.family][case.name]), flush=True)
         options.out.parent.mkdir(exist_ok=True)
-        options.out.write_text(json.dumps({"about": about(), **found}, indent=1))
+        options.out.write_text(json.dumps({"about": about(), **found}, indent=1), encoding="utf-8")
     print("\n".join(["", batch_table(found["pair"] | found["ranking"]), "", proxy_table(found["proxy"]), ""]))
     print(summary(found["pair"] | found["ranking"]))
 

@@ -149,12 +149,16 @@ def measure_preparing(options: Options, folder: Path, raw: Path) -> dict:
 def memory_mb() -> float:
     """Return the anonymous memory of this process and its children, that is, without mapped files."""
     family = {str(os.getpid()), *children(os.getpid())}
-    lines = [line for pid in family for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    lines = [line for pid in family for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
 def children(pid: int) -> list[str]:
-    return [c for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    return [
+        c
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for c in (task / "children").read_text(encoding="utf-8").split()
+    ]
 
 
 def start_once(file: str) -> None:
@@ -273,10 +277,10 @@ def environment() -> dict:
 
 
 def save(part: str, found: dict) -> None:
-    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     kept = stored.get(part, {}).get("results", {}) if part == "hiding" else {}
     stored[part] = environment() | {"results": kept | found}
-    RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
 def show(part: str, found: dict) -> None:

@@ -126,7 +126,7 @@ def main(options: Options) -> None:
         "timm": version("timm"),
         "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
     }
-    RESULTS.write_text(json.dumps({"about": about, "results": found}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"about": about, "results": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(options: Options) -> None:
         values = [train(experiment, number, folded) for number in range(options.times)]
         found[name] = {"R@1": values, "mean": statistics.mean(values), "deviation": statistics.stdev(values)}
         print(name, found[name], flush=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -212,14 +212,14 @@ def main(options: Options) -> None:
     if options.part == "one":
         one(options)
         return
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for name, measure in {"speed": speed, "memory": memory}.items():
         if options.part in ("all", name):
             key = f"{name}, {options.threads} threads" if options.threads > 1 else name
             kept[key] = {"about": about(), **measure(options)}
             print(json.dumps({k: v for k, v in kept[key].items() if k != "about"}, indent=1), flush=True)
             RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def about() -> dict[str, str]:

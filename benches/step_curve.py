@@ -78,7 +78,7 @@ def keep(options: Options, curves: dict[str, list[list[float]]]) -> None:
         "spread over seeds, float32": statistics.stdev(last["float32"]) if len(last["float32"]) > 1 else None,
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

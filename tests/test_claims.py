@@ -242,7 +242,7 @@ def parse_legacy(name, words, monkeypatch):
         legacy.parse_training(words)
         return
     calls = []
-    target = {"prepare": "_prepare_found", "look_up": "_look_up"}[name]
+    target = {"prepare": "_prepare_all", "look_up": "_look_up"}[name]
     monkeypatch.setattr(legacy, target, stub(getattr(legacy, target), calls))
     getattr(legacy, name)(words)
     assert calls

@@ -56,7 +56,7 @@ def test_a_stored_run_answers_a_query_from_its_stored_gallery(capsys):
     gallery = pl.Gallery.open(Path("run"))
     assert len(gallery.search(gallery.first_query(), 3)) == 3
     assert run("query", "run", "--retrieval_num", 2) == 0
-    assert "right" in capsys.readouterr().out
+    assert "correct" in capsys.readouterr().out
 
 
 def test_a_stored_run_is_inspected_and_reported(capsys):

@@ -257,7 +257,7 @@ class Faults:
         alone, folder = self.reference(setup), self.out / f"{setup}-command"
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-c", "from pairlens.cli import main; main()"]
-        with self.log.open("a") as log:
+        with self.log.open("a", encoding="utf-8") as log:
             started = subprocess.Popen([*command, *self.train_words(setup, folder)], stdout=log, stderr=log)
             limit = time.perf_counter() + 60
             while not (folder / "checkpoint.safetensors").is_file() and time.perf_counter() < limit:
@@ -316,7 +316,7 @@ def contents(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def without_seconds(file: Path) -> str:
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     if file.suffix == ".csv":
         return "\n".join(line.rpartition(",")[0] for line in text.splitlines())
     return re.sub(r'"seconds": [\d.e-]+', "", text)

@@ -50,7 +50,7 @@ def guided(name: str, folder: Path, runs: int) -> None:
         (seeds / str(number)).write_bytes(seed)
     words = folder / "words"
     escaped = ["".join(rf"\x{byte:02x}" for byte in word[:60]) for word in WORDS]
-    words.write_text("".join(f'"{word}"\n' for word in escaped))
+    words.write_text("".join(f'"{word}"\n' for word in escaped), encoding="utf-8")
     limits = ["-timeout=0", f"-rss_limit_mb={MEGABYTES}", "-max_len=16384", f"-runs={runs}", "-verbosity=1"]
     options = [f"-dict={words}", f"-artifact_prefix={folder}/", "-seed=1", "-print_final_stats=1", *limits]
     atheris.Setup([sys.argv[0], *options, str(seeds)], partial(watch, target, folder))
@@ -99,7 +99,7 @@ def attempt(name: str, way: str, runs: int, keep: Path) -> dict:
         command, capture_output=True, text=True, errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     said = done.stdout + done.stderr
-    (folder / "log").write_text(said)
+    (folder / "log").write_text(said, encoding="utf-8")
     counted = re.findall(r"Done (\d+) runs|hypothesis: (\d+) runs", said)
     memory = re.findall(r"peak_rss_mb:\s+(\d+)|runs, (\d+) MB", said)
     return {
@@ -127,7 +127,7 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
     ).stdout.strip()
-    known = json.loads(RESULTS.read_text())["targets"] if RESULTS.is_file() else {}
+    known = json.loads(RESULTS.read_text(encoding="utf-8"))["targets"] if RESULTS.is_file() else {}
     for name in given.targets or TARGETS:
         wanted = zip(("atheris", "hypothesis"), SAMPLED.get(name, (GUIDED, BROKEN)), strict=True)
         found = {way: attempt(name, way, int(runs * given.scale), given.keep) for way, runs in wanted if runs}
@@ -139,7 +139,7 @@ def main() -> None:
             for p in ("atheris", "hypothesis", "pillow", "pyarrow", "safetensors", "scipy", "torch")
         }
         told = {"date": date.today().isoformat(), "device": f"{os.cpu_count()} CPU cores, shared", "versions": versions}
-        RESULTS.write_text(json.dumps({**told, "targets": known}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({**told, "targets": known}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

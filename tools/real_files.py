@@ -32,7 +32,7 @@ def unpack_omniglot(sources: Sources, raw: Path) -> Path:
             archive.extractall(raw, names)
         rows += [(f"{part}/" + "/".join(n.split("/")[1:3]), n, split) for n in names]
     table = raw / "table.csv"
-    with table.open("w", newline="") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("label", "path", "split"), *rows])
     return table
 

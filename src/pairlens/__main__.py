@@ -1,4 +1,4 @@
-"""`python -m pairlens`, which is what torchrun starts: `torchrun --nproc_per_node 2 -m pairlens train ...`."""
+"""Entry point of `python -m pairlens`, which torchrun needs: `torchrun --nproc_per_node 2 -m pairlens train ...`."""
 
 from pairlens.cli import main
 

@@ -47,7 +47,7 @@ def test_inspect_prints_trustworthiness_and_gradient_cosine(compared, tmp_path, 
     said = capsys.readouterr().out
     assert "trustworthiness of the map: 0." in said or "trustworthiness of the map: 1.0" in said
     outcome = RunFolder(compared / "runs/bars/circle-10/seed0").read_outcome()
-    assert f"kept epoch: {outcome.rows[-1].gradient_cosine:.3f}" in said
+    assert f"selected epoch: {outcome.rows[-1].gradient_cosine:.3f}" in said
 
 
 def test_queries_are_searched_in_a_separate_gallery(data_path, tmp_path):

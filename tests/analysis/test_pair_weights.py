@@ -20,7 +20,7 @@ from pairlens.losses import (
     Triplet,
 )
 from pairlens.losses.pair_gradient import pair_gradient
-from pairlens.losses.protocols import EmbeddingLoss
+from pairlens.losses.protocols import is_embedding_loss
 from support.loss_cases import BATCH, PROXIES
 
 CURVES = [loss for loss in [*BATCH, *PROXIES] if not isinstance(loss, SNRContrastive)]
@@ -65,7 +65,7 @@ def test_supcon_pushes_the_nearest_positive_away_and_ntxent_does_not():
 
 
 def test_npair_has_a_curve_over_inner_products_and_other_losses_of_embeddings_are_refused():
-    assert isinstance(NPair(), EmbeddingLoss)
+    assert is_embedding_loss(NPair())
     assert torch.allclose(weight_curve(NPair()).negative, weight_curve(NTXent(1.0)).negative)
     with pytest.raises(ValueError, match="function of the embeddings"):
         weight_curve(Unrelated())

@@ -47,10 +47,10 @@ def test_train_takes_the_loss_with_its_options_anywhere(trained):
     ],
 )
 def test_every_loss_can_be_chosen(data_path, tmp_path, words, loss):
-    place = RunFolder(tmp_path / "r")
+    run_folder = RunFolder(tmp_path / "r")
     quick = [*QUICK, "--num_epochs", 0]
     assert run("train", *words, "--data_path", data_path, "--runs", tmp_path, "--name", "r", *quick) == 0
-    assert place.experiment().loss == loss
+    assert run_folder.experiment().loss == loss
 
 
 def test_train_prints_costs_data_and_loss_first(data_path, tmp_path, capsys):
@@ -298,7 +298,7 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
         "paths.csv",
         "weights.csv",
     }
-    with (tmp_path / "e" / "plane.csv").open() as file:
+    with (tmp_path / "e" / "plane.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["loss_name"] for row in rows} == {"Circle", "Triplet"}
     assert len(rows) == 2 * 41 * 41
@@ -307,10 +307,10 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "explain draws losses; name one"),
+        ([], "explain needs a loss"),
         (["cirle"], "there is no loss cirle; available are contrastive"),
         (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
-        (["circle", "--per_class", 1], "at least 2 --classes and 2 --per_class"),
+        (["circle", "--per_class", 1], "--classes and --per_class must be 2 or more"),
     ],
 )
 def test_what_explain_cannot_draw_is_one_sentence(tmp_path, capsys, words, sentence):
@@ -332,7 +332,7 @@ def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
 def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_path, capsys):
     assert run("inspect", trained, "--data_path", data_path, "--device", "cpu", "--out", tmp_path / "i") == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("seen classes", "unseen classes", "effective_rank", "hub_skewness"))
+    assert all(word in text for word in ("seen classes", "unseen classes", "effective rank", "hubness"))
     written = {file.name for file in (tmp_path / "i").iterdir()}
     assert {"inspection.csv", "similarities.csv", "similarities.svg", "map.png", "worst_queries.png"} <= written
     assert run("inspect", tmp_path) == 2

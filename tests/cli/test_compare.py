@@ -37,11 +37,11 @@ def test_one_command_writes_results_tables_and_figures(study):
 
 def test_the_same_command_runs_only_what_is_new(study, data_path, capsys):
     assert run("compare", *TWO, "--seeds", 3, "--data_path", data_path, "--out", study, *SMALL) == 0
-    said = capsys.readouterr().out
-    assert "2 runs to make" in said
-    assert f"pairlens report {study}" in said
-    assert "[2/2] bars: mine, seed 2" in said
-    assert "Highest mean MAP@R on bars" in said
+    printed = capsys.readouterr().out
+    assert "2 runs to make" in printed
+    assert f"pairlens report {study}" in printed
+    assert "[2/2] bars: mine, seed 2" in printed
+    assert "Highest mean MAP@R on bars" in printed
     assert run("compare", "--resume", study) == 0
     assert "0 runs to make" in capsys.readouterr().out
 
@@ -54,11 +54,11 @@ def test_every_data_set_and_auxiliary_weight_is_a_field(data_path, tmp_path):
     assert len(read_results(tmp_path).fields) == 4
 
 
-def test_a_study_file_is_run_where_it_is_told_to(data_path, tmp_path, capsys):
+def test_a_study_file_is_run_in_the_given_folder(data_path, tmp_path, capsys):
     file = tmp_path / "mine.toml"
     settings = dict(zip((w[2:].replace("-", "_") for w in SMALL[::2]), map(number, SMALL[1::2]), strict=True))
     lines = [f"{name} = {json.dumps(value)}" for name, value in {**settings, "num_epochs": 0}.items()]
-    file.write_text('losses = ["triplet", "circle"]\nseeds = 1\n[settings]\n' + "\n".join(lines))
+    file.write_text('losses = ["triplet", "circle"]\nseeds = 1\n[settings]\n' + "\n".join(lines), encoding="utf-8")
     assert run("compare", file, "--data_path", data_path, "--out", tmp_path / "out") == 0
     assert read_study(tmp_path / "out").fields[0].settings.data_path == data_path
     assert run("compare", file, "--data_path", data_path, "--image_size", 64) == 2
@@ -73,7 +73,7 @@ def number(text):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "compare needs losses"),
         (["--losses", "triplet"], "two losses or more"),
@@ -81,15 +81,15 @@ def number(text):
         (["--losses", "triplet", "circle", "--data_name", "nowhere"], "does not exist"),
         (["--losses", "triplet", "circle", "--seeds", "0"], "give --seeds 1 to"),
         (["--losses", "triplet", "circle", "--metric", "R@3"], "--metric R@3 is not measured"),
-        (["--losses", "triplet", "circle", "--processes", "0"], "--processes 0"),
+        (["--losses", "triplet", "circle", "--processes", "0"], "--processes must be 1 or more"),
         (["--resume", "nowhere"], "not the folder of a comparison"),
         (["nowhere.toml"], "cannot be read as TOML"),
     ],
 )
-def test_bad_input_is_one_sentence(words, said, data_path, tmp_path, capsys):
-    place = [] if "--resume" in words or "nowhere.toml" in words else ["--data_path", data_path, *SMALL[2:]]
-    assert run("compare", *words, *place, "--out", tmp_path / "out") == 2
+def test_bad_input_is_one_sentence(words, message, data_path, tmp_path, capsys):
+    data = [] if "--resume" in words or "nowhere.toml" in words else ["--data_path", data_path, *SMALL[2:]]
+    assert run("compare", *words, *data, "--out", tmp_path / "out") == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()

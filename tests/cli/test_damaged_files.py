@@ -28,8 +28,8 @@ def whole(tiny, tmp_path_factory):
 @pytest.fixture
 def copied(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "copy")
-    place = RunFolder(folder / "run")
-    place.write_experiment(replace(place.experiment(), data_path=folder / "data"))
+    run_folder = RunFolder(folder / "run")
+    run_folder.write_experiment(replace(run_folder.experiment(), data_path=folder / "data"))
     return folder
 
 
@@ -117,7 +117,7 @@ def test_tables_of_a_run_are_written_from_its_checkpoint(copied):
 )
 def test_a_model_of_another_shape_is_one_sentence(copied, tmp_path, capsys, change, sentence):
     file = copied / "run" / "model.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | change), encoding="utf-8")
     assert status_of(["query", copied / "run", "--out", tmp_path / "out"]) == 2
     assert sentence in capsys.readouterr().err
 
@@ -142,12 +142,12 @@ def test_a_gallery_of_another_shape_is_one_sentence(copied, tmp_path, capsys, ve
 
 def test_a_config_or_a_checkpoint_of_another_version_says_so(copied, capsys):
     config, checkpoint = copied / "run" / "config.json", copied / "run" / "checkpoint.safetensors"
-    text = config.read_text()
-    config.write_text(json.dumps(json.loads(text) | {"warp": 9}))
+    text = config.read_text(encoding="utf-8")
+    config.write_text(json.dumps(json.loads(text) | {"warp": 9}), encoding="utf-8")
     assert status_of(["train", "--resume", copied / "run"]) == 2
     assert "unknown key 'warp'" in (error := capsys.readouterr().err)
     assert "another version of Pairlens" in error
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
     with safe_open(checkpoint, framework="pt") as stored:
         names = stored.metadata()
     save_file(load_file(checkpoint), checkpoint, {**names, "version": "1"})

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from pairlens.cli import demo
 from pairlens.comparison.statistics import measure
+from pairlens.comparison.verdicts import headline
 from pairlens.data.minicars import dataset
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
 from pairlens.report import sections
+from pairlens.report.render import tie_percent
 
 
 @pytest.fixture
@@ -21,20 +23,23 @@ def small(tiny, monkeypatch):
     monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
-def test_it_compares_two_losses_with_the_untrained_model_and_draws_a_sheet(small, tmp_path):
+def test_it_compares_two_losses_with_the_model_before_training_and_draws_a_sheet(small, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     demo.show_demo(tmp_path, seed=0, console=console)
     table = console.file.getvalue()
-    for name in ("untrained", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
+    for name in ("before training", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
         assert name in table
+    assert table.count("pairlens query") == table.count("pairlens explain") == table.count("pairlens prepare") == 1
     runs = [RunFolder(tmp_path / "run-1/runs/minicars" / name / "seed0") for name in ("circle", "triplet")]
     assert [type(run.experiment().loss).__name__ for run in runs] == ["Circle", "Triplet"]
     assert runs[0].read_outcome().untrained == runs[1].read_outcome().untrained
     with Image.open(tmp_path / "run-1" / "sheet.png") as sheet:
         assert sheet.width > sheet.height
-    page = (tmp_path / "run-1" / "report.html").read_text()
-    assert "one seed cannot tell whether it is better" in page or "no training beats the backbone" in page
-    assert "One seed says nothing of chance" in page
+    page = (tmp_path / "run-1" / "report.html").read_text(encoding="utf-8")
+    results = measure(tmp_path / "run-1").fields[0]
+    assert f"Verdict: {headline(results)}." in table
+    assert tie_percent(headline(results)) in page
+    assert "one seed" in headline(results) or "No training" in headline(results) or "no training" in headline(results)
     assert "run-1/report.html" in table
 
 

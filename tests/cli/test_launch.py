@@ -54,8 +54,8 @@ def started(settings, tmp_path_factory):
         process.wait()
 
 
-def stop_after_a_step(settings, place):
-    events = train(settings, place)
+def stop_after_a_step(settings, run_folder):
+    events = train(settings, run_folder)
     while not isinstance(next(events), Step):
         pass
     events.close()
@@ -103,9 +103,12 @@ def test_a_rank_that_is_killed_ends_all_within_a_minute(started):
 def test_ranks_end_when_torchrun_itself_is_killed(started):
     processes, folder = started
     signs, start = [folder / f"orphaned-{number}" for number in (0, 1)], time.monotonic()
-    while not all(sign.exists() and sign.read_text() for sign in signs) and time.monotonic() - start < STARTING:
+    while (
+        not all(sign.exists() and sign.read_text(encoding="utf-8") for sign in signs)
+        and time.monotonic() - start < STARTING
+    ):
         time.sleep(0.1)
-    ranks = [Path("/proc") / sign.read_text() for sign in signs]
+    ranks = [Path("/proc") / sign.read_text(encoding="utf-8") for sign in signs]
     assert all(rank.exists() for rank in ranks)
     processes["orphaned"].kill()
     processes["orphaned"].wait()
@@ -126,7 +129,7 @@ def test_what_all_ranks_say_is_said_once(monkeypatch, capsys, tmp_path):
     ExitReporter(store, 1).end("photo 7 is damaged", 2)
     assert capsys.readouterr().err == "pairlens: rank 0: the loss became nan\npairlens: rank 1: photo 7 is damaged\n"
     assert left == [2, 2, 2, 2]
-    assert "rank 1: photo 7" in (tmp_path / "error.json").read_text()
+    assert "rank 1: photo 7" in (tmp_path / "error.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,9 @@ def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch
     assert RunFolder(run).read_outcome().epoch == 1
     capsys.readouterr()
     legacy.look_up(["--retrieval_num", "10"])
-    told = capsys.readouterr().out
-    assert "using the newest run" in told
-    assert "looking up the first test photo" in told
+    printed = capsys.readouterr().out
+    assert "using the newest run" in printed
+    assert "searching for the first test photo" in printed
     assert len(list((tmp_path / "results").glob("*/retrieval_img_*"))) == 10
     legacy.look_up(["--data_base", f"{run.name}_data_base.pth", "--query_img_name", "test/bar6/test3.jpg"])
     assert len(list((tmp_path / "results" / "test_bar6_test3").glob("retrieval_img_*"))) == 8
@@ -108,14 +108,14 @@ def test_data_utils_prepares_all_it_finds_car_and_cub_both_ways(shared, tmp_path
 
 def stand_in_cub(source, target):
     """Eight photos of four real species, two of either half, with their real rows of every annotation file."""
-    rows = [line.split() for line in (source / "images.txt").read_text().splitlines()]
+    rows = [line.split() for line in (source / "images.txt").read_text(encoding="utf-8").splitlines()]
     chosen = [r for name in ("001.", "100.", "101.", "200.") for r in [r for r in rows if r[1].startswith(name)][:2]]
     numbers = {r[0] for r in chosen}
     for name in ("images.txt", "image_class_labels.txt", "bounding_boxes.txt", "train_test_split.txt"):
-        kept = [ln for ln in (source / name).read_text().splitlines() if ln.split()[0] in numbers]
+        kept = [ln for ln in (source / name).read_text(encoding="utf-8").splitlines() if ln.split()[0] in numbers]
         target.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text("\n".join(kept) + "\n")
-    (target / "classes.txt").write_text((source / "classes.txt").read_text())
+        (target / name).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (target / "classes.txt").write_text((source / "classes.txt").read_text(encoding="utf-8"), encoding="utf-8")
     for _, path in chosen:
         (target / "images" / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (500, 500), (100, 120, 90)).save(target / "images" / path)

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import time
 
 import pytest
@@ -18,44 +19,53 @@ def names(folder):
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
     file = tmp_path / "a.txt"
     with atomic_write(file) as part:
-        part.write_text("new")
+        part.write_text("new", encoding="utf-8")
         assert not file.exists()
-    assert (names(tmp_path), file.read_text()) == (["a.txt"], "new")
+    assert (names(tmp_path), file.read_text(encoding="utf-8")) == (["a.txt"], "new")
 
 
-def test_what_was_there_stays_when_writing_fails(tmp_path):
+def test_the_previous_content_stays_when_writing_fails(tmp_path):
     file = tmp_path / "a.txt"
     write_text(file, "old")
 
     def write_half():
         with atomic_write(file) as part:
-            part.write_text("half")
+            part.write_text("half", encoding="utf-8")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_half()
-    assert (names(tmp_path), file.read_text()) == (["a.txt"], "old")
+    assert (names(tmp_path), file.read_text(encoding="utf-8")) == (["a.txt"], "old")
 
 
 @pytest.mark.parametrize(
     ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "quota"), (errno.EROFS, "another folder")]
 )
-def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, monkeypatch, number, advice):
+def test_a_disk_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, number, advice):
     file = tmp_path / "a.safetensors"
     write_tensors(file, {"a": torch.ones(3)})
 
-    def full(_tensors, part, **_names):
+    def fail(_tensors, part, **_names):
         part.write_bytes(b"half")
         raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(files, "save_file", fail)
     with pytest.raises(UnwritableError, match=rf"a\.safetensors cannot be written \({os.strerror(number)}\).*{advice}"):
         write_tensors(file, {"a": torch.zeros(3)})
     assert names(tmp_path) == ["a.safetensors"]
     assert torch.equal(load_file(file)["a"], torch.ones(3))
 
 
-def test_others_may_read_what_the_umask_lets_them_read(tmp_path):
+def test_an_error_without_a_number_is_quoted(tmp_path, monkeypatch):
+    def fail(_tensors, _part, **_names):
+        raise SafetensorError("the header is too large")
+
+    monkeypatch.setattr(files, "save_file", fail)
+    with pytest.raises(UnwritableError, match=r"cannot be written \(the header is too large\).*check the disk"):
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+
+
+def test_tensor_files_have_the_permissions_that_the_umask_gives_text_files(tmp_path):
     write_text(tmp_path / "a.txt", "text")
     write_tensors(tmp_path / "a.safetensors", {"a": torch.ones(3)})
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "a.txt").stat().st_mode
@@ -64,16 +74,29 @@ def test_others_may_read_what_the_umask_lets_them_read(tmp_path):
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path):
     with pytest.raises(UnwritableError, match="its folder is gone"):
         write_text(tmp_path / "no" / "a.txt", "text")
+    with pytest.raises(UnwritableError, match="its folder is gone"), lock_folder(tmp_path / "no"):
+        pass
+    assert names(tmp_path) == []
 
 
-def test_contents_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(files.os, "fsync", lambda _handle: done.append((tmp_path / "a.txt").exists()))
+def test_the_content_is_flushed_before_the_name(tmp_path, monkeypatch):
+    file_exists_at_flush = []
+    monkeypatch.setattr(files.os, "fsync", lambda _handle: file_exists_at_flush.append((tmp_path / "a.txt").exists()))
     write_text(tmp_path / "a.txt", "text")
-    assert done == [False, True]
+    assert file_exists_at_flush == [False, True]
 
 
-def test_a_folder_is_held_by_one_alone_and_then_let_go(tmp_path):
+def test_on_windows_the_folder_is_not_opened(tmp_path, monkeypatch):
+    """Windows cannot open a folder as a file; there, only the content is flushed."""
+    opened = []
+    monkeypatch.setattr(files, "_flush", lambda path, flags: opened.append((path.name, flags)))
+    monkeypatch.setattr(files.os, "name", "nt")
+    files._flush_file(tmp_path / "a.txt.part")
+    files._flush_folder(tmp_path)
+    assert opened == [("a.txt.part", os.O_RDWR)]
+
+
+def test_one_holder_at_a_time_and_its_process_number_is_named(tmp_path):
     with (
         lock_folder(tmp_path),
         pytest.raises(ValueError, match=f"is being written to by process {os.getpid()};"),
@@ -82,27 +105,50 @@ def test_a_folder_is_held_by_one_alone_and_then_let_go(tmp_path):
         pass
     with lock_folder(tmp_path):
         pass
+    assert names(tmp_path) == [".lock"]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     for name in ("a.safetensors.part", ".tmpQ3xyzw", "kept.csv"):
         (tmp_path / name).write_bytes(b"x")
     with lock_folder(tmp_path):
-        assert names(tmp_path) == [".lock", "kept.csv"]
+        assert names(tmp_path) == [".lock", ".lock_holder", "kept.csv"]
 
 
+def fork(work):
+    """Run `work` in a forked process that then sleeps until it is killed; returns its process number."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+        time.sleep(60)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_process_does_not_hold_the_folder(tmp_path):
-    begun, ready = os.pipe()
-    with lock_folder(tmp_path):
-        child = os.fork()
-        if not child:
-            os.write(ready, b"x")
-            time.sleep(30)
-            os._exit(0)
-        os.read(begun, 1)
-    with lock_folder(tmp_path):
-        os.kill(child, 9)
-    os.waitpid(child, 0)
-    os.close(begun)
-    os.close(ready)
+def test_a_killed_process_releases_the_lock_although_its_forked_child_lives(tmp_path):
+    read_end, write_end = os.pipe()
+
+    def hold_and_fork():
+        with lock_folder(tmp_path):
+            child = fork(lambda: None)
+            os.write(write_end, str(child).encode())
+            time.sleep(60)
+
+    holder = fork(hold_and_fork)
+    child = int(os.read(read_end, 20))
+    try:
+        with pytest.raises(ValueError, match=f"by process {holder};"), lock_folder(tmp_path):
+            pass
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.kill(child, 0)  # raises if the child has ended, and then the test would prove nothing
+        with lock_folder(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(read_end)
+        os.close(write_end)

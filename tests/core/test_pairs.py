@@ -32,7 +32,7 @@ def test_labels_that_are_not_a_vector_of_integers_are_refused(labels):
 
 
 def test_masks_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         Pairs(torch.zeros(2, 2, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="boolean"):
         Pairs(torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.bool))

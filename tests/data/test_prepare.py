@@ -113,7 +113,7 @@ def test_query_and_gallery_share_labels_and_names_do_not_collide(tmp_path):
     }
     (tmp_path / "photos" / "Eval").mkdir(parents=True)
     rows = "".join(f"img/{path} {rest}\n" for path, rest in items.items())
-    (tmp_path / "photos" / "Eval" / "list_eval_partition.txt").write_text("4\na b c\n" + rows)
+    (tmp_path / "photos" / "Eval" / "list_eval_partition.txt").write_text("4\na b c\n" + rows, encoding="utf-8")
     for shade, path in enumerate(items):
         file = tmp_path / "photos" / "Img" / "img" / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def test_query_and_gallery_share_labels_and_names_do_not_collide(tmp_path):
 
 def test_a_table_with_boxes_can_be_cropped(class_folders, tmp_path):
     (class_folders / "t.csv").write_text(
-        "label,path,split,x_1,y_1,x_2,y_2\na,a/0.png,train,0,0,9,9\nb,b/0.png,test,1,1,8,8\n"
+        "label,path,split,x_1,y_1,x_2,y_2\na,a/0.png,train,0,0,9,9\nb,b/0.png,test,1,1,8,8\n", encoding="utf-8"
     )
     catalog, _ = _prepare(tmp_path, data_name="csv", source=class_folders / "t.csv", crop_type="cropped")
     assert catalog.paths == ("a/0.png", "b/0.png")
@@ -173,12 +173,12 @@ def test_one_photo_in_a_hundred_may_fail(tmp_path):
     _many(tmp_path, photos=200, broken=2)
     catalog, lines = _prepare(tmp_path)
     assert len(catalog) == 198
-    with (catalog.file.parent / "uncropped.failures.csv").open(newline="") as file:
+    with (catalog.file.parent / "uncropped.failures.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert [row[0] for row in rows] == ["path", "a/0000.jpg", "b/0001.jpg"]
     assert "cannot be read as a picture" in rows[1][1]
     assert lines[-3].startswith("2 photos were left out")
-    assert json.loads(catalog.file.with_suffix(".json").read_text())["failures"] == 2
+    assert json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))["failures"] == 2
     with pytest.raises(ValueError, match="2 of 200 photos cannot be read, but with --strict all must be readable"):
         _prepare(tmp_path, strict=True)
 
@@ -196,7 +196,7 @@ def test_more_than_one_in_a_hundred_stops(tmp_path):
 
 def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
     rows = "".join(f"c{i % 3},{'abcde'[i % 5]}/{i // 5}.png,{'test' if i % 3 == 2 else 'train'}\n" for i in range(10))
-    (class_folders / "t.csv").write_text(f"label,path,split\n{rows}c9,none.png,test\n")
+    (class_folders / "t.csv").write_text(f"label,path,split\n{rows}c9,none.png,test\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"1 of 11 photos .*none\.png does not exist"):
         _prepare(tmp_path, data_name="csv", source=class_folders / "t.csv")
 
@@ -246,7 +246,7 @@ def test_a_full_disk_is_an_error_in_one_sentence_and_leaves_no_file(class_folder
 
 
 def test_a_folder_that_cannot_be_created_is_an_error_in_one_sentence(class_folders, tmp_path):
-    (tmp_path / "data").write_text("a file in the way")
+    (tmp_path / "data").write_text("a file in the way", encoding="utf-8")
     with pytest.raises(ValueError, match=r"cannot write to .*data/folder"):
         _prepare(tmp_path)
 

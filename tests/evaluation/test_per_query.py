@@ -85,7 +85,7 @@ def test_the_chunks_of_several_processes_are_those_of_one(monkeypatch):
 def test_two_processes_return_the_report_of_one(tmp_path):
     multiprocessing.spawn(sharded_report, (2, str(tmp_path)), nprocs=2)
     alone = repr(evaluate(*embedded(), recalls=(1, 4)))
-    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text() == alone
+    assert (tmp_path / "0.txt").read_text(encoding="utf-8") == (tmp_path / "1.txt").read_text(encoding="utf-8") == alone
 
 
 def test_an_approximate_report_states_what_it_missed():

@@ -57,7 +57,7 @@ def test_the_run_folder_has_all_files(finished):
 
 
 def test_statistics_has_one_row_per_epoch_with_the_documented_columns(finished):
-    with RunFolder(finished.folder).statistics.open() as file:
+    with RunFolder(finished.folder).statistics.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     promised = ["train_loss", "train_accuracy", "test_MAP@R", "mean_s_p", "mean_s_n", "seconds"]
@@ -209,7 +209,7 @@ def test_selection_on_validation_works_and_is_reported(tiny, tmp_path):
     experiment = replace(tiny, select="validation", batch_size=9)
     finished = run(experiment, tmp_path / "validation")
     assert "held-out" in finished.outcome.selection
-    header = (finished.folder / "statistics.csv").read_text().splitlines()[0]
+    header = (finished.folder / "statistics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert "validation_recall@1" in header
 
 
@@ -246,11 +246,11 @@ def test_a_selection_on_test_is_stated():
 def test_a_foreign_or_damaged_folder_gives_an_error(finished, tmp_path):
     with pytest.raises(ValueError, match="not the folder of a run"):
         RunFolder(tmp_path).experiment()
-    config = RunFolder(finished.folder).config.read_text()
-    (tmp_path / "config.json").write_text(config[:40])
+    config = RunFolder(finished.folder).config.read_text(encoding="utf-8")
+    (tmp_path / "config.json").write_text(config[:40], encoding="utf-8")
     with pytest.raises(ValueError, match="damaged"):
         RunFolder(tmp_path).experiment()
-    (tmp_path / "config.json").write_text(json.dumps({**json.loads(config), "epochs": 3}))
+    (tmp_path / "config.json").write_text(json.dumps({**json.loads(config), "epochs": 3}), encoding="utf-8")
     with pytest.raises(ValueError, match="unknown key 'epochs'"):
         RunFolder(tmp_path).experiment()
 
@@ -311,7 +311,7 @@ def test_a_resumed_run_with_a_memory_equals_an_uninterrupted_one(tiny, tmp_path)
 
 
 def test_the_analysis_has_one_row_per_epoch_of_seen_and_unseen_photos(finished):
-    with RunFolder(finished.folder).analysis.open() as file:
+    with RunFolder(finished.folder).analysis.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert rows[0]["seen_auc"] == ""
@@ -337,7 +337,9 @@ def test_a_resumed_run_has_the_analysis_of_an_uninterrupted_one(finished, tiny, 
     next(event for event in events if isinstance(event, EpochRow) and event.epoch == 1)
     events.close()
     list(running.resume(run_folder))
-    assert run_folder.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    assert run_folder.analysis.read_text(encoding="utf-8") == RunFolder(finished.folder).analysis.read_text(
+        encoding="utf-8"
+    )
 
 
 def weights(folder):
@@ -397,7 +399,9 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(finished, tin
     events.close()
     assert [e.step for e in running.resume(run_folder) if isinstance(e, Step)] == [2]
     assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())
-    assert run_folder.analysis.read_text() == RunFolder(finished.folder).analysis.read_text()
+    assert run_folder.analysis.read_text(encoding="utf-8") == RunFolder(finished.folder).analysis.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_path, monkeypatch):
@@ -427,7 +431,7 @@ def test_a_run_in_use_gives_an_error_to_other_processes(tiny, tmp_path):
 def test_the_folder_of_a_run_that_was_killed_at_its_start_can_be_used(tiny, tmp_path):
     (tmp_path / "r").mkdir()
     for name in (".lock", "config.json.part"):
-        (tmp_path / "r" / name).write_text("")
+        (tmp_path / "r" / name).write_text("", encoding="utf-8")
     assert run(replace(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
 
 
@@ -482,7 +486,7 @@ def test_skipped_steps_have_a_column(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fit, "training_step", sometimes)
     run_folder = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
-    with run_folder.statistics.open() as file:
+    with run_folder.statistics.open(encoding="utf-8") as file:
         assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]
 
 

@@ -21,7 +21,7 @@ from pairlens.losses.miners import (
 )
 from pairlens.losses.protocols import EmbeddingLoss
 from pairlens.training.criterion import Criterion
-from support.loss_cases import BATCH, called
+from support.loss_cases import BATCH, parameter_name
 from support.twin_checks import unit_points
 
 MINERS = [Hardest(), SemiHard(), EasyPositive(), DistanceWeighted(dim=16), MultiSimilarityPairs(), AngularPairs()]
@@ -94,7 +94,7 @@ def test_every_miner_is_tried():
     assert {type(miner) for miner, _ in TWINS} | {DistanceWeighted} == set(get_args(Miner))
 
 
-@pytest.mark.parametrize(("miner", "twin"), TWINS, ids=called)
+@pytest.mark.parametrize(("miner", "twin"), TWINS, ids=parameter_name)
 @settings(max_examples=30, deadline=None)
 @given(labels=layouts, seed=st.integers(0, 99))
 def test_equals_its_plain_loop(miner, twin, labels, seed):

@@ -2,22 +2,28 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
+from pairlens.comparison.run_study import compare
 from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.report import sections
-from pairlens.report.comparison_report import rounded
-from pairlens.report.page import MOST_BYTES
+from pairlens.report.render import MAX_BYTES
+from pairlens.report.result_table import result_tables
+from pairlens.report.sections import points, rounded
+from pairlens.report.write import write_report
 from support.commands import run
 from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 
 @pytest.fixture(scope="module")
 def pages(reports):
-    return {name: file.read_text() for name, file in reports.items()}
+    return {name: file.read_text(encoding="utf-8") for name, file in reports.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +43,26 @@ def headings(page):
 
 
 def test_a_run_has_every_section_figure_and_table(pages, compared):
-    page, place = pages["run"], RunFolder(compared / "runs/bars/circle-10/seed0")
+    page = pages["run"]
+    run_folder = RunFolder(compared / "runs/bars/circle-10/seed0")
     assert headings(page) == RUN_SECTIONS
-    assert page.count("<img") == 4
-    assert page.count("<svg") == 4
-    words, outcome = words_of(page), place.read_outcome()
+    assert page.count('class="drawing"') == 4
+    assert page.count('class="sheet"') == 1
+    assert page.count('<div class="photo-row">') >= 8
+    words = words_of(page)
+    outcome = run_folder.read_outcome()
     for metric in outcome.report.metrics:
         assert f"{metric.name} " in words
         assert f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]" in words
     for row in outcome.rows:
         assert f"{100 * row.report['MAP@R']:.2f}" in words
-    assert page.index("<img") < page.index("<nav"), "the page opens with the map"
+    assert page.index("before training") < page.index("<nav") < page.index("<img"), "the page begins with the results"
     for text in (
-        "effective_rank",
+        "effective rank",
+        f"{SHAPE_MEANINGS['effective_rank'].sentence} Higher is better.",
         "Audit of circle",
         "circle:margin=0.4,gamma=10",
+        f"{outcome.epoch} (the last)",
         "--feature_dim",
         "torch",
         "faiss-cpu",
@@ -64,9 +75,10 @@ def test_a_run_has_every_section_figure_and_table(pages, compared):
 def test_a_comparison_has_every_section_figure_and_table(pages, compared):
     page, (field,) = pages["comparison"], measure(compared).fields
     words = words_of(page)
-    assert [h for h in headings(page) if ":" not in h] == COMPARISON_SECTIONS
-    assert page.count("<img") == 4
-    assert page.count("<svg") == 4 + 2 - (len(field.losses[0].curve) < 2) + 1
+    assert [heading.partition(":")[0] for heading in headings(page)] == COMPARISON_SECTIONS
+    assert page.count('class="drawing"') == 3 + 1 + 1 + 1
+    assert page.count('class="sheet"') == 1
+    assert page.index('class="drawing"') < page.index("Losses on bars") < page.index("<nav")
     assert headline(field) in words
     assert verdict(field) in words
     for loss in field.losses:
@@ -74,14 +86,51 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
         assert f"Audit of {loss.name}" in words
         assert f"{100 * loss.metric('MAP@R').over_seeds.mean:.1f} ±" in words
     for d in field.differences:
-        assert f"{d.first} − {d.second} {100 * d.over_seeds.mean:+.1f}" in words
+        assert f"{d.first} − {d.second} {points(d.over_seeds.mean)}" in words
     assert f"pairlens compare --resume {compared}" in words
     assert 'losses = ["triplet", "circle:gamma=10 as circle 10"]' in words
 
 
+def test_every_benchmark_has_its_own_part(tiny, tmp_path):
+    settings = replace(tiny, num_epochs=0, backbone_type="test_resnet")
+    benchmarks = [Benchmark(name, replace(settings, data_name=name), 1) for name in ("bars", "shop")]
+    list(compare(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
+    file, missing = write_report(tmp_path)
+    assert missing == ""
+    titles = headings(file.read_text(encoding="utf-8"))
+    assert titles.index("bars") < titles.index("shop")
+    assert [title.partition(":")[0] for title in titles].count("Typical queries") == 2
+    assert titles.count("Losses compared") == 2
+    assert titles.count("Versions") == 1
+
+
+def test_the_model_before_training_has_every_metric(compared):
+    (field,) = measure(compared).fields
+    outcomes = [RunFolder(compared / run).read_outcome() for run in field.losses[0].runs]
+    tables = result_tables(compared, field)
+    *_, before = tables.short.rows
+    assert before[0] == "before training"
+    for metric in ("R@1", "MAP@R"):
+        mean = sum(outcome.untrained[metric] for outcome in outcomes) / len(outcomes)
+        assert before[list(tables.short.header).index(metric)].startswith(f"{100 * mean:.1f} ±")
+    (complete,) = tables.complete
+    assert complete.header == ("measurement", *(loss.name for loss in field.losses), "before training")
+    assert {"R-Precision", "mean s_p", "mean s_n"} < {row[0] for row in complete.rows}
+
+
+def test_many_losses_have_a_row_each(compared):
+    (field,) = measure(compared).fields
+    first = field.losses[0]
+    many = replace(field, losses=tuple(replace(first, name=f"loss {n}") for n in range(9)), differences=())
+    retrieval, others = result_tables(compared, many).complete
+    assert len(retrieval.rows) == len(others.rows) == 10
+    assert {"R@1", "R-Precision", "MAP@R"} < set(retrieval.header)
+    assert {"P@1", "mean s_p", "seconds"} < set(others.header)
+
+
 def test_a_page_is_small_and_asks_for_nothing(pages):
     for page in pages.values():
-        assert len(page.encode()) < MOST_BYTES
+        assert len(page.encode()) < MAX_BYTES
         assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
         assert "<script" not in page
         assert 'http-equiv="Content-Security-Policy" content="default-src \'none\';' in page
@@ -93,12 +142,12 @@ def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, c
     folder = tmp_path / "moved"
     shutil.copytree(compared / "runs/bars/triplet/seed0", folder)
     assert run("report", folder, "--data_path", tmp_path / "nowhere") == 0
-    said = capsys.readouterr().out
-    assert "--data_path" in said
-    assert f"report: {folder / 'report.html'}" in said
-    page = (folder / "report.html").read_text()
-    assert "What needs the photos is left out" in page
-    assert "<img" not in page
+    printed = capsys.readouterr().out
+    assert "--data_path" in printed
+    assert f"report: {folder / 'report.html'}" in printed
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The parts that need the photos are left out" in page
+    assert '<div class="photo-row">' not in page
     assert "Audit of triplet" in page
 
 

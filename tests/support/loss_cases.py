@@ -1,122 +1,90 @@
-"""Every loss there is, with everything it can be compared with: what test_losses.py and test_compile.py go through."""
+"""Every loss with every source of references that it can be compared with."""
 
 import pytest
 import torch
 
-from pairlens.losses import (
-    AllTriplets,
-    Angular,
-    ArcFace,
-    BinomialDeviance,
-    Circle,
-    Contrastive,
-    CosFace,
-    FastAP,
-    GeneralizedLifted,
-    Histogram,
-    LiftedStructure,
-    Margin,
-    MultiSimilarity,
-    NormSoftmax,
-    NPair,
-    NTXent,
-    PooledCircle,
-    ProxyAnchor,
-    ProxyNCA,
-    ProxyNCAPlus,
-    Quadruplet,
-    RankedList,
-    RecallAtK,
-    SimilarityContrastive,
-    SmoothAP,
-    SNRContrastive,
-    SoftTriple,
-    SphereFace,
-    SubCenterArcFace,
-    SupAP,
-    SupCon,
-    Triplet,
-    TupletMargin,
-)
+from pairlens import losses as ls
+from pairlens.losses.protocols import centers_of, is_learned_loss, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Memory, Proxies
 
 CLASSES, DIM = 8, 16
 
 BATCH = [
-    Contrastive(),
-    SimilarityContrastive(),
-    Triplet(),
-    Triplet(margin=0.2, measure="squared"),
-    Triplet(margin=0.2, measure="cosine"),
-    Triplet(soft=True),
-    AllTriplets(),
-    AllTriplets(margin=0.2, semi_hard=True),
-    Circle(),
-    Circle(margin=0.25, gamma=256),
-    PooledCircle(),
-    MultiSimilarity(),
-    MultiSimilarity(mining=False),
-    BinomialDeviance(),
-    LiftedStructure(),
-    GeneralizedLifted(),
-    NPair(),
-    NTXent(),
-    NTXent(temperature=0.01),
-    SupCon(),
-    SupCon(temperature=0.01),
-    TupletMargin(),
-    Angular(),
-    RankedList(),
-    Margin(),
-    SNRContrastive(),
-    Quadruplet(),
-    Histogram(),
-    FastAP(),
-    SmoothAP(),
-    SmoothAP(count_query=True),
-    RecallAtK(),
-    SupAP(),
+    ls.Contrastive(),
+    ls.SimilarityContrastive(),
+    ls.Triplet(),
+    ls.Triplet(margin=0.2, measure="squared"),
+    ls.Triplet(margin=0.2, measure="cosine"),
+    ls.Triplet(soft=True),
+    ls.AllTriplets(),
+    ls.AllTriplets(margin=0.2, semi_hard=True),
+    ls.Circle(),
+    ls.Circle(margin=0.25, gamma=256),
+    ls.PooledCircle(),
+    ls.MultiSimilarity(),
+    ls.MultiSimilarity(mining=False),
+    ls.BinomialDeviance(),
+    ls.LiftedStructure(),
+    ls.GeneralizedLifted(),
+    ls.NPair(),
+    ls.NTXent(),
+    ls.NTXent(temperature=0.01),
+    ls.SupCon(),
+    ls.SupCon(temperature=0.01),
+    ls.TupletMargin(),
+    ls.Angular(),
+    ls.RankedList(),
+    ls.Margin(),
+    ls.SNRContrastive(),
+    ls.Quadruplet(),
+    ls.Histogram(),
+    ls.FastAP(),
+    ls.SmoothAP(),
+    ls.SmoothAP(count_query=True),
+    ls.RecallAtK(),
+    ls.SupAP(),
 ]
 PROXIES = [
-    Triplet(),
-    Circle(margin=0.25, gamma=256),
-    Contrastive(),
-    MultiSimilarity(),
-    NTXent(),
-    SupCon(),
-    ProxyNCA(),
-    ProxyNCAPlus(),
-    ProxyAnchor(),
-    NormSoftmax(),
-    CosFace(),
-    ArcFace(),
-    SubCenterArcFace(),
-    SphereFace(),
-    SoftTriple(),
-    SoftTriple(gamma=0.01),
+    ls.Triplet(),
+    ls.Circle(margin=0.25, gamma=256),
+    ls.Contrastive(),
+    ls.MultiSimilarity(),
+    ls.NTXent(),
+    ls.SupCon(),
+    ls.ProxyNCA(),
+    ls.ProxyNCAPlus(),
+    ls.ProxyAnchor(),
+    ls.NormSoftmax(),
+    ls.CosFace(),
+    ls.ArcFace(),
+    ls.SubCenterArcFace(),
+    ls.SphereFace(),
+    ls.SoftTriple(),
+    ls.SoftTriple(gamma=0.01),
 ]
-MEMORY = [loss for loss in BATCH if "memory" in getattr(loss, "references", ("memory",))]
+MEMORY = [loss for loss in BATCH if "memory" in possible_sources(loss)]
 CASES = [
-    (loss, source) for source, some in (("batch", BATCH), ("proxies", PROXIES), ("memory", MEMORY)) for loss in some
+    *((loss, "batch") for loss in BATCH),
+    *((loss, "proxies") for loss in PROXIES),
+    *((loss, "memory") for loss in MEMORY),
 ]
 each_case = pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
 
 
 def criterion(loss, source, dim=DIM, classes=CLASSES):
-    """A criterion as a training run would make it, the same at every call."""
+    """Return the criterion that a training run would make, with the same proxies at every call."""
     torch.manual_seed(1)
-    owned = classes if isinstance(loss, Margin) else None
     match source:
         case "batch":
             references = Batch()
         case "memory":
             references = Memory(size=600, dim=dim)
         case "proxies":
-            references = Proxies(classes, dim, getattr(loss, "centers", 1))
-    return Criterion(loss, references, classes=owned)
+            references = Proxies(classes, dim, centers_of(loss))
+    return Criterion(loss, references, classes=classes if is_learned_loss(loss) else None)
 
 
-def called(value):
-    """What a test is called by a parameter: a function by its name, since its address differs between processes."""
+def parameter_name(value):
+    """Return the name of a test parameter: of a function its name, because its address differs between processes."""
     return getattr(value, "__name__", None) or str(value)

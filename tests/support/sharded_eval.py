@@ -19,5 +19,5 @@ def sharded_report(rank, world, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     report = evaluate(*embedded(), recalls=(1, 4), sharded=True)
-    (Path(folder) / f"{rank}.txt").write_text(repr(report))
+    (Path(folder) / f"{rank}.txt").write_text(repr(report), encoding="utf-8")
     distributed.destroy_process_group()

@@ -21,7 +21,7 @@ def fail() -> None:
         case "raise", 1:
             raise ValueError("photo 7 is damaged")
         case "orphaned", number:
-            Path(f"{sys.argv[2]}-{number}").write_text(str(os.getpid()))
+            Path(f"{sys.argv[2]}-{number}").write_text(str(os.getpid()), encoding="utf-8")
             time.sleep(600)
         case "killed", 1:
             os.kill(os.getpid(), signal.SIGKILL)

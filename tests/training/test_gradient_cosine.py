@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pairlens import losses as ls
+from pairlens.losses.protocols import centers_of, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.gradient_cosine import gradient_cosine, watch_input
 from pairlens.training.references import Proxies
@@ -31,8 +32,8 @@ def scene():
 
 
 def criterion_of(loss):
-    proxies = "proxies" in getattr(loss, "references", ("batch",))[:1]
-    return Criterion(loss, Proxies(3, 4, getattr(loss, "centers", 1)) if proxies else None).double()
+    proxies = possible_sources(loss)[0] == "proxies"
+    return Criterion(loss, Proxies(3, 4, centers_of(loss)) if proxies else None).double()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)

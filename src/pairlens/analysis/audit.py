@@ -13,7 +13,7 @@ from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Find
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import single_thread
 from pairlens.losses import Circle
-from pairlens.losses.protocols import EmbeddingLoss, centers_of, possible_sources
+from pairlens.losses.protocols import centers_of, is_embedding_loss, needs_criterion, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import Batch, Proxies
 
@@ -47,19 +47,14 @@ def as_batch_loss(loss: Any) -> BatchLoss:
     Args:
         loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which is returned unchanged.
     """
-    is_own = hasattr(loss, "weigh") or hasattr(loss, "references") or _is_defined_by_pairlens(loss)
-    if isinstance(loss, nn.Module) or not is_own:
+    if not needs_criterion(loss):
         return loss
     # The proxies are random; with the same seed, two audits of one loss give the same numbers.
     torch.manual_seed(0)
-    with_proxies = possible_sources(loss)[0] == "proxies" and not isinstance(loss, EmbeddingLoss)
+    with_proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
     # The batches of the audit have these classes and dimensions.
     references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else Batch()
     return Criterion(loss, references, classes=CLASSES)
-
-
-def _is_defined_by_pairlens(loss: Any) -> bool:
-    return type(loss).__module__.startswith("pairlens.losses")
 
 
 def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:

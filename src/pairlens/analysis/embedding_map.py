@@ -13,8 +13,8 @@ from torch import Tensor
 from pairlens.analysis.failure_cases import Searched, photo
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
-from pairlens.plotting.contact_sheet import FADED, INK, PAPER
-from pairlens.plotting.style import CYCLE, Picture
+from pairlens.plotting.contact_sheet import DARK, LIGHT, Palette
+from pairlens.plotting.style import CYCLE, Picture, is_for_a_page
 
 NEIGHBORS = 10
 PERPLEXITY = 15
@@ -101,19 +101,27 @@ def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture,
     write_text(folder / "map.csv", Table("Embedding map", ("photo", "class", "x", "y"), rows).csv())
     title = f"{len(photos)} photos of {len(names)} unseen classes"
     pictures = [photo(searched.queries, index) for index in photos]
-    draw_map(pictures, labels, layout.points, names, title).save(folder / "map.png")
-    return Picture(
+    picture = Picture(
         folder / "map.png",
         f"Embedding map: {title}, laid out by t-SNE so that similar photos are near each other. The colour of a border is "
         f"the class. Trustworthiness {layout.trustworthiness:.3f} (1 is best): how far neighbours on the map are also "
         "neighbours by cosine.",
         "A map of photos; classes that the model separates form groups of one colour. "
         f"Classes: {', '.join(names.values())}.",
-    ), layout
+    )
+    draw_map(pictures, labels, layout.points, names, title).save(picture.file)
+    if is_for_a_page():
+        draw_map(pictures, labels, layout.points, names, title, DARK).save(picture.dark_file)
+    return picture, layout
 
 
 def draw_map(
-    photos: Sequence[Image.Image], labels: Sequence[int], points: np.ndarray, names: Mapping[int, str], title: str
+    photos: Sequence[Image.Image],
+    labels: Sequence[int],
+    points: np.ndarray,
+    names: Mapping[int, str],
+    title: str,
+    palette: Palette = LIGHT,
 ) -> Image.Image:
     """Draw photos at their points, with a colour and a name for every class; a photo that would hide another is a dot.
 
@@ -123,24 +131,25 @@ def draw_map(
         points: (photo, 2).
         names: the name of every class.
         title: a line above the map.
+        palette: the colours of paper, text and classes.
     """
-    colors = dict(zip(dict.fromkeys(labels), CYCLE, strict=False))
+    colors = dict(zip(dict.fromkeys(labels), palette.classes, strict=False))
     legend_rows = -(-len(colors) // LEGEND_COLUMNS)
     height = TITLE_HEIGHT + MAP_SIDE + legend_rows * LEGEND_ROW_HEIGHT + MARGIN
-    sheet = Image.new("RGB", (MAP_SIDE, height), PAPER)
+    sheet = Image.new("RGB", (MAP_SIDE, height), palette.paper)
     canvas = ImageDraw.Draw(sheet)
-    canvas.text((20, 16), title, INK, font=ImageFont.load_default(26))
+    canvas.text((20, 16), title, palette.ink, font=ImageFont.load_default(26))
     positions = _positions_on_sheet(points)  # (photo, 2) in pixels
     for (x, y), label in zip(positions, labels, strict=True):
-        canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colors[label], outline=PAPER)
+        canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colors[label], outline=palette.paper)
     side = PHOTO_SIDE + 2 * BORDER
     for index in _visible_photos(positions, side):
         left, top = (round(float(center) - side / 2) for center in positions[index])
         canvas.rectangle((left, top, left + side - 1, top + side - 1), fill=colors[labels[index]])
         small = photos[index].resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
         sheet.paste(small, (left + BORDER, top + BORDER))
-    _draw_class_names(canvas, positions, labels, colors, names)
-    _draw_legend(canvas, TITLE_HEIGHT + MAP_SIDE, colors, names)
+    _draw_class_names(canvas, positions, labels, colors, names, palette.paper)
+    _draw_legend(canvas, TITLE_HEIGHT + MAP_SIDE, colors, names, palette)
     return sheet
 
 
@@ -167,6 +176,7 @@ def _draw_class_names(
     labels: Sequence[int],
     colors: Mapping[int, str],
     names: Mapping[int, str],
+    paper: str,
 ) -> None:
     """Write the name of every class just above the median of its photos; a name that would cover another is moved down."""
     font = ImageFont.load_default(26)
@@ -180,19 +190,21 @@ def _draw_class_names(
         while any(abs(x - u) < half + width + 8 and abs(y - v) < NAME_HEIGHT for u, v, width in taken):
             y += NAME_HEIGHT / 4
         taken.append((x, y, half))
-        canvas.text((x, y), text, color, font=font, anchor="mm", stroke_width=5, stroke_fill=PAPER)
+        canvas.text((x, y), text, color, font=font, anchor="mm", stroke_width=5, stroke_fill=paper)
 
 
-def _draw_legend(canvas: ImageDraw.ImageDraw, top: int, colors: Mapping[int, str], names: Mapping[int, str]) -> None:
+def _draw_legend(
+    canvas: ImageDraw.ImageDraw, top: int, colors: Mapping[int, str], names: Mapping[int, str], palette: Palette
+) -> None:
     font = ImageFont.load_default(22)
     for number, (label, color) in enumerate(colors.items()):
         row, column = divmod(number, LEGEND_COLUMNS)
         left = 20 + column * (MAP_SIDE - 40) // LEGEND_COLUMNS
         middle = top + row * LEGEND_ROW_HEIGHT + LEGEND_ROW_HEIGHT // 2
         canvas.rectangle((left, middle - 11, left + 22, middle + 11), fill=color)
-        canvas.text((left + 34, middle), _shortened(names[label], 26), INK, font=font, anchor="lm")
+        canvas.text((left + 34, middle), _shortened(names[label], 26), palette.ink, font=font, anchor="lm")
     bottom = top + (-(-len(colors) // LEGEND_COLUMNS)) * LEGEND_ROW_HEIGHT + 8
-    canvas.text((20, bottom), "Dots are photos that would hide others.", FADED, font=ImageFont.load_default(20))
+    canvas.text((20, bottom), "Dots are photos that would hide others.", palette.faded, font=ImageFont.load_default(20))
 
 
 def _shortened(text: str, length: int) -> str:

@@ -1,16 +1,14 @@
-"""The command `pairlens compare`: losses × data sets × seeds, and what they say."""
+"""The command `pairlens compare`: every loss on every data set with every seed, and the results."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-from rich.markup import escape
-from rich.table import Table
 
-from pairlens.cli.console import open_console, say
+from pairlens.cli.console import open_console, say, show_table
 from pairlens.cli.options import settings_record
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.figures import draw_comparison
@@ -19,15 +17,17 @@ from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
 from pairlens.comparison.run_study import compare as run_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
-from pairlens.comparison.tables import NOTE, header, rows, write_tables
+from pairlens.comparison.tables import write_tables
 from pairlens.comparison.verdicts import verdict
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Triplet
+from pairlens.report.result_table import result_tables
 
 INTERRUPTED = 130
 OUT = Path("runs/comparison")
 FOLDS = 4
 
+# One loss and one seed are set run by run, so these options are hidden; three others take several values or another default.
 Settings: Any = settings_record(
     "Settings",
     Experiment(),
@@ -40,8 +40,8 @@ Settings: Any = settings_record(
         "auxiliary": (tuple[float, ...], (Experiment().auxiliary,)),
     },
 )
-# What may be given beside a file or a folder that holds the study: it changes where, not what.
-PLACES = ("data_path", "device", "workers")
+# These options may be given beside a study from a file or a folder: they change where it runs, not its results.
+LOCAL_OPTIONS = ("data_path", "device", "workers")
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Question:
     """What is compared.
 
     Attributes:
-        losses: two or more, such as triplet circle:gamma=64 "my_code.losses:mine as mine".
-        seeds: how many runs of each loss.
-        tune: how many settings of each loss are tried first, on folds of the training classes; 0 tries none.
-        metric: by which losses are tuned and ranked.
+        losses: two or more losses, such as triplet circle:gamma=64 "my_code.losses:mine as mine".
+        seeds: number of runs of each loss.
+        tune: number of settings of each loss that are tried first, on folds of the training classes; 0 tries none.
+        metric: the metric by which losses are tuned and ranked.
     """
 
     losses: tuple[str, ...] = ()
@@ -61,33 +61,36 @@ class Question:
     metric: str = METRIC
 
     def study(self, settings: Any) -> Study:
-        """Return the study in these settings; raises ValueError for one that cannot be."""
+        """Return the study with these settings; raises ValueError if it is not possible."""
         if not self.losses:
             raise ValueError("compare needs losses, as in --losses triplet circle multi_similarity, or a study file")
         fixed = {"loss": Triplet(), "seed": 0, "folds": 0, "data_name": Experiment().data_name, "auxiliary": 0.0}
+        # The study varies these settings itself, run by run.
         plain = {f.name: getattr(settings, f.name) for f in fields(Experiment)} | fixed
-        found = grid(Experiment(**plain), settings.data_name, settings.auxiliary, self.seeds)
-        return Study(tuple(map(Arm.of, self.losses)), found, self.tune, settings.folds, self.metric)
+        benchmarks = grid(Experiment(**plain), settings.data_name, settings.auxiliary, self.seeds)
+        return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Where and how the runs are made.
+    """Where and how the runs are made, and what is printed.
 
     Attributes:
         out: folder of the comparison; by default runs/comparison, or runs/ and the name of the study file.
-        resume: the folder of a comparison to go on with, or to write the results of anew.
-        processes: how many runs at the same time on this machine; they share its cores.
-        engine: local, or ray: the cluster that RAY_ADDRESS names, or one started here.
+        resume: the folder of a comparison to continue, or whose results are to be written again.
+        processes: number of simultaneous runs on this machine; they share its cores.
+        engine: local, or ray: the cluster that RAY_ADDRESS names, or a cluster that is started here.
+        all_metrics: print every column of the result table, and not only the most important ones.
     """
 
     out: Path | None = None
     resume: Path | None = None
     processes: int = 1
     engine: Literal["local", "ray"] = "local"
+    all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False
 
     def make_engine(self) -> Engine:
-        """Return what runs the jobs; raises ValueError if it is not installed."""
+        """Return the engine that runs the jobs; raises ValueError if it is not installed."""
         match self.engine:
             case "local":
                 return local_engine(self.processes)
@@ -101,57 +104,77 @@ def compare_command() -> Callable[..., None]:
     def compare(settings: Any, question: Question, work: Work, study: tyro.conf.Positional[Path | None] = None) -> None:
         """Compare losses fairly: the same batches for the same seed, the same budget, intervals, and a verdict.
 
-        What is finished is never run again: the same command goes on where an interrupted one stopped, and more losses
-        or more seeds are added to what is there.
+        Finished runs are never repeated: the same command continues an interrupted comparison, and further losses or
+        seeds are added to the existing runs.
 
         Args:
-            settings: what all losses share, as for `pairlens train`, with one or more of --data_name and --auxiliary;
-                --folds is for tuning.
+            settings: the settings that all losses share, as for `pairlens train`, with one or more values of --data_name
+                and --auxiliary; --folds is used for tuning.
             question: what is compared.
-            work: where and how.
-            study: a TOML file that holds losses, fields and settings.
+            work: where and how the runs are made.
+            study: a TOML file with losses, data sets and settings.
         """
         if work.resume is not None:
-            found, folder = _moved(read_study(work.resume), question, settings), work.resume
+            folder = work.resume
+            planned = _with_local_options(read_study(work.resume), question, settings)
         elif study is not None:
-            found, folder = _moved(read_toml(study), question, settings), work.out or Path("runs") / study.stem
+            folder = work.out or Path("runs") / study.stem
+            planned = _with_local_options(read_toml(study), question, settings)
         else:
-            found, folder = question.study(settings), work.out or OUT
-        carry_out(found, folder, work.make_engine())
+            folder = work.out or OUT
+            planned = question.study(settings)
+        carry_out(planned, folder, work.make_engine(), work.all_metrics)
 
+    # The type is made at run time, so it cannot be written in the signature.
     compare.__annotations__["settings"] = Settings
     return compare
 
 
-def _moved(study: Study, question: Question, settings: Any) -> Study:
-    """Return a study that was read, with the places given beside it."""
-    usual = Settings()
-    given = [f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(usual, f.name)]
-    if question != Question() or set(given) - set(PLACES):
+def _with_local_options(study: Study, question: Question, settings: Any) -> Study:
+    """Return a study from a file, with the options that were given beside it."""
+    defaults = Settings()
+    # An option counts as given if it differs from its default.
+    given = [f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(defaults, f.name)]
+    if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
-            f"a study that is read holds its own losses and settings; beside it only --{', --'.join(PLACES)}, --out, "
-            "--processes and --engine can be given"
+            "a study from a file or a folder holds its own losses and settings; beside it, only "
+            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine and --all can be given"
         )
-    places = {name: getattr(settings, name) for name in given}
-    return replace(study, fields=tuple(replace(f, settings=replace(f.settings, **places)) for f in study.fields))
+    local = {name: getattr(settings, name) for name in given}
+    benchmarks = [replace(b, settings=replace(b.settings, **local)) for b in study.fields]
+    return replace(study, fields=tuple(benchmarks))
 
 
-def carry_out(study: Study, folder: Path, engine: Engine) -> None:
-    """Run what is missing of a study, then write and print what it says."""
+def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = False) -> None:
+    """Make the missing runs of a study, then write and print its results.
+
+    Args:
+        study: what is compared.
+        folder: of the comparison.
+        engine: what runs the jobs.
+        all_metrics: whether to print every column of the result table.
+    """
     plan = Plan(study, folder)
     check(plan)
-    total = sum(1 for field in study.fields for one in plan.runs(field) if not is_done(plan.run_folder(*one)))
-    tuned = {plan.tuning_folder(field, arm) for field in study.fields for arm in plan.untuned(field)}
-    say(f"{folder}: {len(tuned)} losses to tune, {total} runs to make; interrupt at any time, the same command goes on")
+    runs = [plan.run_folder(*run) for benchmark in study.fields for run in plan.runs(benchmark)]
+    missing = sum(not is_done(run) for run in runs)
+    # Benchmarks may share the settings that are tuned on one of them, so the folders are counted once.
+    to_tune = {plan.tuning_folder(benchmark, arm) for benchmark in study.fields for arm in plan.untuned(benchmark)}
+    say(
+        f"{folder}: {len(to_tune)} losses to tune, {missing} runs to make; you can interrupt at any time and continue with "
+        "the same command"
+    )
     try:
         for number, done in enumerate(run_study(study, folder, engine), 1):
-            say(f"[{number}/{total + len(tuned)}] {_line(done, study.metric)}")
+            say(f"[{number}/{missing + len(to_tune)}] {_line(done, study.metric)}")
     except KeyboardInterrupt:
+        # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
         say(
-            f"interrupted; what is finished is kept. Go on with the same command, or: pairlens compare --resume {folder}"
+            "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
+            f"--resume {folder}"
         )
         sys.exit(INTERRUPTED)
-    show_results(folder)
+    show_results(folder, all_metrics)
 
 
 def _line(done: RunFinished, metric: str) -> str:
@@ -160,20 +183,18 @@ def _line(done: RunFinished, metric: str) -> str:
     return f"{done.what}: {metric} {100 * done.value:.2f} %"
 
 
-def show_results(folder: Path) -> Results:
-    """Measure what is finished of a comparison; write results, tables and figures; print tables and verdicts."""
+def show_results(folder: Path, all_metrics: bool = False) -> Results:
+    """Measure the finished runs of a comparison; write results, tables and figures; print tables and verdicts."""
     results = measure(folder)
     files = [write_results(results, folder), *write_tables(results, folder)]
     files += [picture.file for _, picture in draw_comparison(results, folder)]
     console = open_console()
-    for field in results.fields:
-        table = Table(title=escape(field.name), title_justify="left", caption=escape(NOTE.format(metric=field.metric)))
-        for number, name in enumerate(header(field)):
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
-        for row in rows(field):
-            table.add_row(*(escape(cell.replace(" ± ", "±")) for cell in row))
-        console.print(table)
-        say(verdict(field))
+    for result in results.fields:
+        tables = result_tables(folder, result)
+        show_table(console, tables.all_columns if all_metrics else tables.short)
+        say(verdict(result))
     say(f"written: {', '.join(file.relative_to(folder).as_posix() for file in files)} in {folder}")
-    say(f"all of it on one page, with pictures and audits: pairlens report {folder}")
+    if not all_metrics:
+        say(f"all columns of the table: pairlens compare --resume {folder} --all")
+    say(f"all results on one page, with photos and audits: pairlens report {folder}")
     return results

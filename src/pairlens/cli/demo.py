@@ -1,27 +1,31 @@
-"""The demonstration: two losses on the embedded data set, one table, one sheet of pictures, one report."""
+"""The demonstration: two losses on a drawn data set, one table, one contact sheet, one report."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
 
-from pairlens.cli.console import Display, open_console
+from pairlens.cli.console import Display, open_console, show_table
 from pairlens.cli.tables import report_table
 from pairlens.comparison.run_study import Plan
+from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study, write_study
+from pairlens.comparison.verdicts import headline
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.report.photo_rows import ordinal
 from pairlens.report.write import write_report
-from pairlens.retrieval.gallery import Gallery, Match, Query
+from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import contact_sheet
 
 LOSSES = ("circle", "triplet")
+# The contact sheet: 5 × 7 photos are readable on one screen.
 QUERIES = 5
 RETRIEVED = 7
 
+# Small enough for two minutes on two CPU cores. The settings come from about ten trials (docs/results.md).
 SMALL = Experiment(
     data_name="minicars",
     backbone_type="efficientnet_lite0",
@@ -34,60 +38,99 @@ SMALL = Experiment(
     image_size=64,
 )
 
+INTRODUCTION = """\
+Pairlens trains a network so that photos of one class get similar embeddings, and measures how well it finds photos of
+classes that it has never seen. The photos are drawn by Pairlens itself: models of cars. The network, pretrained on
+ImageNet, is trained on one half of the models, once with each loss ({losses}), and tested on the other half."""
+
+MEANING = """\
+What the numbers mean, all in percent:
+  R@1     how often the nearest photo shows the same model as the query
+  R@{k}     how often at least one of the {k} nearest does
+  P@{k}     how many of the {k} nearest do
+  MAP@R   the same over all photos of the model, weighted by rank: the strictest of them"""
+
+NEXT = """\
+What to do next:
+  pairlens query {run} --retrieval_num 8
+      search with one photo; give a photo of your own as --query_img_name FILE
+  pairlens explain circle --compare triplet
+      draw what the two losses do to a pair of photos
+  pairlens prepare --data_name folder --source PHOTOS --data_path data
+      prepare your own photos, a folder with one folder per class; pairlens train circle --data_name folder --data_path data
+      then trains on them"""
+
 
 def show_demo(out: Path, seed: int, console: Console) -> None:
-    """Train with each loss, print one table, write `sheet.png` and `report.html`; in a new folder under `out`.
+    """Train with each loss, print the results and what they mean, write `sheet.png` and `report.html`.
 
-    The folder is that of a comparison of one seed, so `pairlens compare --resume` and `pairlens report` know it.
+    All files are written into a new folder in `out`. It is the folder of a comparison with one seed, so
+    `pairlens compare --resume` and `pairlens report` work on it.
     """
     folder = _new_folder(out)
     folder.mkdir(parents=True)
     settings = replace(SMALL, data_path=out / "data")
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
-    plan, runs = Plan(study, folder), {}
-    for field, arm, number in plan.runs(study.fields[0]):
-        runs[arm.name] = _train(plan.experiment(field, arm, number), plan.run_folder(field, arm, number), arm, console)
-    untrained = next(iter(runs.values())).outcome.untrained
-    reports = [("untrained (ImageNet)", untrained), *((f"{name} loss", run.report) for name, run in runs.items())]
-    console.print(report_table(reports, "minicars: retrieval of car models never seen in training"))
+    _print(console, INTRODUCTION.format(losses=" and ".join(LOSSES)))
+    plan = Plan(study, folder)
+    runs: dict[str, Run] = {}
+    for benchmark, arm, number in plan.runs(study.fields[0]):
+        experiment = plan.experiment(benchmark, arm, number)
+        runs[arm.name] = _train(experiment, plan.run_folder(benchmark, arm, number), arm, console)
+    # All losses start from the same model, so any run will do.
+    before = next(iter(runs.values())).outcome.untrained
+    reports = [("before training", before), *((f"{name} loss", run.report) for name, run in runs.items())]
+    show_table(console, report_table(reports, "Search for car models that were never seen in training"))
+    _print(console, MEANING.format(k=settings.recalls[-1]))
+    (result,) = measure(folder).fields
+    _print(console, f"Verdict: {headline(result)}.")
     circle = runs["circle"].folder
     sheet = folder / "sheet.png"
     _draw_sheet(circle).save(sheet)
-    console.print(f"queries with their neighbours: {sheet}", highlight=False, soft_wrap=True)
-    console.print(
-        f"look up another photo: pairlens query {circle} --query_img_name FILE", highlight=False, soft_wrap=True
-    )
     report, _ = write_report(folder)
-    console.print(f"all of it on one page: {report}", highlight=False, soft_wrap=True)
+    _print(console, f"Some queries with their nearest photos: {sheet}\nAll results on one page:               {report}")
+    _print(console, NEXT.format(run=circle))
+
+
+def _print(console: Console, text: str) -> None:
+    # Paths and commands must stay on one line, so that they can be copied.
+    console.print(f"\n{text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _new_folder(out: Path) -> Path:
+    # An earlier demonstration is never overwritten.
     number = 1
     while (out / f"run-{number}").exists():
         number += 1
     return out / f"run-{number}"
 
 
-def _train(experiment: Experiment, place: RunFolder, arm: Arm, console: Console) -> Run:
+def _train(experiment: Experiment, run_folder: RunFolder, arm: Arm, console: Console) -> Run:
     with Display(console, experiment.num_epochs, title=arm.name) as display:
-        for event in train(experiment, place, display.watch):
+        for event in train(experiment, run_folder, display.watch):
             display.show(event)
-    return Run(place.path, experiment, place.read_outcome())
+    return Run(run_folder.path, experiment, run_folder.read_outcome())
 
 
 def _draw_sheet(run: Path) -> Image.Image:
+    """Draw every n-th test photo with its nearest photos, so that neither good nor bad results are selected."""
     gallery = Gallery.open(run)
-    paths = gallery.catalog.paths[:: max(1, len(gallery.catalog.paths) // QUERIES)][:QUERIES]
-    rows: Sequence[tuple[Query, list[Match]]] = [(q, gallery.search(q, RETRIEVED)) for q in map(gallery.query, paths)]
-    return contact_sheet(rows, "minicars: queries (left) and the nearest photos of unseen models, circle loss")
+    paths = gallery.catalog.paths
+    step = max(1, len(paths) // QUERIES)
+    queries = [gallery.query(path) for path in paths[::step][:QUERIES]]
+    rows = [(query, gallery.search(query, RETRIEVED)) for query in queries]
+    title = (
+        f"circle loss, models never seen in training: every {ordinal(step)} test photo (left) and its nearest photos"
+    )
+    return contact_sheet(rows, title)
 
 
 def demo(out: Path = Path("demo"), seed: int = 0) -> None:
-    """Train on the embedded data set with circle and with triplet loss, compare, and draw what is retrieved.
+    """Train on a drawn data set with circle loss and with triplet loss, compare them, and draw what is retrieved.
 
     Args:
-        out: where the runs and the picture sheet go, in a new folder.
-        seed: of everything random.
+        out: where a new folder for the runs, the contact sheet and the report is made.
+        seed: seed of everything random.
     """
     show_demo(out, seed, open_console())

@@ -1,4 +1,4 @@
-"""Commands, also on the processes that torchrun starts: these work together, speak with one voice, and end together."""
+"""Running a command in one process or in all processes of torchrun, and ending it with one sentence on an error."""
 
 import hashlib
 import json
@@ -21,21 +21,22 @@ from torch.distributed.rendezvous import rendezvous
 
 from pairlens.core.untrusted import strip_control_characters
 
-# A rank that dies is noticed at once, by its closed connection. This is for one that hangs; nobody works alone for so long.
-PATIENCE = timedelta(minutes=10)
-# For another rank to finish its sentence, before torchrun ends all.
-MOMENT = timedelta(seconds=5)
+# The other ranks notice a rank that dies immediately, because its connection closes. This limit is for a rank that hangs;
+# no step of a run takes so long without communication.
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+# How long a rank waits for another rank to print the same sentence, before torchrun ends both.
+REPORT_TIMEOUT = timedelta(seconds=5)
 WRONG_INPUT, INTERRUPTED = 2, 130
-NO_ROOM = "there is not enough memory; lower --batch_size, --image_size or --memory_size, or give --micro_batch"
-LOST = "another rank has ended, so this one ends too; what that one says is the reason"
+OUT_OF_MEMORY = "there is not enough memory; lower --batch_size, --image_size or --memory_size, or give --micro_batch"
+LOST_CONNECTION = "this rank ends because another rank has ended; the message of that rank says why"
 
 
 @dataclass(frozen=True, eq=False)
 class ExitReporter:
-    """How a process says why it ends.
+    """Prints why a process ends, once for all ranks that end for the same reason.
 
     Attributes:
-        store: what the ranks share; None for a process that works alone.
+        store: the key-value store that the ranks share; None for a single process.
         rank: the number of this process.
     """
 
@@ -43,96 +44,102 @@ class ExitReporter:
     rank: int = 0
 
     def end(self, sentence: str, status: int) -> NoReturn:
-        """Print one sentence on stderr and end with a status; ranks that say the same say it once."""
+        """Print one sentence on stderr and end the process with an exit status."""
         if self.store is None:
             print(f"pairlens: {sentence}", file=sys.stderr)  # noqa: T201
             sys.exit(status)
         key = hashlib.sha256(sentence.encode()).hexdigest()
         if self._is_first(key):
-            _leave_word(f"rank {self.rank}: {sentence}")
+            _write_error_file(f"rank {self.rank}: {sentence}")
             print(f"pairlens: rank {self.rank}: {sentence}", file=sys.stderr, flush=True)  # noqa: T201
-            self._let_others_go(key)
+            self._mark_as_printed(key)
         sys.stdout.flush()
-        # At once: to end in good order would wait for ranks that wait for this one.
+        # A regular exit would wait for ranks that wait for this one.
         os._exit(status)
 
     def _is_first(self, key: str) -> bool:
+        """Return whether this rank is the first with a sentence; another rank waits until the sentence is printed."""
+        # The store is gone when rank 0, which holds it, has ended; then the sentence is printed once more.
         with suppress(RuntimeError):
             if self.store is not None and self.store.add(key, 1) > 1:
-                # torchrun ends all ranks when the first ends, and that must not be before the sentence is out.
-                self.store.wait([f"{key} said"], MOMENT)
+                # torchrun ends all ranks when the first one ends, which must not happen before the sentence is printed.
+                self.store.wait([f"{key} printed"], REPORT_TIMEOUT)
                 return False
         return True
 
-    def _let_others_go(self, key: str) -> None:
+    def _mark_as_printed(self, key: str) -> None:
         with suppress(RuntimeError):
             if self.store is not None:
-                self.store.set(f"{key} said", "")
+                self.store.set(f"{key} printed", "")
 
 
 @contextmanager
-def together() -> Iterator[ExitReporter]:
-    """Work together with the other processes that torchrun started, if it did; only rank 0 writes to standard output.
+def process_group() -> Iterator[ExitReporter]:
+    """Join the processes that torchrun started, if it did; only rank 0 writes to standard output.
 
-    Each rank takes the GPU of its number on its machine; ranks speak NCCL about what is on GPUs and gloo about the rest.
+    Each rank takes the GPU of its number on its machine. Ranks communicate by NCCL about tensors on GPUs and by gloo about
+    all others.
     """
     if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ExitReporter()
         return
-    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
+    Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
+    store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     with ExitStack() as stack:
         if rank:
-            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(warnings.catch_warnings(action="ignore"))
-        # It is about the strides of axes of length one, which are none.
+        # DDP warns about the strides of dimensions of size 1; such strides have no meaning.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        dist.init_process_group(_backend(), store=store, rank=rank, world_size=world, timeout=PATIENCE)
+        dist.init_process_group(_backend(), store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
         yield ExitReporter(store, rank)
         dist.destroy_process_group()
 
 
-def _leave_with(launcher: int) -> None:
-    """End this rank when torchrun itself is killed: it would wait for the others, and hold the folder of the run."""
+def _end_with_launcher(launcher: int) -> None:
+    """End this rank when torchrun is killed; otherwise it would wait for the other ranks and keep the run folder locked."""
+    # The process has another parent when its own parent has ended.
     while os.getppid() == launcher:
         time.sleep(1)
     os._exit(WRONG_INPUT)
 
 
 def guard(command: Callable[[], object]) -> None:
-    """Run a command and turn what is wrong with its input into one sentence and exit status 2.
+    """Run a command; wrong input ends with one sentence on stderr and exit status 2.
 
-    Under torchrun all its processes run it together.
+    Under torchrun, all its processes run the command together.
     """
-    with together() as voice:
+    with process_group() as reporter:
         try:
             command()
         except BrokenPipeError:
-            # Whoever read our output, such as head, has seen enough. What is still buffered must not be tried again.
+            # The reader of the output, such as head, has closed it. Python would try to write the rest of it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (torch.OutOfMemoryError, MemoryError):
-            voice.end(NO_ROOM, WRONG_INPUT)
+            reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
         except (ValueError, OSError, FloatingPointError) as error:
-            voice.end(_sentence(error), WRONG_INPUT)
+            reporter.end(_sentence(error), WRONG_INPUT)
         except RuntimeError as error:
             if "can't allocate memory" in str(error):
-                voice.end(NO_ROOM, WRONG_INPUT)
-            if not _is_loss(error):
+                reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
+            if not _is_lost_connection(error):
                 raise
-            voice.end(LOST, WRONG_INPUT)
+            reporter.end(LOST_CONNECTION, WRONG_INPUT)
         except KeyboardInterrupt:
-            voice.end("interrupted", INTERRUPTED)
+            reporter.end("interrupted", INTERRUPTED)
 
 
 def _sentence(error: Exception) -> str:
-    """Return what an error says, without the traceback that a loading process puts before it."""
+    """Return the message of an error, without the traceback that a data-loading process puts before it."""
     text = str(error).strip()
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
     return strip_control_characters(" ".join(text.split()))
 
 
-def _is_loss(error: RuntimeError) -> bool:
+def _is_lost_connection(error: RuntimeError) -> bool:
+    # gloo raises plain RuntimeErrors, which only their text tells apart.
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
@@ -145,9 +152,11 @@ def _backend() -> str:
     return "cpu:gloo,cuda:nccl"
 
 
-def _leave_word(sentence: str) -> None:
-    """Write the reason where torchrun looks for it, so that its last words name it."""
+def _write_error_file(sentence: str) -> None:
+    """Write the reason to the file from which torchrun prints its summary of the failure."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if file and not sentence.endswith(LOST):
+    # A lost connection is only the consequence of another rank's failure, which is the reason to report.
+    if file and not sentence.endswith(LOST_CONNECTION):
         with suppress(OSError):
-            Path(file).write_text(json.dumps({"message": sentence, "timestamp": int(time.time())}))
+            text = json.dumps({"message": sentence, "timestamp": int(time.time())})
+            Path(file).write_text(text, encoding="utf-8")

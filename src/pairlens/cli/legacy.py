@@ -1,7 +1,7 @@
-"""The three historical commands, word for word, as doors onto the same code.
+"""The three historical commands with their original names, options and defaults.
 
-Their options and defaults are those of leftthomas/CGD and of its fork for circle loss; every newer option of
-`pairlens train` is accepted as well.
+The options and the defaults are those of leftthomas/CGD and of its fork for circle loss. `train.py` also accepts every
+newer option of `pairlens train`.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, SoftTriple, Triplet
 from pairlens.retrieval.gallery import Gallery
 
+# The defaults of the original commands.
 DATA_PATH = Path("/home/data")
 QUERY = "/home/data/car/uncropped/008055.jpg"
 DATA_BASE = "car_uncropped_resnet50_SG_1536_0.1_0.5_0.1_128_data_base.pth"
@@ -47,7 +48,7 @@ class Training:
     """Train CGD.
 
     Attributes:
-        settings: everything that `pairlens train` knows.
+        settings: every option of `pairlens train`.
         loss_name: the pairwise loss.
         margin: margin of triplet or circle loss.
         gamma: scale of circle loss.
@@ -60,7 +61,7 @@ class Training:
 
     @property
     def loss(self) -> Loss:
-        """The loss with the historical options; SoftTriple had none, so it has its paper's."""
+        """The loss with the historical options; SoftTriple had no options, so it has the settings of its paper."""
         match self.loss_name:
             case "triplet":
                 return Triplet(margin=self.margin)
@@ -73,31 +74,33 @@ class Training:
 
     @property
     def experiment(self) -> Experiment:
-        """The run that these options ask for."""
+        """The experiment that these options describe."""
         return options.as_experiment(self.settings, self.loss)
 
     @property
     def run_name(self) -> str:
-        """The historical name; circle has its gamma and SoftTriple its name in it, so that no two losses share one."""
+        """The historical name; it also holds gamma or the word softtriple, so that no two losses have the same name."""
         e = self.experiment
+        # Triplet has neither, because the original names, which had only its margin, must stay as they were.
         loss = {"triplet": [self.margin], "circle": [self.margin, self.gamma], "softtriple": ["softtriple"]}
         parts = [e.data_name, e.crop_type, e.backbone_type, e.gd_config, e.feature_dim, e.smoothing, e.temperature]
+        # The original commands had no seed, so the default one is not in the name.
         seed = [f"seed{e.seed}"] if e.seed else []
         return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size, *seed]))
 
 
 def train(arguments: Sequence[str] | None = None) -> None:
-    """`python train.py`: train CGD and keep it in runs/<historical name>."""
+    """`python train.py`: train CGD and save it in runs/<historical name>."""
 
     def command() -> None:
-        options = parse_training(arguments)
-        start(options.experiment, RunFolder(RUNS / options.run_name))
+        training = parse_training(arguments)
+        start(training.experiment, RunFolder(RUNS / training.run_name))
 
     guard(command)
 
 
 def parse_training(arguments: Sequence[str] | None) -> Training:
-    """Return what an argument list asks for."""
+    """Return the options of an argument list."""
     config = (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(
         Training,
@@ -111,20 +114,20 @@ def parse_training(arguments: Sequence[str] | None) -> Training:
 
 
 def prepare(arguments: Sequence[str] | None = None) -> None:
-    """`python data_utils.py`: prepare every data set found under data_path; car and cub both whole and cropped."""
-    guard(lambda: tyro.cli(_prepare_found, args=arguments, prog="data_utils.py", use_underscores=True))
+    """`python data_utils.py`: prepare every data set in data_path; car and cub both uncropped and cropped."""
+    guard(lambda: tyro.cli(_prepare_all, args=arguments, prog="data_utils.py", use_underscores=True))
 
 
-def _prepare_found(data_path: Path = DATA_PATH) -> None:
+def _prepare_all(data_path: Path = DATA_PATH) -> None:
     """Process datasets.
 
     Args:
-        data_path: datasets path; holds car, cub, sop, isc as they unpack.
+        data_path: datasets path; contains the unpacked folders car, cub, sop, isc.
     """
     names = raw_data_sets(data_path)
     if not names:
         raise ValueError(
-            f"no data set was found under {data_path}; unpack one so that it has car/cars_annos.mat, cub/images.txt, "
+            f"there is no data set in {data_path}; unpack one so that the folder has car/cars_annos.mat, cub/images.txt, "
             "sop/Ebay_train.txt or isc/Eval/list_eval_partition.txt, or give --data_path"
         )
     for name in names:
@@ -134,7 +137,7 @@ def _prepare_found(data_path: Path = DATA_PATH) -> None:
 
 
 def look_up(arguments: Sequence[str] | None = None) -> None:
-    """`python test.py`: look up a photo in a trained data base and write what is retrieved as pictures."""
+    """`python test.py`: search for a photo in the gallery of a run and write the results as pictures."""
     guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
 
 
@@ -143,33 +146,35 @@ def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_
 
     Args:
         query_img_name: query image name: any picture file, or the name of a photo of the data set.
-        data_base: queried database: a run folder, or its historical name; if the default is not there, the newest run.
+        data_base: queried database: a run folder, or its historical name; if the default does not exist, the newest run.
         retrieval_num: retrieval number.
     """
     run = find_run(data_base)
     name: str | None = query_img_name
     if query_img_name == QUERY and not _holds(run, QUERY):
-        say(f"{QUERY} is not here; looking up the first test photo instead")
+        say(f"{QUERY} does not exist; searching for the first test photo instead")
         name = None
     query(run, query_img_name=name, retrieval_num=retrieval_num)
 
 
 def find_run(data_base: str) -> Path:
-    """Return the run folder that a data base is called by; for the default name, the newest run if it is not there.
+    """Return the run folder with a name; for the default name, the newest run if that does not exist.
 
     Raises:
-        ValueError: naming the runs there are.
+        ValueError: with the names of the existing runs.
     """
     name = data_base.removesuffix("_data_base.pth")
+    # A path is accepted as well as a bare name, which means a folder in runs/.
     for candidate in (Path(name), RUNS / name):
         if candidate.is_dir():
             return candidate
+    # Only a finished run has an outcome; the newest is the last.
     runs = sorted(RUNS.glob("*/outcome.json"), key=lambda file: file.stat().st_mtime)
     if data_base == DATA_BASE and runs:
-        say(f"--data_base {DATA_BASE} is not here; using the newest run, {runs[-1].parent}")
+        say(f"--data_base {DATA_BASE} does not exist; using the newest run, {runs[-1].parent}")
         return runs[-1].parent
     names = ", ".join(file.parent.name for file in runs) or "none; train one with train.py"
-    raise ValueError(f"there is no data base {data_base} here; runs in {RUNS}/ are: {names}")
+    raise ValueError(f"there is no data base {data_base}; the runs in {RUNS}/ are: {names}")
 
 
 def _holds(run: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The commands that look at losses: `pairlens losses | recipes | explain | audit`."""
+"""The commands about losses: `pairlens losses | recipes | explain | audit`."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ FAILED = 1
 
 
 def losses() -> None:
-    """Print every loss: its formula, parameters, where it pushes, its cost and when to use it."""
+    """Print every loss: its formula, its parameters, its gradient, its cost and when to use it."""
     open_console().print(losses_table())
 
 
@@ -30,48 +30,50 @@ def explain(
     per_class: int = 4,
     positives: float = 0.6,
 ) -> None:
-    """Draw what a loss does, without any data: its similarity plane, where it leads, and how hard it pulls at a pair.
+    """Draw what a loss does, without any data: its similarity plane, where gradient descent leads, and its pair weights.
 
     Args:
         losses: one or more, such as circle or circle:margin=0.25,gamma=32.
-        compare: more losses, on the same sheet.
-        out: folder of the sheet (explain.svg, explain.png) and of its numbers (plane.csv, paths.csv, weights.csv).
-        classes: of the batch in which the weight of a pair is looked at.
-        per_class: photos a class in it.
-        positives: similarity of the other positive pairs in it.
+        compare: more losses, drawn in the same figure.
+        out: folder of the figure (explain.svg, explain.png) and of its numbers (plane.csv, paths.csv, weights.csv).
+        classes: number of classes in the batch for which the weight of a pair is computed.
+        per_class: photos per class in that batch.
+        positives: similarity of the other positive pairs in that batch.
     """
-    asked = [loss_from_text(text) for text in (*losses, *compare)]
-    if not asked:
-        raise ValueError("explain draws losses; name one, such as pairlens explain circle --compare triplet")
+    drawn = [loss_from_text(text) for text in (*losses, *compare)]
+    if not drawn:
+        raise ValueError("explain needs a loss, as in pairlens explain circle --compare triplet")
     if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
-        raise ValueError("a batch has at least 2 --classes and 2 --per_class, and --positives is a similarity, -1 to 1")
-    scene = ProbeBatch(classes, per_class, positives)
-    explained = [explain_loss(loss, scene) for loss in asked]
+        raise ValueError("--classes and --per_class must be 2 or more, and --positives must be from -1 to 1")
+    batch = ProbeBatch(classes, per_class, positives)
+    explained = [explain_loss(loss, batch) for loss in drawn]
     out.mkdir(parents=True, exist_ok=True)
     for file in write_explanations(explained, out):
         say(str(file))
 
 
 def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
-    """Try whether a loss is what it claims to be; ends with status 1 if a check fails.
+    """Check whether a loss is what it claims to be; ends with exit status 1 if a check fails.
 
     Args:
-        loss: one of ours, such as circle:gamma=64, or module:callable of (embeddings, labels), such as
-            "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)". One with proxies has 16 classes, 128 dimensions.
-        against: a reference of either kind, whose value and gradient it is compared with.
+        loss: a loss of Pairlens, such as circle:gamma=64, or a function of (embeddings, labels) as module:callable, such
+            as "pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80)". A loss with proxies must have 16 classes and
+            128 dimensions.
+        against: a reference loss, written in the same way; both values and gradients are compared.
     """
     reference = None if against is None else any_loss_from_text(against)
-    found = audit_loss(any_loss_from_text(loss), loss, reference)
-    open_console().print(audit_table(found))
-    if found.failed:
+    result = audit_loss(any_loss_from_text(loss), loss, reference)
+    open_console().print(audit_table(result))
+    # A status of its own, so that a script can tell a failed check from wrong input.
+    if result.failed:
         sys.exit(FAILED)
 
 
 def recipes(name: tyro.conf.Positional[str | None] = None) -> None:
-    """Print the settings of the papers in full.
+    """Print recipes: all settings of published experiments.
 
     Args:
-        name: one of them; by default all.
+        name: the recipe to print; by default all.
     """
     for recipe in RECIPES if name is None else (find_recipe(name),):
         say(recipe_text(recipe))

@@ -1,4 +1,4 @@
-"""All commands by their names, derived by tyro, and the entry point of the program `pairlens`."""
+"""The program `pairlens`: all commands by their names, and the entry point."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -17,22 +17,22 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import find_recipe
 
 
-def asked_recipe(arguments: Sequence[str]) -> Experiment:
+def recipe_experiment(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that `--recipe NAME` among the arguments names, or the defaults.
 
-    The recipe decides what the other options default to, so it is read before them.
+    The recipe determines the defaults of the other options, so it is read before them.
     """
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, next_word in zip(arguments, [*arguments[1:], ""], strict=True):
         option, equals, value = word.partition("=")
         if option == "--recipe":
-            return find_recipe(value if equals else following).experiment
+            return find_recipe(value if equals else next_word).experiment
     return Experiment()
 
 
-def _named(arguments: Sequence[str]) -> frozenset[str]:
-    """Return the names of the options among some arguments.
+def _option_names(arguments: Sequence[str]) -> frozenset[str]:
+    """Return the names of the options in an argument list, spelled with underscores.
 
-    >>> sorted(_named(["train", "--on-nan=stop", "--resume", "runs/mine"]))
+    >>> sorted(_option_names(["train", "--on-nan=stop", "--resume", "runs/mine"]))
     ['on_nan', 'resume']
     """
     options = (word for word in arguments if word.startswith("--"))
@@ -40,7 +40,7 @@ def _named(arguments: Sequence[str]) -> frozenset[str]:
 
 
 def commands(base: Experiment, named: frozenset[str] = frozenset()) -> dict[str, Callable[..., None]]:
-    """Return every command by its name, `train` with the defaults of an experiment."""
+    """Return every command by its name; the options of `train` have the defaults of an experiment."""
     return {
         "prepare": prepare,
         "train": train_command(base, named),
@@ -63,15 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def command() -> None:
+        # Other commands would do the same work in every process, and write the same files.
         if world_size() > 1 and words[:1] not in (["train"], ["evaluate"]):
-            raise ValueError("torchrun is for pairlens train and evaluate; start other commands without it")
+            raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
         tyro.extras.subcommand_cli_from_dict(
-            commands(asked_recipe(words), _named(words)),
+            commands(recipe_experiment(words), _option_names(words)),
             args=words,
             prog="pairlens",
             config=CONFIG,
             registry=ranks_registry(),
             use_underscores=True,
+            # Under torchrun, only one process prints help and errors about options.
             console_outputs=rank() == 0,
         )
 

@@ -1,4 +1,4 @@
-"""Command line options from dataclasses: how tyro is told what it cannot see from the types."""
+"""Command-line options from dataclasses: what tyro cannot derive from the types alone."""
 
 import inspect
 from dataclasses import MISSING, field, fields, make_dataclass
@@ -25,39 +25,43 @@ def first_sentence(kind: type) -> str:
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 
-def _typed(kind: type) -> type | None:
-    """Return a loss with its settings under the names they have as options, None if these are its own."""
-    taken = [f for f in fields(kind) if loss_option(f.name) != f.name]
+def _with_option_names(kind: type) -> type:
+    """Return a subclass of a loss whose settings have other names as options, or the loss itself if none has."""
     renamed = [
-        (f.name, Annotated[f.type, tyro.conf.arg(name=loss_option(f.name))], field(default=f.default)) for f in taken
+        (f.name, Annotated[f.type, tyro.conf.arg(name=loss_option(f.name))], field(default=f.default))
+        for f in fields(kind)
+        if loss_option(f.name) != f.name
     ]
     if not renamed:
-        return None
-    typed = make_dataclass(kind.__name__, renamed, bases=(kind,), frozen=True)
-    typed.__doc__ = kind.__doc__
-    return typed
+        return kind
+    subclass = make_dataclass(kind.__name__, renamed, bases=(kind,), frozen=True)
+    subclass.__doc__ = kind.__doc__
+    return subclass
 
 
-TYPED: dict[type, type] = {kind: typed for kind in get_args(Loss) if (typed := _typed(kind)) is not None}
+# A setting of a loss and a setting of a run may have the same name, such as temperature. On the command line the loss is
+# then a subclass in which that setting is called loss_temperature.
+OPTION_CLASSES: dict[type, type] = {kind: _with_option_names(kind) for kind in get_args(Loss)}
+LOSS_CLASSES: dict[type, type] = {options: kind for kind, options in OPTION_CLASSES.items()}
 
 
-def as_typed(loss: Any) -> Any:
-    """Return a loss as the command line knows it."""
-    return _copied(loss, TYPED.get(type(loss), type(loss)))
+def to_command_line(loss: Any) -> Any:
+    """Return a loss as the class that the command line has for it."""
+    return _as_instance(loss, OPTION_CLASSES.get(type(loss), type(loss)))
 
 
-def _as_own(loss: Any) -> Any:
-    return _copied(loss, {typed: kind for kind, typed in TYPED.items()}.get(type(loss), type(loss)))
+def _from_command_line(loss: Any) -> Any:
+    return _as_instance(loss, LOSS_CLASSES.get(type(loss), type(loss)))
 
 
-def _copied(loss: Any, kind: type) -> Any:
+def _as_instance(loss: Any, kind: type) -> Any:
     return loss if kind is type(loss) else kind(**{f.name: getattr(loss, f.name) for f in fields(loss)})
 
 
 def loss_choice() -> Any:
-    """Return the union of all losses as subcommands: the name in lower case, the first sentence of the docstring."""
+    """Return the union of all losses as subcommands, each with its name and the first sentence of its docstring."""
     choices = [
-        Annotated[TYPED.get(kind, kind), tyro.conf.subcommand(command_name(kind), description=first_sentence(kind))]
+        Annotated[OPTION_CLASSES[kind], tyro.conf.subcommand(command_name(kind), description=first_sentence(kind))]
         for kind in get_args(Loss)
     ]
     return reduce(or_, choices)
@@ -77,32 +81,32 @@ MinerChoice: Any = Annotated[
 
 
 def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, Any]] | None = None) -> type:
-    """Return a record with the fields of `Experiment` and the values of `base` as defaults, for tyro to read options from.
+    """Return a dataclass with the fields of `Experiment`, from which tyro derives the options.
 
     Args:
-        name: of the record.
-        base: what is not given on the command line.
+        name: the name of the class.
+        base: the defaults of the options.
         changed: fields with another (type, default).
     """
-    changed = {"loss": (LossChoice, as_typed(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
-    hints = get_type_hints(Experiment) | {key: kind for key, (kind, _) in changed.items()}
+    special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
+    types = get_type_hints(Experiment) | {key: kind for key, (kind, _) in special.items()}
     defaults = {f.name: getattr(base, f.name) for f in fields(Experiment)}
-    defaults |= {key: default for key, (_, default) in changed.items()}
-    kept = [(key, hints[key], field(default=default)) for key, default in defaults.items() if default is not MISSING]
-    record = make_dataclass(name, kept, frozen=True)
+    defaults |= {key: default for key, (_, default) in special.items()}
+    with_defaults = [(key, types[key], field(default=value)) for key, value in defaults.items() if value is not MISSING]
+    record = make_dataclass(name, with_defaults, frozen=True)
     record.__doc__ = Experiment.__doc__
     return record
 
 
 def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
-    """Return the run that a settings record asks for, under its own loss or this one."""
+    """Return the experiment of a settings record, with its own loss or with another one."""
     values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
-    values["loss"] = _as_own(values["loss"]) if loss is None else loss
+    values["loss"] = _from_command_line(values["loss"]) if loss is None else loss
     return Experiment(**values)
 
 
 def ranks_registry() -> tyro.constructors.ConstructorRegistry:
-    """Return tyro's rules and one more: a tuple of integers is written 1,2,4,8, as history does."""
+    """Return the rules of tyro and one more: a tuple of integers is written 1,2,4,8, as in the historical commands."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule

@@ -1,79 +1,125 @@
-"""Tables on the terminal: reports, audits, inspections, losses, and recipes as text."""
+"""Tables on the terminal: metrics, audits, statistics of embeddings, losses, and recipes as text."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from rich import box
+from rich.cells import cell_len
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
+from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.recipes import Recipe
+from pairlens.report.result_table import headline_metrics, select_columns
+from pairlens.report.sections import shape_table
+
+VERDICT_COLORS = {"pass": "green", "note": "yellow", "fail": "bold red"}
+# A column takes its widest cell, a space on both sides, and a line.
+COLUMN_FRAME = 3
+# Longer names are broken into several lines, so that the numbers beside them find space.
+MAX_NAME_WIDTH = 28
 
 
-def report_table(reports: Sequence[tuple[str, Report]], title: str) -> Table:
-    """Return one table of reports in percent: a row each, a column a metric, the first metric's interval below."""
-    table = Table(
-        title=escape(strip_control_characters(title)),
-        title_justify="left",
-        caption=escape(_caption(reports)),
-        caption_justify="left",
-    )
-    table.add_column("model")
-    for metric in reports[0][1].metrics:
-        table.add_column(metric.name, justify="right", no_wrap=True)
-    for name, report in reports:
-        table.add_row(name, *(f"{100 * m.value:.1f}" for m in report.metrics))
-    return table
+def report_table(reports: Sequence[tuple[str, Report]], title: str, all_metrics: bool = False) -> Table:
+    """Return one row of metrics in percent per report.
+
+    Args:
+        reports: a name and a report for each row.
+        title: what was measured.
+        all_metrics: whether to show every metric, and not only R@K of the least and greatest K, P@K and MAP@R.
+    """
+    first = reports[0][1]
+    names = [metric.name for metric in first.metrics]
+    rows = [(name, *(f"{100 * metric.value:.1f}" for metric in report.metrics)) for name, report in reports]
+    table = Table(title, ("model", *names), rows, _report_notes(reports))
+    return table if all_metrics else select_columns(table, ["model", *headline_metrics(names)], title)
 
 
-def _caption(reports: Sequence[tuple[str, Report]]) -> str:
+def _report_notes(reports: Sequence[tuple[str, Report]]) -> list[str]:
     report = reports[0][1]
-    first = report.metrics[0].name
-    intervals = ", ".join(
-        f"{name} {100 * r.metrics[0].low:.1f} to {100 * r.metrics[0].high:.1f}" for name, r in reports
-    )
-    left_out = f"; {report.left_out} queries without a right item left out" if report.left_out else ""
-    approximate = "" if report.approximation is None else f"; {report.approximation}"
-    return (
-        f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos{left_out}. "
-        f"95 % interval of {first} over classes: {intervals}{approximate}"
+    metric = report.metrics[0].name
+    intervals = [(name, r.metrics[0]) for name, r in reports]
+    ranges = ", ".join(f"{name} {100 * m.low:.1f} to {100 * m.high:.1f}" for name, m in intervals)
+    notes = [
+        f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos",
+        f"95 % interval of {metric} over classes: {ranges}",
+    ]
+    if report.left_out:
+        notes.append(f"{report.left_out} queries are left out, because no other photo has their class")
+    return notes + [str(r.approximation) for _, r in reports if r.approximation is not None]
+
+
+def terminal_tables(table: Table, width: int) -> Iterator[TerminalTable]:
+    """Yield a table of numbers as one table of the terminal, or as several that repeat its first column.
+
+    A number is never broken or cut: columns that do not fit beside each other go to the next table.
+
+    Args:
+        table: its first column names the rows.
+        width: of the terminal, in characters.
+    """
+    cells = [table.header, *table.rows]
+    widths = [max(cell_len(row[column]) for row in cells) + COLUMN_FRAME for column in range(len(table.header))]
+    name_width = min(widths[0], MAX_NAME_WIDTH + COLUMN_FRAME) + 1
+    # Columns fill one table after the other, each as wide as the terminal allows.
+    groups: list[list[int]] = [[]]
+    for column, needed in enumerate(widths[1:], 1):
+        if groups[-1] and name_width + sum(widths[c] for c in groups[-1]) + needed > width:
+            groups.append([])
+        groups[-1].append(column)
+    for number, columns in enumerate(groups):
+        is_last = number == len(groups) - 1
+        caption = "\n".join(table.notes) if is_last else None
+        terminal = _empty_table("" if number else table.title, caption)
+        terminal.add_column(escape(table.header[0]), overflow="fold")
+        for column in columns:
+            terminal.add_column(escape(table.header[column]), justify="right", no_wrap=True)
+        for row in table.rows:
+            style = "bold" if table.is_bold(row) else None
+            terminal.add_row(*(escape(row[column]) for column in (0, *columns)), style=style)
+        yield terminal
+
+
+def _empty_table(title: str, caption: str | None = None) -> TerminalTable:
+    return TerminalTable(
+        title=escape(strip_control_characters(title)) or None,
+        title_justify="left",
+        title_style="bold",
+        caption=None if caption is None else escape(caption),
+        caption_justify="left",
+        box=box.ROUNDED,
     )
 
 
-def audit_table(found: Audit) -> Table:
-    """Return what an audit found, a line a check."""
-    table = Table(title=escape(found.name), title_justify="left")
+def audit_table(result: Audit) -> TerminalTable:
+    """Return the results of an audit, one check per row."""
+    table = _empty_table(result.name)
     for name in ("check", "verdict", "evidence"):
         table.add_column(name, overflow="fold")
-    colors = {"pass": "green", "note": "yellow", "fail": "bold red"}
-    for f in found.findings:
-        table.add_row(f.check, f"[{colors[f.verdict]}]{f.verdict}[/]", escape(f.evidence))
+    for finding in result.findings:
+        color = VERDICT_COLORS[finding.verdict]
+        table.add_row(finding.check, f"[{color}]{finding.verdict}[/]", escape(finding.evidence))
     return table
 
 
-def inspection_table(found: Inspection, title: str) -> Table:
-    """Return the shape of seen and unseen classes, a row a metric."""
-    table = Table(
-        title=escape(strip_control_characters(title)),
-        title_justify="left",
-        caption="docs/analysis.md says what each is",
-        caption_justify="left",
-    )
-    for name in ("metric", "seen classes", "unseen classes"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
-    for name, *values in found.rows():
-        table.add_row(name, *("-" if v is None else str(v) if isinstance(v, int) else f"{v:.4g}" for v in values))
-    return table
+def inspection_table(inspection: Inspection, title: str) -> Table:
+    """Return the statistics of seen and unseen classes, one per row, by their plain names."""
+    # The sentences of the report page are left out here, where they would break into many lines.
+    block = shape_table(inspection)
+    notes = ("docs/analysis.md explains each statistic; inspection.csv has them by their short names.",)
+    return Table(title, block.table.header, block.table.rows, notes)
 
 
-def losses_table() -> Table:
-    """Return one table of all losses, a row each."""
-    table = Table(title="s cosine, d distance of unit vectors; costs beside B² D of the similarities", show_lines=True)
+def losses_table() -> TerminalTable:
+    """Return one table of all losses, one per row."""
+    title = "s is a cosine, d a distance of unit vectors; costs come on top of B² D for the similarities"
+    table = TerminalTable(title=title, show_lines=True)
     for name in COLUMNS:
         table.add_column(name, overflow="fold")
     for e in LOSS_CARDS:
@@ -82,7 +128,7 @@ def losses_table() -> Table:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Return a recipe in full: where it is from, what differs, and every setting."""
+    """Return a recipe in full: its source, what differs from the paper, and every setting."""
     experiment = recipe.experiment
     settings = [f"{f.name}={getattr(experiment, f.name)}" for f in fields(experiment)]
     body = textwrap.fill("  ".join(settings), 116, initial_indent="  ", subsequent_indent="  ", break_long_words=False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.cli.console import Display, open_console, say
+from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.launch import INTERRUPTED
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.tables import report_table
@@ -26,7 +26,7 @@ from pairlens.model.embedder import Architecture
 
 
 def prepare(options: Preparation) -> None:
-    """Read a raw data set once and write it as one file of small photos, ready for training."""
+    """Read a raw data set and write it as one file of reduced photos, ready for training."""
     catalog = prepare_data(options, show=say)
     say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
 
@@ -36,7 +36,7 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
 
     Args:
         base: the defaults.
-        named: the options that were given, which beside --resume count also where they are the defaults.
+        named: the options that were given; --resume needs them, because an option that is given may equal its default.
     """
 
     def train(
@@ -46,73 +46,82 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
         resume: Path | None = None,
         recipe: str | None = None,
     ) -> None:
-        """Train an embedding model under a pairwise loss, and evaluate it after every epoch.
+        """Train an embedding model with a pairwise loss, and evaluate it after every epoch.
 
         Args:
-            settings: what to train, on what, and how.
-            name: folder of the run under `runs`; by default made of the settings.
+            settings: the loss, the data, the model and the training.
+            name: folder of the run in `runs`; by default it is derived from the settings.
             runs: folder of all runs.
-            resume: the folder of a run to go on with, from its last checkpoint; its own settings hold, only --on_nan skip
-                and --checkpoint_minutes can be given beside it.
-            recipe: the settings of a paper, from which every other option departs; `pairlens recipes` prints them.
+            resume: the folder of a run to continue from its last checkpoint, with its own settings; only --on_nan and
+                --checkpoint_minutes can be given beside it.
+            recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
+                them.
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            others = {"name", "recipe", "runs"} & named or replace(experiment, **_changeable(base)) != base
-            if others:
-                raise ValueError(f"--resume goes on with the settings of {resume}; give no others beside it")
-            given = {key: value for key, value in _changeable(experiment).items() if key in named}
-            go_on(RunFolder(resume), given)
+            differs = replace(experiment, **_changeable(base)) != base
+            if differs or {"name", "recipe", "runs"} & named:
+                raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
+            changed = {key: value for key, value in _changeable(experiment).items() if key in named}
+            continue_run(RunFolder(resume), changed)
             return
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
-    # What tyro reads the options from.
+    # tyro derives the options from this annotation, which depends on the defaults.
     train.__annotations__["settings"] = settings_record("Settings", base)
     return train
 
 
-def start(experiment: Experiment, place: RunFolder) -> None:
-    """Train an experiment in a new folder, showing what happens."""
+def start(experiment: Experiment, run_folder: RunFolder) -> None:
+    """Train an experiment in a new folder and show its progress."""
     _announce(experiment)
-    _consume(lambda display: train_run(experiment, place, display.watch), experiment, place)
+    _show_events(lambda display: train_run(experiment, run_folder, display.watch), experiment, run_folder)
 
 
 def _changeable(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings of which a run with others, from its start, would have come to the same until now."""
+    """Return the settings that may change between two parts of a run, because they do not affect its results so far."""
     return {"on_nan": experiment.on_nan, "checkpoint_minutes": experiment.checkpoint_minutes}
 
 
-def go_on(place: RunFolder, given: Mapping[str, Any] | None = None) -> None:
-    """Train the rest of an interrupted run, showing what happens; `given` are settings that are changed."""
-    experiment = place.experiment()
-    if given:
-        experiment = replace(experiment, **given)
+def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None) -> None:
+    """Train the remaining epochs of an interrupted run and show its progress.
+
+    Args:
+        run_folder: the run.
+        changed: new values of settings that may change.
+    """
+    experiment = run_folder.experiment()
+    if changed:
+        experiment = replace(experiment, **changed)
         if rank() == 0:
-            with place.lock():
-                place.write_experiment(experiment)
+            with run_folder.lock():
+                run_folder.write_experiment(experiment)
+        # No rank reads the settings before the first one has written them.
         barrier()
     _announce(experiment)
-    _consume(lambda display: resume(place, display.watch), experiment, place)
+    _show_events(lambda display: resume(run_folder, display.watch), experiment, run_folder)
 
 
 def _announce(experiment: Experiment) -> None:
-    parts = open_splits(experiment)
-    costs = profile_model(architecture(experiment, parts.train.classes))
-    gallery = "" if parts.gallery is None else f", gallery of {len(parts.gallery)}"
-    held_out = "" if parts.validation is None else f", {parts.validation.classes} classes held out for validation"
+    splits = open_splits(experiment)
+    costs = profile_model(architecture(experiment, splits.train.classes))
+    gallery = "" if splits.gallery is None else f", gallery of {len(splits.gallery)}"
+    held_out = "" if splits.validation is None else f", {splits.validation.classes} classes held out for validation"
     say(f"model   {experiment.backbone_type} {experiment.gd_config} {experiment.feature_dim}-d: {costs}")
-    say(f"data    {parts.train.file}: training on {len(parts.train)} photos of {parts.train.classes} classes{held_out}")
-    say(f"        testing on {len(parts.test)} photos of {parts.test.classes} unseen classes{gallery}")
+    say(
+        f"data    {splits.train.file}: training on {len(splits.train)} photos of {splits.train.classes} classes{held_out}"
+    )
+    say(f"        testing on {len(splits.test)} photos of {splits.test.classes} unseen classes{gallery}")
     say(f"loss    {experiment.loss} on {_references(experiment)}")
-    if working_size(experiment.image_size) > parts.train.size:
+    if working_size(experiment.image_size) > splits.train.size:
         say(
-            f"note    --image_size {experiment.image_size} enlarges photos stored at {parts.train.size} px; prepare them "
+            f"note    --image_size {experiment.image_size} enlarges photos stored at {splits.train.size} px; prepare them "
             f"with --size {working_size(experiment.image_size)}"
         )
     if experiment.weights == "none" and experiment.freeze_bn != "none":
         say(
-            f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps the statistics it was born "
-            "with; from scratch --freeze_bn none learns better"
+            f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps its initial statistics; "
+            "from scratch --freeze_bn none learns better"
         )
 
 
@@ -122,20 +131,23 @@ def _references(experiment: Experiment) -> str:
     return names[experiment.source] + miner
 
 
-def _consume(events: Callable[[Display], Any], experiment: Experiment, place: RunFolder) -> None:
+def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:
     try:
         with Display(open_console(), experiment.num_epochs) as display:
             for event in events(display):
                 display.show(event)
     except KeyboardInterrupt:
-        say(f"interrupted; {place.path} keeps its last checkpoint. Go on with: pairlens train --resume {place.path}")
+        # A run is made to be interrupted, so this is no error; the sentence says how to continue.
+        say(f"interrupted; the last checkpoint is saved. Continue with: pairlens train --resume {run_folder.path}")
         sys.exit(INTERRUPTED)
+    # Every rank trains, but one prints.
     if rank():
         return
-    outcome = place.read_outcome()
-    rows = [("untrained", outcome.untrained), ("trained", outcome.report)]
-    open_console().print(report_table(rows, f"{place.path}: {outcome.selection}"))
-    say(f"look up a photo with: pairlens query {place.path} --query_img_name FILE")
+    outcome = run_folder.read_outcome()
+    rows = [("before training", outcome.untrained), ("trained", outcome.report)]
+    show_table(open_console(), report_table(rows, f"{run_folder.path}: {outcome.selection}"))
+    say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
+    say(f"all results on one page: pairlens report {run_folder.path}")
 
 
 def profile(
@@ -150,11 +162,11 @@ def profile(
 
     Args:
         backbone_type: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        gd_config: global descriptors, one to three of S, M, G.
+        gd_config: global descriptors, one to three of S (mean), M (maximum), G (generalised mean).
         feature_dim: dimension of the embedding.
-        classes: training classes, which the auxiliary head has outputs for.
-        stride: the down-sampling taken out.
+        classes: number of training classes, the outputs of the auxiliary head.
+        stride: which down-sampling of the backbone is removed.
         image_size: height and width of the photos.
     """
-    shape = Architecture(backbone_type, gd_config, feature_dim, classes, stride, image_size)
-    say(f"{backbone_type} {gd_config} {feature_dim}-d, {classes} classes, stride {stride}: {profile_model(shape)}")
+    model = Architecture(backbone_type, gd_config, feature_dim, classes, stride, image_size)
+    say(f"{backbone_type} {gd_config} {feature_dim}-d, {classes} classes, stride {stride}: {profile_model(model)}")

@@ -15,7 +15,7 @@ from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.losses import Loss
-from pairlens.losses.protocols import LearnedLoss, Wrapped
+from pairlens.losses.protocols import Wrapped, is_learned_loss
 
 TRIALS_FILE = "trials.json"
 # Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.
@@ -113,7 +113,7 @@ def space_of(experiment: Experiment) -> dict[str, Range]:
     rate = experiment.learning_rate
     space = dict(SPACES.get(type(experiment.loss), {}))
     space["learning_rate"] = Range(RATE_FACTOR.low * rate, RATE_FACTOR.high * rate, log=True)
-    if experiment.source == "proxies" or isinstance(experiment.loss, LearnedLoss):
+    if experiment.source == "proxies" or is_learned_loss(experiment.loss):
         space["proxy_learning_rate"] = PROXY_RATE
     return space
 

@@ -1,1 +1,1 @@
-"""Layer 0: similarities, pairs, neighbours and the serial form of records. Torch only, no photo, no model, no file."""
+"""Similarities, pairs, records, files, threads and ranks: the foundation that every other package uses."""

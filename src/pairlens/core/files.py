@@ -1,65 +1,69 @@
-"""Files that appear under their name only when they are complete, and folders that one process at a time writes to."""
+"""Atomic writing of files, and a lock that lets one process at a time write into a folder."""
 
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 LOCK_FILE = ".lock"
-# What a killed process leaves: our parts, and those of safetensors, which writes beside its target too.
+# The process number of the lock's holder. It is not written into the lock file, because Windows lets nobody but the
+# holder read that. It is removed with the lock, except after a kill.
+HOLDER_FILE = ".lock_holder"
+# What a killed process leaves behind: our part files, and those of safetensors, which also writes beside its target.
 LEFTOVERS = ("*.part", ".tmp*")
 ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or have your quota raised",
     errno.EROFS: "the disk is read-only; choose another folder, or mount it for writing",
-    errno.EACCES: "choose another folder, or get the right to write there",
-    errno.EPERM: "choose another folder, or get the right to write there",
-    errno.ENOENT: "its folder is gone; bring it back",
+    errno.EACCES: "choose another folder, or get permission to write there",
+    errno.EPERM: "choose another folder, or get permission to write there",
+    errno.ENOENT: "its folder is gone; restore it",
 }
 
 
 class UnwritableError(OSError):
-    """A file could not be written; what was there before is still there."""
+    """A file could not be written; its previous content is still there."""
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file whole or not at all: beside it first, then renamed; raises UnwritableError."""
+    """Write a UTF-8 text file atomically; raises UnwritableError."""
     with atomic_write(file) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, with texts in its head, whole or not at all; raises UnwritableError."""
+    """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError."""
     with atomic_write(file) as part:
         part.touch()
         mode = part.stat().st_mode
         save_file(dict(tensors), part, metadata=None if names is None else dict(names))
-        # safetensors gives its files to their owner alone, whatever the umask says.
+        # safetensors makes its files readable by their owner only, whatever the umask says.
         part.chmod(mode)
 
 
 @contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """Give a path to write to; when the block ends well it is on the disk, and takes the name of the file.
+    """Yield a path to write to; when the block succeeds, that content replaces the file in one step.
 
-    What was under that name stays until then, also when the power goes: contents first, then the name.
+    Readers see either the old content or the new, also after a power failure: the content is flushed to the disk first,
+    and only then renamed.
 
     Raises:
-        UnwritableError: saying which file, why, and what to do.
+        UnwritableError: naming the file, the reason and what to do.
     """
     part = file.with_name(file.name + ".part")
     try:
         yield part
-        _to_disk(part)
+        _flush_file(part)
         part.replace(file)
-        _to_disk(file.parent)
+        _flush_folder(file.parent)
     except (OSError, SafetensorError) as error:
         _remove(part)
         raise _unwritable(file, error) from error
@@ -68,77 +72,93 @@ def atomic_write(file: Path) -> Iterator[Path]:
         raise
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _flush_file(file: Path) -> None:
+    # Windows flushes only what is open for writing.
+    _flush(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+
+
+def _flush_folder(folder: Path) -> None:
+    # The new name is on the disk once the folder is. Windows cannot open a folder, and NTFS journals names by itself.
+    if os.name != "nt":
+        _flush(folder, os.O_RDONLY)
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def _remove(part: Path) -> None:
+def _remove(file: Path) -> None:
     with suppress(OSError):
-        part.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _unwritable(file: Path, error: Exception) -> UnwritableError:
-    found = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    number = _error_number(error)
     reason = os.strerror(number) if number else str(error)
-    advice = ADVICE.get(number or 0, "look after the disk")
-    return UnwritableError(f"{file} cannot be written ({reason}), and what was there before is kept; {advice}")
+    advice = ADVICE.get(number, "check the disk")
+    return UnwritableError(f"{file} cannot be written ({reason}), and its previous content is unchanged; {advice}")
 
 
-_held: set[int] = set()
+def _error_number(error: Exception) -> int:
+    """Return the errno of a failure, 0 if it has none; safetensors states the number in its message only."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    stated = re.search(r"os error (\d+)", str(error))
+    return int(stated[1]) if stated else 0
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; what a killed one left unfinished in it is removed.
+    """Hold the lock of a folder for this process, and remove what a killed process left unfinished in it.
 
-    The kernel lets go of the lock when the process ends, however it ends, so a lock is never left behind.
+    The operating system releases the lock when the process ends, however it ends. A forked child does not keep it:
+    filelock closes the child's copy of the lock.
 
     Raises:
-        ValueError: naming the process that holds the folder.
+        ValueError: naming the process that holds the lock.
         UnwritableError: if nothing can be written there.
     """
-    file = folder / LOCK_FILE
+    # Not per thread: an iterator that holds the lock may be closed by another thread than the one that opened it.
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
+    _acquire(lock, folder)
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _unwritable(file, error) from error
-    _held.add(handle)
-    try:
-        _lock(handle, folder)
         for pattern in LEFTOVERS:
-            for left in folder.glob(pattern):
-                _remove(left)
+            for leftover in folder.glob(pattern):
+                _remove(leftover)
         yield
     finally:
-        _held.discard(handle)
-        os.close(handle)
+        # Removed before the release: afterwards it may already be the file of the next holder.
+        _remove(folder / HOLDER_FILE)
+        lock.release()
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Take the lock and write down this process's number for those who come later."""
+    # filelock would create a missing folder.
+    if not folder.is_dir():
+        raise _unwritable(folder / LOCK_FILE, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        lock.acquire(blocking=False)
+    except Timeout as error:
         raise ValueError(
-            f"{folder} is being written to by process {holder}; wait until it is done, or stop it"
+            f"{folder} is being written to by process {_holder(folder)}; wait until it is done, or stop it"
         ) from error
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     except OSError as error:
         raise _unwritable(folder / LOCK_FILE, error) from error
+    try:
+        (folder / HOLDER_FILE).write_text(f"{os.getpid()}\n", encoding="utf-8")
+    except OSError as error:
+        lock.release()
+        raise _unwritable(folder / HOLDER_FILE, error) from error
 
 
-def _let_go() -> None:
-    # A loading process outlives a killed parent by seconds, and would hold the folder for so long.
-    for handle in _held:
-        os.close(handle)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / HOLDER_FILE).read_text(encoding="utf-8", errors="replace")[:20].strip()
+    except OSError:
+        # The holder has taken the lock and not yet written its number, or has just removed it.
+        return "(unknown)"

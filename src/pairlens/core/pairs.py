@@ -1,4 +1,4 @@
-"""Which reference is a positive and which a negative of each anchor."""
+"""Masks of positive and negative pairs between anchors and references."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Two boolean masks over a similarity matrix; a pair that is in neither mask does not exist for the loss.
+    """Two boolean masks over a similarity matrix; a pair that is in neither mask is ignored by the loss.
 
     Attributes:
-        positive: (anchor, reference), True where both are of one class.
+        positive: (anchor, reference), True where both are of the same class.
         negative: (anchor, reference), True where they are of different classes.
     """
 
@@ -24,17 +24,17 @@ class Pairs:
             if mask.dtype != torch.bool or mask.ndim != 2:
                 raise ValueError(
                     f"the {name} mask of Pairs must be a boolean (anchor, reference) matrix, "
-                    f"not {mask.dtype} of shape {tuple(mask.shape)}; compare labels to make one"
+                    f"not {mask.dtype} of shape {tuple(mask.shape)}; make it by comparing labels"
                 )
         if self.positive.shape != self.negative.shape:
             raise ValueError(
-                f"the masks of Pairs must have one shape, not {tuple(self.positive.shape)} and "
+                f"the masks of Pairs must have the same shape, not {tuple(self.positive.shape)} and "
                 f"{tuple(self.negative.shape)}; make both from the same labels"
             )
 
     @classmethod
     def within(cls, labels: Tensor) -> Self:
-        """Pair a batch with itself; a photo is never its own positive (excluded by index, not by value).
+        """Pair a batch with itself; a photo is never its own positive (it is excluded by index, not by similarity).
 
         Args:
             labels: (anchor,) integers.
@@ -44,13 +44,13 @@ class Pairs:
                 [1, 0, 0],
                 [0, 0, 0]], dtype=torch.int32)
         """
-        same = _same(labels, labels)
+        same = _same(labels, labels)  # (anchor, anchor), true on the diagonal
         itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         return cls(positive=same & ~itself, negative=~same)
 
     @classmethod
     def between(cls, anchor_labels: Tensor, reference_labels: Tensor) -> Self:
-        """Pair anchors with references that are other things: proxies, a memory, another rank's batch.
+        """Pair anchors with references that are not the batch itself: proxies, a memory, the batch of another rank.
 
         Args:
             anchor_labels: (anchor,) integers.
@@ -65,7 +65,7 @@ class Pairs:
 
     @property
     def complete(self) -> Tensor:
-        """(anchor,) True where an anchor has at least one positive and one negative; others contribute nothing."""
+        """(anchor,) True where an anchor has at least one positive and one negative; other anchors contribute no loss."""
         return self.some_positive & _any_in_row(self.negative)
 
     @property
@@ -75,30 +75,33 @@ class Pairs:
 
     @property
     def transposed(self) -> "Pairs":
-        """The same pairs with references as anchors: how a proxy acts as anchor."""
+        """The same pairs with the references as anchors, for losses in which the proxies are the anchors."""
         return Pairs(self.positive.T, self.negative.T)
 
 
 def as_bytes(mask: Tensor) -> Tensor:
-    """Return 1 where a mask is True and 0 elsewhere, as uint8; a view where no graph is traced.
+    """Return 1 where a mask is True and 0 elsewhere, as uint8; a view without a copy, except under `torch.compile`.
 
     >>> as_bytes(torch.tensor([True, False]))
     tensor([1, 0], dtype=torch.uint8)
     """
-    # The compiler of PyTorch 2.11 cannot read booleans as bytes in place; a conversion it joins with what follows.
+    # The compiler of PyTorch 2.11 fails at a view of booleans as bytes. A conversion costs nothing there, because the
+    # compiler fuses it with the operation that follows.
     return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
 
 
 def _any_in_row(mask: Tensor) -> Tensor:
-    # The highest byte of a row is found forty times faster than `any` of its booleans, on the CPU.
+    # On a CPU, the maximum of the bytes of a row takes a fortieth of the time of `any` of its booleans. `amax` needs at
+    # least one column.
     return as_bytes(mask).amax(dim=1).bool() if mask.shape[1] else mask.any(dim=1)
 
 
 def _same(anchor_labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """Return (anchor, reference) True where the labels are equal; raises ValueError for labels that are not integers."""
     for labels in (anchor_labels, reference_labels):
         if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
             raise ValueError(
                 f"labels must be a vector of integers, not {labels.dtype} of shape {tuple(labels.shape)}; "
-                "float labels collide above 2**24, so convert with .long()"
+                "convert them with .long(), because float32 cannot tell labels above 2**24 apart"
             )
     return anchor_labels[:, None] == reference_labels[None, :]

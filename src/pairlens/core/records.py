@@ -1,4 +1,4 @@
-"""Frozen records to plain data and back, so that a run can be written as JSON and read without running code."""
+"""Conversion of frozen records (dataclasses) to plain data for JSON and back, without running code that was stored."""
 
 import dataclasses
 import reprlib
@@ -13,17 +13,18 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 Record = TypeVar("Record")
 
 TAG = "type"
-# Records that were stored under another class name by version 0.1 are still read: old name -> name today.
+# Class names of records that version 0.1 stored -> their names today. What people have stored stays readable, so an entry
+# is never removed.
 RENAMED = {"Shape": "EmbeddingStats", "Field": "Benchmark", "FieldResult": "BenchmarkResult"}
 
-_LARGEST = 2**63
-# Of a value that is wrong, a sentence shows the beginning.
-_BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 120
+MAX_NUMBER = 2**63
+# An error message quotes only the beginning of a wrong value, which may be megabytes long.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 def to_plain(value: Any) -> Plain:
-    """Return a record as dicts, lists, strings and numbers; each dict names its record under "type".
+    """Return a record as dicts, lists, strings and numbers; each dict has the class name of its record under "type".
 
     >>> from pairlens.losses import Circle
     >>> to_plain(Circle())
@@ -38,19 +39,21 @@ def to_plain(value: Any) -> Plain:
         return value.as_posix()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"a {type(value).__name__} has no plain form; records hold numbers, strings, paths and records")
+    raise ValueError(
+        f"a {type(value).__name__} has no plain form; a record may hold numbers, strings, paths, lists and records"
+    )
 
 
 def from_plain(kind: type[Record], data: Plain, where: str = "") -> Record:
-    """Rebuild a record from its plain form; anything unknown, missing or of another type is an error.
+    """Rebuild a record from its plain form; an unknown key, a missing key or a value of another type is an error.
 
     Args:
         kind: the record's class.
-        data: what `to_plain` returned, possibly by way of JSON.
-        where: what to call the data in an error, such as the file it was read from.
+        data: the plain form that `to_plain` returned, also after it was written to JSON and read back.
+        where: the name of the data in error messages, such as the file that it was read from.
 
     Raises:
-        ValueError: naming the key, what it holds and what it should hold.
+        ValueError: naming the key, its value and what the value must be.
 
     >>> from pairlens.losses import Circle
     >>> from_plain(Circle, {"margin": 0.25})
@@ -60,14 +63,18 @@ def from_plain(kind: type[Record], data: Plain, where: str = "") -> Record:
 
 
 def _build(kind: Any, data: Any, where: str) -> Any:
+    """Build the value of one field, whose annotated type is `kind`."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _choose(get_args(kind), data, where)
     if origin is Literal:
-        return _expect(data in get_args(kind), data, f"one of {', '.join(map(repr, get_args(kind)))}", where)
+        choices = get_args(kind)
+        return _expect(data in choices, data, f"one of {', '.join(map(repr, choices))}", where)
     if origin is tuple:
         _expect(isinstance(data, list | tuple), data, "a list", where)
-        return tuple(_build(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        # All tuples of records are homogeneous: tuple[kind, ...].
+        item_kind = get_args(kind)[0]
+        return tuple(_build(item_kind, item, f"{where}[{i}]") for i, item in enumerate(data))
     if _is_record(kind):
         return _build_record(kind, data, where)
     return _build_scalar(kind, data, where)
@@ -77,17 +84,19 @@ def _build_scalar(kind: Any, data: Any, where: str) -> Any:
     if kind is Path:
         return Path(_expect(isinstance(data, str), data, "a path", where))
     if kind is float:
+        # In Python a bool is an int; in a record it is not a number.
         _expect(isinstance(data, int | float) and not isinstance(data, bool), data, "a number", where)
-        return float(_expect(isinstance(data, float) or abs(data) <= _LARGEST, data, "at most 2 ** 63", where))
+        # A JSON integer can be too large for a float, and the conversion would raise OverflowError.
+        return float(_expect(isinstance(data, float) or abs(data) <= MAX_NUMBER, data, "at most 2 ** 63", where))
     if kind is int:
         _expect(type(data) is int, data, "of type int", where)
-        return _expect(abs(data) <= _LARGEST, data, "at most 2 ** 63", where)
+        return _expect(abs(data) <= MAX_NUMBER, data, "at most 2 ** 63", where)
     if kind is type(None):
         return _expect(data is None, data, "null", where)
     if isinstance(data, str):
-        # A terminal would obey them where the text is shown.
-        plain = is_plain_text(data.replace("\n", "").replace("\t", ""))
-        _expect(plain, data, "text without control characters", where)
+        # A terminal would execute control characters where the text is shown.
+        printable = is_plain_text(data.replace("\n", "").replace("\t", ""))
+        _expect(printable, data, "text without control characters", where)
     return _expect(type(data) is kind, data, f"of type {kind.__name__}", where)
 
 
@@ -96,37 +105,43 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     tag = data.get(TAG, kind.__name__)
     _expect(_current_name(tag) == kind.__name__, tag, f"the record type {kind.__name__!r}", where)
     stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
+    # get_type_hints resolves annotations that are strings, which dataclasses.fields does not.
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
     if unknown:
-        raise ValueError(f"{where} has an unknown key {_BRIEF.repr(unknown[0])}; known are {', '.join(sorted(hints))}")
+        raise ValueError(f"{where} has an unknown key {_SHORT.repr(unknown[0])}; known are {', '.join(sorted(hints))}")
     values = {name: _build(hints[name], data[name], f"{where}.{name}") for name in hints if name in data}
     missing = [f.name for f in dataclasses.fields(kind) if f.name not in values and not _has_default(f)]
     if missing:
-        raise ValueError(f"{where} lacks the key {missing[0]!r}; write it or make the record anew")
+        raise ValueError(f"{where} lacks the key {missing[0]!r}; add it, or make the record again")
     return kind(**values)
 
 
 def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    """Build the value of a field whose annotation is a union of types."""
     if data is None and type(None) in kinds:
         return None
     records: dict[str, Any] = {k.__name__: k for k in kinds if _is_record(k)}
     if isinstance(data, Mapping) and records:
+        # Of several record types, the stored class name says which one it is.
         tag = data.get(TAG)
         kind = records.get(_current_name(tag))
         _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
         return _build(kind, data, where)
-    plain = [k for k in kinds if k is not type(None) and not _is_record(k)]
-    for kind in plain[:-1]:
+    scalars = [k for k in kinds if k is not type(None) and not _is_record(k)]
+    if not scalars:
+        return _expect(False, data, f"one of {', '.join(records)}", where)
+    for kind in scalars[:-1]:
         try:
             return _build(kind, data, where)
         except ValueError:
             continue
-    return _build(plain[-1], data, where) if plain else _expect(False, data, f"one of {', '.join(records)}", where)
+    # The last type is tried outside the loop, so that its error is the one that is reported.
+    return _build(scalars[-1], data, where)
 
 
 def _current_name(tag: Any) -> str:
-    """Return the class name that a stored type name stands for today; "" for what is no name at all."""
+    """Return today's class name for a stored type name; "" if the stored value is not a text."""
     return RENAMED.get(tag, tag) if isinstance(tag, str) else ""
 
 
@@ -142,13 +157,14 @@ def _has_default(field: dataclasses.Field) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _expect(holds: bool, data: Any, wanted: str, where: str) -> Any:
+def _expect(holds: bool, data: Any, expected: str, where: str) -> Any:
+    """Return the data if it is as expected; raises ValueError with its place and its value otherwise."""
     if not holds:
-        raise ValueError(f"{where} holds {_BRIEF.repr(data)}, but must be {wanted}; correct it there")
+        raise ValueError(f"{where} holds {_SHORT.repr(data)}, but must be {expected}; correct it there")
     return data
 
 
 def require(holds: bool, sentence: str) -> None:
-    """Raise ValueError with a sentence unless a setting is as it must be (NaN never is)."""
+    """Raise ValueError with a sentence unless the condition holds; comparisons with NaN never do."""
     if not holds:
         raise ValueError(sentence)

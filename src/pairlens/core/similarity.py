@@ -1,4 +1,4 @@
-"""Unit vectors and their cosine similarities: what every loss and every metric is computed from."""
+"""Unit vectors, their cosine similarities and Euclidean distances."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SHORTEST = 1e-12
-
-# Far below the distance that rounding gives two copies of a photo.
-NOWHERE = 1e-18
+# Shorter vectors count as zero.
+MIN_LENGTH = 1e-12
+# Smaller distances count as zero. Rounding gives two copies of a photo a distance far above this, about 1e-4 in float32.
+MIN_DISTANCE = 1e-18
 
 
 def working_precision(vectors: Tensor) -> Tensor:
-    """Return the vectors in float32 or better; half precision cannot tell apart similarities close to 1.
+    """Return the vectors in float32 or better, because half precision cannot resolve similarities close to 1.
 
     >>> working_precision(torch.ones(2, dtype=torch.bfloat16)).dtype
     torch.float32
@@ -22,7 +22,7 @@ def working_precision(vectors: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Scale each vector to length 1; a zero vector, which has no direction, stays zero and gets no gradient.
+    """Scale each vector to length 1; a zero vector has no direction, so it stays zero and gets no gradient.
 
     With u = v / |v| the gradient is (g - u (u · g)) / |v|: three passes over the vectors, where autograd takes six.
 
@@ -37,7 +37,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def cosine(anchors: Tensor, references: Tensor) -> Tensor:
-    """Return s[a, r] = a · r for unit vectors, in float32 or better also under autocast.
+    """Return s[a, r] = a · r of unit vectors, in float32 or better even under autocast.
 
     Args:
         anchors: (..., anchor, dim), unit length.
@@ -52,7 +52,7 @@ def cosine(anchors: Tensor, references: Tensor) -> Tensor:
 
 
 def self_cosine(vectors: Tensor) -> Tensor:
-    """Return s[i, j] = e_i · e_j for unit vectors, with a backward pass of one matrix product instead of two.
+    """Return s[i, j] = e_i · e_j of unit vectors, with a backward pass of one matrix product instead of two.
 
     With G = dL/dS the gradient of S = E Eᵀ is dL/dE = (G + Gᵀ) E.
 
@@ -79,13 +79,15 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         vectors, units = ctx.saved_tensors
+        # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
         along = (gradients[0] * units).sum(dim=-1, keepdim=True)
         return torch.addcmul(gradients[0], units, along, value=-1) / _length(vectors)
 
 
 def _length(vectors: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return length.masked_fill(length < SHORTEST, torch.inf)
+    # Division by infinity makes the unit vector and its gradient 0.
+    return length.masked_fill(length < MIN_LENGTH, torch.inf)
 
 
 class _SelfProduct(torch.autograd.Function):
@@ -100,14 +102,15 @@ class _SelfProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (vectors,) = ctx.saved_tensors
-        # Transposed into a copy first: adding a strided view is twice as slow.
+        # (G + Gᵀ) E. The transpose is copied first, because adding a strided view takes twice as long.
         return gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0]) @ vectors
 
 
 def distance(similarity: Tensor) -> Tensor:
     """Return the Euclidean distance d = √(2 - 2 s) of unit vectors, with gradient 0 where it is 0.
 
-    There it is the smallest root that is a normal number, 1e-19, so that neither the root nor 1/d needs a mask.
+    The squared distance is at least the smallest normal number, so in float32 d is at least 1e-19, and neither the root
+    nor 1/d needs a mask.
 
     >>> distance(torch.tensor([1.0, 0.5, -1.0])).round(decimals=4)
     tensor([0., 1., 2.])
@@ -121,5 +124,6 @@ def reciprocal(distances: Tensor) -> Tensor:
     >>> reciprocal(distance(torch.tensor([1.0, 0.5])))
     tensor([0., 1.])
     """
-    # A threshold is a pass; to compare and to select is seven times one.
-    return F.threshold(-1 / distances, -1 / NOWHERE, 0.0).abs()
+    # F.threshold is one pass over memory; a comparison and torch.where take seven times as long on a CPU. It keeps values
+    # above the threshold, hence the negative sign.
+    return F.threshold(-1 / distances, -1 / MIN_DISTANCE, 0.0).abs()

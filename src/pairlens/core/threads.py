@@ -1,4 +1,4 @@
-"""Work done ahead of time by threads, in order; and how many threads torch works with."""
+"""Ordered prefetching by a pool of threads, and the number of threads that torch uses."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,16 +15,16 @@ Result = TypeVar("Result")
 def map_in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2
 ) -> Iterator[Result]:
-    """Map `work` over items in threads; results come in the order of the items, an exception at the place of its item.
+    """Map `work` over items in threads; results come in the order of the items, and so do exceptions.
 
-    Decoding, resizing, encoding and hashing let go of Python's lock, so threads do them on as many cores. Unlike
-    processes they start at once, share the catalog, and hand over a batch without copying it.
+    Decoding, resizing, encoding and hashing release Python's global interpreter lock, so threads run them on as many
+    cores. Unlike processes, threads start at once, share the catalog, and hand over a batch without copying it.
 
     Args:
-        work: what to do with an item.
-        items: taken one by one, in this thread, when there is room.
-        threads: how many; 0 works in this thread.
-        ahead: items a thread may be ahead of who takes the results, which bounds the memory.
+        work: function of one item.
+        items: read one by one, in the calling thread.
+        threads: number of threads; 0 runs `work` in the calling thread.
+        ahead: items per thread that may be submitted before their results are consumed, which bounds the memory.
 
     >>> list(map_in_order(abs, [3, -2, -1], threads=2))
     [3, 2, 1]
@@ -32,27 +32,27 @@ def map_in_order(
     if threads < 1:
         yield from map(work, items)
         return
-    # One core a thread: torch would start a team of threads in each, and these would wait for each other.
+    # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
     pool = ThreadPoolExecutor(threads, "pairlens", torch.set_num_threads, (1,))
-    waiting: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(work, item))
+            if len(pending) >= ahead * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        # The number is a thread's own, but the last one set is what threads to come begin with.
+        # `set_num_threads` is per thread, but new threads inherit the last value set; restore it.
         torch.set_num_threads(torch.get_num_threads())
 
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Let torch work with one thread.
+    """Let torch use one thread, for thousands of small matrices.
 
-    For thousands of small matrices: sharing each among threads takes longer, and many times as long where others work too.
+    Dividing a small matrix among threads takes longer than the work itself, and far longer on a busy machine.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Texts, JSON and tensors out of files that others may have written: of bounded size, and wrong ones end in a sentence."""
+"""Bounded reading of untrusted text, JSON and safetensors files, and checks of untrusted names and paths."""
 
 import json
 import re
@@ -9,31 +9,32 @@ from typing import Any
 from safetensors import safe_open
 
 MAX_JSON_BYTES = 1 << 28
-# In a form that Arrow's regular expressions read as well.
+# Matches a path that is empty or absolute, has a drive letter or a component "..", or ends in a separator or in the
+# component ".". Arrow's regular expressions (RE2) read it as well, so it must not use lookahead.
 LEADS_OUT = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|(^|[/\\])\.?$|^[A-Za-z]:"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def read_text(file: Path, encoding: str = "utf-8") -> str:
-    """Return a text file; `UnicodeDecodeError` is for the caller, who knows what the file should be.
+    """Return the text of a file; a `UnicodeDecodeError` is left to the caller, who knows what the file should be.
 
     Raises:
-        ValueError: if it is larger than 256 MiB, which no list, table of settings or report is.
+        ValueError: if it is larger than 256 MiB, which no list, settings file or report is.
     """
     size = file.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ValueError(
-            f"{file} has {size:,} bytes where at most {MAX_JSON_BYTES:,} are read; it is not what its name says"
+            f"{file} has {size:,} bytes, but at most {MAX_JSON_BYTES:,} are read; check that it is the right file"
         )
     return file.read_text(encoding=encoding)
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text holds.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: if it is no JSON, is nested deeper than Python reads, or has a number too long to read.
+        ValueError: if it is not JSON, is nested deeper than Python can read, or contains a number that is too long.
 
     >>> parse_json("[1, 2]")
     [1, 2]
@@ -45,36 +46,38 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a JSON file holds; raises ValueError, saying why without the name of the file, if it is none."""
+    """Return the value of a JSON file; raises ValueError with the reason, but not the name of the file, as `parse_json`."""
     return parse_json(read_text(file))
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a safetensors file from its header, which the library holds against its length.
+    """Return the shape of each tensor of a safetensors file from its header, without reading the tensors.
+
+    The library checks that the header fits the length of the file.
 
     Raises:
-        SafetensorError: if it is none.
+        SafetensorError: if it is not a safetensors file.
     """
     with safe_open(file, framework="pt") as stored:
         return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
 
 
-def first_mismatch(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Say which tensor is missing, too many or of another shape; None if all fit.
+def first_mismatch(expected: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Describe the first tensor that is missing, unexpected or of another shape; None if all match.
 
     >>> first_mismatch({"a": (2, 3)}, {"a": (2, 2)})
     'a is of shape (2, 2), not (2, 3)'
     """
-    for name in wanted:
-        if name not in found:
+    for name, shape in expected.items():
+        if name not in shapes:
             return f"{name} is missing"
-        if found[name] != wanted[name]:
-            return f"{name} is of shape {found[name]}, not {wanted[name]}"
-    return next((f"{name} is too many" for name in found if name not in wanted), None)
+        if shapes[name] != shape:
+            return f"{name} is of shape {shapes[name]}, not {shape}"
+    return next((f"{name} is unexpected" for name in shapes if name not in expected), None)
 
 
 def is_plain_text(text: str) -> bool:
-    r"""Whether a text has no control character, which a terminal would obey, and can be written as UTF-8.
+    r"""Return whether a text has no control characters, which a terminal would execute, and can be encoded as UTF-8.
 
     >>> is_plain_text("Größe 1"), is_plain_text("red \x1b[31m")
     (True, False)
@@ -83,18 +86,18 @@ def is_plain_text(text: str) -> bool:
 
 
 def strip_control_characters(text: str) -> str:
-    r"""Return a text with each control character but line ends and tabs written out, so that a terminal shows it.
+    r"""Return a text with control characters escaped, except line ends and tabs, so that a terminal can show it.
 
     >>> strip_control_characters("\x1b[31m")
     '\\x1b[31m'
     """
-    return _CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\x{ord(found[0]):02x}", text)
+    return _CONTROLS.sub(lambda match: match[0] if match[0] in "\n\t" else f"\\x{ord(match[0]):02x}", text)
 
 
 def escapes_folder(path: str) -> bool:
-    r"""Whether a path from a list may lead out of the folder that it is relative to, or names no file in it.
+    r"""Return whether a relative path may lead out of its folder, or does not name a file in it.
 
-    Backslashes and drive letters count too, so that a list that is safe here is safe elsewhere.
+    Backslashes and drive letters count on every system, so a list that is accepted here is safe on Windows, too.
 
     >>> escapes_folder("a/b.jpg"), escapes_folder("../b.jpg"), escapes_folder("/etc/passwd"), escapes_folder("c:\\b.jpg")
     (False, True, True, True)

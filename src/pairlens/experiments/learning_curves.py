@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairlens.core.files import atomic_write
 from pairlens.experiments.run_folder import Outcome
+from pairlens.plotting.style import save
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
@@ -26,18 +25,15 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     _draw_retrieval(retrieval, outcome)
     _draw_similarity(similarity, outcome)
     for axes in (loss, retrieval, similarity):
-        axes.set_xlabel("epoch (0: untrained)")
+        axes.set_xlabel("epoch (0: before training)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
         axes.xaxis.label.set_fontsize(8)
         axes.yaxis.label.set_fontsize(8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if title:
-        figure.suptitle(f"{title}\nkept: {outcome.selection}", fontsize=9)
-    kind = file.suffix[1:]
-    # The same figures give the same bytes: no date, and a constant salt for the ids in an SVG.
-    with atomic_write(file) as part, rc_context({"svg.hashsalt": "pairlens", "svg.fonttype": "none"}):
-        figure.savefig(part, dpi=130, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        figure.suptitle(f"{title}\nselected: {outcome.selection}", fontsize=9)
+    save(figure, file)
 
 
 def _draw_loss(axes: Axes, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import LOCK_FILE, lock_folder, write_text
+from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
@@ -198,7 +198,7 @@ class RunFolder:
 
     def _check_unused(self) -> None:
         # A run that was killed before it had written its experiment leaves only these two files.
-        leftovers = {LOCK_FILE, self.config.name + ".part"}
+        leftovers = {LOCK_FILE, HOLDER_FILE, self.config.name + ".part"}
         if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - leftovers):
             raise ValueError(
                 f"{self.path} exists already and is never overwritten; resume it with pairlens train --resume {self.path}, "

@@ -1,20 +1,24 @@
-"""The frame of the losses: what they see of an anchor, and how a value with closed-form pair weights becomes a
-gradient.
+"""Base of the losses: the pairs of an anchor, closed-form pair weights, and the gradient that they give.
 
-A loss is written once, as a function `weigh(positive, negative) -> Weighed` of the two `Side`s of its anchors: it
-returns the value and the pair weights of General Pair Weighting (Wang et al., CVPR 2019, arXiv 1904.06627),
+A loss is written once, as a function `weigh(positive, negative) -> PairWeights` of the two `Side`s of some anchors. It
+returns the loss of each anchor and its pair weights (General Pair Weighting, Wang et al., CVPR 2019, arXiv 1904.06627):
 
     w_p = -dL_a/ds_p   and   w_n = dL_a/ds_n   of the anchor a.
 
-`each_anchor` runs it in one of two ways. In eager mode on the CPU, the similarities are walked through once in blocks
-of rows; the few positives of an anchor are gathered into a narrow matrix; the weights are the gradient, and no graph is
-recorded. What is traced by `torch.compile` has no data-dependent shapes: both sides are the whole matrix under a mask,
-and autograd differentiates the value. On a GPU the sides are whole as well, and the weights are the gradient.
+`anchor_losses` evaluates it in one of three ways:
+
+- On a CPU, in blocks of rows that fit into the cache. The few positives of an anchor are gathered into a narrow matrix.
+  The pair weights are the gradient, so autograd records nothing.
+- On a GPU, in one block. Gathering would need the number of positives, and reading it back would stall the GPU; so both
+  sides are the whole matrix under a mask. The pair weights are the gradient.
+- While `torch.compile` traces, where no shape may depend on data, both sides are the whole matrix under a mask as well,
+  and autograd differentiates the value.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
@@ -25,19 +29,26 @@ from pairlens.core.similarity import working_precision
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
-BLOCK = 2**19
-NARROW = 4
+# Similarities per block of rows: 2 MiB in float32, which stay in the cache of a core.
+BLOCK_ELEMENTS = 2**19
+# Positives are gathered if no anchor has more of them than a quarter of the references; otherwise gathering costs more
+# than it saves.
+GATHERING_FACTOR = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side of some anchors, their positives or their negatives.
+    """The positives or the negatives of some anchors.
+
+    The columns are slots: a slot is either a reference of the similarity matrix, or one of the few positives that were
+    gathered for its anchor.
 
     Attributes:
-        similarity: (anchor, place) similarities; a place is a reference, or one of the few positives of its anchor.
-        present: (anchor, place) boolean, True where the place holds a pair; the others must not matter.
-        anchors: which rows of the matrix these anchors are, for a loss with a parameter an anchor.
+        similarity: (anchor, slot) similarities.
+        present: (anchor, slot) boolean, True where the slot holds a pair; the other slots must not matter.
+        anchors: the rows of the similarity matrix that these anchors are, for a loss with a parameter per anchor.
     """
 
     similarity: Tensor
@@ -46,22 +57,22 @@ class Side:
 
     @property
     def count(self) -> Tensor:
-        """(anchor, 1) how many pairs there are, at least 1, in the type of the similarities."""
+        """(anchor, 1) number of pairs, at least 1, in the dtype of the similarities."""
         return self.present.sum(dim=1, keepdim=True).clamp(min=1).to(self.similarity.dtype)
 
     @property
-    def number(self) -> Tensor:
-        """(anchor, place) 1 where there is a pair and 0 elsewhere, in the type of the similarities."""
+    def indicator(self) -> Tensor:
+        """(anchor, slot) 1 where there is a pair and 0 elsewhere, in the dtype of the similarities."""
         return as_number(self.present, self.similarity.dtype)
 
-    def keep(self, values: Tensor) -> Tensor:
+    def masked(self, values: Tensor) -> Tensor:
         """Return the values, which must be finite, where there is a pair and 0 elsewhere."""
-        # A product is a quarter of the time of a selection.
-        return values * self.number
+        # A product takes a quarter of the time of torch.where.
+        return values * self.indicator
 
     def total(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) sum of the values over the pairs."""
-        return self.keep(values).sum(dim=1, keepdim=True)
+        return self.masked(values).sum(dim=1, keepdim=True)
 
     def highest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) highest value among the pairs; ABSENT where there is none."""
@@ -71,25 +82,27 @@ class Side:
         """Return the (anchor, 1) lowest value among the pairs; -ABSENT where there is none."""
         return torch.where(self.present, values, -ABSENT).amin(dim=1, keepdim=True)
 
-    def shared(self, extreme: Tensor) -> Tensor:
-        """Return 1 over the pairs that have the extreme similarity of their anchor, divided among them, and 0 elsewhere."""
+    def share_of_extreme(self, extreme: Tensor) -> Tensor:
+        """Return 1 at the pair whose similarity is the (anchor, 1) extreme, divided evenly if several tie; 0 elsewhere."""
         hit = as_number(self.present & (self.similarity == extreme), self.similarity.dtype)
         return hit / hit.sum(dim=1, keepdim=True).clamp(min=1)
 
     def logsumexp(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (anchor, 1) log Σ exp over the pairs and (anchor, place) its derivative, the softmax.
+        """Return (anchor, 1) log Σ exp over the pairs, and (anchor, slot) its derivative, the softmax.
 
-        Where there is no pair the sum is about ABSENT and the softmax 0.
+        For an anchor without pairs the sum is about ABSENT and the softmax 0.
 
         >>> side = Side(torch.zeros(1, 3), torch.tensor([[True, True, False]]))
         >>> side.logsumexp(torch.tensor([[0.0, 0.0, 9.0]]))
         (tensor([[0.6931]]), tensor([[0.5000, 0.5000, 0.0000]]))
         """
         logits = torch.where(self.present, logits, ABSENT)
-        share = logits.softmax(dim=1)
-        # The softmax kernel is one pass where logsumexp is five; the highest share gives the sum back.
-        value = logits.amax(dim=1, keepdim=True) - share.amax(dim=1, keepdim=True).log()
-        return value, share * as_number(value > ABSENT / 2, share.dtype)
+        softmax = logits.softmax(dim=1)
+        # log Σ exp = max logit - log(max softmax). So one pass of the softmax kernel gives both results; torch.logsumexp
+        # alone takes five.
+        value = logits.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
+        # Without pairs all logits are ABSENT and the softmax is uniform instead of 0.
+        return value, softmax * as_number(value > ABSENT / 2, softmax.dtype)
 
 
 class PairWeights(NamedTuple):
@@ -97,8 +110,8 @@ class PairWeights(NamedTuple):
 
     Attributes:
         value: (anchor, 1) the loss.
-        positive: (anchor, place) w_p = -dL/ds_p, 0 where there is no pair.
-        negative: (anchor, place) w_n = dL/ds_n, 0 where there is no pair.
+        positive: (anchor, slot) w_p = -dL/ds_p, 0 where there is no pair.
+        negative: (anchor, slot) w_n = dL/ds_n, 0 where there is no pair.
     """
 
     value: Tensor
@@ -109,64 +122,101 @@ class PairWeights(NamedTuple):
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
 
 
-def over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
-    """Return the mean loss of the anchors that have a positive and a negative; 0 with a graph if none has.
+class AnchorLoss(ABC):
+    """A loss whose value is the mean over anchors; a subclass writes the loss of one anchor and its pair weights.
+
+    Attributes:
+        references: the sources of references that the loss can be compared with, its usual one first.
+    """
+
+    references: ClassVar[tuple[Source, ...]] = SOURCES
+
+    @abstractmethod
+    def weigh(self, positive: Side, negative: Side, /) -> PairWeights:
+        """Return the loss and the pair weights of each anchor."""
+
+    @final
+    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
+        """Return the mean loss over the anchors that have a positive and a negative.
+
+        Args:
+            similarity: (anchor, reference) cosine similarities.
+            pairs: the positives and negatives among them.
+
+        Raises:
+            ValueError: if a similarity is not finite; see `anchor_losses`.
+        """
+        return mean_over_anchors(self.weigh, similarity, pairs)
+
+
+def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
+    """Return the mean loss over the anchors that have a positive and a negative; 0 with a graph if there is none.
 
     Args:
         weigh: the loss of an anchor.
         similarity: (anchor, reference).
-        pairs: which of them are positives and negatives.
+        pairs: the positives and negatives among them.
 
     Raises:
-        ValueError: if a similarity is not finite (looked at in eager mode on the CPU, where it stalls nothing).
+        ValueError: if a similarity is not finite; see `anchor_losses`.
     """
-    return mean_over(each_anchor(weigh, similarity, pairs), pairs.complete)
+    return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
 
 
-def each_anchor(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
-    """Return the (anchor,) losses, differentiable; see `over_anchors`."""
+def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
+    """Return the (anchor,) losses, differentiable; the value of an anchor without a positive or a negative is undefined.
+
+    Args:
+        weigh: the loss of an anchor.
+        similarity: (anchor, reference).
+        pairs: the positives and negatives among them.
+
+    Raises:
+        ValueError: if a similarity is not finite (checked on a CPU in eager mode, where it costs no synchronisation).
+    """
     similarity = working_precision(similarity)
     if torch.compiler.is_compiling():
         return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
-    return _EachAnchor.apply(similarity, pairs, weigh)  # pyright: ignore[reportReturnType]
+    return _AnchorLosses.apply(similarity, pairs, weigh)  # pyright: ignore[reportReturnType]
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
-    """Return whether values may be read back and shapes may depend on data: on the CPU, and not while being traced."""
+    """Return whether values may be read back and shapes may depend on data: on a CPU, and not while being traced."""
     return not torch.compiler.is_compiling() and not similarity.is_cuda
 
 
-def blocks(similarity: Tensor) -> list[slice]:
-    """Return the rows in blocks that stay in a CPU's cache; on a GPU, and while being traced, all rows in one."""
+def row_blocks(similarity: Tensor) -> list[slice]:
+    """Return slices of rows that fit into the cache of a CPU; one slice of all rows on a GPU and while being traced."""
     if not runs_eagerly(similarity):
         return [slice(None)]
-    rows = max(1, BLOCK // max(1, similarity.shape[1]))
+    rows = max(1, BLOCK_ELEMENTS // max(1, similarity.shape[1]))
     return [slice(start, start + rows) for start in range(0, len(similarity), rows)]
 
 
 def check_finite(similarity: Tensor) -> None:
-    """Raise ValueError if a similarity is NaN or infinite, naming where."""
+    """Raise ValueError if a similarity is NaN or infinite, naming the first."""
+    # The sum is not finite if an element is not, and it is one pass without a mask in memory.
     if torch.isfinite(similarity.detach().sum()):
         return
-    bad = (~torch.isfinite(similarity)).nonzero()
-    if len(bad):
-        anchor, reference = bad[0].tolist()
+    not_finite = (~torch.isfinite(similarity)).nonzero()
+    if len(not_finite):
+        anchor, reference = not_finite[0].tolist()
         raise ValueError(
-            f"the similarity of anchor {anchor} and reference {reference} is not finite ({len(bad)} are not); look for "
-            "NaN or overflow in the embeddings"
+            f"the similarity of anchor {anchor} and reference {reference} is not finite ({len(not_finite)} similarities "
+            "are not); look for NaN or overflow in the embeddings"
         )
 
 
-class _EachAnchor(torch.autograd.Function):
+class _AnchorLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs) -> Tensor:
-        places = None if similarity.is_cuda else positive_columns(pairs)
-        gradient = torch.empty_like(similarity)
+        columns = None if similarity.is_cuda else positive_columns(pairs)
+        gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
         values = similarity.new_empty(len(similarity))
-        for block in blocks(similarity):
-            values[block] = _weigh_block(weigh, similarity[block], pairs, places, block, gradient[block])
+        for block in row_blocks(similarity):
+            values[block] = _weigh_block(weigh, similarity[block], pairs, columns, block, gradient[block])
         ctx.save_for_backward(gradient)
         return values
 
@@ -174,43 +224,57 @@ class _EachAnchor(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = ctx.saved_tensors
+        # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
         return gradient * gradients[0][:, None], None, None
 
 
 class PositiveColumns(NamedTuple):
-    """Where the positives of each anchor are: (anchor, place) columns, and which of the places are taken."""
+    """The columns of each anchor's positives, padded to the largest number of positives.
+
+    Attributes:
+        column: (anchor, slot) column of the similarity matrix; 0 in slots that are not taken.
+        taken: (anchor, slot) boolean, True where the slot holds a positive.
+    """
 
     column: Tensor
     taken: Tensor
 
 
 def positive_columns(pairs: Pairs) -> PositiveColumns | None:
-    """Return the columns of each anchor's positives, or None where they are not few.
+    """Return the columns of each anchor's positives, or None where there are too many for gathering to pay.
 
     >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
-    anchors, columns = pairs.positive.nonzero(as_tuple=True)
+    anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
     counts = torch.bincount(anchors, minlength=len(pairs.positive))
-    most = max(1, int(counts.max())) if len(counts) else 1
-    if most * NARROW > pairs.positive.shape[1]:
+    slots = max(1, int(counts.max())) if len(counts) else 1
+    if slots * GATHERING_FACTOR > pairs.positive.shape[1]:
         return None
-    place = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
-    index = anchors.new_zeros(len(counts), most)
-    index[anchors, place] = columns
-    return PositiveColumns(index, torch.arange(most) < counts[:, None])
+    # The slot of a positive is its number among all positives, less the number of the first one of its anchor.
+    slot = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
+    column = anchors.new_zeros(len(counts), slots)
+    column[anchors, slot] = columns
+    return PositiveColumns(column, torch.arange(slots) < counts[:, None])
 
 
 def _weigh_block(
-    weigh: WeighPairs, similarity: Tensor, pairs: Pairs, places: PositiveColumns | None, block: slice, gradient: Tensor
+    weigh: WeighPairs,
+    similarity: Tensor,
+    pairs: Pairs,
+    columns: PositiveColumns | None,
+    block: slice,
+    gradient: Tensor,
 ) -> Tensor:
-    """Write the gradient of some anchors and return their losses."""
+    """Return the (anchor,) losses of a block of rows and write their (anchor, reference) gradient into `gradient`."""
     negative = Side(similarity, pairs.negative[block], block)
-    if places is None:
+    if columns is None:
         value, w_p, w_n = weigh(Side(similarity, pairs.positive[block], block), negative)
         torch.sub(w_n, w_p, out=gradient)
-    else:
-        index, taken = places.column[block], places.taken[block]
-        value, w_p, w_n = weigh(Side(similarity.gather(1, index), taken, block), negative)
-        gradient.copy_(w_n).scatter_add_(1, index, -w_p)
+        return value.squeeze(1)
+    column = columns.column[block]  # (anchor, slot)
+    gathered = similarity.gather(1, column)
+    value, w_p, w_n = weigh(Side(gathered, columns.taken[block], block), negative)
+    # w_p is 0 in slots that are not taken, so adding it to their column 0 changes nothing.
+    gradient.copy_(w_n).scatter_add_(1, column, -w_p)
     return value.squeeze(1)

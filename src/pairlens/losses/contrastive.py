@@ -1,17 +1,14 @@
-"""Contrastive losses: positives together, negatives at least a margin apart, each pair for itself."""
+"""Contrastive losses: pull positives together, push negatives a margin apart, every pair independent of the others."""
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import PairWeights, Side, over_anchors
+from pairlens.losses.base import AnchorLoss, PairWeights, Side
 
 
 @dataclass(frozen=True)
-class Contrastive:
+class Contrastive(AnchorLoss):
     """Contrastive loss on Euclidean distances.
 
     L = mean over anchors of Σ_p ½ d_p² + Σ_n ½ [m - d_n]₊²  with  d = √(2 - 2 s).
@@ -19,14 +16,15 @@ class Contrastive:
     Pair weights: w_p = 1, w_n = (m - d)/d where d < m.
 
     Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, equation 4;
-    m = 1 on unit vectors. It sums over the pairs; here over the pairs of an anchor, and the mean over anchors makes
-    the loss independent of the batch size. pytorch-metric-learning has d and m - d in place of their squares, and
-    averages positives and negatives apart, so that neither margins nor learning rates carry over.
+    m = 1 on unit vectors. The paper sums over all pairs; here the sum is over the pairs of an anchor, and the mean over
+    anchors makes the loss independent of the batch size. pytorch-metric-learning takes d and m - d instead of their
+    squares, and averages positives and negatives separately, so neither margins nor learning rates carry over.
 
     Attributes:
         margin: m, in units of distance.
 
     >>> import torch
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, -1.0], [0.5, -1.0, 1.0]])
     >>> Contrastive()(similarity, Pairs.within(torch.tensor([0, 0, 1])))  # d_p = 1, d_n = 1 and 2
     tensor(0.5000)
@@ -35,35 +33,33 @@ class Contrastive:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        require(0 <= self.margin <= 2, f"the margin {self.margin} of contrastive loss is a distance; give 0 to 2")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (anchor, reference) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+        require(0 <= self.margin <= 2, f"the margin {self.margin} of contrastive loss is a distance; use 0 to 2")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_n = distance(negative.similarity)
-        inside = negative.keep((self.margin - d_n).relu())
+        inside = negative.masked((self.margin - d_n).relu())  # (anchor, slot) how far within the margin
+        # ½ d² = 1 - s for unit vectors, which needs no square root.
         value = positive.total(1 - positive.similarity) + (inside**2).sum(dim=1, keepdim=True) / 2
-        return PairWeights(value, positive.number, inside * reciprocal(d_n))
+        return PairWeights(value, positive.indicator, inside * reciprocal(d_n))
 
 
 @dataclass(frozen=True)
-class SimilarityContrastive:
+class SimilarityContrastive(AnchorLoss):
     """Contrastive loss on similarities.
 
     L = mean over anchors of Σ_p (1 - s_p) + Σ_n [s_n - m]₊.
 
     Pair weights: w_p = 1, w_n = 1 where s_n > m.
 
-    Source: the form of cross-batch memory (Wang et al., CVPR 2020, arXiv 1912.06798) and of the code
-    bnu-wangxun/Deep_Metric; m = 0.5. Both sum over pairs and divide by the batch.
+    Source: the form used by cross-batch memory (Wang et al., CVPR 2020, arXiv 1912.06798) and by the code
+    bnu-wangxun/Deep_Metric; m = 0.5. Both sum over pairs and divide by the batch size.
 
     Attributes:
         margin: m, in units of similarity.
 
     >>> import torch
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.75]])
     >>> pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 0, 1]))
     >>> SimilarityContrastive()(similarity, pairs)
@@ -73,14 +69,10 @@ class SimilarityContrastive:
     margin: float = 0.5
 
     def __post_init__(self) -> None:
-        require(-1 <= self.margin <= 1, f"the margin {self.margin} is a similarity; give -1 to 1")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (anchor, reference) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+        require(-1 <= self.margin <= 1, f"the margin {self.margin} is a similarity; use -1 to 1")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        above = negative.keep((negative.similarity - self.margin).relu())
+        above = negative.masked((negative.similarity - self.margin).relu())  # (anchor, slot), 0 for inactive negatives
         value = positive.total(1 - positive.similarity) + above.sum(dim=1, keepdim=True)
-        return PairWeights(value, positive.number, above.sign())
+        return PairWeights(value, positive.indicator, above.sign())

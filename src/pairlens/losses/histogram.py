@@ -1,7 +1,7 @@
 """Histogram loss."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.base import blocks, check_finite, runs_eagerly
+from pairlens.losses.base import SOURCES, Source, check_finite, row_blocks, runs_eagerly
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Histogram:
     """Histogram loss: the probability that a random negative pair is more similar than a random positive pair.
 
     L = Σ_r h⁻_r Σ_{q ≤ r} h⁺_q, with h⁺ and h⁻ the soft histograms of the similarities of all positive and all
-    negative pairs of the batch: a similarity between two nodes t_r of a grid on [-1, 1] counts for both, in proportion
-    to its nearness.
+    negative pairs of the batch. A similarity between two nodes t_r of a grid on [-1, 1] counts for both nodes, in
+    proportion to its nearness.
 
     Pair weights, with r the node below s, Δ the step, Φ⁺_r = Σ_{q ≤ r} h⁺_q and Φ⁻_r = Σ_{q ≥ r} h⁻_q:
     w_p = (Φ⁻_r - Φ⁻_{r+1}) / (Δ |P|) = h⁻_r / (Δ |P|), w_n = (Φ⁺_{r+1} - Φ⁺_r) / (Δ |N|) = h⁺_{r+1} / (Δ |N|).
 
     Source: Ustinova and Lempitsky, "Learning Deep Embeddings with Histogram Loss", NIPS 2016, arXiv 1611.00822,
-    equations 1 to 5; its grid has 151 nodes (step 0.01 to 0.02 do as well there). A batch without a positive or a
-    negative pair has loss 0.
+    equations 1 to 5; its grid has 151 nodes (it reports the same results for steps of 0.01 to 0.02). A batch without a
+    positive or a negative pair has loss 0.
 
     Attributes:
         nodes: R, at least 2.
@@ -36,6 +36,7 @@ class Histogram:
     tensor(1.)
     """
 
+    references: ClassVar[tuple[Source, ...]] = SOURCES
     nodes: int = 151
 
     def __post_init__(self) -> None:
@@ -46,23 +47,26 @@ class Histogram:
         similarity = working_precision(similarity)
         if runs_eagerly(similarity):
             check_finite(similarity)
-        complete = pairs.complete[:, None]
+        complete = pairs.complete[:, None]  # (anchor, 1): an anchor with only one side counts for neither histogram
         h_p = _histogram(similarity, pairs.positive & complete, self.nodes)
         h_n = _histogram(similarity, pairs.negative & complete, self.nodes)
+        # (node,) probability that a positive pair is at most as similar as this node.
         below = (h_p / h_p.sum().clamp(min=1)).cumsum(dim=0)
         return (h_n / h_n.sum().clamp(min=1) * below).sum()
 
 
 def _histogram(similarity: Tensor, mask: Tensor, nodes: int) -> Tensor:
+    """Return the (node,) soft histogram of the masked (anchor, reference) similarities."""
+    # The compiler cannot trace through the loop over blocks; autograd differentiates the plain form.
     if torch.compiler.is_compiling():
-        low, fraction = _place(similarity, nodes)
+        low, fraction = _position(similarity, nodes)
         inside = mask.to(similarity.dtype)
         counts = similarity.new_zeros(nodes).index_add(0, low.flatten(), ((1 - fraction) * inside).flatten())
         return counts.index_add(0, low.flatten() + 1, (fraction * inside).flatten())
     return _SoftHistogram.apply(similarity, mask, nodes)  # pyright: ignore[reportReturnType]
 
 
-def _place(similarity: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+def _position(similarity: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     """Return the node below each similarity and how far towards the next it lies, 0 to 1."""
     position = (similarity + 1) * ((nodes - 1) / 2)
     low = position.detach().floor().clamp(0, nodes - 2)
@@ -70,15 +74,15 @@ def _place(similarity: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
 
 
 class _SoftHistogram(torch.autograd.Function):
-    """Counts in blocks of rows; the gradient of a pair is the difference of the two nodes it lies between."""
+    """A histogram counted in blocks of rows; the gradient of a pair is the difference between its two nodes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, similarity: Tensor, mask: Tensor, nodes: int) -> Tensor:
         ctx.save_for_backward(similarity, mask)
-        # In float64: a count of millions would swallow the fractions.
+        # In float64, because float32 rounds the fractions away once a count reaches millions.
         counts = similarity.new_zeros(nodes, dtype=torch.float64)
-        for block in blocks(similarity):
-            low, fraction = _place(similarity[block], nodes)
+        for block in row_blocks(similarity):
+            low, fraction = _position(similarity[block], nodes)
             upper = torch.where(mask[block], fraction, 0.0).flatten().double()
             inside = mask[block].flatten().double()
             counts.index_add_(0, low.flatten(), inside - upper).index_add_(0, low.flatten() + 1, upper)
@@ -89,9 +93,10 @@ class _SoftHistogram(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         similarity, mask = ctx.saved_tensors
         nodes = len(gradients[0])
+        # (interval,) derivative by a similarity that lies between the nodes r and r + 1.
         steps = gradients[0].diff() * ((nodes - 1) / 2)
         total = torch.empty_like(similarity)
-        for block in blocks(similarity):
-            low, _ = _place(similarity[block], nodes)
+        for block in row_blocks(similarity):
+            low, _ = _position(similarity[block], nodes)
             total[block] = torch.where(mask[block], steps[low], 0.0)
         return total, None, None

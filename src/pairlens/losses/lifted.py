@@ -1,4 +1,4 @@
-"""Lifted structure losses: the original of two anchors, and its generalisation to one."""
+"""Lifted structure loss, and its generalised form."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,18 +9,18 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import PairWeights, Side, Source, each_anchor, over_anchors, positive_columns, runs_eagerly
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, positive_columns, runs_eagerly
 
 
 @dataclass(frozen=True)
 class LiftedStructure:
-    """Lifted structure loss: a positive pair against all the negatives of both its photos.
+    """Lifted structure loss: a positive pair against all negatives of both its photos.
 
     L = 1/(2 |P|) Σ_{(i,j) in P} [J_ij]₊²,  J_ij = log( Σ_k e^{a - d_ik} + Σ_l e^{a - d_jl} ) + d_ij,
     over the pairs P of one class, k the negatives of i and l those of j, d = √(2 - 2 s).
 
-    On distances: dL/dd_ij = J_ij/|P|, and dL/dd_ik = -Σ_j J_ij/|P| · e^{a - d_ik} / (the sum in J_ij). The inner sums
-    are one log-sum a photo, so the loss costs |P| and not |P| times the negatives.
+    Derivatives by distances: dL/dd_ij = J_ij/|P|, and dL/dd_ik = -Σ_j J_ij/|P| · e^{a - d_ik} / (the sum in J_ij). The
+    inner sums are one log-sum per photo, so the cost grows with |P| and not with |P| times the negatives.
 
     Source: Oh Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding", CVPR 2016, arXiv 1511.06452,
     equation 4, a = 1. pytorch-metric-learning builds a (positive pair, negative pair) matrix; its value is the same.
@@ -37,30 +37,31 @@ class LiftedStructure:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.margin <= 10, f"the margin {self.margin} of lifted structure loss is a distance; give 0 to 10"
-        )
+        require(0 <= self.margin <= 10, f"the margin {self.margin} of lifted structure loss is a distance; use 0 to 10")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
-        log_sums = each_anchor(self._weigh_negatives, similarity, pairs)
-        places = positive_columns(pairs) if runs_eagerly(similarity) else None
-        if places is None:
+        log_sums = anchor_losses(self._weigh_negatives, similarity, pairs)  # (photo,) log Σ_k e^{a - d_ik}
+        columns = positive_columns(pairs) if runs_eagerly(similarity) else None
+        # partner is the log-sum of the photo j of each pair (i, j); all three are (photo, slot).
+        if columns is None:
             partner, d, taken = log_sums[None, :], distance(similarity), pairs.positive
         else:
-            partner, d, taken = log_sums[places.column], distance(similarity.gather(1, places.column)), places.taken
-        taken = taken & pairs.complete[:, None]
-        j = torch.where(taken, torch.logaddexp(log_sums[:, None], partner) + d, 0.0).relu()
-        return (j**2).sum() / (2 * taken.sum().clamp(min=1))
+            d = distance(similarity.gather(1, columns.column))
+            partner, taken = log_sums[columns.column], columns.taken
+        counted = taken & pairs.complete[:, None]
+        j = torch.where(counted, torch.logaddexp(log_sums[:, None], partner) + d, 0.0).relu()
+        # Every pair of photos is in the matrix twice, as (i, j) and (j, i), and so in both sums.
+        return (j**2).sum() / (2 * counted.sum().clamp(min=1))
 
     def _weigh_negatives(self, positive: Side, negative: Side) -> PairWeights:
         d_n = distance(negative.similarity)
-        log_sum, share = negative.logsumexp(self.margin - d_n)
-        return PairWeights(log_sum, torch.zeros_like(positive.similarity), share * reciprocal(d_n))
+        log_sum, softmax = negative.logsumexp(self.margin - d_n)
+        return PairWeights(log_sum, torch.zeros_like(positive.similarity), softmax * reciprocal(d_n))
 
 
 @dataclass(frozen=True)
-class GeneralizedLifted:
+class GeneralizedLifted(AnchorLoss):
     """Generalised lifted structure loss: all positives of an anchor against all its negatives.
 
     L = mean over anchors of [ log Σ_p e^{d_p} + log Σ_n e^{m - d_n} ]₊  with  d = √(2 - 2 s).
@@ -81,18 +82,16 @@ class GeneralizedLifted:
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.margin <= 10, f"the margin {self.margin} of generalised lifted loss is a distance; give 0 to 10"
+            0 <= self.margin <= 10, f"the margin {self.margin} of generalised lifted loss is a distance; use 0 to 10"
         )
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (anchor, reference) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        d_p, d_n = distance(positive.similarity), distance(negative.similarity)
-        sum_p, share_p = positive.logsumexp(d_p)
-        sum_n, share_n = negative.logsumexp(self.margin - d_n)
-        violation = sum_p + sum_n
-        push = violation.relu().sign()
-        return PairWeights(violation.relu(), push * share_p * reciprocal(d_p), push * share_n * reciprocal(d_n))
+        d_p = distance(positive.similarity)
+        d_n = distance(negative.similarity)
+        sum_p, softmax_p = positive.logsumexp(d_p)
+        sum_n, softmax_n = negative.logsumexp(self.margin - d_n)
+        value = (sum_p + sum_n).relu()  # (anchor, 1)
+        active = value.sign()
+        # dd/ds = -1/d, and 0 for identical photos, which have no direction in which to move apart.
+        return PairWeights(value, active * softmax_p * reciprocal(d_p), active * softmax_n * reciprocal(d_n))

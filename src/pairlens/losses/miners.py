@@ -1,7 +1,7 @@
-"""Miners: which of the pairs of a batch a loss is to see. A miner is a function (similarity, Pairs) -> Pairs.
+"""Miners: functions (similarity, Pairs) -> Pairs that select the pairs of a batch that a loss is to see.
 
-Any miner goes with any loss of pairs. None has data-dependent shapes, and none is more than a few passes over the
-similarities. What is mined has no gradient.
+Any miner can be combined with any loss of pairs. No miner has data-dependent shapes, and each takes only a few passes
+over the similarities. The selection has no gradient.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
-from pairlens.losses.base import Side, blocks
+from pairlens.losses.base import Side, row_blocks
 from pairlens.losses.reductions import ABSENT
 
 
@@ -22,7 +22,9 @@ from pairlens.losses.reductions import ABSENT
 class Hardest:
     """Keep the farthest positive and the nearest negative of each anchor (batch-hard).
 
-    Source: Hermans, Beyer, Leibe, 2017, arXiv 1703.07737. Equally hard ones are all kept.
+    Pairs that tie for the hardest are all kept.
+
+    Source: Hermans, Beyer, Leibe, 2017, arXiv 1703.07737.
 
     >>> similarity = torch.tensor([[0.9, 0.5, 0.1, 0.3]])
     >>> Hardest()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 0, 1, 1]))).negative
@@ -30,7 +32,7 @@ class Hardest:
     """
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
+        """Return the selected pairs."""
         positive, negative = _sides(similarity, pairs)
         return Pairs(
             positive.present & (similarity == positive.lowest(similarity)),
@@ -40,12 +42,12 @@ class Hardest:
 
 @dataclass(frozen=True)
 class SemiHard:
-    """Keep the negatives that are farther than some positive of the anchor, but by less than a margin; and these
-    positives.
+    """Keep the pairs of all semi-hard triplets: the negative is farther than the positive, by less than a margin.
 
-    Source: Schroff et al., "FaceNet", CVPR 2015, arXiv 1503.03832, section 3.2, where it chooses triplets
-    (`AllTriplets` with `semi_hard`). As pairs: a negative is kept if d_p < d_n < d_p + m for some positive p, and a
-    positive if some negative is so to it.
+    A negative n is kept if d_p < d_n < d_p + m for some positive p, and a positive p if that holds for some negative n.
+
+    Source: Schroff et al., "FaceNet", CVPR 2015, arXiv 1503.03832, section 3.2, where whole triplets are selected; that
+    is `AllTriplets` with `semi_hard`.
 
     Attributes:
         margin: m, in units of distance.
@@ -58,14 +60,18 @@ class SemiHard:
     margin: float = 0.2
 
     def __post_init__(self) -> None:
-        require(0 < self.margin <= 2, f"the margin {self.margin} of semi-hard mining is a distance; give above 0 to 2")
+        require(
+            0 < self.margin <= 2,
+            f"the margin {self.margin} of semi-hard mining is a distance; use a value above 0 and up to 2",
+        )
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
+        """Return the selected pairs."""
         d = distance(similarity)
-        kept_n = pairs.negative & _any_between(d, pairs.positive, d - self.margin, d)
-        kept_p = pairs.positive & _any_between(d, pairs.negative, d, d + self.margin)
-        return Pairs(kept_p, kept_n)
+        # d_p < d_n < d_p + m, solved once for the positives of a negative and once for the negatives of a positive.
+        positive = pairs.positive & _any_between(d, pairs.negative, d, d + self.margin)
+        negative = pairs.negative & _any_between(d, pairs.positive, d - self.margin, d)
+        return Pairs(positive, negative)
 
 
 @dataclass(frozen=True)
@@ -86,31 +92,33 @@ class EasyPositive:
     hard_negative: bool = False
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
+        """Return the selected pairs."""
         positive, negative = _sides(similarity, pairs)
-        kept_n = negative.present
-        if self.hard_negative:
-            kept_n = kept_n & (similarity == negative.highest(similarity))
-        return Pairs(positive.present & (similarity == positive.highest(similarity)), kept_n)
+        nearest_positive = positive.present & (similarity == positive.highest(similarity))
+        if not self.hard_negative:
+            return Pairs(nearest_positive, negative.present)
+        return Pairs(nearest_positive, negative.present & (similarity == negative.highest(similarity)))
 
 
 @dataclass(frozen=True)
 class DistanceWeighted:
-    """Draw one negative for each positive, evenly over the distances.
+    """Sample one negative for each positive, uniformly over the distances.
 
-    On a sphere of n dimensions distances crowd around √2, with density q(d) ∝ d^{n-2} (1 - d²/4)^{(n-3)/2}. Negatives
-    are drawn with probability ∝ 1 / q(max(d, cutoff)), and none beyond `limit`, where the loss is zero anyway.
+    Distances between random points on a sphere of n dimensions concentrate around √2, with density
+    q(d) ∝ d^{n-2} (1 - d²/4)^{(n-3)/2}. A negative is sampled with probability ∝ 1 / q(max(d, cutoff)), and not at all
+    beyond `limit`, where the loss is zero anyway.
 
-    The draw is systematic: every negative is expected as often as its probability says, and is kept once. It is PyTorch's
-    own draw (a checkpoint holds its state).
+    The sampling is systematic: the expected number of times that a negative is sampled is its probability times the
+    number of positives. A negative that is sampled several times is kept once. The random numbers are those of PyTorch's
+    default generator, whose state a checkpoint holds.
 
     Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, arXiv 1706.07567, equations 3 and 4:
     cutoff 0.5, limit 1.4.
 
     Attributes:
         dim: n, the dimension of the embeddings.
-        cutoff: distances below it are drawn as this one.
-        limit: no negative beyond this distance is drawn, unless there is no other.
+        cutoff: smaller distances are treated as this one.
+        limit: no negative beyond this distance is sampled, unless there is no other.
 
     >>> similarity = torch.tensor([[0.9, 0.5, -1.0]])
     >>> DistanceWeighted()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1, 1]))).negative
@@ -123,30 +131,36 @@ class DistanceWeighted:
 
     def __post_init__(self) -> None:
         require(self.dim >= 3, f"dim {self.dim} of distance-weighted sampling must be at least 3")
-        require(0 < self.cutoff < self.limit <= 2, f"cutoff {self.cutoff} and limit {self.limit} must rise from 0 to 2")
+        require(
+            0 < self.cutoff < self.limit <= 2,
+            f"cutoff {self.cutoff} and limit {self.limit} must satisfy 0 < cutoff < limit <= 2",
+        )
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
-        kept = torch.empty_like(pairs.negative)
-        for block in blocks(similarity):
-            kept[block] = self._draw(similarity[block], pairs.positive[block], pairs.negative[block])
-        return Pairs(pairs.positive, kept)
+        """Return the selected pairs."""
+        sampled = torch.empty_like(pairs.negative)
+        for block in row_blocks(similarity):
+            sampled[block] = self._sample(similarity[block], pairs.positive[block], pairs.negative[block])
+        return Pairs(pairs.positive, sampled)
 
-    def _draw(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def _sample(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Return the (anchor, reference) mask of the sampled negatives."""
+        # Up to 3.999, because opposite vectors have d² = 4, where log q is not finite.
         squared = (2 - 2 * similarity).clamp(self.cutoff**2, 3.999)
         log_q = (self.dim - 2) / 2 * squared.log() + (self.dim - 3) / 2 * torch.log1p(-squared / 4)
-        # Farther than the limit is as good as never, and still better than no negative at all.
-        log_chance = ABSENT / 4 * (squared - self.limit**2).sign().clamp(min=0) - log_q
-        share = Side(similarity, negative).logsumexp(log_chance)[1]
-        wanted = positive.sum(dim=1, keepdim=True).to(share.dtype)
-        # Systematic sampling: evenly spaced marks along the running sum, from a random start, need no sort.
-        marks = (share.cumsum(dim=1) * wanted + torch.rand_like(wanted)).floor()
-        return negative & (marks.diff(dim=1, prepend=torch.zeros_like(wanted)) > 0)
+        # Beyond the limit the log-probability is finite, so that such a negative is sampled where there is no other.
+        log_probability = ABSENT / 4 * (squared - self.limit**2).sign().clamp(min=0) - log_q
+        probability = Side(similarity, negative).logsumexp(log_probability)[1]
+        count = positive.sum(dim=1, keepdim=True).to(probability.dtype)  # (anchor, 1) negatives to sample
+        # Systematic sampling: a negative is sampled where the running sum of the expected counts, from a random start,
+        # passes an integer. It needs no sort.
+        passed = (probability.cumsum(dim=1) * count + torch.rand_like(count)).floor()
+        return negative & (passed.diff(dim=1, prepend=torch.zeros_like(count)) > 0)
 
 
 @dataclass(frozen=True)
 class MultiSimilarityPairs:
-    """Keep a negative above the farthest positive less ε, and a positive below the nearest negative plus ε.
+    """Keep the negatives with s_n > min_p s_p - ε and the positives with s_p < max_n s_n + ε.
 
     Source: Wang et al., "Multi-Similarity Loss with General Pair Weighting", CVPR 2019, arXiv 1904.06627, equations 11
     and 12.
@@ -162,10 +176,10 @@ class MultiSimilarityPairs:
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:
-        require(0 <= self.epsilon <= 2, f"epsilon {self.epsilon} of multi-similarity mining is a slack; give 0 to 2")
+        require(0 <= self.epsilon <= 2, f"epsilon {self.epsilon} of multi-similarity mining must be 0 to 2")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
+        """Return the selected pairs."""
         positive, negative = _sides(similarity, pairs)
         return Pairs(
             positive.present & (similarity < negative.highest(similarity) + self.epsilon),
@@ -175,15 +189,14 @@ class MultiSimilarityPairs:
 
 @dataclass(frozen=True)
 class AngularPairs:
-    """Keep the pairs of the triangles (a, p, n) whose angle at the negative is above a bound.
+    """Keep the pairs of the triangles (a, p, n) whose angle at the negative exceeds a bound.
 
-    With c the middle of a and p, the angle is atan(|a - p| / (2 |n - c|)). It is largest for the farthest positive, so
-    a negative is kept if its triangle with the farthest positive is above the bound, and a positive if its triangle
-    with the negative that is nearest to the anchor is; |n - c|² is taken as d_an² - d_ap²/4, that of a triangle with
-    two equal sides.
+    With c the midpoint of a and p, the angle is atan(|a - p| / (2 |n - c|)), where |n - c|² is taken as
+    d_an² - d_ap²/4, as in an isosceles triangle. A negative is kept if its triangle with the farthest positive exceeds
+    the bound, because that angle is the largest; a positive is kept if its triangle with the nearest negative does.
 
-    Source: the angle of Wang et al., "Deep Metric Learning with Angular Loss", ICCV 2017, arXiv 1708.01682, equation 4;
-    pytorch-metric-learning mines single triplets by it.
+    Source: the angle of Wang et al., "Deep Metric Learning with Angular Loss", ICCV 2017, arXiv 1708.01682, equation 4.
+    pytorch-metric-learning selects single triplets by it.
 
     Attributes:
         degrees: the bound.
@@ -196,20 +209,22 @@ class AngularPairs:
     degrees: float = 20.0
 
     def __post_init__(self) -> None:
-        require(0 <= self.degrees < 90, f"degrees {self.degrees} of angular mining is an angle; give 0 to below 90")
+        require(0 <= self.degrees < 90, f"degrees {self.degrees} of angular mining is an angle; use 0 to below 90")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
-        """Return the pairs to learn from."""
+        """Return the selected pairs."""
         positive, negative = _sides(similarity, pairs)
-        squared = (2 - 2 * similarity).clamp(min=0)
+        squared = (2 - 2 * similarity).clamp(min=0)  # (anchor, reference) d²; the two below are (anchor, 1)
         farthest = (2 - 2 * positive.lowest(similarity)).clamp(min=0)
         nearest = (2 - 2 * negative.highest(similarity)).clamp(min=0)
         return Pairs(
-            positive.present & self._beyond(squared, nearest),
-            negative.present & self._beyond(farthest, squared),
+            positive.present & self._exceeds(squared, nearest),
+            negative.present & self._exceeds(farthest, squared),
         )
 
-    def _beyond(self, to_positive: Tensor, to_negative: Tensor) -> Tensor:
+    def _exceeds(self, to_positive: Tensor, to_negative: Tensor) -> Tensor:
+        """Return whether the angle of a triangle, given its squared distances d_ap² and d_an², exceeds the bound."""
+        # tan² of the angle is d_ap² / (4 |n - c|²). Multiplied out, it is defined for a triangle without height, too.
         tangent = math.tan(math.radians(self.degrees))
         return to_positive > 4 * tangent**2 * (to_negative - to_positive / 4).clamp(min=0)
 
@@ -222,6 +237,8 @@ def _sides(similarity: Tensor, pairs: Pairs) -> tuple[Side, Side]:
 
 
 def _any_between(values: Tensor, mask: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return where some masked value of the row lies strictly between low and high."""
+    """Return where some masked value of the row lies strictly between low and high, all (anchor, reference)."""
+    # In a sorted row, a value lies between the two exactly where fewer are at most `low` than are below `high`. This
+    # takes a sort per row where comparing all pairs of a row would be cubic.
     ordered = torch.where(mask, values, -ABSENT).sort(dim=1).values
     return torch.searchsorted(ordered, low, right=True) < torch.searchsorted(ordered, high)

@@ -3,39 +3,37 @@
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import PairWeights, Side, over_anchors
+from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.reductions import log1p_exp
 
 
 @dataclass(frozen=True)
-class MultiSimilarity:
-    """Multi-similarity loss: pairs are chosen by the other side of their anchor, and weighted by their own.
+class MultiSimilarity(AnchorLoss):
+    """Multi-similarity loss: a pair is selected by the other side of its anchor, and weighted within its own side.
 
     Mining keeps a negative if s_n > min_p s_p - ε and a positive if s_p < max_n s_n + ε. Over what is kept,
     L = mean over anchors of (1/α) log(1 + Σ_p e^{-α (s_p - λ)}) + (1/β) log(1 + Σ_n e^{β (s_n - λ)}),
-    where an anchor of which mining leaves one side empty counts as 0.
+    where an anchor counts as 0 if the mining leaves one of its sides empty.
 
     Pair weights: w_p = e^{-α (s_p - λ)} / (1 + Σ_p e^{-α (s_p - λ)}), w_n = e^{β (s_n - λ)} / (1 + Σ_n e^{β (s_n -
     λ)}).
 
     Source: Wang et al., "Multi-Similarity Loss with General Pair Weighting", CVPR 2019, arXiv 1904.06627, equations 13
-    to 16. The paper has β = 50, its official code 40; α = 2, λ = 0.5, ε = 0.1 are the code's. That code takes a photo
-    for its own twin if s > 1 - 1e-5 and so drops duplicates; here only the photo itself is left out, by index. It
-    divides by the batch; here by the anchors that have a positive and a negative before mining.
-    pytorch-metric-learning's loss mines only with its miner beside it.
+    to 16. The paper has β = 50, its official code 40; α = 2, λ = 0.5, ε = 0.1 are the code's. That code takes every
+    pair with s > 1 - 1e-5 for a photo with itself, and so drops duplicates; here only the photo itself is left out, by
+    index. It divides by the batch size; here by the number of anchors that have a positive and a negative before mining.
+    pytorch-metric-learning's loss mines only together with its miner.
 
     Attributes:
         alpha: α, the scale of positives.
         beta: β, the scale of negatives.
-        lam: λ, the similarity between the two.
-        epsilon: ε, the slack of the mining.
-        mining: whether pairs are mined.
+        lam: λ, the similarity that divides positives from negatives.
+        epsilon: ε, the tolerance of the mining, in units of similarity.
+        mining: whether pairs are selected by the rule above, or all pairs count.
 
     >>> import torch
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1]))
     >>> MultiSimilarity(alpha=1, beta=1)(similarity, pairs)  # 2 log 2
@@ -51,37 +49,36 @@ class MultiSimilarity:
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             value = getattr(self, name)
-            require(0 < value < math.inf, f"{name} {value} of multi-similarity is a scale; give it above 0")
-        require(-1 <= self.lam <= 1, f"lam {self.lam} of multi-similarity is a similarity; give -1 to 1")
-        require(0 <= self.epsilon <= 2, f"epsilon {self.epsilon} of multi-similarity is a slack; give 0 to 2")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (anchor, reference) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+            require(0 < value < math.inf, f"{name} {value} of multi-similarity is a scale; use a value above 0")
+        require(-1 <= self.lam <= 1, f"lam {self.lam} of multi-similarity is a similarity; use -1 to 1")
+        require(0 <= self.epsilon <= 2, f"epsilon {self.epsilon} of multi-similarity must be 0 to 2")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         if self.mining:
             positive, negative = self.mine(positive, negative)
-        sum_p, share_p = positive.logsumexp(-self.alpha * (positive.similarity - self.lam))
-        sum_n, share_n = negative.logsumexp(self.beta * (negative.similarity - self.lam))
+        sum_p, softmax_p = positive.logsumexp(-self.alpha * (positive.similarity - self.lam))
+        sum_n, softmax_n = negative.logsumexp(self.beta * (negative.similarity - self.lam))
         value = log1p_exp(sum_p) / self.alpha + log1p_exp(sum_n) / self.beta
-        return PairWeights(value, share_p * sum_p.sigmoid(), share_n * sum_n.sigmoid())
+        # e^x / (1 + Σ e) = softmax · sigmoid(log Σ e), in which nothing overflows.
+        return PairWeights(value, softmax_p * sum_p.sigmoid(), softmax_n * sum_n.sigmoid())
 
     def mine(self, positive: Side, negative: Side) -> tuple[Side, Side]:
-        """Return what the mining keeps of each anchor: both sides, or neither."""
-        s_p, s_n = positive.similarity.detach(), negative.similarity.detach()
-        lowest, highest = positive.lowest(s_p), negative.highest(s_n)
-        # Some negative is within reach of the lowest positive just where some positive is within reach of it.
+        """Return the pairs that the mining selects: of each anchor some of both sides, or none of either."""
+        s_p = positive.similarity.detach()
+        s_n = negative.similarity.detach()
+        lowest = positive.lowest(s_p)  # (anchor, 1)
+        highest = negative.highest(s_n)
+        # Both rules select something under the same condition: max s_n > min s_p - ε.
         mined = highest > lowest - self.epsilon
-        kept_p = positive.present & mined & (s_p < highest + self.epsilon)
-        kept_n = negative.present & mined & (s_n > lowest - self.epsilon)
-        return Side(positive.similarity, kept_p), Side(negative.similarity, kept_n)
+        mined_p = positive.present & mined & (s_p < highest + self.epsilon)
+        mined_n = negative.present & mined & (s_n > lowest - self.epsilon)
+        return Side(positive.similarity, mined_p), Side(negative.similarity, mined_n)
 
 
 @dataclass(frozen=True)
-class BinomialDeviance:
-    """Binomial deviance: a logistic loss of every pair, weighted by its own similarity alone.
+class BinomialDeviance(AnchorLoss):
+    """Binomial deviance: a logistic loss of every pair, independent of the other pairs.
 
     L = mean over anchors of mean_p log(1 + e^{α (λ - s_p)}) + mean_n log(1 + e^{β (s_n - λ)}).
 
@@ -94,9 +91,10 @@ class BinomialDeviance:
     Attributes:
         alpha: α, the scale of positives.
         beta: β, the scale of negatives.
-        lam: λ, the similarity between the two.
+        lam: λ, the similarity that divides positives from negatives.
 
     >>> import torch
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5]])
     >>> BinomialDeviance()(similarity, Pairs(similarity == 2, similarity == 2))
     tensor(0.)
@@ -111,19 +109,15 @@ class BinomialDeviance:
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             value = getattr(self, name)
-            require(0 < value < math.inf, f"{name} {value} of binomial deviance is a scale; give it above 0")
-        require(-1 <= self.lam <= 1, f"lam {self.lam} of binomial deviance is a similarity; give -1 to 1")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (anchor, reference) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+            require(0 < value < math.inf, f"{name} {value} of binomial deviance is a scale; use a value above 0")
+        require(-1 <= self.lam <= 1, f"lam {self.lam} of binomial deviance is a similarity; use -1 to 1")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         logit_p = self.alpha * (self.lam - positive.similarity)
         logit_n = self.beta * (negative.similarity - self.lam)
-        value = (
-            positive.total(log1p_exp(logit_p)) / positive.count + negative.total(log1p_exp(logit_n)) / negative.count
-        )
-        w_p = positive.keep(logit_p.sigmoid()) * (self.alpha / positive.count)
-        return PairWeights(value, w_p, negative.keep(logit_n.sigmoid()) * (self.beta / negative.count))
+        mean_p = positive.total(log1p_exp(logit_p)) / positive.count
+        mean_n = negative.total(log1p_exp(logit_n)) / negative.count
+        w_p = positive.masked(logit_p.sigmoid()) * (self.alpha / positive.count)
+        w_n = negative.masked(logit_n.sigmoid()) * (self.beta / negative.count)
+        return PairWeights(mean_p + mean_n, w_p, w_n)

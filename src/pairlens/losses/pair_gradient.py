@@ -1,25 +1,15 @@
-"""Any loss as a function of similarities and pairs, and its gradient there: the weight of every pair."""
+"""The gradient of any loss with respect to the similarities: the weight of every pair."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.base import PairWeights, Side, over_anchors
-from pairlens.losses.protocols import EmbeddingLoss, LearnedLoss
-
-
-@runtime_checkable
-class Weighing(Protocol):
-    """A loss that carries its pair weights in closed form."""
-
-    def weigh(self, positive: Side, negative: Side) -> PairWeights:
-        """Return the loss and the pair weights of each anchor."""
-        ...
-
+from pairlens.losses.base import mean_over_anchors
+from pairlens.losses.protocols import has_pair_weights, is_embedding_loss, is_learned_loss
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
@@ -30,7 +20,7 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
     Args:
         measure: a loss of (similarity, pairs).
         similarity: (anchor, reference).
-        pairs: which of them are positives and negatives.
+        pairs: the positives and negatives among them.
 
     >>> from pairlens.losses import SimilarityContrastive
     >>> similarity = torch.tensor([[1.0, 0.5, 0.7]])
@@ -44,19 +34,23 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
 
 
 def similarity_measure(loss: Any) -> PairMeasure:
-    """Return a loss as a function of (similarity, pairs); a learned one with the parameter it starts with.
+    """Return a loss as a function of (similarity, pairs).
 
-    A loss of embeddings that has pair weights (N-pair on inner products, SNR on minus its distance) is taken without
-    its penalty on the embeddings, and what it weighs stands for the similarity.
+    A loss with learned parameters is evaluated at their initial values. A loss of embeddings that has pair weights is
+    evaluated without its penalty on the embeddings; what it weighs takes the place of the similarity (inner products
+    for N-pair, minus its distance for SNR).
 
     Raises:
-        ValueError: for a loss of the embeddings themselves, which has no pair weight.
+        ValueError: for a loss of the embeddings without pair weights.
     """
-    if isinstance(loss, EmbeddingLoss):
-        if isinstance(loss, Weighing):
-            return partial(over_anchors, loss.weigh)
-        raise ValueError(f"{type(loss).__name__} is a function of the embeddings, not of their similarities")
-    if isinstance(loss, LearnedLoss):
-        start = loss.initial(1)
-        return lambda similarity, pairs: loss(similarity, pairs, start.to(similarity).expand(len(similarity)))
+    if is_embedding_loss(loss):
+        if has_pair_weights(loss):
+            return partial(mean_over_anchors, loss.weigh)
+        raise ValueError(
+            f"{type(loss).__name__} is a function of the embeddings, not of their similarities, so its pairs have no "
+            "weights; choose a loss of similarities"
+        )
+    if is_learned_loss(loss):
+        initial = loss.initial(1)  # (1,): every class starts at the same value
+        return lambda similarity, pairs: loss(similarity, pairs, initial.to(similarity).expand(len(similarity)))
     return loss

@@ -1,18 +1,24 @@
-"""What a loss is: the protocols that a criterion asks for, and any function of embeddings as a loss."""
+"""What a loss is: the protocols of losses, the questions that other packages ask about a loss, and `wrap`.
+
+No other module looks at the attributes of a loss to find out what it is.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.base import Source
+from pairlens.losses.base import SOURCES, PairWeights, Side, Source
+
+# A miner selects, from (anchor, reference) similarities and their pairs, the pairs that the loss is to see.
+MinerFunction: TypeAlias = Callable[[Tensor, Pairs], Pairs]
 
 
 @runtime_checkable
 class PairLoss(Protocol):
-    """A loss of similarities and pairs: without parameters of its own."""
+    """A loss of similarities and pairs, without parameters of its own."""
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) similarities."""
@@ -20,8 +26,17 @@ class PairLoss(Protocol):
 
 
 @runtime_checkable
+class ClosedFormLoss(Protocol):
+    """A loss that gives its pair weights in closed form."""
+
+    def weigh(self, positive: Side, negative: Side) -> PairWeights:
+        """Return the loss and the pair weights of each anchor."""
+        ...
+
+
+@runtime_checkable
 class CenterLoss(Protocol):
-    """A loss that pools over several centres of a class; the centres are the parameters of `Proxies`."""
+    """A loss that pools over several centres per class; the centres are the parameters of `Proxies`."""
 
     centers: int
 
@@ -32,7 +47,7 @@ class CenterLoss(Protocol):
 
 @runtime_checkable
 class PenalizedCenterLoss(CenterLoss, Protocol):
-    """A loss that has in addition a penalty on the centres."""
+    """A loss of several centres per class that adds a penalty on the centres."""
 
     def penalty(self, centers: Tensor) -> Tensor:
         """Return the penalty of (class, centre, dim) unit vectors."""
@@ -41,10 +56,10 @@ class PenalizedCenterLoss(CenterLoss, Protocol):
 
 @runtime_checkable
 class LearnedLoss(Protocol):
-    """A loss with a parameter a class, which the criterion owns."""
+    """A loss with one learned parameter per class, which the criterion owns."""
 
     def initial(self, classes: int) -> Tensor:
-        """Return the (class,) values to start from."""
+        """Return the (class,) initial values."""
         ...
 
     def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
@@ -61,12 +76,72 @@ class EmbeddingLoss(Protocol):
         ...
 
 
-SOURCES: tuple[Source, ...] = get_args(Source)
+def possible_sources(loss: Any) -> tuple[Source, ...]:
+    """Return the sources of references that a loss can be compared with, its usual one first; all if it does not say.
+
+    >>> from pairlens.losses import ProxyAnchor
+    >>> possible_sources(ProxyAnchor())
+    ('proxies',)
+    """
+    return getattr(loss, "references", SOURCES)
+
+
+def centers_of(loss: Any) -> int:
+    """Return the number of proxies per class that a loss needs.
+
+    >>> from pairlens.losses import Circle, SoftTriple
+    >>> centers_of(Circle()), centers_of(SoftTriple(centers=5))
+    (1, 5)
+    """
+    return loss.centers if isinstance(loss, CenterLoss) else 1
+
+
+def is_embedding_loss(loss: Any) -> TypeGuard[EmbeddingLoss]:
+    """Return whether a loss is computed from embeddings and labels instead of similarities and pairs."""
+    return isinstance(loss, EmbeddingLoss)
+
+
+def is_learned_loss(loss: Any) -> TypeGuard[LearnedLoss]:
+    """Return whether a loss has a learned parameter per class."""
+    return isinstance(loss, LearnedLoss)
+
+
+def has_center_penalty(loss: Any) -> TypeGuard[PenalizedCenterLoss]:
+    """Return whether a loss adds a penalty on its centres."""
+    return isinstance(loss, PenalizedCenterLoss)
+
+
+def has_pair_weights(loss: Any) -> TypeGuard[ClosedFormLoss]:
+    """Return whether a loss gives its pair weights in closed form."""
+    return isinstance(loss, ClosedFormLoss)
+
+
+def accepts_miner(loss: Any) -> bool:
+    """Return whether a loss is computed over pairs of photos, from which a miner can select.
+
+    >>> from pairlens.losses import Circle, NPair
+    >>> accepts_miner(Circle()), accepts_miner(NPair())
+    (True, False)
+    """
+    return not isinstance(loss, EmbeddingLoss | CenterLoss)
+
+
+def needs_criterion(loss: Any) -> bool:
+    """Return whether a loss must be called through a `Criterion`; otherwise it is a function of (embeddings, labels).
+
+    A loss of Pairlens says what it can be compared with. A module of PyTorch and a plain function do not.
+
+    >>> from pairlens.losses import Circle
+    >>> needs_criterion(Circle()), needs_criterion(lambda embeddings, labels: embeddings.sum())
+    (True, False)
+    """
+    return not isinstance(loss, nn.Module) and (hasattr(loss, "references") or isinstance(loss, ClosedFormLoss))
 
 
 def _not_stored(embeddings: Tensor, labels: Tensor) -> Tensor:
     raise ValueError(
-        "a wrapped loss is not stored with its run; go on in Python: pl.resume_run(folder, loss=pl.wrap(...))"
+        "the function of a wrapped loss is not stored with its run; resume the run in Python, with "
+        "pl.resume_run(folder, loss=pl.wrap(...))"
     )
 
 
@@ -75,7 +150,8 @@ class Wrapped:
     """Any function of (embeddings, labels) as a loss; made by `wrap`.
 
     Attributes:
-        name: what to call it. The function itself is not written into a run.
+        name: its name in folders, tables and figures.
+        function: the function itself, which is not stored with a run.
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
@@ -88,10 +164,14 @@ class Wrapped:
 
 
 def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> Wrapped:
-    """Take any function of (embeddings, labels), such as a loss of pytorch-metric-learning, as a loss of ours.
+    """Return any function of (embeddings, labels), such as a loss of pytorch-metric-learning, as a loss of Pairlens.
 
-    It goes into a `Criterion` or an `Experiment`, and so into training and analysis. If it is a module, its parameters
-    are parameters of the criterion. Its name is by default that of its function or class.
+    It can be given to a `Criterion` or an `Experiment`, so it can be trained and analysed like the others. If the
+    function is a module, its parameters become parameters of the criterion.
+
+    Args:
+        function: takes (photo, dim) embeddings and (photo,) labels, and returns a scalar.
+        name: its name; by default that of the function or its class.
 
     >>> import torch
     >>> from pairlens.training.criterion import Criterion
@@ -100,18 +180,3 @@ def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) 
     tensor(3.)
     """
     return Wrapped(name or getattr(function, "__name__", type(function).__name__), function)
-
-
-def possible_sources(loss: Any) -> tuple[Source, ...]:
-    """Return what a loss can be compared with; a loss that does not say can be compared with anything.
-
-    >>> from pairlens.losses import ProxyAnchor
-    >>> possible_sources(ProxyAnchor())
-    ('proxies',)
-    """
-    return getattr(loss, "references", SOURCES)
-
-
-def centers_of(loss: Any) -> int:
-    """Return how many proxies a class a loss needs."""
-    return loss.centers if isinstance(loss, CenterLoss) else 1

@@ -15,17 +15,17 @@ from pairlens.losses.reductions import ABSENT, mean_over
 
 @dataclass(frozen=True)
 class Quadruplet:
-    """Quadruplet loss, hardest of each anchor: two negatives, too, must be farther apart than a positive pair.
+    """Quadruplet loss, batch-hard: a positive pair must also be closer than two negatives of different classes are.
 
     L = mean over anchors of [ d²(a, p) - d²(a, n) + m₁ ]₊ + [ d²(a, p) - d²(n, k) + m₂ ]₊,
-    p the farthest positive, n the nearest negative, k the photo nearest to n that is of neither class; d² = 2 - 2 s.
-    An anchor of a batch with only two classes has no k, and no second term.
+    p the farthest positive, n the nearest negative, k the photo nearest to n that belongs to a third class; d² = 2 - 2 s.
+    In a batch with only two classes there is no k and no second term.
 
     Pair weights: 2 for each active term, on s_ap, s_an and s_nk.
 
     Source: Chen et al., "Beyond Triplet Loss: A Deep Quadruplet Network for Person Re-identification", CVPR 2017, arXiv
     1704.01719, equation 7, with margins 1 and 0.5 on its learned metric; here on squared distances of unit vectors. The
-    paper takes all quadruplets, or mines them with margins of its own making; here the hardest as in batch-hard
+    paper takes all quadruplets, or mines them with adaptive margins; here the hardest one of each anchor, as in batch-hard
     triplets. pytorch-metric-learning does not have this loss.
 
     Attributes:
@@ -44,25 +44,29 @@ class Quadruplet:
     def __post_init__(self) -> None:
         for name in ("margin", "second_margin"):
             value = getattr(self, name)
-            require(0 <= value <= 4, f"{name} {value} of quadruplet loss is a squared distance; give 0 to 4")
+            require(0 <= value <= 4, f"{name} {value} of quadruplet loss is a squared distance; use 0 to 4")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
         similarity = working_precision(similarity)
         if runs_eagerly(similarity):
             check_finite(similarity)
-        p, n, k, third = _hardest(similarity.detach(), pairs)
+        p, n, k, has_third = _hardest(similarity.detach(), pairs)  # all (anchor,)
         anchor = torch.arange(len(similarity), device=similarity.device)
-        s_ap, s_an, s_nk = similarity[anchor, p], similarity[anchor, n], similarity[n, k]
+        s_ap = similarity[anchor, p]
+        s_an = similarity[anchor, n]
+        s_nk = similarity[n, k]
+        # d²(a, p) - d²(a, n) = 2 (s_an - s_ap).
         first = (2 * (s_an - s_ap) + self.margin).relu()
-        second = (2 * (s_nk - s_ap) + self.second_margin).relu() * third
+        second = (2 * (s_nk - s_ap) + self.second_margin).relu() * has_third
         return mean_over(first + second, pairs.complete)
 
 
 def _hardest(similarity: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the farthest positive p, the nearest negative n, the third k nearest to n, and whether there is a k."""
+    """Return the farthest positive p, the nearest negative n, the third k nearest to n, and 1 where there is a k."""
     p = torch.where(pairs.positive, similarity, -ABSENT).argmin(dim=1)
     n = torch.where(pairs.negative, similarity, ABSENT).argmax(dim=1)
-    near_n = torch.where(pairs.negative[n] & pairs.negative, similarity[n], ABSENT)
-    best, k = near_n.max(dim=1)
-    return p, n, k, (best > ABSENT).to(similarity.dtype)
+    # Rows of the negatives n: a third class is a negative of both the anchor and n.
+    similarity_to_n = torch.where(pairs.negative[n] & pairs.negative, similarity[n], ABSENT)
+    highest, k = similarity_to_n.max(dim=1)
+    return p, n, k, (highest > ABSENT).to(similarity.dtype)

@@ -1,4 +1,4 @@
-"""Reductions over the pairs of a mask, with finite values and gradients where a row has none."""
+"""Reductions over the pairs of a mask, with finite values and gradients for rows without pairs."""
 
 import torch
 from torch import Tensor
@@ -6,33 +6,19 @@ from torch.nn import functional as F
 
 from pairlens.core.pairs import as_bytes
 
-# Far below every logit, yet finite: a row without any pair then has the weight exp(ABSENT - x) = 0 and a gradient of 0,
-# where -inf would give NaN.
+# The logit of a pair that does not exist. It is finite, because -inf gives NaN gradients in a row without pairs; it is
+# far below every real logit, so its weight exp(ABSENT - x) is exactly 0.
 ABSENT = -1e30
 
 
 def as_number(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 where a mask is True and 0 elsewhere.
 
-    Read as bytes first: PyTorch turns bytes into floats nine times faster than booleans, on a CPU.
-
     >>> as_number(torch.tensor([True, False]), torch.float32)
     tensor([1., 0.])
     """
+    # On a CPU, PyTorch converts bytes to floats nine times as fast as booleans.
     return as_bytes(mask).to(dtype)
-
-
-def masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return log Σ exp over the masked entries of each row; about ABSENT for a row without any.
-
-    Args:
-        logits: (anchor, reference).
-        mask: (anchor, reference) boolean.
-
-    >>> masked_logsumexp(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([[True, True, False]]))
-    tensor([0.6931])
-    """
-    return logits.masked_fill(~mask, ABSENT).logsumexp(dim=1)
 
 
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:
@@ -45,9 +31,10 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def log1p_exp(x: Tensor) -> Tensor:
-    """Return log(1 + e^x), exact to the last digits of float64 (PyTorch's default cuts off at x = 20, too early).
+    """Return log(1 + e^x), exact to the last digit of float64.
 
     >>> log1p_exp(torch.tensor(0.0))
     tensor(0.6931)
     """
+    # Above the threshold softplus returns x; its default of 20 is too low for float64.
     return F.softplus(x, threshold=40)

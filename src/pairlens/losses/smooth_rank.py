@@ -1,4 +1,4 @@
-"""Smooth ranks: how many references lie above each positive of an anchor, and what moving them changes."""
+"""Smooth ranks: a differentiable number of references above each positive of an anchor, and its gradient."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -9,18 +9,20 @@ from torch import Tensor
 
 from pairlens.losses.base import PairWeights, Side
 
-# A step of a difference of similarities x: (how far it counts as above, 0 to 1 or more; its derivative).
+# A smooth comparison of x = s_reference - s_positive: (how much the reference counts as above, 0 to 1 or more; the
+# derivative of that by x).
 SmoothStep: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+# Positives that are compared with all references at once; it bounds the memory at CHUNK · (anchor, reference).
 CHUNK = 8
 
 
 class Cost(NamedTuple):
-    """What the ranks of some positives cost their anchor, and how fast that grows with the ranks.
+    """What the ranks of some positives cost their anchor, and the derivatives of that.
 
     Attributes:
-        value: (anchor, place) what each positive adds to the loss.
-        by_positives: (anchor, place) derivative by the smooth number of other positives above it.
-        by_negatives: (anchor, place) derivative by the smooth number of negatives above it.
+        value: (anchor, slot) what each positive adds to the loss.
+        by_positives: (anchor, slot) derivative by the smooth number of other positives above it.
+        by_negatives: (anchor, slot) derivative by the smooth number of negatives above it.
     """
 
     value: Tensor
@@ -28,28 +30,45 @@ class Cost(NamedTuple):
     by_negatives: Tensor
 
 
-# The cost of (anchor, place) smooth numbers of other positives and of negatives above.
+# The cost of (anchor, slot) smooth numbers of other positives and of negatives above each positive.
 Price: TypeAlias = Callable[[Tensor, Tensor], Cost]
 
 
+class Comparison(NamedTuple):
+    """Some positives compared with all references of one side.
+
+    Attributes:
+        above: (anchor, slot) smooth number of references above each positive.
+        slope: (anchor, slot, reference) derivative of `above` by the similarity of each reference.
+    """
+
+    above: Tensor
+    slope: Tensor
+
+
 def weights_are_gradient(weigh: Callable[[Any, Side, Side], PairWeights]) -> Callable[[Any, Side, Side], PairWeights]:
-    """Let the pair weights be the gradient while tracing too: autograd would keep every chunk, together cubic."""
+    """Make the pair weights of a decorated `weigh` the gradient while `torch.compile` traces, too.
+
+    Otherwise autograd would save the tensors of every chunk, which together are (anchor, positive, reference).
+    """
 
     @wraps(weigh)
     def traced(self: Any, positive: Side, negative: Side) -> PairWeights:
         if not torch.compiler.is_compiling():
             return weigh(self, positive, negative)
-        s_p, s_n = positive.similarity.detach(), negative.similarity.detach()
+        s_p = positive.similarity.detach()
+        s_n = negative.similarity.detach()
         value, w_p, w_n = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
-        # Zero, with the gradient w_n - w_p.
-        moved = (w_n * (negative.similarity - s_n)).sum(dim=1) - (w_p * (positive.similarity - s_p)).sum(dim=1)
-        return PairWeights(value + moved[:, None], w_p, w_n)
+        # Each difference below is zero, so they change no value; their gradients are w_n and w_p.
+        pushed = (w_n * (negative.similarity - s_n)).sum(dim=1)
+        pulled = (w_p * (positive.similarity - s_p)).sum(dim=1)
+        return PairWeights(value + (pushed - pulled)[:, None], w_p, w_n)
 
     return traced
 
 
 def sigmoid_step(temperature: float) -> SmoothStep:
-    """Return the step σ(x / t) with its derivative."""
+    """Return the smooth comparison σ(x / t) with its derivative."""
 
     def step(x: Tensor) -> tuple[Tensor, Tensor]:
         value = (x / temperature).sigmoid()
@@ -58,38 +77,54 @@ def sigmoid_step(temperature: float) -> SmoothStep:
     return step
 
 
-def over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price) -> PairWeights:
-    """Return the summed price of the ranks of an anchor's positives and its pair weights.
+def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price) -> PairWeights:
+    """Return the summed price of the ranks of each anchor's positives, and its pair weights.
 
-    Once through the positives, in chunks: what a chunk needs is forgotten with it, so nothing is (anchor, positive,
-    reference).
+    Positives are processed in chunks, so no (anchor, positive, reference) tensor is ever materialised.
     """
     s_p, s_n = positive.similarity, negative.similarity
-    value, own = s_p.new_zeros(len(s_p), 1), []
-    w_p, w_n = torch.zeros_like(s_p), torch.zeros_like(s_n)
-    for places, others in _chunks(positive):
-        here, present = s_p[:, places, None], positive.present[:, places]
-        (above_p, slope_p), (above_n, slope_n) = step_p(s_p[:, None] - here), step_n(s_n[:, None] - here)
-        above_p, slope_p = (torch.where(others, x, 0.0) for x in (above_p, slope_p))
-        above_n, slope_n = (torch.where(negative.present[:, None], x, 0.0) for x in (above_n, slope_n))
-        cost, by_p, by_n = (torch.where(present, x, 0.0) for x in price(above_p.sum(dim=2), above_n.sum(dim=2)))
-        value = value + cost.sum(dim=1, keepdim=True)
-        slope_p, slope_n = slope_p * by_p[:, :, None], slope_n * by_n[:, :, None]
-        w_p, w_n = w_p - slope_p.sum(dim=1), w_n + slope_n.sum(dim=1)
-        own.append(slope_p.sum(dim=2) + slope_n.sum(dim=2))
-    return PairWeights(value, w_p + torch.cat(own, dim=1), w_n)
+    value = s_p.new_zeros(len(s_p), 1)
+    w_p = torch.zeros_like(s_p)
+    w_n = torch.zeros_like(s_n)
+    own_w_p = []  # (anchor, slot of the chunk) weights of the positives whose ranks are counted
+    for slots, other_positives in _chunks(positive):
+        counted = s_p[:, slots, None]  # (anchor, slot, 1), broadcast against the references
+        present = positive.present[:, slots]
+        among_p = _compare(step_p, s_p, counted, other_positives)
+        among_n = _compare(step_n, s_n, counted, negative.present[:, None])
+        cost = price(among_p.above, among_n.above)
+        value = value + _where(present, cost.value).sum(dim=1, keepdim=True)
+        # Chain rule: derivative by the rank, times derivative of the rank by each similarity; (anchor, slot, reference).
+        by_p = among_p.slope * _where(present, cost.by_positives)[:, :, None]
+        by_n = among_n.slope * _where(present, cost.by_negatives)[:, :, None]
+        w_p = w_p - by_p.sum(dim=1)
+        w_n = w_n + by_n.sum(dim=1)
+        # A rank depends on differences s_reference - s_positive, so the counted positive gets the opposite derivative.
+        own_w_p.append(by_p.sum(dim=2) + by_n.sum(dim=2))
+    return PairWeights(value, w_p + torch.cat(own_w_p, dim=1), w_n)
+
+
+def _compare(step: SmoothStep, similarity: Tensor, counted: Tensor, mask: Tensor) -> Comparison:
+    """Compare (anchor, slot, 1) positives with the masked ones of (anchor, reference) similarities."""
+    count, slope = step(similarity[:, None] - counted)  # both (anchor, slot, reference)
+    return Comparison(_where(mask, count).sum(dim=2), _where(mask, slope))
+
+
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    # A selection and not a product: where there is no pair, a value may be infinite.
+    return torch.where(mask, values, 0.0)
 
 
 def with_query(positive: Side) -> Side:
-    """Return the positives with the query itself among them, at similarity 1, in the last place."""
+    """Return the positives with the query itself, at similarity 1, appended in the last slot."""
     similarity = torch.cat([positive.similarity, torch.ones_like(positive.similarity[:, :1])], dim=1)
     return Side(similarity, torch.cat([positive.present, torch.ones_like(positive.present[:, :1])], dim=1))
 
 
 def _chunks(positive: Side) -> Iterator[tuple[slice, Tensor]]:
-    """Yield some places at a time, and which of the positives are other positives than the one at the place."""
-    width = positive.similarity.shape[1]
-    itself = torch.eye(width, dtype=torch.bool, device=positive.similarity.device)
-    for start in range(0, width, CHUNK):
-        places = slice(start, min(start + CHUNK, width))
-        yield places, positive.present[:, None, :] & positive.present[:, places, None] & ~itself[places]
+    """Yield slices of slots with (anchor, slot, positive) masks of the other positives that each is compared with."""
+    slots = positive.similarity.shape[1]
+    itself = torch.eye(slots, dtype=torch.bool, device=positive.similarity.device)
+    for start in range(0, slots, CHUNK):
+        chunk = slice(start, min(start + CHUNK, slots))
+        yield chunk, positive.present[:, None, :] & positive.present[:, chunk, None] & ~itself[chunk]

@@ -1,4 +1,6 @@
-"""Softmax losses over proxies: normalised softmax, its margins CosFace, ArcFace and SphereFace, and sub-centre ArcFace."""
+"""Softmax losses over proxies: normalised softmax, its variants with a margin (CosFace, ArcFace, SphereFace), and
+sub-centre ArcFace.
+"""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +11,13 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import PairWeights, Side, Source, over_anchors
-from pairlens.losses.ntxent import against_negatives, sine
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source
+from pairlens.losses.ntxent import against_negatives, inverse_sine, sine
 
 
 @dataclass(frozen=True)
-class NormSoftmax:
-    """Normalised softmax: cross entropy of the cosines to the proxies, over a temperature.
+class NormSoftmax(AnchorLoss):
+    """Normalised softmax: cross entropy of a softmax over the cosine similarities to all proxies.
 
     L = mean over anchors of -log( e^{s_y/σ} / Σ_z e^{s_z/σ} ).
 
@@ -25,7 +27,7 @@ class NormSoftmax:
     equation 2, σ = 0.05. pytorch-metric-learning's value is the same.
 
     Attributes:
-        temperature: σ.
+        temperature: σ, in units of similarity.
 
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> NormSoftmax()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
@@ -37,23 +39,19 @@ class NormSoftmax:
 
     def __post_init__(self) -> None:
         require(
-            0 < self.temperature < math.inf, f"the temperature {self.temperature} of normalised softmax must be above 0"
+            0 < self.temperature < math.inf,
+            f"the temperature {self.temperature} of normalised softmax is a scale; use a value above 0",
         )
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (photo, proxy) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        return _softmax(
-            positive, negative, positive.similarity, torch.ones_like(positive.similarity), 1 / self.temperature
-        )
+        s_p = positive.similarity
+        return _cross_entropy(positive, negative, s_p, torch.ones_like(s_p), 1 / self.temperature)
 
 
 @dataclass(frozen=True)
-class CosFace:
-    """CosFace (additive margin softmax): the own proxy must win by a margin of similarity.
+class CosFace(AnchorLoss):
+    """CosFace (additive margin softmax): the proxy of the own class must be the most similar by a margin of similarity.
 
     L = mean over anchors of -log( e^{γ (s_y - m)} / (e^{γ (s_y - m)} + Σ_{z ≠ y} e^{γ s_z}) ).
 
@@ -63,7 +61,7 @@ class CosFace:
     AM-Softmax, 2018. pytorch-metric-learning's value is the same.
 
     Attributes:
-        scale: γ.
+        scale: γ, the inverse of a temperature.
         margin: m, in units of similarity.
 
     >>> similarity = torch.tensor([[0.85, 0.5]])
@@ -77,33 +75,30 @@ class CosFace:
 
     def __post_init__(self) -> None:
         _require_scale(self.scale, "CosFace")
-        require(-2 <= self.margin <= 2, f"the margin {self.margin} of CosFace is a similarity; give -2 to 2")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (photo, proxy) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+        require(-2 <= self.margin <= 2, f"the margin {self.margin} of CosFace is a similarity; use -2 to 2")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         target = positive.similarity - self.margin
-        return _softmax(positive, negative, target, torch.ones_like(target), self.scale)
+        return _cross_entropy(positive, negative, target, torch.ones_like(target), self.scale)
 
 
 @dataclass(frozen=True)
-class ArcFace:
-    """ArcFace: the own proxy must win by a margin of angle.
+class ArcFace(AnchorLoss):
+    """ArcFace: the proxy of the own class must be the most similar by a margin of angle.
 
     L = mean over anchors of -log( e^{γ cos(θ_y + m)} / (e^{γ cos(θ_y + m)} + Σ_{z ≠ y} e^{γ s_z}) ).
-    Beyond θ_y + m = π, where the cosine would rise again, cos θ - m sin m takes its place.
+    Beyond θ_y + m = π the cosine would rise again; there cos θ_y - m sin m replaces it.
 
     Pair weights: w_p = γ (1 - P_y) sin(θ_y + m) / sin θ_y, w_n = γ P_z.
 
-    Source: Deng et al., "ArcFace", CVPR 2019, arXiv 1801.07698, equation 3, γ = 64, m = 0.5; the straight end is that
-    of its official code and of pytorch-metric-learning. cos(θ + m) is s cos m - √(1 - s²) sin m here, without an arc
-    cosine: at s = ±1, where other code gives NaN, value and gradient are finite.
+    Source: Deng et al., "ArcFace", CVPR 2019, arXiv 1801.07698, equation 3, γ = 64, m = 0.5; the replacement
+    beyond π is that of its official code and of pytorch-metric-learning. cos(θ + m) is computed as
+    s cos m - √(1 - s²) sin m, without an arc cosine, so value and gradient are finite at s = ±1, where other code gives
+    NaN.
 
     Attributes:
-        scale: γ.
+        scale: γ, the inverse of a temperature.
         margin: m, in radians.
 
     >>> similarity = torch.tensor([[1.0, 0.0]])
@@ -117,37 +112,35 @@ class ArcFace:
 
     def __post_init__(self) -> None:
         _require_scale(self.scale, "ArcFace")
-        require(0 <= self.margin <= math.pi, f"the margin {self.margin} of ArcFace is an angle; give 0 to π radians")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (photo, proxy) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+        require(0 <= self.margin <= math.pi, f"the margin {self.margin} of ArcFace is an angle; use 0 to π radians")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        s, cos, sin = positive.similarity, math.cos(self.margin), math.sin(self.margin)
-        bent = s.detach() > -cos  # θ + m < π
-        target = torch.where(bent, s * cos - sine(s) * sin, s - self.margin * sin)
-        slope = torch.where(bent, cos + sin * s * inverse_sine(s), 1.0)
-        return _softmax(positive, negative, target, slope, self.scale)
+        s = positive.similarity
+        cos = math.cos(self.margin)
+        sin = math.sin(self.margin)
+        below_pi = s.detach() > -cos  # θ + m < π
+        target = torch.where(below_pi, s * cos - sine(s) * sin, s - self.margin * sin)
+        slope = torch.where(below_pi, cos + sin * s * inverse_sine(s), 1.0)  # d(target)/ds
+        return _cross_entropy(positive, negative, target, slope, self.scale)
 
 
 @dataclass(frozen=True)
-class SphereFace:
-    """SphereFace (A-Softmax): the angle to the own proxy counts several times.
+class SphereFace(AnchorLoss):
+    """SphereFace (A-Softmax): the angle to the proxy of the own class is multiplied.
 
     L = mean over anchors of -log( e^{γ ψ(θ_y)} / (e^{γ ψ(θ_y)} + Σ_{z ≠ y} e^{γ s_z}) ), ψ(θ) = (-1)^k cos(m θ) - 2 k
     for θ in [k π/m, (k + 1) π/m].
 
     Pair weights: w_p = γ (1 - P_y) (-1)^k m sin(m θ_y) / sin θ_y, w_n = γ P_z.
 
-    Source: Liu et al., "SphereFace", CVPR 2017, arXiv 1704.08063, equation 7, m = 4. The paper has the length of the
-    embedding in the place of γ; embeddings have length 1 here, so it is a number. pytorch-metric-learning multiplies
-    the length and a scale.
+    Source: Liu et al., "SphereFace", CVPR 2017, arXiv 1704.08063, equation 7, m = 4. In the paper γ is the
+    length of the embedding; embeddings have length 1 here, so γ is a setting. pytorch-metric-learning multiplies the
+    length by a scale.
 
     Attributes:
-        scale: γ.
-        margin: m, how often the angle counts.
+        scale: γ, the inverse of a temperature.
+        margin: m, the integer factor of the angle.
 
     >>> similarity = torch.tensor([[1.0, 0.0]])  # ψ(0) = 1
     >>> SphereFace(scale=1.0)(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))
@@ -160,26 +153,23 @@ class SphereFace:
 
     def __post_init__(self) -> None:
         _require_scale(self.scale, "SphereFace")
-        require(self.margin >= 1, f"the margin {self.margin} of SphereFace is a number of times; give at least 1")
-
-    def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
-        """Return the loss of (photo, proxy) cosine similarities."""
-        return over_anchors(self.weigh, similarity, pairs)
+        require(self.margin >= 1, f"the margin {self.margin} of SphereFace is a factor of the angle; use 1 or more")
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
+        # atan2 and not acos, whose gradient is infinite at s = ±1.
         theta = torch.atan2(sine(positive.similarity), positive.similarity)
+        # k is the number of the interval of θ. With it, ψ falls from 1 to 1 - 2 m without a jump.
         k = (theta.detach() * (self.margin / math.pi)).floor().clamp(max=self.margin - 1)
         sign = 1 - 2 * (k % 2)
         target = sign * (self.margin * theta).cos() - 2 * k
         slope = sign * self.margin * (self.margin * theta).sin() * inverse_sine(positive.similarity)
-        return _softmax(positive, negative, target, slope, self.scale)
+        return _cross_entropy(positive, negative, target, slope, self.scale)
 
 
 @dataclass(frozen=True)
 class SubCenterArcFace:
-    """Sub-centre ArcFace: ArcFace in which a class has several centres, and a photo is compared with the nearest of
-    each.
+    """Sub-centre ArcFace: ArcFace with several centres per class, of which only the nearest one counts.
 
     L = ArcFace of S_c = max_k s_ck.
 
@@ -189,8 +179,8 @@ class SubCenterArcFace:
     pytorch-metric-learning, whose value is the same.
 
     Attributes:
-        centers: K, centres a class.
-        scale: γ.
+        centers: K, centres per class.
+        scale: γ, the inverse of a temperature.
         margin: m, in radians.
 
     >>> import torch
@@ -211,22 +201,19 @@ class SubCenterArcFace:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, class · centre) cosine similarities, class by class."""
+        # (anchor, class · centre) to (anchor, class): the gradient reaches only the nearest centre.
         nearest = similarity.unflatten(1, (-1, self.centers)).max(dim=2).values
-        first = Pairs(pairs.positive[:, :: self.centers], pairs.negative[:, :: self.centers])
-        return ArcFace(self.scale, self.margin)(nearest, first)
+        # All centres of a class have the same mask, so every K-th column is the mask of the classes.
+        by_class = Pairs(pairs.positive[:, :: self.centers], pairs.negative[:, :: self.centers])
+        return ArcFace(self.scale, self.margin)(nearest, by_class)
 
 
-def _softmax(positive: Side, negative: Side, target: Tensor, slope: Tensor, scale: float) -> PairWeights:
-    """Return the cross entropy with `target` in the place of the own similarity, and `slope` its derivative."""
-    value, push, share = against_negatives(positive, negative, scale * target, scale)
-    return PairWeights(value, scale * push * slope, scale * share)
-
-
-def inverse_sine(cosine: Tensor) -> Tensor:
-    """Return 1 / sin θ, and 0 where sin θ is 0."""
-    value = sine(cosine)
-    return torch.where(value > 0, 1 / torch.where(value > 0, value, 1.0), 0.0)
+def _cross_entropy(positive: Side, negative: Side, target: Tensor, slope: Tensor, scale: float) -> PairWeights:
+    """Return the cross entropy with `target` in place of the similarity to the own proxy; `slope` is its derivative."""
+    value, by_logit_p, by_logit_n = against_negatives(positive, negative, scale * target, scale)
+    # Chain rule: the logit of the own proxy is scale · target(s).
+    return PairWeights(value, scale * by_logit_p * slope, scale * by_logit_n)
 
 
 def _require_scale(scale: float, name: str) -> None:
-    require(0 < scale < math.inf, f"the scale {scale} of {name} must be above 0")
+    require(0 < scale < math.inf, f"the scale {scale} of {name} is the inverse of a temperature; use a value above 0")

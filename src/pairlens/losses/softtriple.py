@@ -21,18 +21,18 @@ class SoftTriple:
 
     S_c = Σ_k q_k s_ck  with  q = softmax_k(s_ck / γ);
     L = mean over anchors of -log softmax_y( λ (S_c - δ 1[c = y]) )  +  τ R,
-    R = Σ_c Σ_{t<k} √(2 - 2 w_ct · w_ck) / (C K (K - 1)), which draws the centres of a class together.
+    R = Σ_c Σ_{t<k} √(2 - 2 w_ct · w_ck) / (C K (K - 1)), which pulls the centres of a class together.
 
-    It works on `Proxies` references with `centers` centres a class; R is a function of the centres alone (`penalty`)
-    and is added by the criterion. Weights: dL/dS_c = λ (p_c - 1[c = y]); dS/ds_k = q_k (1 + (s_k - S) / γ).
+    It needs `Proxies` references with `centers` centres per class. R is a function of the centres alone (`penalty`), and
+    the criterion adds it. Weights: dL/dS_c = λ (p_c - 1[c = y]); dS/ds_k = q_k (1 + (s_k - S) / γ).
 
     Source: Qian et al., "SoftTriple Loss", ICCV 2019, arXiv 1909.05235, equations 6 to 9; defaults of its official
-    code, where the centres have the learning rate 1e-2 beside 1e-4 for the network. That code names the arguments la,
-    gamma, tau, margin and uses gamma as the inverse of its argument; here γ is the paper's. R is computed class by
-    class: no (C K)² matrix exists.
+    code, where the learning rate is 1e-2 for the centres and 1e-4 for the network. That code names the arguments la,
+    gamma, tau, margin and uses gamma as the inverse of its argument; here γ is the paper's. R is computed class by class,
+    without a (C K)² matrix.
 
     Attributes:
-        centers: K, centres a class.
+        centers: K, centres per class.
         lam: λ, the scale of the class logits.
         gamma: γ, the temperature of the assignment to centres.
         tau: τ, the weight of the penalty.
@@ -55,23 +55,25 @@ class SoftTriple:
         require(self.centers >= 1, f"centers {self.centers} of SoftTriple must be at least 1")
         for name in ("lam", "gamma"):
             value = getattr(self, name)
-            require(0 < value < math.inf, f"{name} {value} of SoftTriple is a scale; give it above 0")
+            require(0 < value < math.inf, f"{name} {value} of SoftTriple is a scale; use a value above 0")
         for name in ("tau", "delta"):
             value = getattr(self, name)
-            require(0 <= value < math.inf, f"{name} {value} of SoftTriple must not be negative")
+            require(0 <= value < math.inf, f"{name} {value} of SoftTriple must not be negative; use 0 or more")
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, without its penalty, of (anchor, class · centre) cosine similarities, class by class."""
-        to_centers = similarity.unflatten(1, (-1, self.centers))
-        assignment = (to_centers / self.gamma).softmax(dim=2)
-        to_classes = (assignment * to_centers).sum(dim=2)
-        own = pairs.positive.unflatten(1, (-1, self.centers))[:, :, 0].to(to_classes.dtype)
-        log_probability = F.log_softmax(self.lam * (to_classes - self.delta * own), dim=1)
-        return mean_over(-(log_probability * own).sum(dim=1), pairs.complete)
+        by_center = similarity.unflatten(1, (-1, self.centers))  # (anchor, class, centre)
+        assignment = (by_center / self.gamma).softmax(dim=2)
+        by_class = (assignment * by_center).sum(dim=2)  # (anchor, class) S_c
+        # All centres of a class have the same mask, so the first one is the mask of the class; 1 at the own class.
+        own_class = pairs.positive.unflatten(1, (-1, self.centers))[:, :, 0].to(by_class.dtype)
+        log_probability = F.log_softmax(self.lam * (by_class - self.delta * own_class), dim=1)
+        return mean_over(-(log_probability * own_class).sum(dim=1), pairs.complete)
 
     def penalty(self, centers: Tensor) -> Tensor:
         """Return τ R of (class, centre, dim) unit vectors; 0 where a class has a single centre."""
         classes, k, _ = centers.shape
+        # Each pair of centres once; distances is (class, pair of centres).
         first, second = torch.triu_indices(k, k, offset=1, device=centers.device)
-        gaps = distance(cosine(centers, centers)[:, first, second])
-        return self.tau * gaps.sum() / max(classes * k * (k - 1), 1)
+        distances = distance(cosine(centers, centers)[:, first, second])
+        return self.tau * distances.sum() / max(classes * k * (k - 1), 1)

@@ -1,1 +1,1 @@
-"""Neighbours of vectors: exact, approximate, and without duplicates."""
+"""Nearest neighbours by cosine similarity: exact and approximate indexes, and de-duplication of equal vectors."""

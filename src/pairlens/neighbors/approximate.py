@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours for galleries of a million and more: FAISS IVF and HNSW, with what they miss measured."""
+"""Approximate nearest-neighbour indexes (FAISS IVF and HNSW) for galleries of a million items, with measured recall."""
 
 import math
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from torch import Tensor
 from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 SAMPLE = 1000
-# FAISS wants so many vectors a list to place its centres by.
-VECTORS_A_LIST = 39
+# FAISS trains the centre of a list on at least this many vectors.
+VECTORS_PER_LIST = 39
 
 
 @dataclass(frozen=True)
 class Ivf:
-    """Inverted lists: vectors sorted into cells, of which only those nearest to a query are searched.
+    """Inverted file: vectors are sorted into cells, of which only those nearest to a query are searched.
 
     Source: Sivic and Zisserman, "Video Google", ICCV 2003; as FAISS implements it (Johnson et al., arXiv 1702.08734).
 
     Attributes:
-        lists: how many cells; 0 takes 4 √n.
-        probes: how many are searched: more find more and take longer.
+        lists: number of cells; 0 means 4 √n.
+        probes: number of cells that are searched; more raise the recall and the time of a search.
     """
 
     lists: int = 0
@@ -31,30 +31,29 @@ class Ivf:
 
     def __post_init__(self) -> None:
         if self.lists < 0 or self.probes < 1:
-            raise ValueError(f"lists {self.lists} must be at least 0 and probes {self.probes} at least 1")
+            raise ValueError(f"lists {self.lists} must be at least 0 and probes {self.probes} must be at least 1")
 
     def lists_for(self, vectors: int) -> int:
-        """Return how many lists so many vectors get, at most one for every 39 of them.
+        """Return the number of lists for a number of vectors, at most one list per 39 vectors.
 
         >>> Ivf().lists_for(1_000_000), Ivf().lists_for(100)
         (4000, 2)
         """
-        return max(1, min(self.lists or round(4 * math.sqrt(vectors)), vectors // VECTORS_A_LIST))
+        return max(1, min(self.lists or round(4 * math.sqrt(vectors)), vectors // VECTORS_PER_LIST))
 
 
 @dataclass(frozen=True)
 class Hnsw:
-    """A navigable graph: from a coarse layer down, always on to the neighbour that is nearer to the query.
+    """Hierarchical navigable graph: a search walks to ever nearer neighbours, from a coarse layer down to the full one.
 
-    Slow to build, fast to search. It is built by several threads in no fixed order, so two builds may differ in what
-    they miss.
+    Slow to build, fast to search. Several threads build it in no fixed order, so two builds may miss different items.
 
     Source: Malkov and Yashunin, TPAMI 2018, arXiv 1603.09320; as FAISS implements it.
 
     Attributes:
-        links: neighbours that each vector is linked with (M).
-        build: candidates looked at for these (efConstruction).
-        effort: candidates looked at in a search (efSearch), at least k: more find more and take longer.
+        links: neighbours that each vector is linked to (M).
+        build: candidates that are examined to find them (efConstruction).
+        effort: candidates that a search examines (efSearch), at least k; more raise the recall and the time of a search.
     """
 
     links: int = 32
@@ -72,13 +71,13 @@ IndexKind: TypeAlias = IndexName | Ivf | Hnsw
 
 @dataclass(frozen=True)
 class Approximation:
-    """How much an approximate search finds.
+    """The measured recall of an approximate index.
 
     Attributes:
-        index: which, with its settings.
-        recall: share of the exact k nearest items that are among the k it finds.
-        k: the k of that.
-        queries: how many queries this was measured on.
+        index: the index with its settings.
+        recall: share of the exact k nearest items that are among the k that it finds.
+        k: number of neighbours.
+        queries: number of queries that this was measured on.
 
     >>> print(Approximation("Ivf(lists=0, probes=32)", 0.981, 8, 1000))
     approximate search, Ivf(lists=0, probes=32): finds 98.10 % of the 8 nearest (measured on 1000 queries)
@@ -90,15 +89,15 @@ class Approximation:
     queries: int
 
     def __str__(self) -> str:
-        found = f"finds {100 * self.recall:.2f} % of the {self.k} nearest (measured on {self.queries} queries)"
-        return f"approximate search, {self.index}: {found}"
+        recall = f"finds {100 * self.recall:.2f} % of the {self.k} nearest (measured on {self.queries} queries)"
+        return f"approximate search, {self.index}: {recall}"
 
 
 class ApproximateIndex:
-    """A gallery made ready for approximate searches; what it returns has its true score, but better may be missed.
+    """A gallery prepared for approximate searches; the scores it returns are exact, but nearer items may be missed.
 
-    As with `ExactIndex` an item is excluded by its index, and equal scores come by index. A query for which fewer than k
-    are found is searched exactly.
+    As in `ExactIndex`, an item is excluded by its index, and equal scores are ordered by index. A query for which fewer
+    than k items are found is searched exactly.
 
     >>> index = ApproximateIndex(torch.eye(50), Ivf(probes=1))
     >>> index.search(torch.eye(50)[:1], 1).indices
@@ -106,45 +105,48 @@ class ApproximateIndex:
     """
 
     def __init__(self, gallery: Tensor, settings: Ivf | Hnsw) -> None:
-        """Build it of (item, dim) vectors of any length, on the CPU."""
+        """Build the index from (item, dim) vectors of any length, on the CPU."""
         self.settings = settings
         self._exact = ExactIndex(gallery)
         self._faiss: Any = _build(self._exact.distinct.vectors, settings)
 
     def search(self, queries: Tensor, k: int, itself: Tensor | None = None) -> Neighbors:
-        """Return k near items of each query; arguments and errors are those of `ExactIndex.search`."""
+        """Return k near items of each query; arguments and errors as in `ExactIndex.search`."""
         return self._exact.search(queries, k, itself, top=self._top)
 
     def measure(
         self, queries: Tensor, k: int, rows: Tensor, itself: Tensor | None = None, sample: int = SAMPLE
     ) -> Approximation:
-        """Return how much of the k nearest it finds for a sample, evenly spaced, of some rows of the queries.
+        """Return the share of the exact k nearest items that this index finds, measured on a sample of the queries.
 
         Args:
             queries: (query, dim).
-            k: how many neighbours.
-            rows: (row,) which queries may be in the sample.
-            itself: (row,) what each must not find.
-            sample: how many at most.
+            k: number of neighbours.
+            rows: (row,) queries from which the sample is taken, evenly spaced.
+            itself: (row,) gallery index that each of these rows must not find.
+            sample: largest number of queries in the sample.
         """
         count = min(sample, len(rows))
-        chosen = torch.arange(count, device=rows.device) * len(rows) // count
-        some, without = queries[rows[chosen]], None if itself is None else itself[chosen]
-        found = self.search(some, k, without).indices
-        both = torch.cat([found, self._exact.search(some, k, without).indices], dim=1).sort(dim=1).values
-        recall = (both[:, 1:] == both[:, :-1]).sum() / (k * count)
+        chosen = torch.arange(count, device=rows.device) * len(rows) // count  # evenly spaced in `rows`
+        sampled = queries[rows[chosen]]
+        excluded = None if itself is None else itself[chosen]
+        approximate = self.search(sampled, k, excluded).indices  # (query, rank)
+        exact = self._exact.search(sampled, k, excluded).indices
+        # Neither list repeats an item, so in the sorted union of both an item that is in both stands beside itself.
+        union = torch.cat([approximate, exact], dim=1).sort(dim=1).values
+        recall = (union[:, 1:] == union[:, :-1]).sum() / (k * count)
         return Approximation(str(self.settings), float(recall), k, count)
 
     def _top(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if isinstance(self.settings, Hnsw):
-            # Set here and not given to the search, which does not take it any more once faiss.contrib is imported.
+            # An attribute and not an argument of the search: importing faiss.contrib removes that argument.
             self._faiss.hnsw.efSearch = max(self.settings.effort, k)
         scores, groups = self._faiss.search(queries.cpu().numpy(), k)
         return torch.from_numpy(scores).to(queries.device), torch.from_numpy(groups).to(queries.device)
 
 
 def open_index(gallery: Tensor, kind: IndexKind) -> ExactIndex | ApproximateIndex:
-    """Make a gallery ready for searching, exactly or by one of the approximate ways.
+    """Return a gallery as an exact or an approximate index; raises ValueError for another kind.
 
     >>> type(open_index(torch.eye(3), "exact")).__name__
     'ExactIndex'
@@ -159,16 +161,18 @@ def open_index(gallery: Tensor, kind: IndexKind) -> ExactIndex | ApproximateInde
         case Ivf() | Hnsw():
             return ApproximateIndex(gallery, kind)
         case _:
-            raise ValueError(f"index {kind!r} must be exact, ivf, hnsw, or a record Ivf or Hnsw")
+            raise ValueError(f"index {kind!r} must be exact, ivf, hnsw, or an Ivf or Hnsw record")
 
 
 def _build(vectors: Tensor, settings: Ivf | Hnsw) -> faiss.Index:
-    numbers, dim = vectors.cpu().numpy(), vectors.shape[1]
+    """Return the FAISS index of (distinct, dim) unit vectors; inner products of unit vectors are cosines."""
+    numbers = vectors.cpu().numpy()
+    dim = vectors.shape[1]
     match settings:
         case Ivf():
             lists = settings.lists_for(len(numbers))
             index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-            # One list of a small gallery may have fewer, and FAISS would say so on the screen.
+            # A list of a small gallery may get fewer than 39 vectors, and FAISS would print a warning.
             index.cp.min_points_per_centroid = 1
             index.nprobe = min(settings.probes, lists)
             index.train(numbers)  # pyright: ignore[reportCallIssue]

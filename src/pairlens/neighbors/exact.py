@@ -1,8 +1,8 @@
-"""Exact nearest neighbours by cosine similarity: FAISS on the CPU, chunked product and top-k on a GPU.
+"""Exact nearest-neighbour index by cosine similarity: FAISS on a CPU, chunked matrix products and top-k on a GPU.
 
-Two promises that raw search does not make: an item is excluded by its index and never by its score, and equal scores
-come in the order of their indices. For the second, identical vectors are searched once and given back as a group,
-because a matrix product may round the same dot product differently at the edge of a tile.
+It guarantees two things that a plain search does not. An item is excluded by its index, never by its score. Equal scores
+are ordered by index: a matrix product may round the same dot product differently at the edge of a tile, so identical
+vectors are searched once and returned as a group.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,14 @@ from torch import Tensor
 from pairlens.core.similarity import unit, working_precision
 from pairlens.neighbors.duplicates import DistinctVectors
 
+# Largest (query, vector) matrix of scores on a GPU, and of a full ranking.
 GPU_BYTES = 2**29
-FULL_BYTES = 2**28
-BYTES_A_KEY = 32
+FULL_RANKING_BYTES = 2**28
+# What a full ranking holds per score: the score itself, its bits and the 64-bit keys.
+BYTES_PER_KEY = 32
 
-Top: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# A search of the distinct vectors: (queries, k) to (query, k) scores, best first, and (query, k) vector numbers.
+TopSearch: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Neighbors:
 
     Attributes:
         scores: (query, rank) cosine similarities.
-        indices: (query, rank) int64 positions in the gallery.
+        indices: (query, rank) int64 indices into the gallery.
     """
 
     scores: Tensor
@@ -37,76 +40,83 @@ class Neighbors:
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int, itself: Tensor | None = None) -> Neighbors:
-    """Return the k gallery items most similar to each query; equal scores come in the order of their index.
+    """Return the k gallery items most similar to each query; equal scores are ordered by index.
 
     Args:
         queries: (query, dim); scaled to unit length here.
         gallery: (item, dim); scaled to unit length here.
-        k: how many neighbours; at most the number of items (one less with `itself`).
-        itself: (query,) the gallery index that is the query itself and must not be returned.
+        k: number of neighbours, at most the number of items (one less with `itself`).
+        itself: (query,) gallery index that is the query itself and must not be returned.
 
     Raises:
         ValueError: if k is out of range, the dimensions differ, or a vector is not finite.
 
-    >>> found = nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 0.0]]), k=2)
-    >>> found.indices
+    >>> neighbors = nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 0.0]]), k=2)
+    >>> neighbors.indices
     tensor([[1, 2]])
     """
     return ExactIndex(gallery).search(queries, k, itself)
 
 
 class ExactIndex:
-    """A gallery made ready for many searches: `nearest` in two steps, for queries that come in chunks."""
+    """A gallery prepared for many searches: `nearest` in two steps, for queries that come in chunks."""
 
     def __init__(self, gallery: Tensor) -> None:
-        """Take a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite."""
-        self.items, self.dim = _checked(gallery, "gallery")
+        """Prepare a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite."""
+        self.items, self.dim = _check_vectors(gallery, "gallery")
         self.distinct = DistinctVectors.from_vectors(_unit(gallery))
-        self._top: Top = self._top_by_products if gallery.is_cuda else self._top_by_faiss
+        self._top: TopSearch = self._top_by_products if gallery.is_cuda else self._top_by_faiss
 
-    def search(self, queries: Tensor, k: int, itself: Tensor | None = None, top: Top | None = None) -> Neighbors:
+    def search(self, queries: Tensor, k: int, itself: Tensor | None = None, top: TopSearch | None = None) -> Neighbors:
         """Return the k nearest items of each query; see `nearest`.
 
         Args:
             queries: (query, dim).
-            k: how many neighbours.
-            itself: (query,) what must not be returned.
-            top: another way to the best distinct vectors of (queries, k), such as an approximate one; -1 where it found
-                too few, and then the query is searched exactly.
+            k: number of neighbours.
+            itself: (query,) gallery index that must not be returned.
+            top: another search of the distinct vectors, such as an approximate one. It returns the number -1 where it found
+                too few vectors, and then the query is searched exactly.
         """
-        dim = _checked(queries, "queries")[1]
+        _, dim = _check_vectors(queries, "queries")
         available = self.items - (itself is not None)
         if not 1 <= k <= available:
-            raise ValueError(f"k = {k} neighbours were asked for, but the gallery offers 1 to {available}")
+            raise ValueError(f"k = {k} neighbours were requested, but the gallery offers 1 to {available}; change k")
         if dim != self.dim:
-            raise ValueError(f"queries have {dim} dimensions and the gallery {self.dim}; embed both alike")
-        wanted = k + (itself is not None)
-        scores, indices = self._search(_unit(queries).to(self.distinct.vectors.device), wanted, top or self._top)
+            raise ValueError(
+                f"queries have {dim} dimensions and the gallery {self.dim}; embed both with the same model"
+            )
+        # One more than requested, because the item itself is probably among the nearest and is dropped.
+        searched = k + (itself is not None)
+        scores, indices = self._search(_unit(queries).to(self.distinct.vectors.device), searched, top or self._top)
         if itself is not None:
-            scores, indices = _without(itself.to(indices.device), scores, indices)
+            scores, indices = _drop(itself.to(indices.device), scores, indices)
         return Neighbors(scores.to(queries.device), indices.to(queries.device))
 
-    def _search(self, queries: Tensor, k: int, top: Top) -> tuple[Tensor, Tensor]:
-        # One more than asked for shows whether the last place is tied: which of several equal scores a top-k keeps
-        # is left open by every library, so the few tied rows are ranked in full.
+    def _search(self, queries: Tensor, k: int, top: TopSearch) -> tuple[Tensor, Tensor]:
+        # One more than requested shows whether the last rank is tied. Which of several equal scores a top-k returns is
+        # undefined in every library, so the few queries with such a tie are ranked in full.
         probe = min(k + 1, len(self.distinct.vectors))
-        scores, indices, open_ = self.distinct.expand(*top(queries, probe), k)
-        if not open_.any():
+        scores, indices, unresolved = self.distinct.expand(*top(queries, probe), k)
+        if not unresolved.any():
             return scores, indices
-        for rows in open_.nonzero().squeeze(1).split(max(1, FULL_BYTES // (BYTES_A_KEY * self.items))):
+        rows_at_once = max(1, FULL_RANKING_BYTES // (BYTES_PER_KEY * self.items))
+        for rows in unresolved.nonzero().squeeze(1).split(rows_at_once):
             scores[rows], indices[rows] = self._rank_in_full(queries[rows], k)
         return scores, indices
 
     def _rank_in_full(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k best by score, then index: both in one integer, of which no two are equal."""
-        scores = queries @ self.distinct.vectors.T
-        if len(self.distinct.vectors) < self.items:
-            scores = scores[:, self.distinct.group]
-        # The bits of a float, read as an integer, are in the order of the floats once negative ones are turned round.
+        """Return the k best items by score and then index, from a ranking of the whole gallery."""
+        scores = queries @ self.distinct.vectors.T  # (query, distinct)
+        if not self.distinct.all_unique:
+            scores = scores[:, self.distinct.group]  # (query, item)
+        # Score and index in one 64-bit key, of which no two are equal, so that any top-k gives the same order. The bits of
+        # positive floats, read as integers, are ordered like the floats; those of negative floats in reverse, until all
+        # bits but the sign are flipped.
         bits = (scores + 0.0).view(torch.int32)
-        bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-        behind = torch.arange(self.items - 1, -1, -1, device=bits.device)
-        best = ((bits.long() << 32) + behind).topk(k, dim=1).values
+        ordered_bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        # The lower index gets the larger key: item i has items - 1 - i in its lower 32 bits.
+        reversed_index = torch.arange(self.items - 1, -1, -1, device=bits.device)
+        best = ((ordered_bits.long() << 32) + reversed_index).topk(k, dim=1).values
         indices = self.items - 1 - (best & 0xFFFFFFFF)
         return scores.gather(1, indices), indices
 
@@ -117,18 +127,22 @@ class ExactIndex:
 
     def _top_by_products(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         vectors = self.distinct.vectors
-        rows = max(1, GPU_BYTES // (vectors.element_size() * len(vectors)))
-        tops = [(chunk @ vectors.T).topk(k, dim=1) for chunk in queries.split(rows)]
+        rows_at_once = max(1, GPU_BYTES // (vectors.element_size() * len(vectors)))
+        tops = [(chunk @ vectors.T).topk(k, dim=1) for chunk in queries.split(rows_at_once)]
         return torch.cat([top.values for top in tops]), torch.cat([top.indices for top in tops])
 
 
-def _checked(vectors: Tensor, name: str) -> tuple[int, int]:
+def _check_vectors(vectors: Tensor, name: str) -> tuple[int, int]:
+    """Return the number of vectors and their dimension; raises ValueError if they are none or not finite."""
     if vectors.ndim != 2 or not len(vectors):
         raise ValueError(f"{name} must be a non-empty (item, dim) matrix, not of shape {tuple(vectors.shape)}")
-    # The length is not finite if a number is not, nor if their squares overflow, and needs no copy of the vectors.
-    bad = (~torch.isfinite(torch.linalg.vector_norm(working_precision(vectors.detach()), dim=1))).nonzero()
-    if len(bad):
-        raise ValueError(f"{name}: vector {int(bad[0])} is not finite; look for NaN or overflow where it was embedded")
+    # A non-finite norm detects NaN, inf and overflow without a copy of the vectors.
+    norms = torch.linalg.vector_norm(working_precision(vectors.detach()), dim=1)
+    not_finite = (~torch.isfinite(norms)).nonzero()
+    if len(not_finite):
+        raise ValueError(
+            f"{name}: vector {int(not_finite[0])} is not finite; look for NaN or overflow where it was embedded"
+        )
     return len(vectors), vectors.shape[1]
 
 
@@ -136,11 +150,11 @@ def _unit(vectors: Tensor) -> Tensor:
     return unit(vectors.detach()).float().contiguous()
 
 
-def _without(itself: Tensor, scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop one entry a row: the item itself where it is among those found, else the last."""
+def _drop(itself: Tensor, scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Drop one entry of each row: the item itself if it is among the neighbours, otherwise the last."""
     last = indices.shape[1] - 1
-    found = indices == itself[:, None]
-    place = torch.where(found.any(dim=1), found.byte().argmax(dim=1), last)
-    kept = torch.arange(last, device=indices.device)
-    kept = kept + (kept >= place[:, None])
-    return scores.gather(1, kept), indices.gather(1, kept)
+    is_itself = indices == itself[:, None]  # (query, rank)
+    dropped = torch.where(is_itself.any(dim=1), is_itself.byte().argmax(dim=1), last)  # (query,) rank
+    ranks = torch.arange(last, device=indices.device)
+    remaining = ranks + (ranks >= dropped[:, None])  # (query, rank), skipping the dropped one
+    return scores.gather(1, remaining), indices.gather(1, remaining)

@@ -1,1 +1,1 @@
-"""One style for every figure, and sheets of pictures."""
+"""The style and the layout of figures, and contact sheets of photos."""

@@ -1,24 +1,62 @@
-"""Pictures with captions and borders, in rows on one sheet."""
+"""Contact sheets: photos with captions, coloured borders and check marks or crosses, in rows on one picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-RIGHT, WRONG, UNKNOWN = "#1a9850", "#d73027", "#8c8c8c"
-INK, FADED, PAPER = "#1c1c1c", "#6a6a6a", "#ffffff"
-SIDE, BORDER, GAP, CAPTION = 224, 8, 14, 40
+from pairlens.plotting.style import CYCLE
+
+RIGHT, WRONG, UNKNOWN = "#0b7a3e", "#c0362c", "#7a7a7a"
+INK, FADED, PAPER = "#1c1c1c", "#5c5c5c", "#ffffff"
+# In pixels: the side of a photo, its border, the space between photos, and the height of two lines of caption.
+SIDE, BORDER, GAP, CAPTION = 224, 8, 16, 50
+TITLE_SIZE, TEXT_SIZE = 26, 17
+TITLE_HEIGHT = 58
+# The diameter of the sign in the corner of a photo, and its strokes as points in a square of side 1.
+SIGN_SIDE = 44
+CHECK_MARK = (((0.28, 0.52), (0.44, 0.68), (0.74, 0.33)),)
+CROSS = (((0.32, 0.32), (0.68, 0.68)), ((0.32, 0.68), (0.68, 0.32)))
+# Not everybody can tell green from red, so these two colours come with a sign.
+SIGNS = {RIGHT: CHECK_MARK, WRONG: CROSS}
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a picture made of photos.
+
+    Attributes:
+        paper: the background.
+        ink: text.
+        faded: text of less importance.
+        classes: one colour per class.
+    """
+
+    paper: str
+    ink: str
+    faded: str
+    classes: tuple[str, ...]
+
+
+LIGHT = Palette(PAPER, INK, FADED, CYCLE)
+# The paper is that of the dark report page. White takes the place of black, and the blues are lighter.
+DARK = Palette(
+    "#161616",
+    "#e8e8e8",
+    "#a8a8a8",
+    ("#4c9fd8", "#E8743B", "#21b98c", "#CC79A7", "#E69F00", "#8fd0f5", "#ffffff", "#9a9a9a"),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A picture on a sheet.
+    """A photo on a contact sheet.
 
     Attributes:
         picture: at any size.
-        first: the line under it.
-        second: the line under that.
-        color: of its border; None for no border.
+        first: the line below it.
+        second: the line below that.
+        color: the colour of its border; None for no border. RIGHT and WRONG also show a check mark or a cross.
     """
 
     picture: Image.Image
@@ -27,48 +65,71 @@ class Tile:
     color: str | None = None
 
     def drawn(self) -> Image.Image:
-        """Return the picture at display size with its border."""
+        """Return the photo at display size with its border and its sign."""
         picture = resized(self.picture)
         if self.color is not None:
             ImageDraw.Draw(picture).rectangle((0, 0, SIDE - 1, SIDE - 1), outline=self.color, width=BORDER)
+        if self.color in SIGNS:
+            draw_sign(picture, self.color)
         return picture
 
 
+def draw_sign(picture: Image.Image, color: str, size: int = SIGN_SIDE) -> None:
+    """Draw a check mark (RIGHT) or a cross (WRONG) on a disc in the upper right corner of a photo.
+
+    Args:
+        picture: a photo at display size, which is changed.
+        color: RIGHT or WRONG.
+        size: diameter of the disc in pixels.
+    """
+    left = picture.width - size - BORDER // 2
+    top = BORDER // 2
+    canvas = ImageDraw.Draw(picture)
+    canvas.ellipse((left, top, left + size, top + size), fill=color, outline=PAPER, width=size // 14)
+    for stroke in SIGNS[color]:
+        points = [(left + size * x, top + size * y) for x, y in stroke]
+        canvas.line(points, fill=PAPER, width=size // 9, joint="curve")
+
+
 def tile_sheet(rows: Sequence[Sequence[Tile]], title: str = "", apart: int = 1) -> Image.Image:
-    """Return one picture of rows of tiles, the first `apart` of each row set apart from the others."""
+    """Return one picture with rows of tiles.
+
+    Args:
+        rows: from top to bottom.
+        title: a line above them; none if empty.
+        apart: how many of the first tiles of each row are set apart from the others by a wider gap.
+    """
     columns = max(map(len, rows))
-    head = 46 if title else GAP
+    head = TITLE_HEIGHT if title else GAP
     width = GAP + columns * (SIDE + GAP) + GAP
     sheet = Image.new("RGB", (width, head + len(rows) * (SIDE + CAPTION + GAP)), PAPER)
-    draw = ImageDraw.Draw(sheet)
+    canvas = ImageDraw.Draw(sheet)
     if title:
-        draw.text((GAP, 13), title, INK, font=_font(20))
+        canvas.text((GAP, 15), _shortened(title, canvas, TITLE_SIZE, width - 2 * GAP), INK, font=_font(TITLE_SIZE))
     for number, tiles in enumerate(rows):
         top = head + number * (SIDE + CAPTION + GAP)
         for column, tile in enumerate(tiles):
             left = GAP + column * (SIDE + GAP) + (GAP if column >= apart else 0)
             sheet.paste(tile.drawn(), (left, top))
-            _caption(draw, left, top, tile.first, tile.second)
+            for line, (text, color) in enumerate(((tile.first, FADED), (tile.second, INK))):
+                text = _shortened(text, canvas, TEXT_SIZE, SIDE)
+                canvas.text((left, top + SIDE + 3 + 22 * line), text, color, font=_font(TEXT_SIZE))
     return sheet
 
 
-def _caption(draw: ImageDraw.ImageDraw, left: int, top: int, first: str, second: str) -> None:
-    draw.text((left, top + SIDE + 3), _shortened(first, draw), FADED, font=_font(13))
-    draw.text((left, top + SIDE + 20), _shortened(second, draw), INK, font=_font(14))
-
-
-def _shortened(text: str, draw: ImageDraw.ImageDraw) -> str:
-    # No letter is narrower than a pixel, and to measure a text takes time.
-    text = text[:SIDE]
-    if draw.textlength(text, font=_font(14)) <= SIDE:
+def _shortened(text: str, canvas: ImageDraw.ImageDraw, size: int, width: int) -> str:
+    font = _font(size)
+    # Every letter is wider than one pixel, so a longer text never fits; measuring a very long text would take long.
+    text = text[:width]
+    if canvas.textlength(text, font=font) <= width:
         return text
-    while draw.textlength(text + "…", font=_font(14)) > SIDE:
+    while canvas.textlength(text + "…", font=font) > width:
         text = text[:-1]
     return text + "…"
 
 
 def resized(picture: Image.Image) -> Image.Image:
-    """Return a picture at display size."""
+    """Return a photo at display size."""
     return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 

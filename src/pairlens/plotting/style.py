@@ -1,6 +1,8 @@
-"""One style for all figures: colour-blind safe (Okabe and Ito), labelled, without what carries no number."""
+"""Figure style: colour-blind safe colours (Okabe and Ito), axes without ornament, and saving as SVG or PNG."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,30 +11,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pairlens.core.files import atomic_write
+from pairlens.plotting.panel_layout import NARROW_WIDTH, PAGE_WIDTH, PanelLayout
 
 PULL, PUSH, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#BBBBBB"
-# Grey stands for their yellow, which white paper hides.
+# The yellow of Okabe and Ito is hardly visible on white paper, so grey takes its place.
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 DASHES = ("-", "--", ":", "-.")
+
+_FOR_A_PAGE: ContextVar[bool] = ContextVar("_FOR_A_PAGE", default=False)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on disk with what is said of it.
+    """A figure on disk with its caption and its text alternative.
 
     Attributes:
         file: SVG or PNG.
-        caption: what it shows, for everybody.
-        alt: what is to be seen in it, for those who cannot see it.
+        caption: what the figure shows.
+        alt: what can be seen in it, for readers who cannot see it.
     """
 
     file: Path
     caption: str
     alt: str
 
+    @property
+    def narrow_file(self) -> Path:
+        """The same figure with its panels below each other, for a phone; it exists only for the SVG files of a page."""
+        return self.file.with_suffix(".narrow.svg")
+
+    @property
+    def dark_file(self) -> Path:
+        """The same picture on dark paper; it exists only for the pictures of photos on a page."""
+        return self.file.with_suffix(f".dark{self.file.suffix}")
+
 
 def tidy(panels: Iterable[Axes]) -> None:
-    """Take away the frame's upper and right line and make the numbers small."""
+    """Remove the upper and the right line of the frame and set the font sizes."""
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
@@ -41,10 +56,48 @@ def tidy(panels: Iterable[Axes]) -> None:
         axes.title.set_fontsize(9)
 
 
+@contextmanager
+def figures_for_a_page() -> Iterator[None]:
+    """Within this context, pictures are drawn for a page.
+
+    `save` fits each SVG to the width of the page and writes a narrow copy for phones beside it; pictures of photos also
+    get a copy on dark paper.
+    """
+    token = _FOR_A_PAGE.set(True)
+    try:
+        yield
+    finally:
+        _FOR_A_PAGE.reset(token)
+
+
+def is_for_a_page() -> bool:
+    """Return whether pictures are drawn for a page."""
+    return _FOR_A_PAGE.get()
+
+
 def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
-    """Write a figure under its name when it is complete; the same figure gives the same SVG."""
+    """Write a figure to its file, completely or not at all; equal figures give equal SVG files.
+
+    Args:
+        figure: what to save; within `figures_for_a_page` its panels are moved, so it is of no use afterwards.
+        file: its suffix, .svg or .png, says the format.
+        salt: what the ids inside an SVG are derived from.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not is_for_a_page() or file.suffix != ".svg":
+        _write(figure, file, salt)
+        return
+    layout = PanelLayout.of(figure)
+    has_narrow_copy = layout.can_be_narrow()
+    layout.fit_width(PAGE_WIDTH)
+    _write(figure, file, salt)
+    if has_narrow_copy:
+        layout.fit_width(NARROW_WIDTH)
+        _write(figure, Picture(file, "", "").narrow_file, salt)
+
+
+def _write(figure: Figure, file: Path, salt: str) -> None:
+    # Without the date, and with ids derived from the salt, an SVG depends on nothing but the figure.
+    metadata = {"Date": None} if file.suffix == ".svg" else None
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), atomic_write(file) as part:
-        figure.savefig(
-            part, format=file.suffix[1:], dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None
-        )
+        figure.savefig(part, format=file.suffix[1:], dpi=130, metadata=metadata)

@@ -1,1 +1,1 @@
-"""The report: from the folder of a run or of a comparison to one page."""
+"""Reports: the results of a run or of a comparison on one page."""

@@ -1,106 +1,73 @@
-"""Pictures made part of a page: SVG as elements whose names clash with no other's, photos as WebP in the text itself."""
+"""Images as data URIs, so that a page is one file: drawings as SVG, photos as WebP."""
 
 import base64
 import io
 import re
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from pathlib import Path
 
-from markupsafe import Markup
 from PIL import Image
 
-from pairlens.plotting.style import Picture
-
-SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-PIXELS_A_POINT = 96 / 72
-FONTS = "'DejaVu Sans', Verdana, Geneva, Roboto, 'Segoe UI', sans-serif"
-MATPLOTLIB_FONTS = re.compile(r"font-family: [^;\"]*|(?<=px )'DejaVu Sans'[^;\"]*")
-ElementTree.register_namespace("", SVG)
-ElementTree.register_namespace("xlink", XLINK)
+CSS_PIXELS_PER_POINT = 96 / 72
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How large and how exact photos are kept: the widest they may be, and the quality of their WebP."""
+    """How large and how exact photos are stored in a page.
 
-    width: int
+    Attributes:
+        sheet: the greatest width of a picture made of many photos, in pixels.
+        tile: the greatest side of a single photo, in pixels.
+        webp: the quality of the WebP encoder, up to 100.
+    """
+
+    sheet: int
+    tile: int
     webp: int
 
 
-QUALITIES = (Quality(1480, 80), Quality(1200, 72), Quality(960, 62), Quality(760, 50))
+# From the best to the smallest; a page takes the first with which it fits its size.
+QUALITIES = (Quality(1480, 224, 80), Quality(1200, 180, 72), Quality(960, 144, 62), Quality(760, 108, 50))
 
 
 @dataclass(frozen=True)
-class Inlined:
-    """A picture as HTML.
+class InlineImage:
+    """An image inside a page.
 
     Attributes:
-        html: the element.
-        width: its natural width in CSS pixels.
+        uri: the data URI.
+        width: in CSS pixels.
+        height: in CSS pixels.
     """
 
-    html: Markup
+    uri: str
     width: int
+    height: int
 
 
-def inline_svg(text: str, number: int, alt: str) -> Inlined:
-    """Return an SVG as an element of a page, named by `alt`, its ids and references marked with a number.
+def inline_svg(file: Path) -> InlineImage:
+    """Return an SVG as a data URI; inside it, its ids and its styles cannot clash with those of the page.
 
-    >>> found = inline_svg('<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt"><g id="a"/></svg>', 3, "x")
-    >>> found.width, '<g id="p3-a" />' in found.html, 'role="img" aria-label="x"' in found.html
-    (96, True, True)
+    Raises:
+        ValueError: if the file does not state its size in points.
     """
-    root = ElementTree.fromstring(text)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            # Metadata names addresses of the web; a style sheet inside an SVG would hold for the whole page.
-            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
-                parent.remove(child)
-    for element in root.iter():
-        for name, value in element.attrib.items():
-            element.set(name, _marked(name, value, f"p{number}-"))
-    width, height = (
-        round(float(root.attrib[side].removesuffix("pt")) * PIXELS_A_POINT) for side in ("width", "height")
-    )
-    for name, value in (("width", width), ("height", height), ("role", "img"), ("aria-label", alt)):
-        root.set(name, str(value))
-    return Inlined(Markup(ElementTree.tostring(root, encoding="unicode").strip()), width)
+    text = file.read_text(encoding="utf-8")
+    # Matplotlib writes the width before the height, in points.
+    size = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt" height="([\d.]+)pt"', text)
+    if size is None:
+        raise ValueError(f"{file} does not state its size in points")
+    width, height = (round(float(points) * CSS_PIXELS_PER_POINT) for points in size.groups())
+    return InlineImage(_data_uri("image/svg+xml", text.encode()), width, height)
 
 
-def _marked(name: str, value: str, mark: str) -> str:
-    if name == "id":
-        return mark + value
-    if name in ("href", f"{{{XLINK}}}href") and value.startswith("#"):
-        return f"#{mark}{value[1:]}"
-    value = value.replace("url(#", f"url(#{mark}")
-    return MATPLOTLIB_FONTS.sub(lambda found: _fonts(found.group()), value) if name == "style" else value
-
-
-def _fonts(found: str) -> str:
-    return f"font-family: {FONTS}" if found.startswith("font-family") else FONTS
-
-
-def inline_photo(picture: Image.Image, alt: str, quality: Quality) -> Inlined:
-    """Return a picture as an element of a page, its bytes in the address."""
-    width = min(picture.width, quality.width)
-    height = round(picture.height * width / picture.width)
+def inline_photo(photo: Image.Image, max_width: int, webp: int) -> InlineImage:
+    """Return a photo as a data URI, reduced to a width if it is wider."""
+    width = min(photo.width, max_width)
+    height = max(1, round(photo.height * width / photo.width))
     buffer = io.BytesIO()
-    picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=quality.webp)
-    text = base64.b64encode(buffer.getvalue()).decode()
-    html = Markup('<img src="data:image/webp;base64,{}" width="{}" height="{}" alt="{}">').format(
-        text, width, height, alt
-    )
-    return Inlined(html, picture.width)
+    photo.convert("RGB").resize((width, height), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=webp)
+    return InlineImage(_data_uri("image/webp", buffer.getvalue()), width, height)
 
 
-def inline(picture: Picture, number: int, quality: Quality) -> Inlined:
-    """Return a figure on disk as an element of a page; an SVG is the same at every quality."""
-    if picture.file.suffix == ".svg":
-        return inline_svg(picture.file.read_text(), number, picture.alt)
-    with Image.open(picture.file) as opened:
-        return inline_photo(opened, picture.alt, quality)
-
-
-def is_photo(picture: Picture) -> bool:
-    """Whether a picture is made of pixels."""
-    return picture.file.suffix != ".svg"
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,73 +1,81 @@
-"""The report of one run."""
+"""The report of one run: what training changed, what the model retrieves, how it was trained."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
-from pairlens.evaluation.evaluate import Metric, Report
+from pairlens.comparison.tables import BEFORE_TRAINING
+from pairlens.core.table import Table
+from pairlens.evaluation.evaluate import Metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.plotting.style import Picture
-from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, Table
+from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
+from pairlens.report.result_table import headline_metrics
 from pairlens.report.sections import (
+    ModelSections,
     losses_section,
-    made,
+    metric_meanings,
     model_sections,
     number,
+    origin,
+    points,
     record,
+    rounded,
     settings_table,
     versions_section,
 )
 
+# The letters of --gd_config, written out.
+DESCRIPTORS = {"S": "mean", "M": "maximum", "G": "generalised mean"}
+
 
 def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[Page, str]:
-    """Return the page of a run, and why what needs its photos is missing ("" if it is not).
+    """Return the page of a run, and why the parts that need its photos are missing ("" if they are not).
 
     Args:
         run: its folder.
-        scratch: where pictures are drawn; the page is complete only while they are there.
-        data_path: where the data set lies now, if it has moved.
+        scratch: where figures are drawn; the page needs them until it is rendered.
+        data_path: where the data set is now, if it has moved.
 
     Raises:
-        ValueError: if the folder is no run, or no epoch is finished.
+        ValueError: if the folder is not the folder of a run, or no epoch is finished.
     """
-    place = RunFolder(run)
-    experiment, outcome = place.experiment(), place.read_outcome()
-    missing, lead, pictures = "", [], []
+    run_folder = RunFolder(run)
+    experiment = run_folder.experiment()
+    outcome = run_folder.read_outcome()
+    model: ModelSections | None = None
     gain: Gain | None = None
+    missing = ""
     try:
-        lead, pictures = model_sections(run, scratch, data_path)
-        gain = paired_gain(place.open(data_path), METRIC)
+        model = model_sections(run, scratch, data_path)
+        gain = paired_gain(run_folder.open(data_path), METRIC)
     except (ValueError, FileNotFoundError) as error:
         missing = str(error)
+    # Without the photos the model before training cannot be embedded again, and the interval is wider.
     gain = gain or unpaired_gain(outcome, METRIC)
-    name = loss_text(experiment.loss).partition(":")[0]
-    report = outcome.report
+    loss = loss_text(experiment.loss).partition(":")[0]
+    results = _result_table(outcome)
     page = Page(
         kind=f"report of the run {run.resolve().name}",
-        title=_headline(outcome, gain, name) + ".",
-        verdict=_words(outcome, gain, experiment.seed, missing),
-        facts=(
-            ("data", f"{experiment.data_name}: {report.queries} queries of {report.classes} unseen classes"),
-            ("model", f"{experiment.backbone_type}, {experiment.gd_config}, {experiment.feature_dim} dimensions"),
-            ("loss", loss_text(experiment.loss)),
-            ("kept", outcome.selection),
-        ),
-        lead=lead,
+        title=_headline(outcome, gain, loss) + ".",
+        verdict=_verdict(outcome, gain, experiment.seed, missing),
+        facts=_facts(experiment, outcome),
+        lead=[TableBlock(_short_table(results)), metric_meanings()],
         sections=[
-            Section("Retrieval", [_result_table(outcome)]),
-            Section("Training", _training(outcome, scratch)),
-            *pictures,
-            losses_section([(name, experiment.loss)], scratch),
+            *([model.typical, *model.failures, model.shape] if model else []),
+            Section("Training", [*_training(outcome, scratch), TableBlock(results)]),
+            losses_section([(loss, experiment.loss)], scratch),
             _configuration(experiment),
             _commands(experiment, run),
             versions_section(),
         ],
-        made=made(),
+        origin=origin(),
     )
     return page, missing
 
@@ -76,35 +84,55 @@ def _headline(outcome: Outcome, gain: Gain, loss: str) -> str:
     classes = outcome.report.classes
     if outcome.epoch == 0:
         return (
-            f"Nothing was trained: the model as it came has {100 * gain.after:.1f} % {gain.metric} on {classes} classes"
+            f"Nothing was trained: the pretrained model has {100 * gain.after:.1f} % {gain.metric} on {classes} classes"
         )
     return gain_headline(gain, loss, classes)
 
 
-def _words(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]:
-    words = [] if outcome.epoch == 0 else [gain_words(gain, seed)]
+def _verdict(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]:
+    sentences = [] if outcome.epoch == 0 else [gain_words(gain, seed)]
     if outcome.select == "test":
-        words.append("The epoch was selected on the test set, so these figures are optimistic.")
+        sentences.append("The epoch was selected on the test set, so these figures are optimistic.")
     if missing:
-        words.append(f"What needs the photos is left out: {missing}.")
-    return words
+        sentences.append(f"The parts that need the photos are left out: {missing}.")
+    return sentences
+
+
+def _facts(experiment: Experiment, outcome: Outcome) -> list[tuple[str, str]]:
+    report = outcome.report
+    pooling = " + ".join(DESCRIPTORS[letter] for letter in experiment.gd_config)
+    selected = {"last": "the last", "validation": "best on held-out training classes", "test": "best on the test set"}
+    return [
+        ("test data", f"{experiment.data_name}: {report.queries} queries of {report.classes} unseen classes"),
+        ("model", f"{experiment.backbone_type}, {pooling} pooling, {experiment.feature_dim} dimensions"),
+        ("loss", rounded(loss_text(experiment.loss))),
+        ("epoch", f"{outcome.epoch} ({selected[outcome.select]})"),
+    ]
 
 
 def _result_table(outcome: Outcome) -> Table:
+    """Return every metric before and after training, with its interval."""
     report = outcome.report
     rows = [
-        (after.name, _share(before), _share(after), f"{100 * (after.value - before.value):+.1f}")
+        (after.name, _with_interval(before), _with_interval(after), points(after.value - before.value))
         for before, after in zip(outcome.untrained.metrics, report.metrics, strict=True)
     ]
-    left_out = f" {report.left_out} queries without a right item are left out." if report.left_out else ""
-    note = (
-        f"{report.queries} queries against {report.gallery} photos; in brackets: 95 % when the classes are drawn anew."
-    )
-    caption = "Retrieval of classes never seen in training, in percent"
-    return Table(caption, ("metric", "untrained", "trained", "difference"), rows, frozenset({METRIC}), note + left_out)
+    queries = f"{report.queries} queries against {report.gallery} photos"
+    notes = [f"Percent; {queries}. In brackets: 95 % interval over the test classes (bootstrap)."]
+    if report.left_out:
+        notes.append(f"{report.left_out} queries are left out, because no other photo has their class.")
+    header = ("metric", BEFORE_TRAINING, "trained", "difference")
+    return Table("All metrics on classes never seen in training", header, rows, notes, frozenset({METRIC}))
 
 
-def _share(metric: Metric) -> str:
+def _short_table(complete: Table) -> Table:
+    # A first screen has space for a few metrics; the complete table follows under "Training".
+    names = headline_metrics([row[0] for row in complete.rows])
+    rows = [row for row in complete.rows if row[0] in names]
+    return replace(complete, title="Retrieval of classes never seen in training", rows=rows)
+
+
+def _with_interval(metric: Metric) -> str:
     return f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
@@ -116,27 +144,25 @@ def _training(outcome: Outcome, scratch: Path) -> list[Block]:
     caption = (
         "Mean training loss, retrieval of unseen classes (band: 95 % over classes), and mean cosines of test pairs."
     )
-    first = last.report.metrics[0].name
-    names = dict.fromkeys((first, "R-Precision", METRIC))
-    shown = [name for name in names if any(m.name == name for m in last.report.metrics)]
-    head = ("epoch", "loss", "accuracy %", *(f"{name} %" for name in shown), "mean s_p", "mean s_n", "seconds")
-    rows = [_epoch(row, shown) for row in outcome.rows]
-    kept = frozenset({str(outcome.epoch)})
-    return [
-        FigureBlock(Picture(file, caption, alt)),
-        Table("Every epoch", head, rows, kept, "Epoch 0 is the untrained model; bold: the kept epoch."),
-    ]
+    return [FigureBlock(Picture(file, caption, alt)), TableBlock(_epoch_table(outcome))]
 
 
-def _epoch(row: EpochRow, shown: list[str]) -> tuple[str, ...]:
+def _epoch_table(outcome: Outcome) -> Table:
+    measured = [metric.name for metric in outcome.report.metrics]
+    # The first metric is R@K of the least K.
+    shown = [name for name in dict.fromkeys((measured[0], "R-Precision", METRIC)) if name in measured]
+    header = ("epoch", "loss", "accuracy %", *(f"{name} %" for name in shown), "mean s_p", "mean s_n", "seconds")
+    rows = [_epoch_row(row, shown) for row in outcome.rows]
+    note = f"Epoch 0 is the model before training. Bold: epoch {outcome.epoch}, whose model is saved."
+    return Table("Every epoch", header, rows, (note,), frozenset({str(outcome.epoch)}))
+
+
+def _epoch_row(row: EpochRow, shown: list[str]) -> tuple[str, ...]:
+    # A run without the auxiliary loss has no classifier, and so no accuracy.
     accuracy = None if row.train_accuracy is None else 100 * row.train_accuracy
-    found = [_percent(row.report, name) for name in shown]
-    means = [number(mean) for mean in (row.mean_s_p, row.mean_s_n)]
-    return (str(row.epoch), number(row.train_loss), number(accuracy), *found, *means, f"{row.seconds:.0f}")
-
-
-def _percent(report: Report, name: str) -> str:
-    return f"{100 * report[name]:.2f}"
+    metrics = [f"{100 * row.report[name]:.2f}" for name in shown]
+    cosines = [number(mean) for mean in (row.mean_s_p, row.mean_s_n)]
+    return (str(row.epoch), number(row.train_loss), number(accuracy), *metrics, *cosines, f"{row.seconds:.0f}")
 
 
 def _configuration(experiment: Experiment) -> Section:
@@ -149,15 +175,16 @@ def _configuration(experiment: Experiment) -> Section:
 
 
 def _commands(experiment: Experiment, run: Path) -> Section:
-    again = train_command(experiment, run)
+    # None for a Python function, which no command line can name.
+    command = train_command(experiment, run)
     folder = shlex.quote(str(run))
-    first: Block = Paragraph("Its loss is a function of Python: train it again with pairlens.run.")
+    train: Block = Paragraph("The loss is a Python function; to train it again, call pairlens.run.")
     return Section(
         "Commands",
         [
-            first if again is None else CodeBlock("Train it again", again),
+            train if command is None else CodeBlock("Train it again", command),
             CodeBlock("Look up a photo", f"pairlens query {folder} --query_img_name FILE"),
-            CodeBlock("Measure it again", f"pairlens evaluate {folder}"),
+            CodeBlock("Evaluate it again", f"pairlens evaluate {folder}"),
             CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],
     )

@@ -1,9 +1,11 @@
-"""Parts that the report of a run and that of a comparison share: the loss, a model's pictures, versions."""
+"""Sections that the reports of runs and of comparisons share: the model's photos, the losses, settings, versions."""
 
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,130 +14,200 @@ from typing import Any
 import torch
 
 from pairlens.analysis.audit import audit
+from pairlens.analysis.embedding_map import MIN_PHOTOS, write_map
 from pairlens.analysis.explain import explain
-from pairlens.analysis.failure_sheets import write_pictures_of
+from pairlens.analysis.failure_cases import Searched
 from pairlens.analysis.inspection import Inspection, inspect_run
 from pairlens.analysis.loss_figures import draw_explanations
+from pairlens.analysis.model_figures import draw_epochs, draw_similarities
+from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
+from pairlens.core.table import Table
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses.protocols import EmbeddingLoss, Wrapped
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.losses.protocols import Wrapped, is_embedding_loss
 from pairlens.plotting.style import Picture
-from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, Table
+from pairlens.report.metric_meanings import METRIC_MEANINGS
+from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock
+from pairlens.report.photo_rows import confused_class_rows, hub_rows, typical_queries, worst_query_rows
 
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
-# Fewer than pairlens explain draws: a comparison of many losses is to be on paper within a minute.
+# Fewer points than `pairlens explain` has, so that the report of many losses takes a minute and not ten.
 PLANE_POINTS = 41
 
 
+@dataclass(frozen=True)
+class ModelSections:
+    """What there is to see of one trained model, in the order of the page.
+
+    Attributes:
+        typical: typical queries with what they retrieve.
+        failures: what goes wrong: the worst queries, confused classes, hubs.
+        shape: the map of the embeddings and the statistics of their similarities.
+    """
+
+    typical: Section
+    failures: Sequence[Section]
+    shape: Section
+
+
+def model_sections(run: Path, folder: Path, data_path: Path | None, level: int = 2) -> ModelSections:
+    """Return the sections about the model of a run.
+
+    Args:
+        run: the folder of the run.
+        folder: where figures are drawn.
+        data_path: where the data set is now, if it has moved.
+        level: of their headings.
+
+    Raises:
+        ValueError: if there are no pairs to look at, or the photos have been prepared again since the run.
+        FileNotFoundError: if the data set is missing.
+    """
+    inspection = inspect_run(run, data_path)
+    run_folder = RunFolder(run)
+    searched = Searched.open(run_folder.open(data_path))
+    return ModelSections(
+        Section("Typical queries", [typical_queries(searched)], level),
+        [
+            Section("Where it goes wrong", [worst_query_rows(searched)], level),
+            Section("Most confused classes", [confused_class_rows(searched)], level + 1),
+            Section("Hub photos", [hub_rows(searched)], level + 1),
+        ],
+        Section("Map and shape of the embeddings", _shape_blocks(inspection, searched, run_folder, folder), level),
+    )
+
+
+def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFolder, folder: Path) -> list[Block]:
+    blocks: list[Block] = []
+    if len(searched.queries) >= MIN_PHOTOS:
+        picture, _ = write_map(searched, folder)
+        blocks.append(FigureBlock(picture, importance=5))
+    blocks.append(FigureBlock(draw_similarities(inspection.similarities, folder / "similarities.svg")))
+    epochs = run_folder.read_outcome().rows
+    # A curve needs two epochs that were measured.
+    if sum(row.unseen is not None for row in epochs) > 1:
+        blocks.append(FigureBlock(draw_epochs(epochs, folder / "analysis.svg")))
+    return [*blocks, shape_table(inspection)]
+
+
+def shape_table(inspection: Inspection) -> TableBlock:
+    """Return the statistics of seen and unseen classes, each with its name, what it says and which direction is good."""
+    rows, explanations = [], {}
+    for field, *values in inspection.rows():
+        meaning = SHAPE_MEANINGS[field]
+        rows.append((meaning.name, *map(number, values)))
+        explanations[meaning.name] = " ".join(filter(None, (meaning.sentence, meaning.direction)))
+    notes = ["Of at most 3000 test photos and as many training photos, processed as in the test."]
+    if inspection.gradient_cosine is not None:
+        notes.append(
+            f"Cosine between the gradients of the pairwise and the auxiliary loss, in the selected epoch: "
+            f"{inspection.gradient_cosine:.3f}."
+        )
+    header = ("statistic", "seen classes", "unseen classes")
+    table = Table("The embeddings of classes seen in training and of unseen classes", header, rows, notes)
+    return TableBlock(table, explanations=explanations)
+
+
+def metric_meanings() -> TableBlock:
+    """Return what the metrics and the intervals of a result table are, in a folded table."""
+    rows = [(meaning.name, meaning.sentence) for meaning in METRIC_MEANINGS]
+    return TableBlock(Table("What the numbers mean", ("number", "meaning"), rows, textual=True), folded=True)
+
+
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
-    """Draw the similarity planes of the losses that are functions of pairs, on one sheet; None if none is."""
-    drawable = [(name, loss) for name, loss in losses if not isinstance(loss, Wrapped | EmbeddingLoss)]
+    """Draw the similarity planes of the losses that are functions of pairs; None if there is no such loss."""
+    # A loss of embeddings or a Python function has no value at a single pair of similarities.
+    drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss)]
     if not drawable:
         return None
     draw_explanations([explain(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
     names = ", ".join(name for name, _ in drawable)
     return Picture(
         file,
-        "What each loss does to a positive pair of similarity s_p and a negative one of s_n: its value as contours, how "
-        "hard it pulls and pushes (one colour scale for all rows), where gradient descent leads from a grid of starts, "
-        "and the weight of one pair within a batch.",
-        f"A row a loss ({names}), six panels each; the numbers are in the CSV files of pairlens explain.",
+        "What each loss does to a positive pair of similarity s_p and a negative pair of similarity s_n: its value as "
+        "contours, how hard it pulls and pushes (one colour scale for all losses), where gradient descent leads from a "
+        "grid of starting points, and the weight of one pair within a batch.",
+        f"Six panels per loss ({names}); the numbers are in the CSV files of pairlens explain.",
     )
 
 
 def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int = 2, stem: str = "plane") -> Section:
-    """Return what losses are: their similarity planes, and what the audit found of each."""
+    """Return what the losses are: their similarity planes, and the results of their audits."""
     drawn = draw_planes(losses, folder / f"{slug(stem)}.svg")
     title = "The loss by itself" if len(losses) == 1 else "The losses by themselves"
+    # The audit of a single loss is read; of many losses, a reader opens those of interest.
     folded = len(losses) > 1
-    audits = [_audited(name, loss, folded) for name, loss in losses]
+    audits = [_audit_block(name, loss, folded) for name, loss in losses]
     return Section(title, [*([FigureBlock(drawn)] if drawn else []), *audits], level)
 
 
-def _audited(name: str, loss: Any, folded: bool) -> Block:
+def _audit_block(name: str, loss: Any, folded: bool) -> Block:
+    # Such a loss has only its name left: the function was given in Python.
     if isinstance(loss, Wrapped) and loss == Wrapped(loss.name):
-        return Paragraph(f"{name}: a function of Python, which is not stored; audit it with pairlens audit.")
-    found = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
-    rows = [(f.check, f.verdict, f.evidence) for f in found.findings]
-    failed = len(found.failed)
-    known = f", {found.diagnosis.name}" if found.diagnosis else ""
-    said = "nothing failed" if not failed else f"{failed} failed ({', '.join(found.failed)})"
-    head = ("check", "verdict", "evidence")
-    return Table(f"Audit of {name}: {said}{known}", head, rows, words=True, folded=folded)
-
-
-def with_first(section: Section, blocks: Sequence[Block]) -> Section:
-    """Return a section that opens with these blocks."""
-    return Section(section.title, [*blocks, *section.blocks], section.level)
-
-
-def model_sections(
-    run: Path, folder: Path, data_path: Path | None, level: int = 2
-) -> tuple[list[Block], list[Section]]:
-    """Return the map of a run's model to open with, and what else there is to see: shape, epochs, mistakes.
-
-    Raises:
-        ValueError: if there are no pairs to look at, or the photos were prepared anew since.
-        FileNotFoundError: if the data set is not there.
-    """
-    found = inspect_run(run, data_path)
-    drawn, _ = write_pictures_of(found, run, folder, data_path)
-    by_name = {picture.file.stem: picture for picture in drawn}
-    lead: list[Block] = [FigureBlock(by_name["map"], 5, whole=True)] if "map" in by_name else []
-    shape: list[Block] = [FigureBlock(by_name[name]) for name in ("similarities", "analysis") if name in by_name]
-    titles = {"worst_queries": "Worst queries", "confused_classes": "Most confused classes", "hubs": "Hub photos"}
-    sheets = [Section(t, [FigureBlock(by_name[n], 4 - i)], level + 1) for i, (n, t) in enumerate(titles.items())]
-    intro = Paragraph(
-        "Photos of classes that the model has never seen, and where it goes wrong. Borders are told in words as well."
-    )
-    return lead, [
-        Section("The shape of the space", [*shape, _shape_table(found)], level),
-        Section("Where it goes wrong", [intro], level),
-        *sheets,
-    ]
-
-
-def _shape_table(found: Inspection) -> Table:
-    rows = [(name, *map(number, values)) for name, *values in found.rows()]
-    note = "At most 3000 photos of each, as the test sees them. docs/analysis.md says what each number is."
-    if found.gradient_cosine is not None:
-        note += (
-            f" Cosine of the gradients of ranking and auxiliary loss in the kept epoch: {found.gradient_cosine:.3f}."
-        )
-    return Table("The shape of seen and unseen classes", ("number", "seen classes", "unseen classes"), rows, note=note)
+        return Paragraph(f"{name} is a Python function, which a run does not store; audit it with pairlens audit.")
+    result = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
+    rows = [(finding.check, finding.verdict, finding.evidence) for finding in result.findings]
+    failed = f"{len(result.failed)} failed ({', '.join(result.failed)})" if result.failed else "no check failed"
+    known = f", {result.diagnosis.name}" if result.diagnosis else ""
+    table = Table(f"Audit of {name}: {failed}{known}", ("check", "verdict", "evidence"), rows, textual=True)
+    return TableBlock(table, folded)
 
 
 def number(value: float | int | None) -> str:
-    """Write a number of a table, a dash for what is not known.
+    """Write a number of a table; a dash stands for an unknown value.
 
     >>> number(12), number(0.123456), number(None)
     ('12', '0.1235', '–')
     """
-    return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def settings_table(experiment: Experiment, caption: str) -> Table:
-    """Return what differs from the defaults, a row an option."""
+def rounded(text: str) -> str:
+    """Return the text of a loss with four digits of each number.
+
+    >>> rounded("circle:margin=0.42971260824036267,gamma=80.0")
+    'circle:margin=0.4297,gamma=80'
+    """
+    return re.sub(r"\d+\.\d+(e[-+]?\d+)?", lambda match: f"{float(match.group()):.4g}", text)
+
+
+def points(difference: float) -> str:
+    """Write a difference of two metrics in percentage points, with its sign; there is no negative zero.
+
+    >>> points(0.0374), points(-0.0002)
+    ('+3.7', '0.0')
+    """
+    # Rounded first: -0.02 is 0.0, and not -0.0.
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def settings_table(experiment: Experiment, title: str) -> TableBlock:
+    """Return the settings that differ from the defaults, one option per row."""
     rows = [(f"--{name}", plain_text(value)) for name, value in differing(experiment).items()]
-    note = "" if rows else "Everything is the default."
-    return Table(caption, ("option", "value"), rows, note=note, words=True)
+    notes = () if rows else ("All settings are the defaults.",)
+    return TableBlock(Table(title, ("option", "value"), rows, notes, textual=True))
 
 
-def record(value: Any, caption: str) -> CodeBlock:
-    """Return a record in full, folded."""
-    return CodeBlock(caption, json.dumps(to_plain(value), indent=2), folded=True)
+def record(value: Any, title: str) -> CodeBlock:
+    """Return a complete record as JSON, folded."""
+    return CodeBlock(title, json.dumps(to_plain(value), indent=2), folded=True)
 
 
 def versions_section() -> Section:
-    """Return with what this page was made."""
+    """Return the versions of the software, and the machine that writes the page."""
     rows = [("python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     rows += [("platform", platform.platform()), ("CPU cores", str(os.cpu_count()))]
-    rows += [("threads of torch", str(torch.get_num_threads())), ("GPU", device)]
-    note = "Of the machine that wrote this page; a run does not record on what it was trained."
-    return Section("Versions", [Table("Versions and machine", ("what", "version"), rows, note=note, words=True)])
+    rows += [("threads of torch", str(torch.get_num_threads())), ("GPU", gpu)]
+    note = "Of the machine that wrote this page; a run does not record the machine that trained it."
+    table = Table("Versions and machine", ("component", "version"), rows, (note,), textual=True)
+    return Section("Versions", [TableBlock(table, folded=True)])
 
 
 def _version(package: str) -> str:
@@ -145,6 +217,6 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def made() -> str:
-    """Return by what and when a page was made."""
+def origin() -> str:
+    """Return which program wrote the page, and when."""
     return f"Written by Pairlens {_version('pairlens')} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. No network is used."

@@ -1,7 +1,6 @@
 """The criterion: a loss applied to embeddings, labels and a source of references."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,15 +12,17 @@ from pairlens.losses.protocols import (
     CenterLoss,
     EmbeddingLoss,
     LearnedLoss,
+    MinerFunction,
     PairLoss,
-    PenalizedCenterLoss,
     Wrapped,
+    accepts_miner,
     centers_of,
+    has_center_penalty,
+    is_embedding_loss,
+    is_learned_loss,
     possible_sources,
 )
 from pairlens.training.references import Batch, Proxies, References
-
-Miner = Callable[[Tensor, Pairs], Pairs]
 
 
 class NotFiniteError(ValueError, FloatingPointError):
@@ -62,7 +63,7 @@ class Criterion(nn.Module):
         self,
         loss: PairLoss | CenterLoss | LearnedLoss | EmbeddingLoss,
         references: References | None = None,
-        miner: Miner | None = None,
+        miner: MinerFunction | None = None,
         classes: int | None = None,
     ) -> None:
         super().__init__()
@@ -71,9 +72,9 @@ class Criterion(nn.Module):
         self.miner = miner
         self.references: Any = references if references is not None else Batch()
         _check_fit(loss, self.references, miner)
-        self._of_embeddings = isinstance(loss, EmbeddingLoss)
-        self._penalized = isinstance(loss, PenalizedCenterLoss) and isinstance(self.references, Proxies)
-        if isinstance(loss, LearnedLoss):
+        self._of_embeddings = is_embedding_loss(loss)
+        self._penalized = has_center_penalty(loss) and isinstance(self.references, Proxies)
+        if is_learned_loss(loss):
             self.learned = nn.Parameter(_initial(loss, classes))
         # As a submodule, so that `parameters()` and `state_dict()` include it.
         if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
@@ -111,7 +112,7 @@ class Criterion(nn.Module):
         return f"loss={self.loss}" + (f", miner={self.miner}" if self.miner is not None else "")
 
 
-def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
+def _check_fit(loss: Any, references: References, miner: MinerFunction | None) -> None:
     name = type(loss).__name__
     # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
@@ -128,7 +129,7 @@ def _check_fit(loss: Any, references: References, miner: Miner | None) -> None:
             f"{name} needs {centers} centre(s) per class, but the proxies have {references.centers}; "
             f"make them with pl.Proxies(..., centers={centers})"
         )
-    if miner is not None and (isinstance(loss, EmbeddingLoss | CenterLoss) or references.source == "proxies"):
+    if miner is not None and (not accepts_miner(loss) or references.source == "proxies"):
         raise ValueError(
             f"a miner selects pairs of photos, but {name} with references from {references.source} does not compare pairs "
             "of photos; leave the miner out"

@@ -13,7 +13,7 @@ FILES = {
 @pytest.fixture
 def root(tmp_path):
     for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def test_photos_join_their_class_and_box_by_number(root):
     ],
 )
 def test_a_malformed_line_is_named(root, name, text, reason):
-    (root / name).write_text(text)
+    (root / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=reason):
         cub200.read(root)
 

@@ -12,7 +12,7 @@ img/WOMEN/Denim/id_00000003/01_1_front.jpg     id_00000003 query
 
 def _write(root, text):
     (root / "Eval").mkdir()
-    (root / "Eval" / "list_eval_partition.txt").write_text(text)
+    (root / "Eval" / "list_eval_partition.txt").write_text(text, encoding="utf-8")
 
 
 def test_the_real_list_gives_the_published_counts(annotations):

@@ -6,8 +6,8 @@ HEADING = "image_id class_id super_class_id path\n"
 
 
 def _write(root, train, test):
-    (root / "Ebay_train.txt").write_text(HEADING + train)
-    (root / "Ebay_test.txt").write_text(HEADING + test)
+    (root / "Ebay_train.txt").write_text(HEADING + train, encoding="utf-8")
+    (root / "Ebay_test.txt").write_text(HEADING + test, encoding="utf-8")
 
 
 def test_products_are_sorted_by_number(tmp_path):
@@ -36,6 +36,6 @@ def test_a_malformed_line_or_missing_list_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"Ebay_train\.txt, line 2: 'ten' should be a whole number"):
         sop.read(tmp_path)
     (tmp_path / "Ebay_test.txt").unlink()
-    (tmp_path / "Ebay_train.txt").write_text(HEADING)
+    (tmp_path / "Ebay_train.txt").write_text(HEADING, encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"Ebay_test\.txt is missing"):
         sop.read(tmp_path)

@@ -6,7 +6,7 @@ from pairlens.data.readers import table
 
 
 def _read(folder, text, name="photos.csv"):
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="utf-8")
     return table.read(folder / name)
 
 

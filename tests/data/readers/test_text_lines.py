@@ -23,7 +23,7 @@ def test_a_short_line_is_named(tmp_path):
 
 
 def test_a_word_in_place_of_a_number_is_named(tmp_path):
-    (tmp_path / "list.txt").write_text("one 2.5 wide")
+    (tmp_path / "list.txt").write_text("one 2.5 wide", encoding="utf-8")
     (line,) = read_lines(tmp_path / "list.txt", fields=3)
     with pytest.raises(ValueError, match="line 1: 'one' should be a whole number"):
         line.integer(0)

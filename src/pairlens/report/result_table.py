@@ -1,0 +1,102 @@
+"""Result tables of a comparison: a short one for a screen, and the complete one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pairlens.comparison.results import BenchmarkResult
+from pairlens.comparison.tables import comparison_table, plus_minus
+from pairlens.core.table import Table
+from pairlens.evaluation.intervals import Interval, t_interval
+from pairlens.experiments.run_folder import RunFolder
+
+# Losses become the columns of the complete table if they are no more than these, the model before training included.
+MAX_COLUMNS = 5
+COMPLETE_NOTES = ("Percent; s_p and s_n are mean cosines of test pairs, seconds are of a whole run.",)
+ONE_SEED_NOTE = "Percent, of one seed. In brackets: 95 % interval of {metric} over the test classes (bootstrap)."
+
+
+@dataclass(frozen=True)
+class ResultTables:
+    """The results on one benchmark, one row per loss, the highest mean first, the model before training last.
+
+    Attributes:
+        short: the ranking metric with its intervals, and Recall@K for the least and the greatest K.
+        all_columns: every measurement.
+        complete: the same in one or two tables that fit a page.
+    """
+
+    short: Table
+    all_columns: Table
+    complete: Sequence[Table]
+
+
+def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
+    """Return the tables of one benchmark.
+
+    Args:
+        folder: the comparison, whose runs hold every metric of the model before training.
+        result: the results on the benchmark.
+    """
+    table = comparison_table(result)
+    baseline = baseline_metrics(folder, result)
+    # The last row is the model before training, of which the results hold only the ranking metric.
+    *losses, before = table.rows
+    before = [
+        plus_minus(baseline[name]) if name in baseline else cell
+        for name, cell in zip(table.header, before, strict=True)
+    ]
+    # A line may break before the sign, but never between it and its number.
+    cells = [[cell.replace("± ", "±\N{NO-BREAK SPACE}") for cell in row] for row in (*losses, before)]
+    has_seeds = any(len(loss.seeds) > 1 for loss in result.losses)
+    complete = Table(f"All measurements on {result.name}", table.header, cells, COMPLETE_NOTES, table.bold)
+    recalls = [name for name in headline_metrics(table.header) if name.startswith("R@") and name != result.metric]
+    columns = [table.header[0], result.metric, f"{result.metric} over classes", *recalls]
+    short = replace(
+        select_columns(complete, columns, f"Losses on {result.name}, best first"),
+        notes=table.notes if has_seeds else (ONE_SEED_NOTE.format(metric=result.metric),),
+    )
+    return ResultTables(short, complete, _fit_page(complete))
+
+
+def _fit_page(table: Table) -> list[Table]:
+    """Return a wide table turned round if it has few rows, or else as two tables."""
+    if len(table.rows) <= MAX_COLUMNS:
+        names = [row[0] for row in table.rows]
+        cells = [[column, *(row[index] for row in table.rows)] for index, column in enumerate(table.header) if index]
+        return [Table(table.title, ("measurement", *names), cells, table.notes)]
+    loss, *columns = table.header
+    # Recall and the metric over classes say how well photos are found; precision, cosines and seconds follow apart.
+    retrieval = [name for name in columns if name.startswith(("R", "MAP"))]
+    others = [name for name in columns if name not in retrieval]
+    return [
+        select_columns(table, [loss, *retrieval], table.title),
+        select_columns(table, [loss, *others], f"{table.title}, continued"),
+    ]
+
+
+def baseline_metrics(folder: Path, result: BenchmarkResult) -> dict[str, Interval]:
+    """Return every metric of the model before training, over the seeds."""
+    # Runs of the same seed start from the same model, so one run per seed is enough.
+    run_of_seed = {seed: run for loss in result.losses for seed, run in zip(loss.seeds, loss.runs, strict=True)}
+    reports = [RunFolder(folder / run_of_seed[seed]).read_outcome().untrained for seed in sorted(run_of_seed)]
+    return {metric.name: t_interval([report[metric.name] for report in reports]) for metric in reports[0].metrics}
+
+
+def headline_metrics(names: Sequence[str]) -> list[str]:
+    """Return the few metrics that a screen has space for: R@K of the least and greatest K, P@K of the greatest, MAP@R.
+
+    >>> headline_metrics(["R@1", "R@2", "R@8", "P@1", "P@2", "P@8", "R-Precision", "MAP@R"])
+    ['R@1', 'R@8', 'P@8', 'MAP@R']
+    """
+    recalls = [name for name in names if name.startswith("R@")]
+    precisions = [name for name in names if name.startswith("P@")]
+    wanted = {*recalls[:1], *recalls[-1:], *precisions[-1:], "MAP@R"}
+    return [name for name in names if name in wanted]
+
+
+def select_columns(table: Table, names: Sequence[str], title: str) -> Table:
+    """Return a table with some columns only, in the order of `names`."""
+    columns = [list(table.header).index(name) for name in names]
+    cells = [[row[column] for column in columns] for row in table.rows]
+    return Table(title, names, cells, table.notes, table.bold, table.textual)
