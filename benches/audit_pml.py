@@ -72,7 +72,7 @@ def audit_own_losses() -> dict[str, dict[str, Any]]:
 
 
 def audit_pml_losses() -> dict[str, dict[str, Any]]:
-    """Audit every loss of pytorch-metric-learning; one that cannot be tried has its error in place of findings."""
+    """Audit every loss of pytorch-metric-learning; one that cannot be audited has an error in place of findings."""
     records = {}
     for text in LOSSES:
         name = text.partition("(")[0]
@@ -92,7 +92,7 @@ def failed_checks(record: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Audit all, store the findings and print the table."""
+    """Audit all losses and store the findings."""
     start = time.perf_counter()
     result = {"pairlens": audit_own_losses(), PML: audit_pml_losses()}
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What do the two losses of the demonstration come to over several seeds? `python benches/demo_figures.py`.
+"""Which metrics do the two losses of the demonstration reach over several seeds? `python benches/demo_figures.py`.
 
 Runs `pairlens demo` once per seed and stores the figures of its table, the pretrained backbone before training included, and
 how many photos of its contact sheet are right. With --pictures the sheet of the first seed becomes docs/images/sheet.jpg.
@@ -29,7 +29,7 @@ METRICS = ("R@1", "R@2", "R@4", "R@8", "P@8", "MAP@R")
 
 @dataclass(frozen=True)
 class Options:
-    """Which seeds, and whether to replace the picture of the README."""
+    """Options: the seeds, and whether to replace the picture of the README."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     pictures: bool = False

@@ -1,7 +1,10 @@
-"""How near embedding a data set is to the bare forward pass: `python benches/embedding.py --data_path data`.
+"""How close does the speed of embedding a data set come to that of the bare forward pass?
 
-Bare: the same model in evaluation mode on the same uint8 batches, already decoded and in memory, under inference_mode.
-Both take turns. The share is bare seconds over the seconds of `embed`, which decodes, passes, collects and keeps the order.
+    python benches/embedding.py --data_path data
+
+The bare forward pass is the same model in evaluation mode on the same uint8 batches, which are already decoded and in
+memory, under inference_mode. Both are measured alternately. The share is the seconds of the bare pass divided by the seconds
+of `embed`, which decodes the photos, embeds them and collects the embeddings in order.
 """
 
 import json
@@ -30,7 +33,7 @@ LEAST = 0.95
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data is, and what to embed.
+    """Options: the folder of the prepared data, and what to embed.
 
     Attributes:
         data_path: folder of the prepared data sets.
@@ -54,14 +57,14 @@ class Options:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that it takes."""
+    """Return the duration in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def main(options: Options) -> None:
-    """Measure, print and keep one row."""
+    """Measure, print and store one row."""
     o = options
     whole = Catalog.open(o.data_path / o.name / "uncropped.arrow")
     catalog = max((whole.select(split) for split in whole.splits), key=len)

@@ -1,15 +1,16 @@
-"""What evaluation costs: `python benches/evaluation.py --part search|peer|growth|approximate`.
+"""How much time and memory does evaluation take? `python benches/evaluation.py --part search|peer|growth|approximate`.
 
-search: every metric at 60,502 × 512 beside FAISS's exact search alone, with the k of SOP's class sizes and with 1,000.
-peer: beside the AccuracyCalculator of pytorch-metric-learning at 10,000 and 60,502 × 128: as it comes (k = None; at 10,000
-    only: at 20,000 it was killed for its memory on a machine of 22 GB), with k = max_bin_count, and beside FAISS alone, the
-    least that is exact.
-growth: time and memory from 25,000 to 200,000 × 128.
-approximate: IVF and HNSW beside exact search at 300,000 × 128, also where the vectors vary in 16 directions only: learned
-    ones vary in few, and noise in all 128 has no cells that an index could use.
+search: every metric for 60,502 × 512 vectors, compared with the exact search of FAISS alone; k is that of SOP's class sizes,
+    and 1,000.
+peer: compared with the AccuracyCalculator of pytorch-metric-learning for 10,000 and 60,502 × 128 vectors: with its defaults
+    (k = None; for 10,000 vectors only, because for 20,000 it ran out of memory on a machine of 22 GB), and with k =
+    max_bin_count; and compared with FAISS alone, the minimum of any exact evaluation.
+growth: time and memory from 25,000 to 200,000 × 128 vectors.
+approximate: IVF and HNSW compared with exact search for 300,000 × 128 vectors, also for vectors that vary in 16 directions
+    only: learned vectors vary in few directions, and noise in all 128 has no clusters that an index could use.
 
-Each measurement is a process of its own, and memory is the largest resident set above what it held once the embeddings
-and the libraries were there. Embeddings are drawn: unit class centres with noise, classes of 2 to 10 photos as in SOP.
+Each measurement runs in a process of its own. Memory is the peak of the resident set, less its size after the embeddings and
+the libraries were loaded. The embeddings are random: unit class centres with noise, in classes of 2 to 10 photos as in SOP.
 """
 
 import json
@@ -45,7 +46,7 @@ Job = Literal[
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure.
+    """Options: what to measure.
 
     Attributes:
         part: which question; see above.
@@ -86,7 +87,7 @@ def measure(job: Job, photos: int, dim: int, directions: int) -> dict[str, Any]:
     vectors, labels = drawn(photos, dim, directions)
     largest = int(labels.bincount().max())
     work = WORK[job](vectors, labels, largest)
-    # The largest resident set starts again from what is held now.
+    # Reset the peak of the resident set to its current size.
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     held, start, used = resident("VmRSS"), time.perf_counter(), time.process_time()
     values = work()
@@ -100,15 +101,14 @@ def measure(job: Job, photos: int, dim: int, directions: int) -> dict[str, Any]:
 
 
 def resident(which: Literal["VmRSS", "VmHWM"]) -> int:
-    """Return the resident bytes now, or at most."""
-    line = next(
-        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(which)
-    )
+    """Return the resident bytes, current or peak."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(which))
     return int(line.split()[1]) * 1024
 
 
 def ours(recalls: tuple[int, ...]) -> Callable[..., Any]:
-    """Return the full pass with these ranks."""
+    """Return the complete evaluation by Pairlens with these ranks."""
 
     def prepare(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
         return lambda: {m.name: m.value for m in evaluate(vectors, labels, recalls=recalls).metrics}
@@ -117,7 +117,7 @@ def ours(recalls: tuple[int, ...]) -> Callable[..., Any]:
 
 
 def bare(depth: int) -> Callable[..., Any]:
-    """Return FAISS's search alone, as deep as the largest class, or as this many and the query itself."""
+    """Return the search by FAISS alone, as deep as the largest class, or with this many results beside the query itself."""
 
     def prepare(vectors: torch.Tensor, _labels: torch.Tensor, largest: int) -> Callable[[], Any]:
         index = faiss.IndexFlatIP(vectors.shape[1])
@@ -128,7 +128,7 @@ def bare(depth: int) -> Callable[..., Any]:
 
 
 def peer(depth: Literal["max_bin_count"] | None) -> Callable[..., Any]:
-    """Return the same three values by pytorch-metric-learning."""
+    """Return the same three metrics, computed by pytorch-metric-learning."""
 
     def prepare(vectors: torch.Tensor, labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
         from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
@@ -142,7 +142,7 @@ def peer(depth: Literal["max_bin_count"] | None) -> Callable[..., Any]:
 
 
 def approximate(settings: Ivf | Hnsw | None) -> Callable[..., Any]:
-    """Return building and searching an index for 2,048 queries, with the share of the 10 nearest that it finds."""
+    """Return the building and searching of an index with 2,048 queries, and the share of the 10 nearest that it finds."""
 
     def prepare(vectors: torch.Tensor, _labels: torch.Tensor, _largest: int) -> Callable[[], Any]:
         def work() -> dict[str, Any]:
@@ -190,7 +190,7 @@ def apart(job: Job, photos: int, dim: int, directions: int = 0) -> dict[str, Any
 
 
 def in_turn(jobs: tuple[Job, ...], photos: int, dim: int, repeats: int) -> dict[str, dict[str, Any]]:
-    """Return the median of several measurements of each job, taken in turn."""
+    """Return the median of several measurements of each job, measured alternately."""
     found: dict[str, list[dict[str, Any]]] = {job: [] for job in jobs}
     for _ in range(repeats):
         for job in jobs:
@@ -205,19 +205,19 @@ NUMBERS = ("seconds", "processor_seconds", "megabytes")
 
 
 def ratio(found: dict[str, dict[str, Any]], job: str, peer_job: str) -> dict[str, float]:
-    """Return how many times as long a job takes as another."""
+    """Return the ratio of the durations of two jobs."""
     return {key: found[job][key] / found[peer_job][key] for key in NUMBERS[:2]}
 
 
 def search(repeats: int) -> dict[str, Any]:
-    """The whole pass beside FAISS alone."""
+    """Compare the complete evaluation with FAISS alone."""
     found = in_turn(("ours", "faiss", "ours_deep", "faiss_deep"), SOP, 512, repeats)
     ratios = {"usual": ratio(found, "ours", "faiss"), "deep": ratio(found, "ours_deep", "faiss_deep")}
     return {"measured": found, "ours_to_faiss": ratios}
 
 
 def beside_peer(repeats: int) -> dict[str, Any]:
-    """The same metrics by pytorch-metric-learning."""
+    """Compare with the same metrics by pytorch-metric-learning."""
     sizes = {}
     for photos in (10_000, SOP):
         peers: tuple[Job, ...] = ("pml",) if photos == SOP else ("pml", "pml_default")
@@ -235,7 +235,7 @@ def beside_peer(repeats: int) -> dict[str, Any]:
 
 
 def growth(_repeats: int) -> dict[str, Any]:
-    """Time and memory over size, with the slope of their logarithms."""
+    """Measure time and memory over the number of photos, with the slopes on logarithmic scales."""
     sizes = (25_000, 50_000, 100_000, 200_000)
     runs = [apart("ours", photos, 128) for photos in sizes]
     slopes = {key: slope(sizes, [run[key] for run in runs]) for key in NUMBERS}
@@ -248,13 +248,13 @@ def slope(sizes: tuple[int, ...], values: list[float]) -> float:
 
 
 def beside_exact(_repeats: int) -> dict[str, Any]:
-    """IVF and HNSW beside exact search."""
+    """Compare IVF and HNSW with exact search."""
     jobs: tuple[Job, ...] = ("exact", "ivf", "hnsw")
     return {name: {job: apart(job, 300_000, 128, few) for job in jobs} for name, few in (("all", 0), ("16", 16))}
 
 
 def main(options: Options) -> None:
-    """Measure one part and keep it with the others."""
+    """Measure one part and store it with the others."""
     if options.job is not None:
         print(json.dumps(measure(options.job, options.photos, options.dim, options.directions)))
         return

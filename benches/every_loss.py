@@ -21,7 +21,7 @@ FILE = RESULTS / "every_loss.json"
 
 @dataclass(frozen=True)
 class Options:
-    """Where the drawn cars are (they are drawn if missing), and how long to train."""
+    """Options: the folder of the minicars (they are rendered if missing), and how long to train."""
 
     data_path: Path = Path("demo/data")
     epochs: int = 2

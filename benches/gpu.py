@@ -1,4 +1,4 @@
-"""Everything of Pairlens that needs a GPU, in one run of at most eight minutes.
+"""Measurements and tests of Pairlens that need a GPU, in one run of at most eight minutes.
 
     python benches/gpu.py --data_path DATA --out OUT      # on the GPU machine; DATA holds the prepared CUB-200-2011
     python benches/gpu.py --dry_run                       # every part in small on the CPU, about two minutes
@@ -10,11 +10,11 @@ The parts run in this order, the most valuable first, each in a process of its o
     step         the training step of a ResNet-50 CGD beside the plain training loop
     losses       the losses, eager and compiled, beside pytorch-metric-learning and the bare matrix products
     evaluation   every retrieval metric beside FAISS on the CPU of the same machine, with the same values
-    cub          triplet and circle loss on CUB-200-2011, beside the untrained backbone
+    cub          triplet and circle loss on CUB-200-2011, beside the model before training
 
-Every part prints and stores its rows as it measures them, so the run can be cut off at any time. A part that fails or takes
-longer than its share of the time is stopped, its status says so, and the next part starts. Seconds that a part leaves over
-are given to the parts after it. `docs/gpu.md` says how to take everything along to a machine without a network.
+Every part prints and stores its rows as it measures them, so the run can be interrupted at any time. A part that fails
+or takes longer than its share of the time is stopped, its status says so, and the next part starts. Time that a part
+does not use is given to the parts after it. `docs/gpu.md` describes how to prepare a machine without a network.
 """
 
 import os
@@ -41,7 +41,7 @@ RESULTS = ROOT / "benches" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"
 FAILED, WRONG_INPUT = 1, 2
 
-# Shares of the whole time. A part ends at the latest when the shares up to and including its own are used up.
+# Shares of the total time. A part is stopped when its own share and the shares of the parts before it are used up.
 SHARE: dict[PartName, float] = {"tests": 0.17, "step": 0.22, "losses": 0.15, "evaluation": 0.17, "cub": 0.29}
 
 
@@ -70,7 +70,7 @@ class Options:
     deadline: float = 0.0
 
     def check(self) -> None:
-        """Raise ValueError, before anything is started, for options that cannot be."""
+        """Raise ValueError for impossible options, before anything is started."""
         if self.minutes <= 0:
             raise ValueError(f"--minutes {self.minutes} leaves no time; give a number above 0")
         if self.data_path is not None and not self.data_path.is_dir():
@@ -83,7 +83,7 @@ class Options:
 
     @property
     def folder(self) -> Path:
-        """Where gpu.json lies."""
+        """The folder of gpu.json."""
         return self.out or (RESULTS / "gpu_dry_run" if self.dry_run else RESULTS)
 
 
@@ -115,7 +115,7 @@ def _run_in_process(name: PartName, options: Options, end: float) -> str:
     command += ["--out", str(options.folder)]
     command += ["--data_path", str(options.data_path)] if options.data_path else []
     command += ["--dry_run"] if options.dry_run else []
-    # A session of its own, so that what the part has started (loading processes, compilers) is stopped with it.
+    # In a session of its own, so that the processes that the part starts (workers, compilers) are stopped with it.
     with subprocess.Popen(command, start_new_session=True) as process:
         try:
             code = process.wait(timeout=max(1.0, end - time.time()))
@@ -126,7 +126,7 @@ def _run_in_process(name: PartName, options: Options, end: float) -> str:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if code == WRONG_INPUT:
-        raise ValueError(f"the part {name} could not start; its sentence stands above")
+        raise ValueError(f"the part {name} could not start; the reason is printed above")
     return "finished" if code == 0 else f"failed with exit status {code}"
 
 
@@ -164,7 +164,7 @@ def _find_measure(name: PartName) -> Callable[["PartContext"], None]:
 
 
 def main(options: Options) -> None:
-    """Do what the options ask for."""
+    """Run the parts, or write the tables of the documents."""
     options.check()
     if options.run_part is not None:
         run_one_part(options)

@@ -1,7 +1,9 @@
-"""What `--log_analysis` costs: `python tools/real_files.py && python benches/log_analysis.py --data_path data`.
+"""How much processor time does `--log_analysis` take?
 
-Trains on Omniglot with a small and with a usual network, and adds up the processor time spent on the shapes and on the
-gradient cosine, as a share of that of all epochs (training and evaluation) of the same run.
+    python tools/real_files.py && python benches/log_analysis.py --data_path data
+
+Trains a small and a larger network on Omniglot. The result is the processor time of the statistics of the embeddings and of
+the gradient cosine, as a share of the processor time of all epochs (training and evaluation) of the same run.
 """
 
 import json
@@ -21,12 +23,12 @@ from pairlens.training import fit
 
 RESULTS = Path(__file__).parent / "results" / "log_analysis.json"
 MODELS = {"test_resnet at 48 px": ("test_resnet", 48, 64), "resnet18 at 64 px, 1536-d": ("resnet18", 64, 1536)}
-MOST = 0.03
+MAX_SHARE = 0.03
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data is, and how many epochs to train."""
+    """Options: the folder of the prepared data, and the number of epochs."""
 
     data_path: Path = Path("data")
     epochs: int = 2
@@ -46,7 +48,7 @@ def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any
 
 
 def share(experiment: Experiment) -> float:
-    """Return the share of a run's processor time that looking takes."""
+    """Return the share of a run's processor time that the analysis takes."""
     spent: list[float] = []
     shapes, cosine = running._Keeper._shapes, fit.gradient_cosine
     running._Keeper._shapes, fit.gradient_cosine = timed(shapes, spent), timed(cosine, spent)
@@ -60,7 +62,7 @@ def share(experiment: Experiment) -> float:
 
 
 def main(options: Options) -> None:
-    """Measure, print and keep the shares; says so if one is too large."""
+    """Measure, print and store the shares; a share above the limit is marked."""
     base = Experiment(
         loss=Circle(),
         data_path=options.data_path,
@@ -77,7 +79,10 @@ def main(options: Options) -> None:
     found = {}
     for name, (backbone, size, dim) in MODELS.items():
         found[name] = share(replace(base, backbone_type=backbone, image_size=size, feature_dim=dim))
-        print(f"{name}: {100 * found[name]:.2f} % of an epoch{'' if found[name] <= MOST else ', too much'}", flush=True)
+        print(
+            f"{name}: {100 * found[name]:.2f} % of an epoch{'' if found[name] <= MAX_SHARE else ', too much'}",
+            flush=True,
+        )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

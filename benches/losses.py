@@ -1,12 +1,13 @@
-"""How fast is each loss, beside pytorch-metric-learning and beside the least that any pairwise loss must do?
+"""How fast is each loss, compared with pytorch-metric-learning and with the minimum that any pairwise loss must compute?
 
     python benches/losses.py                       # everything: about 15 minutes on 2 cores
     python benches/losses.py --only circle         # again, into the same file
 
-All in one process; ours, the peer and the bare reference take turns, so that whatever else the machine does falls on all of
-them alike. Read the ratios; a time in milliseconds means nothing on another machine. The bare reference is
-normalise -> S = E E^T -> S.sum().backward() in plain autograd: three products, no loss. Batches are random vectors, four a
-class, D = 512. Peers with cubic cost run warm once at 512 and not at 2048, where they ask for tens of gigabytes.
+Everything runs in one process; Pairlens, the peer and the bare reference are measured alternately, so that other work on the
+machine affects all of them equally. The ratios matter; a time in milliseconds is valid on one machine only. The bare
+reference is normalise -> S = E E^T -> S.sum().backward() in plain autograd: three matrix products, no loss. Batches are
+random vectors, four per class, D = 512. Peers with cubic cost are measured once at B = 512 and not at 2048, where they need
+tens of gigabytes.
 Writes benches/results/losses.json and prints the tables of docs/losses.md.
 """
 
@@ -34,7 +35,7 @@ from pairlens.losses.protocols import centers_of
 from pairlens.training.criterion import Criterion
 
 DIM, PER_CLASS, PROXY_CLASSES = 512, 4, 11_318
-# PML takes one pair of photos a class here and leaves the others out: a sixteenth of the work.
+# Here PML uses one pair of photos per class and leaves out the others: a sixteenth of the work.
 OTHER_FUNCTION = "N-pair"
 RESULTS = Path(__file__).parent / "results" / "losses.json"
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +43,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A loss and its peer: functions of the number of classes that give something to call with embeddings and labels."""
+    """A loss and its peer: functions of the number of classes that return a function of embeddings and labels."""
 
     name: str
     family: str
@@ -207,7 +208,7 @@ def seconds(step: Step, embeddings: Tensor, labels: Tensor) -> float:
 
 
 def compare(steps: dict[str, Step], embeddings: Tensor, labels: Tensor, repeats: int) -> dict[str, float]:
-    """Return the median seconds of each step, taken in turns; one of over 2 s is warmed up and taken once."""
+    """Return the median duration of each step, measured alternately; a step of over 2 s is measured once after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repeats + 1):
         for name, step in steps.items():
@@ -220,7 +221,7 @@ def compare(steps: dict[str, Step], embeddings: Tensor, labels: Tensor, repeats:
 
 
 def peak_floats(step: Step, embeddings: Tensor, labels: Tensor) -> float:
-    """Return the most memory held at once above what was there before, in floats per B², from the allocator's own events."""
+    """Return the peak of the additional memory, in floats per B², from the events of the allocator."""
     points = embeddings.clone().requires_grad_()
     step(points, labels).backward()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -322,7 +323,7 @@ def about() -> dict:
 
 
 def read_results(file: Path) -> dict[str, dict]:
-    """Return the results of a file, the sizes as numbers again."""
+    """Return the results of a file, with the sizes as numbers."""
     number = lambda rows: {int(key) if key.isdigit() else key: value for key, value in rows.items()}  # noqa: E731
     stored = json.loads(file.read_text(encoding="utf-8"))
     return {f: {name: number(rows) for name, rows in stored[f].items()} for f in stored if f != "about"}

@@ -1,16 +1,17 @@
-"""From photos to batches: how fast is preparing, loading, starting, and does loading hide behind compute?
+"""From photos to batches: how fast are preparing, loading and starting, and does loading overlap with computing?
 
     python benches/photos.py                    # all parts: about 10 minutes on 2 cores
     python benches/photos.py --parts loading    # one part again, into the same file
 
-- loading: a batch from the prepared file (decode at 252 px, crop 224, flip, uint8, collate) beside the historical pipeline
-  from the original files (PIL open -> Resize(252, 252) -> RandomCrop(224) -> flip -> ToTensor -> Normalize -> stack).
-- preparing: the whole of `prepare` beside that pipeline, both a core.
-- starting: from asking for an epoch to its first batch, and what memory that takes, with 1,000 and with a million photos.
-- hiding: steps of `fit` on batches that are loaded by 2 workers beside steps on a batch that is already in memory.
+- loading: a batch from the prepared file (decode at 252 px, crop 224, flip, uint8, collate), compared with the pipeline of
+  the original project (PIL open -> Resize(252, 252) -> RandomCrop(224) -> flip -> ToTensor -> Normalize -> stack).
+- preparing: the complete `prepare`, compared with that pipeline.
+- starting: the time from the request for an epoch to its first batch, and its memory, with 1,000 and with a million photos.
+- hiding: steps of `fit` on batches that 2 workers load, compared with steps on a batch that is already in memory.
 
-"A core" is CPU time (of all threads) a photo, one thread for torch. Ours and the peer take turns; the figures are medians of
-the repeats, the ratio is the median of each turn's ratio. Needs the birds of ../shared/data. Writes
+Loading and preparing are measured as CPU time of all threads per photo, with one thread for torch. Pairlens and the peer are
+measured alternately; the figures are medians of the repeats, and a ratio is the median of the ratios of all repeats. Needs
+the photos of birds in ../shared/data. Writes
 benches/results/photos.json.
 """
 
@@ -70,7 +71,7 @@ class Options:
 
 
 def historical(files: list[Path], size: int, side: int) -> torch.Tensor:
-    """The pipeline of the project this one began as, with its collation."""
+    """The input pipeline of the project that Pairlens starts from, with its collation."""
     steps = transforms.Compose(
         [
             transforms.Resize((side, side)),
@@ -88,7 +89,7 @@ def historical(files: list[Path], size: int, side: int) -> torch.Tensor:
 
 
 def cpu_ms(work: Callable[[], Iterable | Catalog]) -> float:
-    """CPU milliseconds a photo; `work` returns batches, or something with one entry a photo."""
+    """Return CPU milliseconds per photo; `work` returns batches, or a sequence with one entry per photo."""
     start = time.process_time()
     done = work()
     photos = len(done) if isinstance(done, Catalog | torch.Tensor) else sum(len(batch.labels) for batch in done)
@@ -107,7 +108,7 @@ def compare(ours: Callable, peer: Callable, repeats: int) -> dict[str, float]:
 
 
 def prepared(folder: Path, raw: Path, size: int) -> Catalog:
-    """Prepare the birds anew."""
+    """Prepare the photos of birds from the start."""
     options = Preparation("folder", folder, source=raw, name=f"birds{size}", size=size, force=True)
     return prepare(options, show=lambda _: None)
 
@@ -121,7 +122,7 @@ CASES: tuple[tuple[int, int, Augment], ...] = (
 
 
 def measure_loading(options: Options, folder: Path, raw: Path) -> dict:
-    """Batches of 42 from all 294 birds, one thread, for each size and augmentation."""
+    """Measure batches of 42 from all 294 photos of birds, with one thread, for each size and augmentation."""
     files = sorted(raw.rglob("*.jpg"))
     found = {}
     for size, side, augment in CASES:
@@ -146,7 +147,7 @@ def measure_preparing(options: Options, folder: Path, raw: Path) -> dict:
 
 
 def memory_mb() -> float:
-    """Anonymous memory of this process and its children: what is its own, without mapped files."""
+    """Return the anonymous memory of this process and its children, that is, without mapped files."""
     family = {str(os.getpid()), *children(os.getpid())}
     lines = [line for pid in family for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
@@ -161,10 +162,10 @@ def children(pid: int) -> list[str]:
 
 
 def start_once(file: str) -> None:
-    """In a process of its own: print the seconds to the first batch of two epochs, and the memory they took."""
+    """Print the seconds to the first batch of two epochs and their memory; to be run in a process of its own."""
     catalog = Catalog.open(file)
     batches = TrainingBatches(catalog, ClassBatches(catalog.labels, 32, 4, seed=0), 8, workers=2)
-    # What is done once a run, and grows with the photos: the photos are ordered by class.
+    # Done once per run, in time that grows with the number of photos: the photos are ordered by class.
     next(batches.sampler.iter_epoch(0))
     before, seconds = memory_mb(), []
     for number in (1, 2):
@@ -186,15 +187,15 @@ def measure_starting(options: Options, folder: Path) -> dict:
         photos = ((Photo(f"{i // 10}/{i}.jpg", str(i // 10), "train"), jpeg) for i in range(rows))
         file = write_catalog(folder / f"rows{rows}" / "uncropped.arrow", "rows", photos, 9).file
         command = [sys.executable, __file__, "start-once", str(file)]
-        told = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(5)]
-        found[f"{rows:,} photos"] = {key: round(statistics.median(t[key] for t in told), 1) for key in told[0]}
+        measured = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(5)]
+        found[f"{rows:,} photos"] = {key: round(statistics.median(m[key] for m in measured), 1) for key in measured[0]}
         file.unlink()
     return found
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """Training photos that are one batch again and again."""
+    """Training photos that repeat one batch."""
 
     batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     steps: int
@@ -209,7 +210,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """The first steps of every epoch of training photos."""
+    """Training photos of which every epoch has only the first steps."""
 
     photos: TrainingBatches
     steps: int
@@ -218,7 +219,7 @@ class FirstSteps:
         return self.steps
 
     def epoch(self, number: int, start: int = 0):
-        """Yield them, and stop the threads."""
+        """Yield these batches, then stop the threads."""
         epoch = self.photos.epoch(number, start)
         yield from (next(epoch) for _ in range(self.steps - start))
         epoch.close()
@@ -231,7 +232,7 @@ def make_learner(options: Options, classes: int) -> Learner:
 
 
 def seconds_a_step(learner: Learner, photos) -> float:
-    """Median over the steps of the next epoch but the first, which waits for threads to start; CPU and GPU settled."""
+    """Return the median step of the next epoch without its first step, which waits for threads to start."""
     times = []
     start = time.perf_counter()
     for record in fit(learner, photos, Objective(), learner.epoch + 1):
@@ -248,7 +249,7 @@ def measure_hiding(options: Options, folder: Path, raw: Path) -> dict:
     memory = InMemory(next(replace(loaded.photos, workers=0).epoch(1)), options.steps + 1)
     learner = make_learner(options, catalog.classes)
     seconds_a_step(learner, memory)
-    # Which of the two comes first changes from turn to turn.
+    # The order of the two alternates.
     turns = []
     for turn in range(options.turns):
         pair = (loaded, memory) if turn % 2 else (memory, loaded)
@@ -289,7 +290,7 @@ def show(part: str, found: dict) -> None:
 
 
 def main(options: Options) -> None:
-    """Measure each part and write it at once."""
+    """Measure each part and store it immediately."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with tarfile.open(options.birds) as archive:

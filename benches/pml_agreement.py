@@ -1,4 +1,4 @@
-"""How different are the losses that share a name with one of pytorch-metric-learning but are another function?
+"""How different are the losses that have the name of a loss of pytorch-metric-learning but are another function?
 
     python benches/pml_agreement.py
 

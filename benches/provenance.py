@@ -1,4 +1,4 @@
-"""Where a stored result comes from: date, commit, versions and processor, written beside the figures of a bench."""
+"""The origin of a stored result: date, commit, versions and processor, written beside the figures of a bench."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Train on the real files and tabulate: `python tools/real_files.py && python benches/real_runs.py`.
+"""Training on the real files, with tables of the results: `python tools/real_files.py && python benches/real_runs.py`.
 
-Every run lies in --runs and is never run again once it is finished, so this can be interrupted at any time. The figures go
-to benches/results/real_runs.json with commit, versions and device, and as a table to the terminal.
+Every run has a folder in --runs, and a finished run is not repeated, so the script can be interrupted at any time. The
+figures are written to benches/results/real_runs.json with commit, versions and device, and printed as a table.
 """
 
 import json
@@ -62,7 +62,7 @@ STUDIES = {
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data and the runs are, and which studies and losses to run."""
+    """Options: the folders of the prepared data and of the runs, and which studies and losses to run."""
 
     data_path: Path = Path("data")
     runs: Path = Path("runs/real")
@@ -71,7 +71,7 @@ class Options:
 
 
 def finish(experiment: Experiment, place: RunFolder) -> Outcome:
-    """Run what is not yet run of an experiment."""
+    """Train an experiment, or resume it."""
     events = resume(place) if place.path.is_dir() else train(experiment, place)
     for event in events:
         if isinstance(event, EpochRow):
@@ -97,7 +97,7 @@ def line(name: str, values: dict[str, list[float]]) -> str:
 
 
 def main(options: Options) -> None:
-    """Run all studies and write what they came to."""
+    """Run all studies, print and store their results."""
     found: dict[str, dict] = {}
     for study in options.studies:
         base, seeds = STUDIES[study]
@@ -113,7 +113,7 @@ def main(options: Options) -> None:
             found[f"{study}-{name}"] = {"epochs": per_epoch, "seconds": seconds}
             tables.append((name, per_epoch))
         print("\n| | R@1 | P@8 | MAP@R | mean s_p | mean s_n |\n|---|---|---|---|---|---|")
-        print(line("untrained", tables[0][1][0]))
+        print(line("before training", tables[0][1][0]))
         for name, per_epoch in tables:
             print(line(name, per_epoch[-1]))
     if set(options.studies) != set(STUDIES) or set(options.losses) != set(LOSSES):

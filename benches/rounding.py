@@ -28,14 +28,14 @@ NOISE = 1e-7
 
 @dataclass(frozen=True)
 class Options:
-    """Where the cars were prepared, and how often to train."""
+    """Options: the folder of the prepared minicars, and the number of trainings."""
 
     data_path: Path = Path("demo/data")
     times: int = 6
 
 
 def moved(experiment: Experiment, classes: int, draw: torch.Generator, folded: bool) -> Learner:
-    """Return the learner of an experiment with every weight moved by about one rounding."""
+    """Return the learner of an experiment with every weight changed by about one rounding error."""
     learner = make_learner(experiment, classes)
     if not folded:
         for module in learner.model.modules():
@@ -57,7 +57,7 @@ def train(experiment: Experiment, number: int, folded: bool) -> float:
 
 
 def main(options: Options) -> None:
-    """Train, print and keep."""
+    """Train, print and store."""
     torch.set_num_threads(1)
     experiment = replace(SMALL, loss=Circle(), data_path=options.data_path, log_analysis=False)
     found: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__}

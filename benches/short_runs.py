@@ -1,6 +1,7 @@
 """Two single runs that docs/results.md quotes: `python tools/real_files.py --out data && python benches/short_runs.py`.
 
-Circle loss alone on Omniglot from scratch for eight epochs, and one epoch with the historical settings on ten bird species.
+Eight epochs of circle loss alone on Omniglot from random weights, and one epoch with the settings of the original project on
+ten bird species.
 With --pictures the learning curves and the embedding map of the first become docs/images/omniglot-circle.png and map.png.
 Writes benches/results/short_runs.json.
 """
@@ -32,7 +33,7 @@ RUNS = {
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data are, and whether to replace the pictures of the documents."""
+    """Options: the folder of the prepared data, and whether to replace the pictures of the documents."""
 
     data_path: Path = Path("data")
     pictures: bool = False

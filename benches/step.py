@@ -1,13 +1,14 @@
-"""How fast is a training step, beside the plain loop, and what memory does a large batch take?
+"""How fast is a training step compared with a plain loop, and how much memory does a large batch take?
 
     python benches/step.py                  # on a CPU about 3 minutes of one core, on a GPU seconds
     python benches/step.py --part memory    # again, into the same file
 
-Speed: the plain loop trains as history did (float32, photos contiguous, BatchNorm as layers of their own, Adam parameter by
-parameter); ours is the step of `fit`, also with BatchNorm as layers of their own. All have the same model, loss, batch and
-take turns. On a CPU one thread is used and its processor time is counted, so that other work on the machine takes no part
-beyond the caches; with `--threads 2` it is the wall clock, for a machine that does nothing else.
-Memory: each figure is the peak of a process of its own, also without what it holds before the first step.
+Speed: the plain loop trains as the original project did (float32, contiguous photos, separate BatchNorm layers, Adam
+with a loop over the parameters); it is compared with the step of `fit`, with and without separate BatchNorm layers. All
+have the same model, loss and batch and are measured alternately. On a CPU one thread is used and its processor time is
+counted, so that other work on the machine matters only through the caches; with `--threads 2` the wall clock is used,
+for a machine without other work.
+Memory: each figure is the peak of a separate process, given with and without the memory before the first step.
 Writes benches/results/step.json.
 """
 
@@ -41,7 +42,7 @@ CLASSES = 98
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure; `one` is the measurement of one process, which the script starts by itself."""
+    """Options: what to measure; `one` is the measurement of a process that the script starts itself."""
 
     part: Literal["all", "speed", "memory", "one"] = "all"
     backbone: str = "resnet50"
@@ -62,7 +63,7 @@ def photos_of(batch: int, size: int, device: torch.device) -> tuple[Tensor, Tens
 
 
 def plain_step(backbone: str, photos: Tensor, labels: Tensor) -> Callable[[], object]:
-    """The loop as history trains, on the same model."""
+    """The training loop of the original project, on the same model."""
     torch.manual_seed(0)
     model = Embedder(backbone=backbone, classes=CLASSES, weights="none", image_size=photos.shape[-1]).to(photos.device)
     unfold(model)
@@ -87,7 +88,7 @@ def plain_step(backbone: str, photos: Tensor, labels: Tensor) -> Callable[[], ob
 
 
 def unfold(model: nn.Module) -> None:
-    """Make it as timm did: no BatchNorm in its convolution."""
+    """Build the network as timm does, without BatchNorm fused into its convolutions."""
     for module in model.modules():
         vars(module).pop("forward", None)
 
@@ -112,7 +113,7 @@ def seconds(step: Callable[[], object], cuda: bool, wall: bool) -> float:
 
 
 def speed(options: Options) -> dict[str, object]:
-    """Both steps in turns: photos a second, and on a GPU memory and the share of the rate of its matrix units."""
+    """Measure both steps alternately: photos per second, and on a GPU memory and the share of its peak performance."""
     device = choose_device("auto")
     cuda = device.type == "cuda"
     wall = cuda or options.threads > 1
@@ -148,21 +149,21 @@ def speed(options: Options) -> dict[str, object]:
         "seconds": times,
     }
     if cuda:
-        # Forwards once, backwards twice; a multiply-add is two operations.
+        # The backward pass has twice the operations of the forward pass; a multiply-add is two operations.
         work = 6 * profile(make_learner(base, CLASSES).model.architecture).multiply_adds
         found |= {"peak bytes": peaks, "share of matrix rate": {n: r * work / matrix_rate() for n, r in rate.items()}}
     return found
 
 
 def matrix_rate() -> float:
-    """Operations a second of a large bfloat16 product."""
+    """Return the operations per second of a large bfloat16 product."""
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     times = [seconds(lambda: a @ a, cuda=True, wall=True) for _ in range(10)]
     return 2 * 8192**3 / min(times)
 
 
 def memory(options: Options) -> dict[str, object]:
-    """Peak memory and processor time of a micro batch, of a large batch of micro batches, and of it at once."""
+    """Measure peak memory and processor time of a micro batch, of a large batch in micro batches, and of it at once."""
     cases = {
         "micro batch": (options.micro, 0),
         "large batch, in micro batches": (options.large, options.micro),
@@ -187,7 +188,7 @@ def memory(options: Options) -> dict[str, object]:
 
 
 def one(options: Options) -> None:
-    """Print the peak memory of this process in bytes, what of it the step takes, and the processor time of a step."""
+    """Print the peak memory of this process, the part of it that the step takes, and the processor time of a step."""
     torch.set_num_threads(1)
     photos, labels = photos_of(options.batch, options.small_size, torch.device("cpu"))
     experiment = Experiment(

@@ -1,4 +1,6 @@
-"""Does bfloat16 learn what float32 learns? `python tools/real_files.py && python benches/step_curve.py --data_path data`.
+"""Does training in bfloat16 reach the same metrics as in float32?
+
+    python tools/real_files.py && python benches/step_curve.py --data_path data
 
 Trains on Omniglot with both, over seeds, from random weights, BatchNorm learning its statistics; prints Recall@1 of every
 epoch, the mean difference and the spread over seeds. Writes benches/results/step_curve.json.
@@ -24,7 +26,7 @@ RESULTS = Path(__file__).parent / "results" / "step_curve.json"
 
 @dataclass(frozen=True)
 class Options:
-    """Where the prepared data is, what is trained, and how often."""
+    """Options: the folder of the prepared data, what is trained, and how often."""
 
     data_path: Path = Path("data")
     backbone: str = "test_resnet"
@@ -34,7 +36,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Train, print and keep the curves."""
+    """Train, print and store the curves."""
     base = Experiment(
         Circle(),
         data_path=options.data_path,
@@ -64,7 +66,7 @@ def main(options: Options) -> None:
 
 
 def keep(options: Options, curves: dict[str, list[list[float]]]) -> None:
-    """Write the curves and how the last epochs differ."""
+    """Write the curves and the difference of the last epochs."""
     last = {name: [curve[-1] for curve in some] for name, some in curves.items()}
     differences = [b - a for a, b in zip(last["float32"], last["bfloat16"], strict=False)]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()

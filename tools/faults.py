@@ -1,11 +1,12 @@
-"""Does a run that is killed at any moment, again and again, end as one that was left alone?
+"""Does a run that is killed at random moments, several times, end with the same files as an uninterrupted run?
 
     python tools/faults.py --kills 40 --out /tmp/faults
 
-Every process is forked from this one, which has imported everything, and ended with SIGKILL: at a random time, in a chosen
-phase, or just before or after one of its files gets its name. After every kill each file must open; then the command that
-a person would give (`pairlens train --resume RUN`, or the same `prepare` or `train` again) goes on, without a hand. At the
-end weights, gallery, statistics and what the next step would draw must be equal to the last bit. Only seconds may differ.
+Every process is forked from this one, which has imported everything, and is ended with SIGKILL: at a random time, in a
+chosen phase, or just before or after one of its files is renamed to its final name. After every kill each file must
+open. Then the command that a person would give (`pairlens train --resume RUN`, or the same `prepare` or `train` again)
+resumes the run without any repair. At the end weights, gallery, statistics and random states must be bit-identical;
+only seconds may differ.
 """
 
 import argparse
@@ -55,7 +56,7 @@ PREPARING = "preparing"
 
 
 class Shared:
-    """What a child tells its parent, in memory that both see: its phase, and when it last wrote a checkpoint."""
+    """State of a child process in shared memory: its phase, and when it last wrote a checkpoint."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, 16)
@@ -93,7 +94,7 @@ def marked(function: Callable, shared: Shared, phase: str, after: Callable[[], N
 
 
 def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -> int:
-    """Fork a process that runs a command; with `gap` it kills itself around the so-manyth renaming of a file."""
+    """Fork a process that runs a command; with `gap` it kills itself around the renaming of a file with that number."""
     shared.tell("starting")
     shared.saved()
     child = os.fork()
@@ -163,7 +164,7 @@ def kill(child: int) -> bool:
 
 
 class Faults:
-    """The trials: references that are left alone, and runs that are not."""
+    """The trials: uninterrupted reference runs, and runs that are killed."""
 
     def __init__(self, out: Path, seed: int, setups: list[str]) -> None:
         self.setups = setups
@@ -175,14 +176,14 @@ class Faults:
         self.finish([*self.prepare_words, str(out / "data")], "prepare")
 
     def finish(self, words: list[str], name: str) -> None:
-        """Run a command to its end."""
+        """Run a command until it ends."""
         start = time.perf_counter()
         status = end(begin(words, self.log, self.shared))
         assert status == 0, f"{' '.join(words)} ended with {status}; see {self.log}"
         self.seconds.setdefault(name, time.perf_counter() - start)
 
     def reference(self, setup: str) -> Path:
-        """Return a run that was left alone."""
+        """Return an uninterrupted run."""
         folder = self.out / f"{setup}-alone"
         if not folder.exists():
             self.finish(self.train_words(setup, folder), setup)
@@ -194,7 +195,7 @@ class Faults:
         return ["train", *SETUPS[setup], *QUICK, *where]
 
     def trial(self, number: int, kills: int) -> int:
-        """Kill one run up to so many times, let it end, and compare; returns how many kills hit."""
+        """Kill one run up to a number of times, let it end, and compare; returns how often it was still running."""
         setup = self.setups[number % len(self.setups)]
         alone, folder, hits = self.reference(setup), self.out / f"{setup}-{number}", 0
         for _ in range(kills):
@@ -206,7 +207,7 @@ class Faults:
         return hits
 
     def next_words(self, setup: str, folder: Path) -> list[str]:
-        """Return what a person would type after an interruption."""
+        """Return the command that resumes a run after an interruption."""
         resume = (folder / "config.json").is_file()
         return ["train", "--resume", str(folder)] if resume else self.train_words(setup, folder)
 
@@ -252,7 +253,7 @@ class Faults:
         return 1
 
     def trial_of_the_command(self, setup: str) -> int:
-        """Do the same to the installed command, which is not forked from here."""
+        """Do the same with the installed command, which is not forked from this process."""
         alone, folder = self.reference(setup), self.out / f"{setup}-command"
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-c", "from pairlens.cli import main; main()"]
@@ -281,7 +282,7 @@ def draw_photos(folder: Path, classes: int = 12, shots: int = 16) -> None:
 
 
 def check_files(folder: Path) -> None:
-    """Open every file that has its name."""
+    """Open every file of a run."""
     place = RunFolder(folder)
     for file in place.path.glob("*.safetensors"):
         with safe_open(file, framework="pt") as stored:
@@ -295,7 +296,7 @@ def check_files(folder: Path) -> None:
 
 
 def compare(alone: Path, killed: Path) -> None:
-    """Demand that two runs are the same to the last bit, but for the seconds that they took."""
+    """Check that two runs are bit-identical but for the seconds that they took."""
     for file in ("model.safetensors", "model.json", "analysis.csv"):
         assert (alone / file).read_bytes() == (killed / file).read_bytes(), f"{file} of {killed} differs"
     for file in ("outcome.json", "statistics.csv"):
@@ -305,7 +306,7 @@ def compare(alone: Path, killed: Path) -> None:
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), f"{name} of {killed} differs"
     assert Embeddings.load(alone / "gallery.safetensors").model == Embeddings.load(killed / "gallery.safetensors").model
-    # A name with a dot in front is the lock; all others must be what a run is made of.
+    # A file whose name begins with a dot is the lock; all others must be the files of a run.
     names = [{f.name for f in folder.iterdir()} for folder in (alone, killed)]
     assert names[0] == names[1], f"{killed} holds {names[0] ^ names[1]}"
 

@@ -1,8 +1,9 @@
-"""Does anything that opens files of strangers crash, hang or swallow the memory?
+"""Does any reader of untrusted files crash, hang or exhaust the memory?
 
-A hundred thousand inputs through every target of `tests/fuzz/targets.py`: most from atheris, which is guided by
-the coverage of our code (`pip install "pairlens[fuzz]"`), some from hypothesis, which breaks valid files on purpose. Each
-target has a process of its own; more than 5 seconds or 3 GB is a failure, as is any error but a refusal.
+Every target of `tests/fuzz/targets.py` gets a hundred thousand inputs: most from atheris, which is guided by the
+coverage of the code of Pairlens (`pip install "pairlens[fuzz]"`), some from hypothesis, which damages valid files on
+purpose. Each target has a process of its own. More than 5 seconds, more than 3 GB, or any error but the documented
+refusal is a failure.
 
     python tools/fuzz.py                      # all targets
     python tools/fuzz.py --targets car study  # some
@@ -31,7 +32,7 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
 RESULTS = HERE.parent / "benches" / "results" / "fuzz.json"
 GUIDED, BROKEN = 97_000, 3_000
-# A file of a megabyte, most of it weights: what atheris changes blindly is seldom more than a weight.
+# In a file of a megabyte that consists of weights, atheris changes hardly anything but weights.
 SAMPLED = {"model": (0, 100_000)}
 SECONDS, MEGABYTES = 5, 3072
 
@@ -57,7 +58,7 @@ def guided(name: str, folder: Path, runs: int) -> None:
 
 
 def watch(target: "Target", folder: Path, data: bytes) -> None:
-    """Try one input, which stays in `last` if the process dies of it; the alarm ends what hangs, in C too."""
+    """Try one input, which stays in `last` if the process dies of it; an alarm ends a reader that hangs, also in C code."""
     (folder / "last").write_bytes(data)
     signal.alarm(SECONDS)
     target.run(data)

@@ -17,7 +17,7 @@ from pairlens.data.prepare import Preparation, prepare
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the files are and where the prepared sets go."""
+    """Options: the folder of the files, and that of the prepared data sets."""
 
     shared: Path = Path("../shared/data")
     out: Path = Path("data")
@@ -46,7 +46,7 @@ def unpack_tar(file: Path, raw: Path) -> Path:
 
 
 def main(sources: Sources) -> None:
-    """Prepare all."""
+    """Unpack and prepare all data sets."""
     raw = sources.out / "raw"
     for name in ("omniglot", "tiny", "birds"):
         (raw / name).mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_map():
     assert np.array_equal(embed_in_plane(vectors, 1).points, embed_in_plane(vectors, 1).points)
 
 
-def test_classes_that_are_apart_are_apart_on_the_map():
+def test_separated_classes_are_separated_on_the_map():
     vectors, labels = islands()
     found = embed_in_plane(vectors)
     centers = np.stack([found.points[labels == c].mean(axis=0) for c in range(5)])
@@ -37,7 +37,7 @@ def test_classes_that_are_apart_are_apart_on_the_map():
     assert found.trustworthiness > 0.9
 
 
-def test_trustworthiness_is_its_formula():
+def test_trustworthiness_follows_its_formula():
     vectors = unit_points(30, 8)
     found = embed_in_plane(vectors)
     by_cosine = (1 - vectors.double() @ vectors.double().T).tolist()

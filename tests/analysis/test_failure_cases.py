@@ -60,7 +60,7 @@ def test_queries_are_searched_in_a_gallery_where_there_is_one(scene):
     assert len(hubs(found, 18, 3)) == 3
 
 
-def test_a_model_without_mistakes_has_none_to_show():
+def test_a_perfect_model_has_no_failures():
     labels = torch.arange(12) // 3
     found = retrieve(torch.eye(4)[labels], labels)
     assert confused_classes(found) == []

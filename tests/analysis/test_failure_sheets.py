@@ -50,7 +50,7 @@ def test_inspect_prints_trustworthiness_and_gradient_cosine(compared, tmp_path, 
     assert f"selected epoch: {outcome.rows[-1].gradient_cosine:.3f}" in said
 
 
-def test_queries_of_a_shop_are_searched_in_its_gallery(data_path, tmp_path):
+def test_queries_are_searched_in_a_separate_gallery(data_path, tmp_path):
     words = ["--data_path", data_path, "--runs", tmp_path, "--name", "shop", "--data_name", "shop", "--num_epochs", 0]
     small = "--backbone_type test_resnet --gd_config S --feature_dim 8 --batch_size 6 --per_class 3 --weights none"
     rest = "--stride none --freeze_bn none --image_size 32 --device cpu --workers 0"

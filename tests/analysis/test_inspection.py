@@ -34,14 +34,14 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
     assert sum(shares) == pytest.approx(4, abs=1e-4)
 
 
-def test_weights_are_shown_where_a_loss_sees_the_pairs_of_a_batch():
+def test_weight_statistics_exist_only_for_losses_of_the_pairs_of_a_batch():
     vectors, labels = unit_points(24, 8), torch.arange(24) % 6
     assert embedding_stats(vectors, labels, Circle()).effective_pairs is not None
     for loss in (None, NPair(), ProxyAnchor()):
         assert embedding_stats(vectors, labels, loss).effective_pairs is None
 
 
-def test_a_set_without_pairs_is_named():
+def test_a_set_without_pairs_is_refused():
     with pytest.raises(ValueError, match="no positive or no negative pair"):
         embedding_stats(unit_points(4, 8), torch.arange(4))
 

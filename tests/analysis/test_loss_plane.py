@@ -44,7 +44,7 @@ def test_the_boundary_of_triplet_is_where_its_margin_is_kept():
     assert ((plane.value < plane.boundary) == (s_p - s_n >= 0.3)).all()
 
 
-def test_paths_fall_and_end_where_the_loss_is_content():
+def test_paths_descend_and_end_where_the_loss_is_satisfied():
     plane = similarity_plane(ls.Triplet(0.3, "cosine"))
     paths = follow(plane)
     ends = paths.ends
@@ -74,7 +74,7 @@ def test_every_point_of_a_plane_is_in_its_table():
     assert (row["loss"], row["w_p"], row["w_n"]) == (plane.value[0, 1], plane.pull[0, 1], plane.push[0, 1])
 
 
-def test_the_weight_of_a_negative_depends_on_the_others_where_a_softmax_does_and_not_where_none_does():
+def test_the_weight_of_a_negative_depends_on_the_other_negatives_only_in_a_softmax():
     easy, hard = (weight_curve(ls.NTXent(), ProbeBatch(negatives=x)).negative for x in (0.0, 0.5))
     assert (easy[:-1] >= hard[:-1]).all()
     assert easy.max() > hard[60] >= 0

@@ -64,7 +64,7 @@ def test_supcon_pushes_the_nearest_positive_away_and_ntxent_does_not():
     assert weight_curve(NTXent(0.1)).positive.min() >= 0
 
 
-def test_npair_is_drawn_on_inner_products_and_what_is_no_function_of_similarities_is_named():
+def test_npair_has_a_curve_over_inner_products_and_other_losses_of_embeddings_are_refused():
     assert is_embedding_loss(NPair())
     assert torch.allclose(weight_curve(NPair()).negative, weight_curve(NTXent(1.0)).negative)
     with pytest.raises(ValueError, match="function of the embeddings"):

@@ -25,17 +25,17 @@ def test_processes_share_the_cores_and_every_job_is_done_once():
     assert {threads for _, _, threads in done} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
-def test_an_error_of_a_job_arrives():
+def test_an_error_of_a_job_is_raised():
     with pytest.raises(FloatingPointError, match="job 0"):
         list(local_engine(2)([partial(fail, 0)]))
 
 
-def test_a_process_that_is_killed_ends_with_a_sentence():
+def test_a_killed_process_is_reported_in_one_sentence():
     with pytest.raises(ValueError, match="fewer --processes"):
         list(local_engine(2)([partial(die, 0)]))
 
 
-def test_no_process_is_refused():
+def test_zero_processes_are_refused():
     with pytest.raises(ValueError, match="--processes must be 1 or more, not 0"):
         local_engine(0)
 

@@ -65,13 +65,13 @@ def test_the_command_of_a_run_is_that_run(experiment):
     assert found == {"settings": experiment, "name": "mine-again", "runs": Path("some runs")}
 
 
-def test_every_loss_can_be_written():
+def test_every_loss_has_a_command():
     for kind in get_args(Loss):
         experiment = Experiment(kind())
         assert parsed(train_command(experiment, Path("r/x")))["settings"] == experiment
 
 
-def test_a_function_of_python_has_no_command():
+def test_a_wrapped_loss_has_no_command():
     assert train_command(Experiment(wrap(lambda e, y: e.sum())), Path("r/x")) is None
 
 

@@ -41,7 +41,7 @@ def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quic
         assert torch.equal(a.indices, b.indices)
 
 
-def test_a_comparison_goes_on_where_it_stopped_and_runs_nothing_twice(quick, tmp_path):
+def test_an_interrupted_comparison_is_resumed_and_runs_nothing_twice(quick, tmp_path):
     study = Study(ARMS, (Benchmark("bars", quick, 2),))
     stopped = compare(study, tmp_path)
     first = next(stopped)
@@ -56,7 +56,7 @@ def test_a_comparison_goes_on_where_it_stopped_and_runs_nothing_twice(quick, tmp
     assert list(compare(study, tmp_path)) == []
 
 
-def test_more_losses_and_seeds_are_added_to_what_is_there(compared, tiny):
+def test_more_losses_and_seeds_can_be_added_to_finished_runs(compared, tiny):
     study = read_study(compared)
     more = replace(study, arms=(*study.arms, Arm("contrastive", "contrastive")), fields=study.fields)
     done = [Plan(more, compared).run_folder(f, a, s) for f, a, s in Plan(more, compared).runs(more.fields[0])]
@@ -64,22 +64,22 @@ def test_more_losses_and_seeds_are_added_to_what_is_there(compared, tiny):
     assert len(done) == 9
 
 
-def test_a_run_of_other_settings_is_not_taken_for_one_of_the_study(quick, tmp_path):
+def test_a_stored_run_with_other_settings_is_refused(quick, tmp_path):
     list(compare(Study(ARMS, (Benchmark("bars", quick, 1),)), tmp_path))
     with pytest.raises(ValueError, match=r"was trained with learning_rate 0\.001, not 0\.1"):
         list(compare(Study(ARMS, (Benchmark("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
 
 
-def test_a_run_that_never_wrote_its_settings_is_made_anew(quick, tmp_path):
+def test_a_run_without_its_settings_starts_again(quick, tmp_path):
     study = Study(ARMS, (Benchmark("bars", quick, 1),))
-    place = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
-    place.path.mkdir(parents=True)
-    (place.path / "config.json.part").write_text("{", encoding="utf-8")
+    run_folder = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
+    run_folder.path.mkdir(parents=True)
+    (run_folder.path / "config.json.part").write_text("{", encoding="utf-8")
     assert len(list(compare(study, tmp_path))) == 2
-    assert is_done(place)
+    assert is_done(run_folder)
 
 
-def test_a_loss_that_diverges_is_not_counted_and_not_tried_again(quick, tmp_path):
+def test_a_loss_that_diverges_is_not_counted_and_not_run_again(quick, tmp_path):
     arms = (ARMS[0], Arm("diverging", f"{__name__}:diverging"))
     study = Study(arms, (Benchmark("bars", quick, 1),))
     good, bad = compare(study, tmp_path)
@@ -96,8 +96,8 @@ def test_a_loss_that_raises_is_named(quick, tmp_path):
         list(compare(study, tmp_path))
 
 
-def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
-    for study, said in (
+def test_an_impossible_study_is_refused_before_anything_runs(quick, tmp_path):
+    for study, message in (
         (Study((ARMS[0], Arm("x", "nonsense")), (Benchmark("bars", quick, 1),)), "no loss nonsense"),
         (Study(ARMS, (Benchmark("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
@@ -105,12 +105,12 @@ def test_what_cannot_be_run_is_said_before_anything_runs(quick, tmp_path):
             "cannot be used with proxyanchor",
         ),
     ):
-        with pytest.raises((ValueError, FileNotFoundError), match=said):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
             next(compare(study, tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
-def test_tuned_settings_are_what_is_trained_also_in_the_field_that_takes_them_over(quick, tmp_path, monkeypatch):
+def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_another(quick, tmp_path, monkeypatch):
     alone = Benchmark("alone", replace(quick, auxiliary=0.0), 1)
     beside = Benchmark("beside", quick, 1, tuned_in="alone")
     study = Study(ARMS, (alone, beside), tune=2, folds=2)
@@ -119,16 +119,16 @@ def test_tuned_settings_are_what_is_trained_also_in_the_field_that_takes_them_ov
     plan = Plan(study, tmp_path)
     for arm in ARMS:
         best = max(read_trials(plan.tuning_folder(alone, arm)), key=lambda t: t.value)
-        for field in (alone, beside):
-            experiment = plan.run_folder(field, arm, 0).experiment()
+        for benchmark in (alone, beside):
+            experiment = plan.run_folder(benchmark, arm, 0).experiment()
             assert experiment.learning_rate == best.params["learning_rate"]
             assert experiment.loss.margin == best.params["margin"]
-            assert experiment.auxiliary == field.settings.auxiliary
+            assert experiment.auxiliary == benchmark.settings.auxiliary
     assert not (tmp_path / "tuning" / "beside").exists()
     monkeypatch.setattr(comparing, "tune", partial(pytest.fail, "tuned again"))
 
 
-def test_two_processes_come_to_what_one_does(compared, tmp_path):
+def test_two_processes_give_the_results_of_one(compared, tmp_path):
     study = read_study(compared)
     study = replace(study, fields=tuple(replace(f, seeds=1) for f in study.fields))
     list(compare(study, tmp_path, local_engine(2)))

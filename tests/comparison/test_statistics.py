@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pairlens.comparison.results import (
     write_results,
 )
 from pairlens.comparison.run_study import FAILED_FILE, Plan
-from pairlens.comparison.statistics import measure
+from pairlens.comparison.statistics import PairedRuns, measure
 from pairlens.comparison.study import Arm, read_study, write_study
 from pairlens.comparison.tables import latex, markdown, values_table, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
@@ -32,7 +33,7 @@ def results(compared):
 
 
 def made(values, apart=(), untrained=0.1, missing=0, failed=()):
-    """A field by hand: values by loss and seed, and which pairs are apart."""
+    """Return a result made by hand, from the values of each loss and seed and the distinguishable pairs."""
     losses = tuple(
         LossResult(
             name=name,
@@ -63,7 +64,7 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
 
 
 @pytest.mark.parametrize(
-    ("field", "said"),
+    ("result", "sentence"),
     [
         (made(THREE, {("a", "b"), ("a", "c")}), "a is better than every other loss: b and c."),
         (made(THREE, {("a", "c")}), "a is better than c; not distinguishable from b."),
@@ -82,12 +83,12 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
         (made(THREE), "Highest mean MAP@R on bars: a with 51.0 % (95 % interval over 2 seeds: 38.3 to 63.7)."),
     ],
 )
-def test_the_verdict_says_what_can_be_said(field, said):
-    assert said in verdict(field)
+def test_the_verdict_claims_what_the_intervals_support(result, sentence):
+    assert sentence in verdict(result)
 
 
 @pytest.mark.parametrize(
-    ("field", "said"),
+    ("result", "sentence"),
     [
         (made(THREE, {("a", "b"), ("a", "c")}), "On bars, a retrieves best: better than all other losses"),
         (
@@ -100,11 +101,11 @@ def test_the_verdict_says_what_can_be_said(field, said):
         (made(THREE, missing=2), "So far, on bars, a has"),
     ],
 )
-def test_the_headline_is_the_verdict_in_one_sentence(field, said):
-    assert said in headline(field)
+def test_the_headline_is_the_verdict_in_one_sentence(result, sentence):
+    assert sentence in headline(result)
 
 
-def test_the_headline_of_several_fields():
+def test_the_headline_of_several_benchmarks():
     one, two = made(THREE, {("a", "b"), ("a", "c")}), replace(made({"b": (0.5,), "a": (0.1,)}), name="shop")
     assert headline_of_all([one, one]) == "a has the highest MAP@R on all 2 benchmarks"
     assert headline_of_all([one, two]) == "No loss is best everywhere: a on bars; b on shop"
@@ -199,7 +200,7 @@ def test_a_clear_difference_is_distinguishable_and_none_is_not(compared, tmp_pat
 
 
 def make_perfect(folder, seed):
-    """Let a run have found every class, up to a little chance."""
+    """Replace the embeddings of a run by almost perfect ones, a little different for each seed."""
     e = Embeddings.load(folder / "gallery.safetensors")
     vectors = torch.eye(16)[e.labels] + 0.01 * torch.randn(
         len(e.labels), 16, generator=torch.Generator().manual_seed(seed)
@@ -214,7 +215,7 @@ def make_perfect(folder, seed):
     )
 
 
-def test_results_go_to_json_and_back(results, tmp_path):
+def test_results_are_read_back_from_json(results, tmp_path):
     write_results(results, tmp_path)
     assert read_results(tmp_path) == results
     with pytest.raises(ValueError, match="not the folder of a comparison"):
@@ -224,7 +225,7 @@ def test_results_go_to_json_and_back(results, tmp_path):
         read_results(tmp_path)
 
 
-def test_what_is_not_finished_is_counted_and_what_failed_is_named(compared, tmp_path):
+def test_missing_runs_are_counted_and_failed_runs_are_named(compared, tmp_path):
     study = read_study(compared)
     write_study(study, tmp_path)
     with pytest.raises(ValueError, match="no run is finished"):
@@ -232,10 +233,10 @@ def test_what_is_not_finished_is_counted_and_what_failed_is_named(compared, tmp_
     plan = Plan(study, tmp_path)
     for arm, seeds in zip(study.arms, ((0, 1), (1,)), strict=True):
         for seed in seeds:
-            place = plan.run_folder(study.fields[0], arm, seed).path
-            place.mkdir(parents=True)
+            run_folder = plan.run_folder(study.fields[0], arm, seed).path
+            run_folder.mkdir(parents=True)
             for file in Plan(study, compared).run_folder(study.fields[0], arm, seed).path.iterdir():
-                (place / file.name).write_bytes(file.read_bytes())
+                (run_folder / file.name).write_bytes(file.read_bytes())
     failed = plan.run_folder(study.fields[0], study.arms[1], 0).path
     failed.mkdir()
     (failed / FAILED_FILE).write_text("the loss became nan\n", encoding="utf-8")
@@ -273,7 +274,7 @@ def test_names_cannot_break_a_table():
     assert r"a|b\_\%" in latex(Results((field,)))
 
 
-def test_every_figure_is_drawn_with_words(results, tmp_path):
+def test_every_figure_has_a_caption_and_a_text_alternative(results, tmp_path):
     drawn = figures.draw_comparison(results, tmp_path)
     assert [picture.file.name for _, picture in drawn] == [
         f"bars-{name}.svg" for name in ("ranks", "differences", "curves", "costs")
@@ -294,5 +295,46 @@ def test_ranks_are_those_of_plain_counting(monkeypatch, tmp_path):
     assert [list(d) for d in drawn] == naive.ranks(list(values.values()))
 
 
-def test_many_losses_have_different_looks():
+def test_32_lines_have_different_looks():
     assert len({figures.look(n) for n in range(32)}) == 32
+
+
+class Run:
+    """A stand-in for a finished run: its seed, its metric, and the sums of its classes."""
+
+    def __init__(self, seed, value, sums):
+        self.seed = seed
+        self.row = SimpleNamespace(report={"MAP@R": value})
+        self.sums = {"MAP@R": np.array(sums)}
+
+
+def test_runs_are_paired_by_their_seeds():
+    runs = {
+        "a": [Run(0, 0.5, [3, 1]), Run(1, 0.7, [4, 2]), Run(2, 0.9, [9, 9])],
+        "b": [Run(1, 0.4, [1, 1]), Run(0, 0.1, [1, 0])],
+    }
+    pair = PairedRuns.of("a", "b", runs)
+    assert pair.differences("MAP@R") == pytest.approx([0.4, 0.3])
+    assert pair.class_sums("MAP@R").tolist() == [2.5, 1.0]
+    assert PairedRuns.of("a", "c", {**runs, "c": [Run(7, 0.4, [1, 1])]}).runs == []
+
+
+def test_the_matrix_of_differences_has_three_looks_with_a_legend(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, file, salt: drawn.append(figure))
+    figures.draw_differences(made(THREE, {("a", "b"), ("a", "c")}), tmp_path / "x.svg")
+    (axes,) = drawn[0].axes
+    (image,) = axes.images
+    assert np.isfinite(image.get_array().filled(np.nan)).sum() == 2
+    undecided = [p for p in axes.patches if not p.get_hatch()]
+    diagonal = [p for p in axes.patches if p.get_hatch()]
+    assert [p.get_xy() for p in undecided] == [(1.5, 0.5)]
+    assert [p.get_xy() for p in diagonal] == [(-0.5, -0.5), (0.5, 0.5), (1.5, 1.5)]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [label.split(";")[0] for label in labels[:3]] == ["distinguishable", "not distinguishable", "the same loss"]
+
+
+def test_one_seed_is_counted_in_the_singular():
+    axes = Figure().subplots()
+    figures._draw_ranks(axes, made({"a": (0.5,), "b": (0.4,)}))
+    assert axes.get_xlabel() == "rank by MAP@R among 2 losses, 1 seed"

@@ -35,7 +35,7 @@ tuned_in = "bars"
 """
 
 
-def test_a_toml_file_says_all(tmp_path):
+def test_a_toml_file_sets_everything(tmp_path):
     file = tmp_path / "study.toml"
     file.write_text(TOML, encoding="utf-8")
     study = read_toml(file)
@@ -51,7 +51,7 @@ def test_a_toml_file_says_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("tune = 6", "tunes = 6", "unknown key 'tunes'"),
         ("image_size = 32", "image = 32", "unknown setting 'image'"),
@@ -68,15 +68,15 @@ def test_a_toml_file_says_all(tmp_path):
         ("folds = 3", "folds = 1", "at least 2 to tune"),
     ],
 )
-def test_what_is_wrong_in_it_is_said(tmp_path, old, new, said):
+def test_a_mistake_in_a_toml_file_is_named(tmp_path, old, new, message):
     file = tmp_path / "study.toml"
     assert old in TOML
     file.write_text(TOML.replace(old, new), encoding="utf-8")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_toml(file)
 
 
-def test_a_grid_has_a_field_for_every_data_set_and_every_auxiliary_weight():
+def test_a_grid_has_a_benchmark_for_every_data_set_and_every_auxiliary_weight():
     fields = grid(Experiment(), ("car", "cub"), (0.0, 1.0), 5)
     assert [(f.name, f.settings.data_name, f.settings.auxiliary) for f in fields] == [
         ("car, loss alone", "car", 0.0),
@@ -87,12 +87,12 @@ def test_a_grid_has_a_field_for_every_data_set_and_every_auxiliary_weight():
     assert [f.name for f in grid(Experiment(), ("car",), (1.0,), 5)] == ["car"]
 
 
-def test_a_run_takes_everything_from_its_field_but_loss_and_seed():
+def test_a_run_has_the_settings_of_its_benchmark_but_for_loss_and_seed():
     field = Benchmark("car", Experiment(gd_config="SM", feature_dim=64))
     assert experiment_of(TWO[1], field, 3) == replace(field.settings, loss=Circle(gamma=64), seed=3)
 
 
-def test_a_stranger_is_wrapped_under_its_name():
+def test_a_third_party_loss_is_wrapped_under_its_name():
     arm = Arm.of("pairlens.analysis.circle_variants:circle_of_distances(gamma=20) as first circle")
     loss = arm.make()
     assert isinstance(loss, Wrapped)
@@ -100,7 +100,7 @@ def test_a_stranger_is_wrapped_under_its_name():
     assert loss.function.keywords == {"gamma": 20}
 
 
-def test_losses_are_written_as_they_are_read():
+def test_losses_are_written_in_the_form_in_which_they_are_read():
     for loss in (Triplet(), Circle(gamma=64), RecallAtK(k=(1, 2))):
         assert loss_from_text(loss_text(loss)) == loss
     assert trainable_from_text("circle") == Circle()
@@ -111,6 +111,6 @@ def test_names_that_would_share_a_folder_are_refused():
         Study((Arm("a b", "triplet"), Arm("A-b", "circle")), (Benchmark("car", Experiment()),))
 
 
-def test_a_folder_that_is_no_comparison_says_so(tmp_path):
+def test_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not the folder of a comparison"):
         read_study(Path(tmp_path))

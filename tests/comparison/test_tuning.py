@@ -28,7 +28,7 @@ def test_the_published_values_lie_inside_the_search_space(kind):
     assert with_params(experiment, tunable_values(experiment)) == experiment
 
 
-def test_what_is_tuned_are_the_loss_and_the_rates_it_uses():
+def test_tuning_covers_the_loss_and_the_learning_rates_that_it_uses():
     assert set(space_of(Experiment(loss=Circle()))) == {"margin", "gamma", "learning_rate"}
     assert "proxy_learning_rate" in space_of(Experiment(loss=ProxyAnchor()))
     assert "proxy_learning_rate" in space_of(Experiment(loss=Margin()))
@@ -64,7 +64,7 @@ def test_too_many_folds_are_refused(quick):
         replace(quick, folds=2, fold=2)
 
 
-def test_trials_are_measured_on_every_fold_and_kept(quick, tmp_path, monkeypatch):
+def test_trials_are_measured_on_every_fold_and_saved(quick, tmp_path, monkeypatch):
     seen = []
 
     def spy(experiment, folder):
@@ -120,7 +120,7 @@ def test_tuning_finds_what_is_better_on_the_folds(quick, tmp_path, monkeypatch):
     assert abs(tune(quick, tmp_path, 15, 2, "MAP@R").params["margin"] - 0.3) < 0.1
 
 
-def test_trials_of_something_else_are_not_taken_over(quick, tmp_path, monkeypatch):
+def test_trials_of_another_task_are_refused(quick, tmp_path, monkeypatch):
     fake_runs(monkeypatch, [])
     tune(quick, tmp_path, 1, 2, "MAP@R")
     tune(replace(quick, workers=1), tmp_path, 1, 2, "MAP@R")
@@ -133,7 +133,7 @@ def test_trials_of_something_else_are_not_taken_over(quick, tmp_path, monkeypatc
         read_trials(tmp_path)
 
 
-def test_a_setting_that_diverges_counts_as_worst(quick, tmp_path, monkeypatch):
+def test_settings_that_diverge_count_as_worst(quick, tmp_path, monkeypatch):
     def diverge(experiment, folder):
         raise FloatingPointError("the loss became nan")
 

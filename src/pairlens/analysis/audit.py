@@ -52,6 +52,7 @@ def as_batch_loss(loss: Any) -> BatchLoss:
     # The proxies are random; with the same seed, two audits of one loss give the same numbers.
     torch.manual_seed(0)
     with_proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
+    # The batches of the audit have these classes and dimensions.
     references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else Batch()
     return Criterion(loss, references, classes=CLASSES)
 

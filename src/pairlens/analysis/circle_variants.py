@@ -49,6 +49,7 @@ def _logsumexp_per_anchor(logits: Tensor, mask: Tensor) -> Tensor:
 
 def _per_anchor(logits: Logits) -> Tensor:
     p, n, pairs = logits
+    # log(1 + Σ_n e^n Σ_p e^p) = softplus(log Σ_p e^p + log Σ_n e^n).
     return F.softplus(_logsumexp_per_anchor(p, pairs.positive) + _logsumexp_per_anchor(n, pairs.negative)).mean()
 
 
@@ -80,6 +81,7 @@ def _distances(embeddings: Tensor, labels: Tensor, m: float, g: float) -> Tensor
     x = unit(embeddings)
     pairs = Pairs.within(labels)
     d = (2 - 2 * x @ x.T).clamp(min=1e-12).sqrt() * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
+    # The mistake: a masked entry should have no part in the sum, but e^p of a distance of 0 is not 0.
     s_p = torch.where(pairs.positive, d, 0.0)
     s_n = torch.where(pairs.negative, d, d + d.amax(dim=1, keepdim=True))
     p = -g * (1 + m - s_p).relu() * (s_p - (1 - m))

@@ -62,6 +62,7 @@ def retrieve(
     classes, class_of_query = labels.unique(return_inverse=True)
     class_sizes = torch.stack([(item_labels == label).sum() for label in classes])
     relevant = class_sizes[class_of_query] - int(one_set)
+    # Average precision at R looks at R neighbours, the hubs look at 10.
     depth = min(max(NEIGHBORS, int(relevant.max())), len(items) - int(one_set))
     itself = torch.arange(len(queries)) if one_set else None
     neighbors = nearest(queries, items, depth, itself).indices
@@ -94,6 +95,7 @@ def worst_queries(retrieval: Retrieval, count: int = 8) -> list[WorstQuery]:
     for query in precisions.argsort(stable=True).tolist():
         label = int(retrieval.labels[query])
         relevant = int(retrieval.relevant[query])
+        # One query per class, because a difficult class would otherwise fill the whole list.
         if relevant and label not in worst:
             worst[label] = WorstQuery(query, float(precisions[query]), int(hits[query]), relevant)
         if len(worst) == count:

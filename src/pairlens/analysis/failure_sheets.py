@@ -84,6 +84,7 @@ def _confusion_row(searched: Searched, pair: Confusion) -> list[Tile]:
 def _class_tiles(catalog: Catalog, label: int, note: str) -> list[Tile]:
     """Return the first photos of a class, with empty tiles if it has too few for half a row."""
     photos = (catalog.labels == label).nonzero().squeeze(1)[: COLUMNS // 2].tolist()
+    # The first photos, not the most confused ones: the sheet is to show what the classes look like.
     tiles = [Tile(photo(catalog, index), note, catalog.class_names[label], UNKNOWN) for index in photos]
     return tiles + [_empty_tile()] * (COLUMNS // 2 - len(tiles))
 
@@ -118,6 +119,7 @@ def _hub_row(searched: Searched, hub: Hub) -> list[Tile]:
 def _write(stem: Path, sheet: Sequence[Sequence[Tile]], table: Table, set_apart: int = 1) -> Path:
     """Write the numbers as CSV and the sheet as PNG; returns the PNG."""
     write_text(stem.with_suffix(".csv"), table.csv())
+    # A model without failures has an empty table, and a sheet that says so.
     file = stem.with_suffix(".png")
     tile_sheet(sheet or [[_empty_tile("none")]], table.title, set_apart).save(file)
     return file

@@ -59,6 +59,7 @@ def inspect_run(
     opened = RunFolder(folder).open(data_path)
     experiment = opened.experiment
     model = Embedder.load(folder, str(choose_device(device)))
+    # The statistics look at all pairs of photos, whose number is the square of that of the photos.
     seen, unseen = (
         embed(model, some_classes(part), workers=experiment.workers, watch=watch)
         for part in (opened.splits.train, opened.splits.test)
@@ -88,6 +89,7 @@ def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:
         folder / "inspection.csv": Table("Statistics", ("metric", "seen", "unseen"), statistics),
         folder / "similarities.csv": Table("Histograms", ("classes", "pairs", "similarity", "share"), histograms),
     }
+    # Stored files have the field names of EmbeddingStats; plain names are for reports.
     for file, table in tables.items():
         write_text(file, table.csv())
     return list(tables)

@@ -20,7 +20,7 @@ PULL_TITLE = r"pull, $|\partial L/\partial s_p|$"
 PUSH_TITLE = r"push, $|\partial L/\partial s_n|$"
 # Every fourth point of the plane has an arrow.
 ARROW_STEP = 4
-# The colour scale of pull and push spans so many powers of ten.
+# Number of powers of ten that the colour scale of pull and push spans.
 DECADES = 4
 TITLE_WIDTH = 36
 

@@ -61,6 +61,7 @@ def _draw_statistic(axes: Axes, rows: Sequence[EpochRow], name: str) -> None:
 def _two_lines(title: str) -> str:
     if len(title) <= MAX_TITLE_LENGTH:
         return title
+    # At the last space that leaves the first line short enough.
     middle = title.rfind(" ", 0, MAX_TITLE_LENGTH)
     return f"{title[:middle]}\n{title[middle + 1 :]}"
 
@@ -82,6 +83,7 @@ def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Pictu
         file: where to write the figure.
     """
     figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
+    # Shared axes, because the difference between seen and unseen classes is what the figure is for.
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, similarities) in zip(panels, sets.items(), strict=True):
         _draw_histograms(axes, similarities)

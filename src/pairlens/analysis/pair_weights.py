@@ -36,6 +36,7 @@ class ProbeBatch:
             pairs = Pairs.within(labels.repeat_interleave(self.per_class))
         else:
             pairs = Pairs.between(labels, labels.repeat_interleave(centers_of(loss)))
+        # All pairs of a kind have the same similarity, so that only the pair that is measured stands out.
         similarity = torch.full(pairs.positive.shape, self.negatives, dtype=torch.float64)
         similarity[pairs.positive] = self.positives
         # What is neither positive nor negative is a photo with itself.

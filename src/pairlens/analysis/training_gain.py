@@ -42,6 +42,7 @@ def unpaired_gain(outcome: Outcome, metric: str) -> Gain:
     """Return the gain with the widest interval that the stored intervals of both measurements allow."""
     before = _find(outcome.untrained, metric)
     after = _find(outcome.report, metric)
+    # The true difference is in this interval if both values are in theirs.
     return Gain(metric, before.value, after.value, after.low - before.high, after.high - before.low, False)
 
 
@@ -61,6 +62,7 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     """
     experiment = opened.experiment
     outcome = opened.outcome
+    # The function of a wrapped loss is not stored, so its run cannot be built again.
     if isinstance(experiment.loss, Wrapped):
         return None
     try:
@@ -85,6 +87,7 @@ def gain_headline(gain: Gain, loss: str, classes: int) -> str:
     """Return in one sentence whether training helped, without the full stop."""
     metric = f"{gain.metric} on {classes} unseen classes"
     before, after = percent(gain.before), percent(gain.after)
+    # Three cases: worse, better by less than the classes vary, and clearly better.
     if gain.after <= gain.before:
         return f"Training with {loss} does not improve the model: {metric} is {after} %, before training {before} %"
     if gain.low <= 0:

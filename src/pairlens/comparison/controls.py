@@ -1,4 +1,4 @@
-"""Controls of a comparison: what trains beside the losses so that their effect can be told from other effects."""
+"""Controls of a comparison: they train beside the losses, so that the effect of a loss can be separated from others."""
 
 from torch import Tensor
 

@@ -19,6 +19,7 @@ from pairlens.evaluation.intervals import Interval
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 FOLDER = "figures"
+# A longer name would take more room than the figure itself.
 MAX_NAME_LENGTH = 24
 MEAN_MARK = {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": PUSH}
 # Blue is for differences only, so that no cell without a decision has one of its shades.
@@ -75,6 +76,7 @@ def _percent(metric: Measured) -> str:
 
 def _draw_mean(axes: Axes, metric: Measured, row: int) -> None:
     over_seeds = metric.over_seeds
+    # The wide grey bar comes first, so that the line and the dots lie on it.
     over_classes = [100 * metric.class_low, 100 * metric.class_high]
     axes.plot(over_classes, [row, row], color=FAINT, linewidth=6, solid_capstyle="butt")
     if over_seeds.low is not None and over_seeds.high is not None:
@@ -184,6 +186,7 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
         if len(ends) == len(epochs):
             lows, highs = np.array(ends).T
             axes.fill_between(epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
+    # The axis begins at 0, so that a small difference does not look large.
     axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on unseen classes (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _add_legend_beside(axes)
@@ -205,6 +208,7 @@ def draw_costs(result: BenchmarkResult, file: Path) -> Picture:
         over_seeds = _ranking_metric(result, loss).over_seeds
         seconds = loss.seconds.mean
         percent = 100 * over_seeds.mean
+        # The same colour as in the learning curves; the markers tell apart what colours do not.
         color, _ = look(number)
         axes.errorbar(seconds, percent, 100 * _half_width(over_seeds), _half_width(loss.seconds), color=color)
         marker = MARKERS[number % len(MARKERS)]

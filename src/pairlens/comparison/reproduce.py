@@ -38,6 +38,7 @@ def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     loss = experiment.loss
     if isinstance(loss, Wrapped):
         return None
+    # Defaults are left out, so that the command shows what is special about the run.
     hyper_parameters = {
         loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default
     }
@@ -99,6 +100,7 @@ def _benchmark_lines(benchmark: Benchmark, shared: dict[str, Any]) -> list[str]:
 
 def _shared_settings(benchmarks: tuple[Benchmark, ...]) -> dict[str, Any]:
     """Return the settings that have the same value, not the default, in every benchmark."""
+    # What only some benchmarks set, or set differently, is written with each of them.
     first, *rest = [differing(benchmark.settings) for benchmark in benchmarks]
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in rest)}
 

@@ -62,6 +62,7 @@ class LossResult:
 
     def metric(self, name: str) -> Measured:
         """Return a metric by its name; KeyError if it was not measured."""
+        # There are about ten metrics, too few for an index.
         for measured in self.metrics:
             if measured.name == name:
                 return measured

@@ -124,6 +124,7 @@ def is_done(run_folder: RunFolder) -> bool:
     """Return whether a run has all its epochs, or has failed for good."""
     if (run_folder.path / FAILED_FILE).is_file():
         return True
+    # The outcome is written after every epoch; a run is done when it has the last one.
     if not run_folder.outcome.is_file():
         return False
     return run_folder.read_outcome().rows[-1].epoch >= run_folder.experiment().num_epochs
@@ -159,7 +160,7 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
 def _events(run_folder: RunFolder, experiment: Experiment) -> Iterator[Event]:
     """Return the training of a run: from the start, or resumed from its last checkpoint."""
     if not run_folder.config.is_file():
-        # Without a config there is nothing to resume; an interruption may have left other files.
+        # The config is written first: without it there is nothing to resume, only what an interruption may have left.
         shutil.rmtree(run_folder.path, ignore_errors=True)
         return train(experiment, run_folder)
     _check_same(run_folder, experiment)

@@ -128,6 +128,7 @@ class Study:
 
 def _check_names(what: str, names: Sequence[str]) -> None:
     """Raise ValueError if two names would have the same folder."""
+    # "a b" and "A-b" are different names with the same folder.
     slugs = Counter(map(slug, names))
     repeated = [name for name in names if slugs[slug(name)] > 1]
     if repeated:
@@ -147,6 +148,7 @@ def slug(name: str) -> str:
     >>> slug("Omniglot, loss alone"), slug("..")
     ('omniglot-loss-alone', 'unnamed')
     """
+    # Without leading and trailing dots, a name cannot be "..", nor a hidden folder.
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "unnamed"
 
 
@@ -166,6 +168,7 @@ def grid(
 
 
 def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
+    # With a single weight the data set alone identifies the benchmark.
     if len(auxiliaries) == 1:
         return data_name
     return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"

@@ -47,6 +47,7 @@ def _loss_row(result: BenchmarkResult, loss: LossResult) -> list[str]:
     ranked = loss.metric(result.metric)
     return [
         loss.name,
+        # All losses have the same metrics in the same order, those of the header.
         *(plus_minus(metric.over_seeds) for metric in loss.metrics),
         f"[{percent(ranked.class_low)}, {percent(ranked.class_high)}]",
         _mean_cosine(loss.mean_s_p),
@@ -73,6 +74,7 @@ def plus_minus(interval: Interval) -> str:
 
 def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:
     """Return whether a loss has the highest mean, or is not distinguishable from the loss that has it."""
+    # The losses are ordered by their means.
     best = result.losses[0]
     pair = {best.name, loss.name}
     return loss is best or not any(d.distinguishable for d in result.differences if {d.first, d.second} == pair)
@@ -97,6 +99,7 @@ def latex(results: Results) -> str:
     tables = []
     for result in results.fields:
         table = comparison_table(result)
+        # LaTeX has no place for notes below a table, so the verdict becomes the caption.
         tables.append(Table(f"{result.name}. {verdict(result)}", table.header, table.rows, bold=table.bold).latex())
     return "\n".join(tables)
 

@@ -109,6 +109,7 @@ def space_of(experiment: Experiment) -> dict[str, Range]:
     >>> list(space_of(Experiment()))
     ['margin', 'learning_rate']
     """
+    # A useful learning rate depends on network and optimizer, so the range is around the one that was given.
     rate = experiment.learning_rate
     space = dict(SPACES.get(type(experiment.loss), {}))
     space["learning_rate"] = Range(RATE_FACTOR.low * rate, RATE_FACTOR.high * rate, log=True)
@@ -182,6 +183,7 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def _trial_from_plain(plain: dict[str, Any]) -> Trial:
+    # NaN and infinity would pass as numbers and make every later suggestion of Optuna meaningless.
     numbers = [plain["value"], *plain["params"].values(), *plain["folds"]]
     if not all(isinstance(value, int | float) and abs(value) < math.inf for value in numbers):
         raise ValueError("a trial has a value that is not a finite number")

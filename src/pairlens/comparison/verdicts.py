@@ -6,6 +6,7 @@ from pairlens.comparison.results import BenchmarkResult, LossResult
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval, t_interval
 
+# A headline names at most two losses on each side, and gives the number of more.
 MAX_NAMED = 2
 
 
@@ -31,6 +32,7 @@ def headline(result: BenchmarkResult) -> str:
     others = result.losses[1:]
     mean = best.metric(result.metric).over_seeds.mean
     where = f"So far, on {result.name}" if result.missing else f"On {result.name}"
+    # If training makes the model worse, which loss makes it least so is no headline.
     if mean <= result.untrained.mean:
         return f"{where}, no loss improves on the model before training"
     lead = f"{where}, {best.name} has the highest {result.metric}, {percent(mean)} %"
@@ -52,6 +54,7 @@ def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
     improved = [r for r in results if r.losses[0].metric(r.metric).over_seeds.mean > r.untrained.mean]
     if not improved:
         return f"On none of the {len(results)} benchmarks does any loss improve on the model before training"
+    # A loss is best on a benchmark only if it improves the model there.
     best = {result.losses[0].name for result in improved}
     if len(best) == 1 and len(improved) == len(results):
         return f"{best.pop()} has the highest {results[0].metric} on all {len(results)} benchmarks"
@@ -93,6 +96,7 @@ def _against_model_before_training(result: BenchmarkResult) -> str:
     gains = [
         after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed
     ]
+    # Both values of a gain have the same seed, so the interval is that of paired differences.
     if len(gains) > 1 and not t_interval(gains).excludes_zero:
         return f"{best.name} is not distinguishable from the model before training, which has {before}."
     return f"The model before training has {before}."
@@ -120,6 +124,7 @@ def _against_other_losses(result: BenchmarkResult) -> str:
 def _worse_and_similar(result: BenchmarkResult) -> tuple[list[LossResult], list[LossResult]]:
     """Return the losses that are distinguishably worse than the best one, and those that are not."""
     best = result.losses[0]
+    # The order of the two names in a difference depends on the metric, hence sets.
     distinguishable = [{d.first, d.second} for d in result.differences if d.distinguishable]
     others = result.losses[1:]
     worse = [other for other in others if {best.name, other.name} in distinguishable]

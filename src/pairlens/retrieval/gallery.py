@@ -71,6 +71,7 @@ class Gallery:
         Raises:
             ValueError: if the embeddings are not those of this data set and this model.
         """
+        # Data sets with a fixed gallery search that; all others search their test photos.
         catalog = whole.select("gallery" if "query" in whole.splits else "test")
         if embeddings.paths != catalog.paths or embeddings.catalog not in ("", whole.digest):
             raise ValueError(
@@ -131,6 +132,7 @@ class Gallery:
             ValueError: if the picture cannot be read or k is out of range.
         """
         query = photo if isinstance(photo, Query) else self.query(photo)
+        # A photo of the gallery would find itself first.
         itself = None if query.position is None else torch.tensor([query.position])
         # One query: both results have the shape (1, k).
         neighbors = self._index.search(self._embed(query.jpeg), k, itself)
@@ -156,6 +158,7 @@ class Gallery:
             raise ValueError(
                 f"no class is called {class_name!r}; give one of the {len(names)} classes, such as {known}"
             )
+        # A file comes before a key of the same name: it is what the user sees in the folder.
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
