@@ -26,12 +26,12 @@ def test_transposed_swaps_anchors_and_references():
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.0]), torch.zeros(2, 2, dtype=torch.long)])
-def test_labels_that_are_not_a_vector_of_integers_are_refused(labels):
+def test_labels_that_are_not_a_vector_of_integers_are_an_error(labels):
     with pytest.raises(ValueError, match="vector of integers"):
         Pairs.within(labels)
 
 
-def test_masks_that_do_not_fit_are_refused():
+def test_masks_of_different_shape_or_type_are_an_error():
     with pytest.raises(ValueError, match="same shape"):
         Pairs(torch.zeros(2, 2, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="boolean"):

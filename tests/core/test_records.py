@@ -28,7 +28,7 @@ def test_unknown_key_is_an_error_that_names_it():
         ({"margin": True}, "must be a number"),
     ],
 )
-def test_a_wrong_value_is_an_error_that_says_what_is_wanted(data, message):
+def test_a_wrong_value_is_an_error_that_says_what_it_must_be(data, message):
     with pytest.raises(ValueError, match=message):
         from_plain(Circle, data)
 
@@ -41,6 +41,6 @@ def test_an_unknown_loss_and_a_wrong_choice_are_errors():
         from_plain(Experiment, {**plain, "crop_type": "round"})
 
 
-def test_what_is_no_record_has_no_plain_form():
+def test_a_value_that_records_cannot_hold_has_no_plain_form():
     with pytest.raises(ValueError, match="no plain form"):
         to_plain({1, 2})

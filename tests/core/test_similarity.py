@@ -9,7 +9,7 @@ def random_vectors(count=7, dim=5):
 
 def test_self_cosine_has_the_value_and_gradient_of_the_plain_product():
     vectors = unit(random_vectors()).requires_grad_()
-    weight = torch.randn(7, 7, dtype=torch.float64)  # not symmetric: G + Gᵀ is what is tested
+    weight = torch.randn(7, 7, dtype=torch.float64)  # not symmetric, so that G + Gᵀ differs from 2 G
     (fast,) = torch.autograd.grad((self_cosine(vectors) * weight).sum(), vectors)
     (plain,) = torch.autograd.grad(((vectors @ vectors.T) * weight).sum(), vectors)
     assert torch.equal(self_cosine(vectors), vectors @ vectors.T)

@@ -16,7 +16,7 @@ def test_results_come_in_the_order_of_the_items():
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
-def test_threads_are_used_as_asked_for(threads):
+def test_the_given_number_of_threads_is_used(threads):
     def work(_):
         time.sleep(0.002)
         return threading.current_thread().name
@@ -26,17 +26,17 @@ def test_threads_are_used_as_asked_for(threads):
     assert (threading.current_thread().name in names) == (threads == 0)
 
 
-def test_work_is_at_most_so_far_ahead():
-    taken = []
-    results = map_in_order(abs, (taken.append(i) or i for i in range(100)), threads=2, ahead=3)
+def test_work_is_bounded_ahead_of_the_consumer():
+    submitted = []
+    results = map_in_order(abs, (submitted.append(i) or i for i in range(100)), threads=2, ahead=3)
     for done in range(1, 11):
         next(results)
-        assert done <= len(taken) < done + 6
+        assert done <= len(submitted) < done + 6
     results.close()
-    assert len(taken) < 17
+    assert len(submitted) < 17
 
 
-def test_an_error_comes_at_its_place_and_ends_the_threads():
+def test_an_error_is_raised_in_order_and_ends_the_threads():
     def work(number):
         if number == 3:
             raise ValueError("photo 3")
@@ -49,14 +49,14 @@ def test_an_error_comes_at_its_place_and_ends_the_threads():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
 
 
-def test_who_stops_early_leaves_no_thread_behind():
+def test_stopping_early_leaves_no_thread_behind():
     results = map_in_order(abs, range(1000), threads=3)
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
 
 
-def test_torch_works_with_one_core_in_a_thread_and_with_all_elsewhere():
+def test_torch_uses_one_core_in_a_worker_and_all_elsewhere():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     later = []

@@ -53,7 +53,7 @@ def test_gradient_is_the_closed_form_pair_weight():
     assert torch.allclose(similarity.grad * 24, weight_n - weight_p, atol=1e-10)
 
 
-def test_no_positive_is_pushed_away_and_no_negative_pulled_in():
+def test_no_positive_is_pushed_away_and_no_negative_pulled_closer():
     labels = torch.arange(24) % 6
     similarity, pairs = similarities(labels.tolist()), Pairs.within(labels)
     Circle()(similarity, pairs).backward()

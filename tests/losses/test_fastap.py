@@ -25,9 +25,9 @@ def test_one_bin_cannot_tell_near_from_far_and_two_can():
     similarity = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
     right = Pairs(torch.tensor([[True, False]]), torch.tensor([[False, True]]))
     assert FastAP(1)(similarity[:1], right) == 0
-    # The other way round the positive is in the last bin, where it is one of two.
+    # Swapped, the positive is at the last node, where it is one of two references.
     assert FastAP(1)(similarity[1:], right) == 0.5
-    # In one bin, at d² = 2, both are half in the first node: 1 - (½ · ½ / 1 + ½ · 1 / 2).
+    # At d² = 2 both count half for the first node: 1 - (½ · ½ / 1 + ½ · 1 / 2).
     assert abs(FastAP(1)(0 * similarity[:1], right) - 0.5) < 1e-12
 
 

@@ -1,4 +1,4 @@
-"""What every loss must do, whichever it is; each loss's own file tests its formula."""
+"""Properties that every loss must have; the formula of each loss is tested in its own file."""
 
 from typing import get_args
 
@@ -7,35 +7,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairlens import losses as ls
 from pairlens.core.pairs import Pairs
-from pairlens.losses import (
-    Circle,
-    FastAP,
-    Loss,
-    Margin,
-    MultiSimilarity,
-    NPair,
-    NTXent,
-    ProxyAnchor,
-    SmoothAP,
-    SNRContrastive,
-    SoftTriple,
-    Triplet,
-)
+from pairlens.losses.protocols import is_embedding_loss, is_learned_loss
 from pairlens.training.criterion import NoPairsWarning
 from pairlens.training.references import Batch
 from support.loss_cases import BATCH, CASES, CLASSES, DIM, MEMORY, criterion, each_case
 
 
-def test_every_loss_of_the_registry_is_tried():
-    assert {type(loss) for loss, _ in CASES} == set(get_args(Loss))
+def test_every_loss_is_tested():
+    assert {type(loss) for loss, _ in CASES} == set(get_args(ls.Loss))
 
 
 def batch(count=32, dim=DIM, dtype=torch.float64, noise=1.0, classes=CLASSES):
-    draw = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % classes
-    centres = torch.randn(classes, dim, generator=draw, dtype=torch.float64)
-    points = centres[labels] + noise * torch.randn(count, dim, generator=draw, dtype=torch.float64)
+    centres = torch.randn(classes, dim, generator=rng, dtype=torch.float64)
+    points = centres[labels] + noise * torch.randn(count, dim, generator=rng, dtype=torch.float64)
     return points.to(dtype).requires_grad_(), labels
 
 
@@ -51,22 +39,22 @@ def test_order_of_the_batch_does_not_matter(loss, source):
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))
     value, gradient = value_and_gradient(criterion(loss, source).double(), points, labels)
     shuffled = points.detach()[order].requires_grad_()
-    again, turned = value_and_gradient(criterion(loss, source).double(), shuffled, labels[order])
+    again, permuted = value_and_gradient(criterion(loss, source).double(), shuffled, labels[order])
     assert torch.allclose(value, again, atol=1e-12, rtol=1e-12)
-    assert torch.allclose(gradient[order], turned, atol=1e-12, rtol=1e-9)
+    assert torch.allclose(gradient[order], permuted, atol=1e-12, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("loss", "source"), [c for c in CASES if not isinstance(c[0], SNRContrastive)], ids=str)
+@pytest.mark.parametrize(("loss", "source"), [c for c in CASES if not isinstance(c[0], ls.SNRContrastive)], ids=str)
 def test_rotation_of_the_space_does_not_matter(loss, source):
-    """Signal-to-noise is the exception by its definition: its noise is the variance over the coordinates."""
+    """Signal-to-noise is excluded: its noise is the variance over the coordinates, which a rotation changes."""
     points, labels = batch()
     rotation = torch.linalg.qr(torch.randn(DIM, DIM, dtype=torch.float64)).Q
     value = criterion(loss, source).double()(points, labels)
-    turned = criterion(loss, source).double()
-    for parameter in turned.parameters():
+    permuted = criterion(loss, source).double()
+    for parameter in permuted.parameters():
         if parameter.ndim == 2:
             parameter.data = parameter.data @ rotation
-    assert torch.allclose(turned(points @ rotation, labels), value, atol=1e-10, rtol=1e-10)
+    assert torch.allclose(permuted(points @ rotation, labels), value, atol=1e-10, rtol=1e-10)
 
 
 @each_case
@@ -94,13 +82,13 @@ def test_half_precision_embeddings_give_finite_gradients(loss, source, dtype):
 @each_case
 @pytest.mark.parametrize("classes", [CLASSES, 2])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_around_a_loss_changes_nothing_of_it(loss, source, classes, dtype):
+def test_autocast_around_a_loss_does_not_change_it(loss, source, classes, dtype):
     points, labels = batch(dtype=torch.float32, classes=classes)
     expected = value_and_gradient(criterion(loss, source), points, labels)
     with torch.autocast("cpu", dtype):
-        found = criterion(loss, source)(points, labels)
-    assert torch.equal(found, expected[0])
-    assert torch.equal(torch.autograd.grad(found, points)[0], expected[1])
+        result = criterion(loss, source)(points, labels)
+    assert torch.equal(result, expected[0])
+    assert torch.equal(torch.autograd.grad(result, points)[0], expected[1])
 
 
 DEGENERATE = {
@@ -131,13 +119,13 @@ def test_a_batch_without_pairs_warns_and_gives_a_zero_with_a_graph(loss, case):
     with pytest.warns(NoPairsWarning, match="the loss is 0"):
         value, gradient = value_and_gradient(criterion(loss, "batch"), points.requires_grad_(), labels)
     assert torch.isfinite(value)
-    if not isinstance(loss, NPair | SNRContrastive):  # these have a penalty on the embeddings themselves
+    if not is_embedding_loss(loss):  # their penalty on the embeddings remains
         assert value == 0
         assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-@pytest.mark.parametrize("loss", [x for x in MEMORY if not isinstance(x, Margin)], ids=str)
-def test_an_anchor_without_a_positive_contributes_nothing(loss):
+@pytest.mark.parametrize("loss", [x for x in MEMORY if not is_learned_loss(x)], ids=str)
+def test_an_anchor_without_a_positive_contributes_no_loss(loss):
     points, labels = batch(count=16)
     similarity, pairs = Batch()(torch.nn.functional.normalize(points, dim=1), labels)
     alone = torch.rand(1, 16, dtype=torch.float64)
@@ -148,13 +136,13 @@ def test_an_anchor_without_a_positive_contributes_nothing(loss):
     assert torch.allclose(loss(torch.cat([similarity, alone]), joined), loss(similarity, pairs), atol=1e-14)
 
 
-@pytest.mark.parametrize("loss", [x for x in BATCH if not isinstance(x, Margin)], ids=str)
-def test_labels_above_the_integers_of_float32_are_told_apart(loss):
+@pytest.mark.parametrize("loss", [x for x in BATCH if not is_learned_loss(x)], ids=str)
+def test_labels_above_the_integers_of_float32_are_distinguished(loss):
     points, labels = batch(count=16)
     expected = value_and_gradient(criterion(loss, "batch"), points, labels)
-    found = value_and_gradient(criterion(loss, "batch"), points, labels + 2**24)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    result = value_and_gradient(criterion(loss, "batch"), points, labels + 2**24)
+    assert torch.equal(result[0], expected[0])
+    assert torch.equal(result[1], expected[1])
 
 
 @each_case
@@ -165,7 +153,7 @@ def test_nan_is_an_error_that_says_so(loss, source):
         criterion(loss, source)(points, labels)
 
 
-@pytest.mark.parametrize("loss", [x for x in MEMORY if not isinstance(x, Margin)], ids=str)
+@pytest.mark.parametrize("loss", [x for x in MEMORY if not is_learned_loss(x)], ids=str)
 def test_nan_in_similarities_is_an_error_that_says_so(loss):
     points, labels = batch()
     similarity, pairs = Batch()(torch.nn.functional.normalize(points.detach(), dim=1), labels)
@@ -186,23 +174,24 @@ def test_any_layout_gives_finite_values_and_gradients(loss, source, labels, dim)
 
 
 SEPARATING = [
-    (Triplet(), "batch"),
-    (Circle(), "batch"),
-    (MultiSimilarity(), "batch"),
-    (NTXent(), "batch"),
-    (FastAP(), "batch"),
-    (SmoothAP(temperature=0.05), "batch"),
-    (Circle(0.25, 256), "proxies"),
-    (SoftTriple(), "proxies"),
-    (ProxyAnchor(), "proxies"),
+    (ls.Triplet(), "batch"),
+    (ls.Circle(), "batch"),
+    (ls.MultiSimilarity(), "batch"),
+    (ls.NTXent(), "batch"),
+    (ls.FastAP(), "batch"),
+    (ls.SmoothAP(temperature=0.05), "batch"),
+    (ls.Circle(0.25, 256), "proxies"),
+    (ls.SoftTriple(), "proxies"),
+    (ls.ProxyAnchor(), "proxies"),
 ]
 
 
 @pytest.mark.parametrize(("loss", "source"), SEPARATING, ids=str)
 def test_free_points_are_separated_by_the_loss_alone(loss, source):
-    """64 free points in 16 classes: the circle loss of the original project collapses here, R@1 falls to 0.
+    """64 free points in 16 classes; with the circle loss of the original project they collapse and R@1 falls to 0.
 
-    Centres move at a quarter of the points' rate: were they as fast, they would come to the points instead.
+    The learning rate of the centres is a quarter of that of the points; otherwise the centres move to the points, and
+    the points stay where they are.
     """
     torch.manual_seed(0)
     labels = torch.arange(64) % 16

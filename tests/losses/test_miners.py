@@ -28,7 +28,7 @@ MINERS = [Hardest(), SemiHard(), EasyPositive(), DistanceWeighted(dim=16), Multi
 layouts = st.lists(st.integers(0, 3), min_size=2, max_size=9)
 
 
-def scene(labels, seed=0, dim=4):
+def random_batch(labels, seed=0, dim=4):
     points = unit_points(len(labels), dim, seed)
     return points @ points.T, Pairs.within(torch.tensor(labels))
 
@@ -98,28 +98,28 @@ def test_every_miner_is_tried():
 @settings(max_examples=30, deadline=None)
 @given(labels=layouts, seed=st.integers(0, 99))
 def test_equals_its_plain_loop(miner, twin, labels, seed):
-    similarity, pairs = scene(labels, seed)
-    kept = miner(similarity, pairs)
+    similarity, pairs = random_batch(labels, seed)
+    mined = miner(similarity, pairs)
     for a in range(len(labels)):
         p, n = sides(similarity, pairs, a)
         positives, negatives = twin(p, n)
-        assert kept.positive[a].nonzero().flatten().tolist() == positives
-        assert kept.negative[a].nonzero().flatten().tolist() == negatives
+        assert mined.positive[a].nonzero().flatten().tolist() == positives
+        assert mined.negative[a].nonzero().flatten().tolist() == negatives
 
 
 @pytest.mark.parametrize("miner", MINERS, ids=str)
 @settings(max_examples=20, deadline=None)
 @given(labels=layouts, seed=st.integers(0, 99))
-def test_what_is_kept_was_a_pair(miner, labels, seed):
-    similarity, pairs = scene(labels, seed)
-    kept = miner(similarity, pairs)
-    assert not (kept.positive & ~pairs.positive).any()
-    assert not (kept.negative & ~pairs.negative).any()
+def test_only_existing_pairs_are_mined(miner, labels, seed):
+    similarity, pairs = random_batch(labels, seed)
+    mined = miner(similarity, pairs)
+    assert not (mined.positive & ~pairs.positive).any()
+    assert not (mined.negative & ~pairs.negative).any()
 
 
 def test_distance_weighted_draws_every_distance_as_often_as_its_density_says():
     labels, dim = [0, 0, *range(1, 60)], 8
-    similarity, pairs = scene(labels, dim=dim)
+    similarity, pairs = random_batch(labels, dim=dim)
     drawn = torch.zeros(len(labels))
     for _ in range(4000):
         drawn += DistanceWeighted(dim=dim)(similarity, pairs).negative[0]
@@ -133,10 +133,10 @@ def test_distance_weighted_draws_every_distance_as_often_as_its_density_says():
 
 
 def test_distance_weighted_keeps_as_many_negatives_as_positives_at_most_and_takes_a_far_one_if_there_is_no_other():
-    similarity, pairs = scene([0, 0, 0, 0, *range(1, 40)], dim=16)
-    kept = DistanceWeighted(dim=16)(similarity, pairs).negative.sum(dim=1)
-    assert (kept[:4] <= 3).all()
-    assert (kept[:4] >= 1).all()
+    similarity, pairs = random_batch([0, 0, 0, 0, *range(1, 40)], dim=16)
+    mined = DistanceWeighted(dim=16)(similarity, pairs).negative.sum(dim=1)
+    assert (mined[:4] <= 3).all()
+    assert (mined[:4] >= 1).all()
     opposite = torch.tensor([[1.0, 1.0, -1.0]])
     far = Pairs.between(torch.tensor([0]), torch.tensor([0, 0, 1]))
     assert DistanceWeighted()(opposite, far).negative.tolist() == [[False, False, True]]

@@ -1,4 +1,4 @@
-"""Every loss that pytorch-metric-learning (PML) has as well: the same function, or the difference and its reason."""
+"""Every loss that pytorch-metric-learning (PML) also has: the same function, or the difference and its reason."""
 
 import math
 import warnings
@@ -20,9 +20,9 @@ HALF_RADIAN = 0.5 * 180 / math.pi
 
 
 def points():
-    draw = torch.Generator().manual_seed(0)
-    centres = torch.randn(CLASSES, DIM, dtype=torch.float64, generator=draw)
-    noise = torch.randn(len(LABELS), DIM, dtype=torch.float64, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    centres = torch.randn(CLASSES, DIM, dtype=torch.float64, generator=rng)
+    noise = torch.randn(len(LABELS), DIM, dtype=torch.float64, generator=rng)
     return torch.nn.functional.normalize(centres[LABELS] + noise, dim=1)
 
 
@@ -31,7 +31,7 @@ def vectors(centers=1):
 
 
 def measured(measure):
-    """Value, and the gradient along the sphere: PML scales to unit length inside as we do, but not in every loss."""
+    """Value, and the gradient along the sphere: some losses of PML do not normalise, so only that part can be compared."""
     x = points().requires_grad_()
     value = measure(x)
     (gradient,) = torch.autograd.grad(value, x)
@@ -142,7 +142,7 @@ def test_histogram_is_the_same_up_to_the_float32_grid_of_pml():
 
 
 def test_margin_is_the_same_on_the_same_triplets():
-    """PML counts a negative drawn twice twice; where every one is drawn once the two are equal."""
+    """PML counts a negative twice if it was sampled twice; if each was sampled once, the two losses are equal."""
     x = points()
     pairs = Pairs.within(LABELS)
     anchors, positives = pairs.positive.nonzero(as_tuple=True)
@@ -152,9 +152,9 @@ def test_margin_is_the_same_on_the_same_triplets():
     chosen[anchors, negatives] = True
     loss = pml.MarginLoss(margin=0.2, beta=1.2)
     expected = loss(x, LABELS, (anchors, positives, negatives))
-    found = ls.Margin()(x @ x.T, Pairs(pairs.positive, chosen), torch.full((len(x),), 1.2, dtype=torch.float64))
-    # PML keeps its boundary in float32.
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+    value = ls.Margin()(x @ x.T, Pairs(pairs.positive, chosen), torch.full((len(x),), 1.2, dtype=torch.float64))
+    # PML stores its boundary in float32.
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
 
 
 def cosine_of_gradients(first, second):
@@ -163,14 +163,14 @@ def cosine_of_gradients(first, second):
 
 
 def test_contrastive_is_another_function_than_that_of_pml():
-    """PML has distances for squares and averages positives and negatives apart: its pull does not fall with d."""
+    """PML uses distances and not their squares, so its pull does not fall with d; it also averages each side separately."""
     assert cosine_of_gradients(ours(ls.Contrastive()), theirs(pml.ContrastiveLoss())) < 0.9
     similarity = theirs(pml.ContrastiveLoss(1.0, 0.5, distance=distances.CosineSimilarity()))
     assert cosine_of_gradients(ours(ls.SimilarityContrastive(0.5)), similarity) > 0.85
 
 
 def test_active_triplets_are_averaged_by_anchor_and_not_by_batch():
-    """PML's mean over all active triplets of the batch is the mean of our anchors, each weighted by how many it has."""
+    """PML's mean over all active triplets of the batch is the mean over anchors, weighted by their active triplets."""
     x = points()
     values, counts = [], []
     pairs = Pairs.within(LABELS)
@@ -191,10 +191,10 @@ def test_the_weights_of_ranked_list_are_constant_and_in_pml_are_not():
     assert 0.9 < cosine_of_gradients(one, other) < 0.99
 
 
-def test_npair_of_pml_takes_one_pair_a_class():
+def test_npair_of_pml_takes_one_pair_per_class():
     value, _ = measured(ours(ls.NPair(0.0)))
     few, _ = measured(theirs(pml.NPairsLoss()))
-    # A negative more in the sum makes the logarithm larger: theirs are the other classes' positives, ours all photos.
+    # More negatives in the sum make the logarithm larger. PML takes one photo per other class, Pairlens all photos.
     assert value > few
     assert 0.3 < cosine_of_gradients(ours(ls.NPair(0.0)), theirs(pml.NPairsLoss())) < 0.8
 

@@ -9,7 +9,7 @@ KS = (1, 2, 4, 8)
 
 
 def recall_loss(similarity, k, at_rank_k):
-    """1 - mean over anchors of the share of positives before rank k, by sorting; at rank k they count `at_rank_k`."""
+    """Return 1 - mean over anchors of the share of positives before rank k, by sorting; one at rank k counts `at_rank_k`."""
     values = []
     labels = LABELS.tolist()
     for a, label in enumerate(labels):
@@ -20,7 +20,7 @@ def recall_loss(similarity, k, at_rank_k):
 
 
 def test_tends_to_recall_in_which_rank_k_itself_counts_half():
-    """The sigmoid of k - rank is ½ at rank k however low its temperature."""
+    """The sigmoid of k - rank is ½ at rank k, whatever its temperature."""
     points = unit_points(40, 5)
     similarity, pairs = points @ points.T, Pairs.within(LABELS)
     expected = sum(recall_loss(similarity, k, 0.5) for k in KS) / len(KS)
@@ -29,24 +29,24 @@ def test_tends_to_recall_in_which_rank_k_itself_counts_half():
     assert errors[1] < 1e-9
 
 
-def test_counting_the_query_holds_every_positive_one_rank_lower():
+def test_counting_the_query_moves_every_positive_one_rank_down():
     points = unit_points(40, 5)
     similarity, pairs = points @ points.T, Pairs.within(LABELS)
     for k in (2, 4):
         shifted = RecallAtK((k,), 1e-7, 1e-7, count_query=True)(similarity, pairs)
         exact = RecallAtK((k - 1,), 1e-7, 1e-7)(similarity, pairs)
-        # Ranks are one too many, and so k must be one more; only the division by min(k, |P|) differs.
+        # Every rank is higher by one, so k must be, too; only the division by min(k, |P|) differs.
         assert abs((1 - shifted) * min(k, 3) - (1 - exact) * min(k - 1, 3)) < 1e-9
 
 
-def test_within_the_first_k_for_certain_is_no_loss():
+def test_a_positive_far_within_the_first_k_has_no_loss():
     similarity = torch.tensor([[0.9, -0.9]], dtype=torch.float64)
     pairs = Pairs(torch.tensor([[True, False]]), torch.tensor([[False, True]]))
     assert abs(RecallAtK((100,))(similarity, pairs)) < 1e-12
     assert abs(RecallAtK((1,))(similarity, pairs) - 0.5) < 1e-12
 
 
-def test_every_k_weighs_the_same():
+def test_every_k_has_the_same_weight():
     points = unit_points(40, 5)
     similarity, pairs = points @ points.T, Pairs.within(LABELS)
     alone = [RecallAtK((k,))(similarity, pairs) for k in KS]

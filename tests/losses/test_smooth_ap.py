@@ -24,15 +24,15 @@ def test_tends_to_average_precision_by_sorting():
 
 
 def official(similarity, labels, temperature):
-    """As the published code defines it: every photo retrieves from the whole batch, itself included."""
+    """Return the loss of the published code, in which every photo retrieves from the whole batch including itself."""
     values = []
     for a, label in enumerate(labels.tolist()):
-        s, own = similarity[a], (labels == label).nonzero().flatten().tolist()
+        s, same_class = similarity[a], (labels == label).nonzero().flatten().tolist()
         precision = 0.0
-        for p in own:
+        for p in same_class:
             above = ((s - s[p]) / temperature).sigmoid()
-            precision += (0.5 + above[own].sum()) / (0.5 + above.sum())
-        values.append(precision / len(own))
+            precision += (0.5 + above[same_class].sum()) / (0.5 + above.sum())
+        values.append(precision / len(same_class))
     return 1 - torch.stack(values).mean()
 
 
@@ -40,7 +40,7 @@ def test_counting_the_query_is_what_the_published_code_does():
     similarity, pairs = batch()
     expected = official(similarity, LABELS, 0.01)
     assert abs(SmoothAP(count_query=True)(similarity, pairs) - expected) < 1e-10
-    # Which flatters: one more positive, at rank 1.
+    # Its average precision is too high by one positive at rank 1.
     assert SmoothAP()(similarity, pairs) > expected + 0.1
 
 
@@ -66,21 +66,21 @@ def test_finite_where_all_similarities_are_equal_or_huge(loss, labels):
 
 
 @pytest.mark.parametrize("loss", [SmoothAP(), SupAP(), RecallAtK()], ids=str)
-def test_what_is_kept_for_the_gradient_while_tracing_is_not_cubic(loss):
-    """Traced, every reference may be a positive; autograd would keep (anchor, positive, reference) in pieces."""
+def test_what_autograd_saves_while_tracing_is_not_cubic(loss):
+    """While tracing, every reference may be a positive, so autograd would save (anchor, positive, reference) in chunks."""
     torch._dynamo.reset()
-    size, kept = 40, {}
+    size, saved = 40, {}
     similarity, pairs = batch()
     similarity = similarity.requires_grad_()
 
-    def keep(tensor):
-        kept[tensor.data_ptr()] = tensor.numel()
+    def save(tensor):
+        saved[tensor.data_ptr()] = tensor.numel()
         return tensor
 
     traced = torch.compile(lambda s: loss(s, pairs), backend=lambda graph, inputs: graph.forward, fullgraph=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         value = traced(similarity)
-    assert 0 < sum(kept.values()) < 10 * size**2
-    (found,) = torch.autograd.grad(value, similarity)
+    assert 0 < sum(saved.values()) < 10 * size**2
+    (gradient,) = torch.autograd.grad(value, similarity)
     (expected,) = torch.autograd.grad(loss(similarity, pairs), similarity)
-    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(gradient, expected, atol=1e-12)

@@ -10,7 +10,7 @@ from support import naive
 LABELS = torch.tensor([0, 2, 1, 0, 3])
 
 
-def made(loss, dim=6):
+def make_criterion(loss, dim=6):
     torch.manual_seed(0)
     points = torch.randn(len(LABELS), dim, dtype=torch.float64, requires_grad=True)
     return Criterion(loss, Proxies(4, dim, loss.centers)).double(), points
@@ -18,7 +18,7 @@ def made(loss, dim=6):
 
 @pytest.mark.parametrize("loss", [SoftTriple(centers=3), SoftTriple(centers=1), SoftTriple(2, 5.0, 0.5, 1.0, 0.2)])
 def test_equals_its_plain_loop_penalty_included(loss):
-    criterion, points = made(loss)
+    criterion, points = make_criterion(loss)
     value = criterion(points, LABELS)
     centers = torch.nn.functional.normalize(criterion.references.vectors, dim=1).view(4, loss.centers, -1)
     unit = torch.nn.functional.normalize(points, dim=1)
@@ -31,7 +31,7 @@ def test_equals_its_plain_loop_penalty_included(loss):
 
 def test_agrees_with_pytorch_metric_learning_without_the_penalty():
     loss = SoftTriple(centers=3, tau=0.0)
-    criterion, points = made(loss)
+    criterion, points = make_criterion(loss)
     peer = SoftTripleLoss(4, 6, centers_per_class=3, la=loss.lam, gamma=loss.gamma, margin=loss.delta).double()
     peer.fc.data = criterion.references.vectors.data.T.clone()
     ours, theirs = criterion(points, LABELS), peer(points, LABELS)
@@ -52,7 +52,7 @@ def test_gradient_of_the_pooled_similarity():
     assert torch.allclose(s.grad, expected, atol=1e-12)
 
 
-def test_it_needs_as_many_centres_as_it_pools():
+def test_the_proxies_must_have_as_many_centres_as_the_loss():
     with pytest.raises(ValueError, match=r"references=pl\.Proxies"):
         Criterion(SoftTriple())
     with pytest.raises(ValueError, match="needs 10 centre"):

@@ -18,7 +18,7 @@ def test_is_never_below_one_minus_average_precision():
         points = unit_points(40, 5, seed)
         exact = smooth_rank.exact_ap_loss(points @ points.T, labels.tolist())
         assert SupAP()(points @ points.T, Pairs.within(labels)) >= exact
-        # Smooth-AP is not a bound: a negative just above counts less than whole.
+        # Smooth-AP is no bound: a negative just above the positive counts less than 1.
     assert SmoothAP()(one(0.001), ONE_EACH) < 0.5 <= SupAP()(one(0.001), ONE_EACH)
 
 
@@ -27,7 +27,7 @@ def test_value_in_each_of_the_three_pieces():
         assert abs(SupAP()(one(above), ONE_EACH) - (1 - 1 / (1 + count))) < 1e-9
 
 
-def test_pushes_a_negative_far_above_where_smooth_ap_has_given_up():
+def test_pushes_a_negative_far_above_where_the_gradient_of_smooth_ap_vanishes():
     gradients = []
     for loss in (SupAP(), SmoothAP()):
         similarity = one(0.9)
@@ -38,7 +38,7 @@ def test_pushes_a_negative_far_above_where_smooth_ap_has_given_up():
 
 
 def test_order_among_the_positives_alone_has_no_gradient():
-    """Far above every negative, two positives may lie as they like."""
+    """The order of two positives that are far above every negative does not matter."""
     similarity = torch.tensor([[0.9, 0.89, -0.9]], dtype=torch.float64, requires_grad=True)
     pairs = Pairs(torch.tensor([[True, True, False]]), torch.tensor([[False, False, True]]))
     (sup,) = torch.autograd.grad(SupAP()(similarity, pairs), similarity)

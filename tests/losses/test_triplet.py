@@ -49,7 +49,7 @@ def test_agrees_with_pytorch_metric_learning_averaged_over_anchors():
     assert abs(value - expected) < 1e-6
     value.backward()
     expected.backward()
-    # Along the points themselves the two differ, because only one of them normalises; that part moves no unit vector.
+    # Only one of the two normalises, so the gradients differ along the points themselves, which moves no unit vector.
     tangent = [t.grad - (t.grad * points).sum(1, keepdim=True) * points for t in (ours, theirs)]
     assert torch.allclose(*tangent, atol=1e-6)
 

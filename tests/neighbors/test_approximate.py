@@ -13,29 +13,29 @@ def points():
 
 
 @pytest.mark.parametrize("settings", [Ivf(lists=20, probes=20), Hnsw(effort=900)])
-def test_with_enough_effort_it_finds_what_exact_search_finds(points, settings):
+def test_with_enough_effort_the_neighbors_are_exact(points, settings):
     gallery = points[torch.cat([ALL[:600], ALL[:300]])]  # a third of them twice
-    found = ApproximateIndex(gallery, settings).search(gallery, 7, itself=ALL)
+    approximate = ApproximateIndex(gallery, settings).search(gallery, 7, itself=ALL)
     exact = ExactIndex(gallery).search(gallery, 7, itself=ALL)
-    assert torch.equal(found.indices, exact.indices)
-    assert torch.allclose(found.scores, exact.scores, atol=1e-6)
+    assert torch.equal(approximate.indices, exact.indices)
+    assert torch.allclose(approximate.scores, exact.scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [Ivf(lists=20, probes=1), Hnsw(links=2, build=2, effort=2)])
-def test_what_it_misses_is_measured(points, settings):
+def test_the_recall_is_measured(points, settings):
     index = ApproximateIndex(points, settings)
     measured = index.measure(points, 10, ALL, itself=ALL)
-    found = index.search(points, 10, itself=ALL).indices.tolist()
+    approximate = index.search(points, 10, itself=ALL).indices.tolist()
     exact = ExactIndex(points).search(points, 10, itself=ALL).indices.tolist()
-    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)]
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(approximate, exact, strict=True)]
     assert measured.recall == pytest.approx(sum(shares) / 900)
     assert 0.2 < measured.recall < 0.999
     assert (measured.k, measured.queries) == (10, 900)
-    assert all(query not in row for query, row in enumerate(found))
+    assert all(query not in row for query, row in enumerate(approximate))
     assert f"{100 * measured.recall:.2f} % of the 10 nearest" in str(measured)
 
 
-def test_a_sample_is_of_the_rows_asked_for(points):
+def test_the_sample_is_taken_from_the_given_rows(points):
     index = ApproximateIndex(points, Ivf(lists=20, probes=1))
     some = ALL[100:160:3]
     whole = index.measure(points, 5, some, itself=some)
@@ -45,10 +45,10 @@ def test_a_sample_is_of_the_rows_asked_for(points):
 
 def test_a_query_that_finds_too_few_is_searched_exactly(points):
     index = ApproximateIndex(points, Ivf(lists=20, probes=1))
-    found, exact = index.search(points[:30], 800), ExactIndex(points).search(points[:30], 800)
-    # Two products round differently, so neighbours of nearly one score may change places.
-    assert torch.allclose(found.scores, exact.scores, atol=1e-6)
-    assert (found.indices == exact.indices).double().mean() > 0.99
+    approximate, exact = index.search(points[:30], 800), ExactIndex(points).search(points[:30], 800)
+    # The two products round differently, so neighbours with nearly equal scores may be in another order.
+    assert torch.allclose(approximate.scores, exact.scores, atol=1e-6)
+    assert (approximate.indices == exact.indices).double().mean() > 0.99
 
 
 def test_an_index_has_few_enough_lists_and_bad_settings_are_named(points):
@@ -63,6 +63,6 @@ def test_an_index_has_few_enough_lists_and_bad_settings_are_named(points):
         Hnsw(links=1)
 
 
-def test_a_small_gallery_brings_no_warning_of_faiss(capfd):
+def test_a_small_gallery_prints_no_warning_of_faiss(capfd):
     ApproximateIndex(torch.eye(24), Ivf())
     assert capfd.readouterr() == ("", "")

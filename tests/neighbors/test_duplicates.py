@@ -6,7 +6,7 @@ from pairlens.neighbors.duplicates import DistinctVectors
 
 
 def numbered(rows):
-    """The plain way: a dictionary of tuples."""
+    """Return each row's number by first appearance and the distinct rows, from a dictionary of tuples."""
     seen = {}
     return [seen.setdefault(tuple(x + 0.0 for x in row), len(seen)) for row in rows], list(seen)
 
@@ -18,16 +18,16 @@ def _keys(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_keys")
-def test_equal_vectors_share_a_number_and_others_do_not():
+def test_exactly_equal_vectors_share_a_number():
     vectors = torch.randint(-1, 2, (200, 4)).float()
-    vectors[::7] *= -1.0  # makes some zeros negative, which are equal to zero all the same
-    found = DistinctVectors.from_vectors(vectors)
+    vectors[::7] *= -1.0  # makes some zeros negative; -0.0 equals 0.0
+    distinct = DistinctVectors.from_vectors(vectors)
     group, rows = numbered(vectors.tolist())
     assert len(rows) < 81
-    assert torch.equal(found.vectors[found.group], vectors)
-    pairs = {(a, b) for a, b in zip(group, found.group.tolist(), strict=True)}
-    assert len(pairs) == len(rows) == len(found.vectors)
-    assert found.counts.tolist() == [found.group.tolist().count(g) for g in range(len(rows))]
+    assert torch.equal(distinct.vectors[distinct.group], vectors)
+    pairs = {(a, b) for a, b in zip(group, distinct.group.tolist(), strict=True)}
+    assert len(pairs) == len(rows) == len(distinct.vectors)
+    assert distinct.counts.tolist() == [distinct.group.tolist().count(g) for g in range(len(rows))]
 
 
 def test_numbers_go_by_first_appearance_over_blocks(monkeypatch):

@@ -38,11 +38,13 @@ def map_in_order(
     try:
         for item in items:
             pending.append(pool.submit(work, item))
+            # The oldest result is waited for, so results keep the order of the items.
             if len(pending) >= ahead * threads:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
+        # Also reached when the consumer stops early and the generator is closed.
         pool.shutdown(wait=True, cancel_futures=True)
         # `set_num_threads` is per thread, but new threads inherit the last value set; restore it.
         torch.set_num_threads(torch.get_num_threads())

@@ -12,7 +12,9 @@ MAX_JSON_BYTES = 1 << 28
 # Matches a path that is empty or absolute, has a drive letter or a component "..", or ends in a separator or in the
 # component ".". Arrow's regular expressions (RE2) read it as well, so it must not use lookahead.
 LEADS_OUT = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|(^|[/\\])\.?$|^[A-Za-z]:"
+# Control characters of ASCII and Latin-1, among them the escape that starts the commands of a terminal.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Half characters, which JSON can contain and UTF-8 cannot encode.
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -22,6 +24,7 @@ def read_text(file: Path, encoding: str = "utf-8") -> str:
     Raises:
         ValueError: if it is larger than 256 MiB, which no list, settings file or report is.
     """
+    # Checked before reading, because the whole text is held in memory.
     size = file.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""The pairwise losses, each a frozen dataclass: its fields are its hyper-parameters, calling it gives the loss.
+"""The losses of deep metric learning, each a frozen dataclass: its fields are its hyper-parameters, and it is callable.
 
-This list of names is the only registry there is.
+A loss belongs to Pairlens if it is in the union `Loss`; there is no other registry.
 """
 
 from typing import TypeAlias

@@ -96,11 +96,11 @@ class Side:
         >>> side.logsumexp(torch.tensor([[0.0, 0.0, 9.0]]))
         (tensor([[0.6931]]), tensor([[0.5000, 0.5000, 0.0000]]))
         """
-        logits = torch.where(self.present, logits, ABSENT)
-        softmax = logits.softmax(dim=1)
+        masked = torch.where(self.present, logits, ABSENT)
+        softmax = masked.softmax(dim=1)
         # log Σ exp = max logit - log(max softmax). So one pass of the softmax kernel gives both results; torch.logsumexp
         # alone takes five.
-        value = logits.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
+        value = masked.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
         # Without pairs all logits are ABSENT and the softmax is uniform instead of 0.
         return value, softmax * as_number(value > ABSENT / 2, softmax.dtype)
 

@@ -108,6 +108,7 @@ class PooledCircle:
         """Return the log-sum over the anchors, (), of their own log-sums."""
         return anchor_losses(weigh, similarity, pairs).masked_fill(~pairs.complete, ABSENT).logsumexp(dim=0)
 
+    # The two log-sums are pooled over the batch separately, so each is a loss of its own whose other side has no weight.
     def _weigh_positives(self, positive: Side, negative: Side) -> PairWeights:
         log_sum, pull = Circle(self.margin, self.gamma).pull(positive)
         return PairWeights(log_sum, pull, torch.zeros_like(negative.similarity))

@@ -55,16 +55,16 @@ class MultiSimilarity(AnchorLoss):
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        if self.mining:
-            positive, negative = self.mine(positive, negative)
-        sum_p, softmax_p = positive.logsumexp(-self.alpha * (positive.similarity - self.lam))
-        sum_n, softmax_n = negative.logsumexp(self.beta * (negative.similarity - self.lam))
+        counted_p, counted_n = self.mine(positive, negative) if self.mining else (positive, negative)
+        sum_p, softmax_p = counted_p.logsumexp(-self.alpha * (positive.similarity - self.lam))
+        sum_n, softmax_n = counted_n.logsumexp(self.beta * (negative.similarity - self.lam))
         value = log1p_exp(sum_p) / self.alpha + log1p_exp(sum_n) / self.beta
         # e^x / (1 + Σ e) = softmax · sigmoid(log Σ e), in which nothing overflows.
         return PairWeights(value, softmax_p * sum_p.sigmoid(), softmax_n * sum_n.sigmoid())
 
     def mine(self, positive: Side, negative: Side) -> tuple[Side, Side]:
         """Return the pairs that the mining selects: of each anchor some of both sides, or none of either."""
+        # Detached: the selection is no part of the gradient.
         s_p = positive.similarity.detach()
         s_n = negative.similarity.detach()
         lowest = positive.lowest(s_p)  # (anchor, 1)

@@ -53,4 +53,5 @@ class NPair:
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, given inner products instead of similarities."""
+        # The length of the embeddings, which is learned, does what a temperature does elsewhere.
         return NTXent(temperature=1.0).weigh(positive, negative)

@@ -63,7 +63,7 @@ class TupletMargin(AnchorLoss):
 
     Attributes:
         degrees: β, the slack, in degrees.
-        scale: γ.
+        scale: γ, the inverse of a temperature.
 
     >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
@@ -77,7 +77,8 @@ class TupletMargin(AnchorLoss):
     def __post_init__(self) -> None:
         require(0 <= self.degrees <= 90, f"degrees {self.degrees} of tuplet margin loss is an angle; use 0 to 90")
         require(
-            0 < self.scale < math.inf, f"the scale {self.scale} of tuplet margin loss is a scale; use a value above 0"
+            0 < self.scale < math.inf,
+            f"the scale {self.scale} of tuplet margin loss is the inverse of a temperature; use a value above 0",
         )
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:

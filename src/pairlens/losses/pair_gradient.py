@@ -28,6 +28,7 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
     >>> pair_gradient(SimilarityContrastive(), similarity, pairs)
     tensor([[-1., -1.,  1.]])
     """
+    # A copy, so that the caller's tensor keeps its own graph and gets no gradient.
     leaf = similarity.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(measure(leaf, pairs), leaf)
     return gradient

@@ -76,6 +76,10 @@ class EmbeddingLoss(Protocol):
         ...
 
 
+# The functions below are called once per criterion or figure, not in every step: checking an object against a protocol takes
+# as long as a pass over the similarities of a small batch.
+
+
 def possible_sources(loss: Any) -> tuple[Source, ...]:
     """Return the sources of references that a loss can be compared with, its usual one first; all if it does not say.
 
@@ -135,9 +139,11 @@ def needs_criterion(loss: Any) -> bool:
     >>> needs_criterion(Circle()), needs_criterion(lambda embeddings, labels: embeddings.sum())
     (True, False)
     """
+    # A module of another library may have an attribute of one of these names by chance.
     return not isinstance(loss, nn.Module) and (hasattr(loss, "references") or isinstance(loss, ClosedFormLoss))
 
 
+# The default of `Wrapped.function`, which is what a wrapped loss has after its run was read from disk.
 def _not_stored(embeddings: Tensor, labels: Tensor) -> Tensor:
     raise ValueError(
         "the function of a wrapped loss is not stored with its run; resume the run in Python, with "

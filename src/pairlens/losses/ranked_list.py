@@ -59,6 +59,7 @@ class RankedList(AnchorLoss):
         d_n = distance(negative.similarity)
         loss_p, omega_p = _violations(positive, d_p - (self.alpha - self.margin), self.t_positive)
         loss_n, omega_n = _violations(negative, self.alpha - d_n, self.t_negative)
+        # ω is constant, so the derivative of ω d is ω times that of d.
         w_p = (1 - self.lam) * omega_p * reciprocal(d_p)
         w_n = self.lam * omega_n * reciprocal(d_n)
         return PairWeights((1 - self.lam) * loss_p + self.lam * loss_n, w_p, w_n)

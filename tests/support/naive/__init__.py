@@ -1,4 +1,4 @@
-"""Plain-loop twins of every formula, in float64 Python: slow, obvious, and the judge of the fast ones."""
+"""Plain-loop twins of every formula, in float64: slow, obvious, and the reference for the fast implementations."""
 
 import math
 
@@ -37,7 +37,7 @@ def triplet(similarity, labels, margin):
 
 
 def circle_of_one(positives, negatives, margin, gamma):
-    """Circle loss of one anchor: log(1 + a sum over all its (negative, positive) pairs), shifted against overflow."""
+    """Return the circle loss of one anchor, log(1 + Σ over all its (negative, positive) pairs), shifted against overflow."""
     exponents = []
     for s_n in negatives:
         alpha_n = max(float(s_n.detach()) + margin, 0.0)
@@ -93,13 +93,13 @@ def ranking(query, items, itself):
 
 
 def metrics(queries, labels, items, item_labels, recalls, one_set):
-    """Return the mean of every metric over the queries that have a right item, and how many have none."""
-    sums, counted, left_out = {}, 0, 0
+    """Return the mean of every metric over the queries that have a relevant item, and the number of those that have none."""
+    sums, counted, excluded = {}, 0, 0
     for q, (query, label) in enumerate(zip(queries, labels, strict=True)):
         itself = q if one_set else None
         right = sum(1 for j, other in enumerate(item_labels) if other == label and j != itself)
         if right == 0:
-            left_out += 1
+            excluded += 1
             continue
         counted += 1
         hits = [item_labels[j] == label for j in ranking(query, items, itself)]
@@ -111,4 +111,4 @@ def metrics(queries, labels, items, item_labels, recalls, one_set):
         values["MAP@R"] = sum(sum(hits[: i + 1]) / (i + 1) for i in range(right) if hits[i]) / right
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value
-    return {name: value / counted for name, value in sums.items()}, left_out
+    return {name: value / counted for name, value in sums.items()}, excluded

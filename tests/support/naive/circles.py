@@ -1,4 +1,4 @@
-"""Wrong circle losses as plain loops, restated from their descriptions, for an audit to tell apart."""
+"""Plain loops of known wrong circle losses, written from their descriptions, which an audit must recognise."""
 
 import torch
 
@@ -68,7 +68,10 @@ def sign_error(embeddings, labels, m=0.4, g=80.0):
 
 
 def distances(embeddings, labels, m=0.4, g=80.0):
-    """The original project's: distances as similarities, zeros for the masked positives, row maxima for the negatives."""
+    """Return the circle loss of the original project.
+
+    It takes distances for similarities, zeros for masked positives, and adds the row maximum to masked negatives.
+    """
     x = embeddings / embeddings.norm(dim=1, keepdim=True)
     count = len(labels)
     d = [[(x[i] - x[j]).norm() if i != j else x.new_zeros(()) for j in range(count)] for i in range(count)]

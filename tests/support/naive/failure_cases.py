@@ -1,8 +1,8 @@
-"""Plain-loop twins of what goes wrong in retrieval."""
+"""Plain-loop twins of the analysis of retrieval failures."""
 
 
 def neighbors(vectors, query, k):
-    """The k most similar others, the first of equal ones first."""
+    """Return the k most similar other vectors; equal similarities are ordered by index."""
     similarity = [
         (-sum(a * b for a, b in zip(vectors[query], other, strict=True)), i) for i, other in enumerate(vectors)
     ]
@@ -20,7 +20,7 @@ def average_precision_at_r(vectors, labels, query):
 
 
 def confusion(vectors, labels, a, b):
-    """Of the first R neighbours of the queries of both classes, the share that is of the other class."""
+    """Return the share of the other class among the first R neighbours of the queries of both classes."""
     errors = total = 0
     for query, label in enumerate(labels):
         if label in (a, b):
@@ -31,7 +31,7 @@ def confusion(vectors, labels, a, b):
 
 
 def trustworthiness(by_cosine, points, k):
-    """Venna and Kaski: what is near in the plane but not by cosine costs as far as it is from being so."""
+    """Return the trustworthiness of Venna and Kaski: each neighbour in the plane costs its rank by cosine beyond k."""
     n = len(points)
     cost = 0
     for i in range(n):

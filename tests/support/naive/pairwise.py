@@ -1,4 +1,4 @@
-"""Plain loops of the pairwise losses: functions of a similarity matrix and a list of labels."""
+"""Plain loops of the pairwise losses, as functions of a similarity matrix and a list of labels."""
 
 import math
 
@@ -30,7 +30,7 @@ def log_sum(logits):
 
 
 def over(similarity, labels, of_one):
-    """Mean over anchors of of_one(similarities of positives, of negatives)."""
+    """Return the mean over anchors of of_one(similarities of positives, similarities of negatives)."""
     return mean(
         [of_one([similarity[a, p] for p in ps], [similarity[a, n] for n in ns]) for a, ps, ns in anchors(labels)]
     )

@@ -1,4 +1,4 @@
-"""Plain loops of the proxy losses: functions of (photo, proxy) similarities and the labels of the photos."""
+"""Plain loops of the proxy losses, as functions of (photo, proxy) similarities and the labels of the photos."""
 
 import math
 
@@ -9,7 +9,7 @@ from support.naive.pairwise import log_sum
 
 
 def each_photo(s, labels, of_one):
-    """Mean over photos of of_one(similarity to the own proxy, similarities to the others)."""
+    """Return the mean over photos of of_one(similarity to the proxy of its class, similarities to the others)."""
     if s.shape[1] < 2:
         return mean([])
     return mean([of_one(s[x, y], [s[x, z] for z in range(s.shape[1]) if z != y]) for x, y in enumerate(labels)])

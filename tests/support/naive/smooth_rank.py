@@ -29,7 +29,7 @@ def fast_ap(s, labels, bins):
 
 
 def precision_loss(p, n, above_p, above_n):
-    """1 - AP of one anchor, with what counts as above given."""
+    """Return 1 - AP of one anchor, given two functions that count how much a difference counts as above."""
     terms = []
     for i, x in enumerate(p):
         rank_p = 1 + sum(above_p(y - x) for j, y in enumerate(p) if j != i)
@@ -54,7 +54,7 @@ def sup_ap(s, labels, temperature, rho, offset, delta):
 
 
 def exact_ap_loss(s, labels):
-    """1 - mean AP by sorting."""
+    """Return 1 - mean AP by sorting."""
 
     def of_one(p, n):
         order = sorted([(-float(x), True) for x in p] + [(-float(x), False) for x in n])

@@ -5,7 +5,7 @@ import random
 
 
 def t_interval(values, quantile):
-    """Mean ± quantile · s / √n, the quantile of Student's t being given."""
+    """Return mean ± quantile · s / √n for a given quantile of Student's t."""
     mean = sum(values) / len(values)
     s = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
     half = quantile * s / math.sqrt(len(values))
@@ -13,11 +13,11 @@ def t_interval(values, quantile):
 
 
 def class_bootstrap(values_by_class, resamples, level):
-    """Draw as many classes as there are, with replacement; take the mean over all their queries; again and again."""
-    draw = random.Random(0)
+    """Return the interval of the mean over all queries when classes are resampled with replacement."""
+    rng = random.Random(0)
     means = []
     for _ in range(resamples):
-        chosen = [draw.choice(values_by_class) for _ in values_by_class]
+        chosen = [rng.choice(values_by_class) for _ in values_by_class]
         queries = [value for values in chosen for value in values]
         means.append(sum(queries) / len(queries))
     means.sort()
@@ -26,14 +26,14 @@ def class_bootstrap(values_by_class, resamples, level):
 
 
 def ranks(values_by_loss):
-    """Rank of every loss in every seed, 1 the highest; of equal ones the first."""
+    """Return the rank of every loss in every seed, 1 for the highest value; ties are ordered by loss."""
     seeds = len(values_by_loss[0])
-    found = []
+    ranks_of_losses = []
     for values in values_by_loss:
         row = []
         for seed in range(seeds):
             above = sum(other[seed] > values[seed] for other in values_by_loss)
             before = sum(other[seed] == values[seed] for other in values_by_loss[: values_by_loss.index(values)])
             row.append(1 + above + before)
-        found.append(row)
-    return found
+        ranks_of_losses.append(row)
+    return ranks_of_losses
