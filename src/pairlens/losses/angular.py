@@ -60,15 +60,18 @@ class Angular:
         with torch.autocast(similarity.device.type, enabled=False):
             if columns is None:
                 factors = _factors(similarity, pairs.negative, 4 * tan2)
-                sums, s_p, taken = factors @ factors.T, similarity, pairs.positive
+                sums = factors @ factors.T
+                s_p = similarity
+                taken = pairs.positive
             else:
                 sums = _SumsOver.apply(similarity, pairs.negative, columns.column, 4 * tan2)
-                s_p, taken = similarity.gather(1, columns.column), columns.taken
+                s_p = similarity.gather(1, columns.column)
+                taken = columns.taken
         # After a miner the anchor and its positive may have no negative in common. Then there is no triangle, so no loss.
-        taken = taken & pairs.complete[:, None] & (sums > 0)
-        f = torch.where(taken, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
-        losses = torch.where(taken, log1p_exp(f), 0.0)
-        return mean_over(losses.sum(dim=1) / taken.sum(dim=1).clamp(min=1), pairs.complete)
+        counted = taken & pairs.complete[:, None] & (sums > 0)
+        f = torch.where(counted, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
+        losses = torch.where(counted, log1p_exp(f), 0.0)
+        return mean_over(losses.sum(dim=1) / counted.sum(dim=1).clamp(min=1), pairs.complete)
 
 
 def _factors(similarity: Tensor, negative: Tensor, scale: float) -> Tensor:

@@ -45,10 +45,13 @@ class LiftedStructure:
         columns = positive_columns(pairs) if runs_eagerly(similarity) else None
         # partner is the log-sum of the photo j of each pair (i, j); all three are (photo, slot).
         if columns is None:
-            partner, d, taken = log_sums[None, :], distance(similarity), pairs.positive
+            d = distance(similarity)
+            partner = log_sums[None, :]
+            taken = pairs.positive
         else:
             d = distance(similarity.gather(1, columns.column))
-            partner, taken = log_sums[columns.column], columns.taken
+            partner = log_sums[columns.column]
+            taken = columns.taken
         counted = taken & pairs.complete[:, None]
         j = torch.where(counted, torch.logaddexp(log_sums[:, None], partner) + d, 0.0).relu()
         # Every pair of photos is in the matrix twice, as (i, j) and (j, i), and so in both sums.

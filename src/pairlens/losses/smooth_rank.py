@@ -82,7 +82,8 @@ def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: S
 
     Positives are processed in chunks, so no (anchor, positive, reference) tensor is ever materialised.
     """
-    s_p, s_n = positive.similarity, negative.similarity
+    s_p = positive.similarity
+    s_n = negative.similarity
     value = s_p.new_zeros(len(s_p), 1)
     w_p = torch.zeros_like(s_p)
     w_n = torch.zeros_like(s_n)

@@ -141,7 +141,8 @@ def _sort_ties_by_index(scores: Tensor, indices: Tensor) -> tuple[Tensor, Tensor
     # Sorting by index and then, stably, by score leaves equal scores in the order of their indices.
     by_index, order = indices[rows].sort(dim=1)
     by_score, order_again = scores[rows].gather(1, order).sort(dim=1, descending=True, stable=True)
-    sorted_scores, sorted_indices = scores.clone(), indices.clone()
+    sorted_scores = scores.clone()
     sorted_scores[rows] = by_score
+    sorted_indices = indices.clone()
     sorted_indices[rows] = by_index.gather(1, order_again)
     return sorted_scores, sorted_indices
