@@ -16,7 +16,7 @@ from pairlens.losses import (
 )
 from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
 from support import naive
-from support.loss_cases import BATCH, PROXIES, called
+from support.loss_cases import BATCH, PROXIES, parameter_name
 from support.naive import pairwise, proxies
 from support.twin_checks import gradient_of, unit_points
 
@@ -61,7 +61,7 @@ def test_every_loss_has_a_test_of_its_pair_weights():
 
 
 @pytest.mark.parametrize("labels", LAYOUTS, ids=str)
-@pytest.mark.parametrize(("loss", "twin"), OF_A_BATCH, ids=called)
+@pytest.mark.parametrize(("loss", "twin"), OF_A_BATCH, ids=parameter_name)
 def test_pair_weight_of_a_batch_is_that_of_the_plain_loop(loss, twin, labels):
     points = unit_points(len(labels), dim=3)
     similarity = points @ points.T
@@ -74,7 +74,7 @@ def test_pair_weight_of_a_batch_is_that_of_the_plain_loop(loss, twin, labels):
 
 
 @pytest.mark.parametrize("labels", LAYOUTS, ids=str)
-@pytest.mark.parametrize(("loss", "twin"), OF_CENTRES, ids=called)
+@pytest.mark.parametrize(("loss", "twin"), OF_CENTRES, ids=parameter_name)
 def test_pair_weight_of_centres_is_that_of_the_plain_loop(loss, twin, labels):
     similarity = unit_points(len(labels)) @ unit_points(CLASSES * loss.centers, seed=1).T
     classes = torch.arange(CLASSES).repeat_interleave(loss.centers)
