@@ -20,10 +20,10 @@ def verdicts(found):
 
 WRONG = [
     (circles.attached, "weights not held constant in the gradient, per anchor", True),
-    (circles.two_logarithms, "a sum of two logarithms in run_folder of one, weights held constant", True),
+    (circles.two_logarithms, "a sum of two logarithms in place of one, weights held constant", True),
     (circles.pooled, "all pairs of the batch pooled in one logarithm", False),
     (circles.sign_error, "a sign error in the weights", True),
-    (circles.distances, "distances in run_folder of similarities, with what is masked counted as pairs", True),
+    (circles.distances, "distances in place of similarities, with what is masked counted as pairs", True),
 ]
 
 
