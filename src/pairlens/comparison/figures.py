@@ -126,17 +126,7 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     distinguishable = [d for d in result.differences if d.distinguishable]
     # One scale for all cells, from no difference (light) to the largest one (dark).
     scale = Normalize(0, max((100 * d.over_seeds.mean for d in distinguishable), default=1.0))
-    values = np.full((count, count), np.nan)
-    for difference in result.differences:
-        row, column = names.index(difference.first), names.index(difference.second)
-        points = 100 * difference.over_seeds.mean
-        if difference.distinguishable:
-            values[row, column] = points
-        else:
-            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=UNDECIDED))
-        # White on dark cells, where dark text could not be read.
-        color = "white" if difference.distinguishable and scale(points) > 0.45 else INK
-        axes.text(column, row, decimal(points), ha="center", va="center", fontsize=7, color=color)
+    values = _write_differences(axes, result, scale)
     for row in range(count):
         axes.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor=FAINT, hatch="////"))
     axes.imshow(values, cmap=DIFFERENCES, norm=scale, aspect="auto")
@@ -161,6 +151,23 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
         "is shown once, in the row of the better loss.",
         f"Distinguishable pairs: {'; '.join(sentences) or 'none'}",
     )
+
+
+def _write_differences(axes: Axes, result: BenchmarkResult, scale: Normalize) -> np.ndarray:
+    """Write each difference into its cell, and return the (row, column) points that colour the distinguishable ones."""
+    names = [loss.name for loss in result.losses]
+    values = np.full((len(names), len(names)), np.nan)
+    for difference in result.differences:
+        row, column = names.index(difference.first), names.index(difference.second)
+        points = 100 * difference.over_seeds.mean
+        if difference.distinguishable:
+            values[row, column] = points
+        else:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=UNDECIDED))
+        # White on dark cells, where dark text could not be read.
+        color = "white" if difference.distinguishable and scale(points) > 0.45 else INK
+        axes.text(column, row, decimal(points), ha="center", va="center", fontsize=7, color=color)
+    return values
 
 
 def _difference_legend() -> list[Patch]:
