@@ -5,7 +5,20 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
+from PIL import Image
 
+from pairlens.core.table import Table
+from pairlens.report.page import (
+    CodeBlock,
+    Page,
+    Paragraph,
+    PhotoBlock,
+    PhotoRow,
+    PhotoTile,
+    Section,
+    TableBlock,
+)
+from pairlens.report.render import render
 from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 CHROMIUM = shutil.which("chromium")
@@ -133,6 +146,30 @@ def test_nothing_is_missing_overflows_is_faint_or_logs(browser, reports, name, w
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, background[4:-1].split(","))) < 60) == (scheme == "dark")
         assert heard == []
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A page with a table that is wider than any window, and with texts that have no space to break at."""
+    numbers = Table("Many columns", ["loss", *map(str, range(40))], [["circle", *40 * ["17.1 ± 7.3"]]])
+    texts = Table("Long words", ("name", "text"), [(90 * "n", 200 * "t")], (300 * "o",), textual=True)
+    tile = PhotoTile(Image.new("RGB", (90, 90)), 60 * "c", 60 * "d", is_correct=True)
+    blocks = [TableBlock(numbers), TableBlock(texts), CodeBlock("A command", 300 * "x"), Paragraph(300 * "p")]
+    photos = PhotoBlock(200 * "q", [PhotoRow(200 * "r", 7 * [tile])])
+    page = Page("test", 80 * "v", [200 * "w"], [("f", 200 * "a")], [], [Section(90 * "s", [*blocks, photos])], "today")
+    file = tmp_path_factory.mktemp("crowded") / "page.html"
+    file.write_text(render(page), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_too_wide_is_broken_or_visibly_moved(browser, crowded, width):
+    with opened(browser, crowded, width) as (page, _):
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(OUTSIDE) == []
+        assert page.evaluate(CUT_TEXT) == []
+        assert page.evaluate("(e => e.scrollWidth > e.clientWidth)(document.querySelector('.scroll.numbers'))")
+        assert page.evaluate(HIDDEN_COLUMNS) == 0
 
 
 @pytest.mark.parametrize("name", PAGES)
