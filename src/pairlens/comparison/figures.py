@@ -123,13 +123,7 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     count = len(names)
     figure = Figure(figsize=(max(4.4, 2.0 + 0.62 * count), 1.9 + 0.42 * count), layout="constrained")
     axes = figure.subplots()
-    distinguishable = [d for d in result.differences if d.distinguishable]
-    # One scale for all cells, from no difference (light) to the largest one (dark).
-    scale = Normalize(0, max((100 * d.over_seeds.mean for d in distinguishable), default=1.0))
-    values = _write_differences(axes, result, scale)
-    for row in range(count):
-        axes.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor=FAINT, hatch="////"))
-    axes.imshow(values, cmap=DIFFERENCES, norm=scale, aspect="auto")
+    _draw_cells(axes, result, names)
     axes.set_xticks(range(count), [shortened(name) for name in names], rotation=30, ha="right")
     axes.set_yticks(range(count), [shortened(name) for name in names])
     axes.legend(
@@ -144,7 +138,9 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     )
     tidy([axes])
     save(figure, file, file.stem)
-    sentences = [f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in distinguishable]
+    sentences = [
+        f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in result.differences if d.distinguishable
+    ]
     return Picture(
         file,
         f"{result.name}: paired differences over the seeds that both losses have, in points of {result.metric}. Each pair "
@@ -153,10 +149,12 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     )
 
 
-def _write_differences(axes: Axes, result: BenchmarkResult, scale: Normalize) -> np.ndarray:
-    """Write each difference into its cell, and return the (row, column) points that colour the distinguishable ones."""
-    names = [loss.name for loss in result.losses]
-    values = np.full((len(names), len(names)), np.nan)
+def _draw_cells(axes: Axes, result: BenchmarkResult, names: list[str]) -> None:
+    """Draw one cell per pair, and one for each loss with itself."""
+    count = len(names)
+    # One scale for all cells, from no difference (light) to the largest one (dark).
+    scale = Normalize(0, max((100 * d.over_seeds.mean for d in result.differences if d.distinguishable), default=1.0))
+    values = np.full((count, count), np.nan)
     for difference in result.differences:
         row, column = names.index(difference.first), names.index(difference.second)
         points = 100 * difference.over_seeds.mean
@@ -167,7 +165,9 @@ def _write_differences(axes: Axes, result: BenchmarkResult, scale: Normalize) ->
         # White on dark cells, where dark text could not be read.
         color = "white" if difference.distinguishable and scale(points) > 0.45 else INK
         axes.text(column, row, decimal(points), ha="center", va="center", fontsize=7, color=color)
-    return values
+    for row in range(count):
+        axes.add_patch(Rectangle((row - 0.5, row - 0.5), 1, 1, facecolor="white", edgecolor=FAINT, hatch="////"))
+    axes.imshow(values, cmap=DIFFERENCES, norm=scale, aspect="auto")
 
 
 def _difference_legend() -> list[Patch]:

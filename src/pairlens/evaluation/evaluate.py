@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from pairlens.core.table import decimal
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
@@ -127,7 +128,7 @@ def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
 def percent(value: float | None) -> str:
     """Return a value from 0 to 1 as percent, with one decimal; a dash for None and NaN.
 
-    >>> percent(0.4567), percent(None)
-    ('45.7', '-')
+    >>> percent(0.4567), percent(-0.0001), percent(None)
+    ('45.7', '0.0', '-')
     """
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+    return "-" if value is None or math.isnan(value) else decimal(100 * value)
