@@ -330,8 +330,8 @@ def test_the_matrix_of_differences_has_three_looks_with_a_legend(monkeypatch, tm
     diagonal = [p for p in axes.patches if p.get_hatch()]
     assert [p.get_xy() for p in undecided] == [(1.5, 0.5)]
     assert [p.get_xy() for p in diagonal] == [(-0.5, -0.5), (0.5, 0.5), (1.5, 1.5)]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert [label.split(";")[0] for label in labels[:3]] == ["distinguishable", "not distinguishable", "the same loss"]
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert [label.split(" (")[0] for label in labels[:3]] == ["distinguishable", "not distinguishable", "the same loss"]
 
 
 def test_one_seed_is_counted_in_the_singular():

@@ -141,7 +141,7 @@ def draw_explanations(explained: Sequence[Explained], file: Path) -> None:
         _draw_curves(row[4], one, "positive")
         _draw_curves(row[5], one, "negative")
         tidy(row)
-    _add_dash_legend(panels[0][5], explained[0])
+    _add_dash_legend(figure, explained[0])
     save(figure, file)
 
 
@@ -156,9 +156,9 @@ def _draw_surface(axes: Axes, one: Explained) -> None:
     axes.clabel(lines, fontsize=7, fmt="%.3g")
     # With a space that cannot be broken, the name of a setting stays with its value.
     items = [item.replace(" ", "\N{NO-BREAK SPACE}") for item in one.settings.split(", ")]
-    settings = "\n".join(textwrap.wrap(", ".join(items), TITLE_WIDTH))
+    settings = "\n".join(textwrap.wrap(f"({', '.join(items)})", TITLE_WIDTH)) if one.settings else ""
     # A dollar sign would begin a formula.
-    _label_plane(axes, f"{one.name}: loss\n{settings}".strip().replace("$", r"\$"))
+    _label_plane(axes, f"loss of {one.name}\n{settings}".strip().replace("$", r"\$"))
 
 
 def _draw_force(axes: Axes, plane: SimilarityPlane, force: Any, norm: LogNorm, title: str) -> Any:
@@ -184,7 +184,7 @@ def _draw_flow(axes: Axes, one: Explained) -> None:
         axes.plot(path[:, 0], path[:, 1], color=PULL, linewidth=0.7, alpha=0.7)
     axes.plot(*one.paths.ends.T, "o", color=PUSH, markersize=3, clip_on=False)
     axes.contour(plane.s_n, plane.s_p, plane.value, levels=[plane.boundary], colors=INK, linewidths=1.2)
-    _label_plane(axes, "flow (paths: blue, ends: dots,\nboundary: black)")
+    _label_plane(axes, "flow (ends: dots,\nboundary: black)")
 
 
 def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
@@ -197,18 +197,18 @@ def _draw_curves(axes: Axes, one: Explained, side: str) -> None:
     limit_weights(axes, curves[0].similarity.numpy(), [(getattr(curve, side).numpy(), color) for curve in curves])
 
 
-def _add_dash_legend(axes: Axes, one: Explained) -> None:
-    """Explain the dashes of all weight panels beside the last panel of the first row."""
+def _add_dash_legend(figure: Figure, one: Explained) -> None:
+    """Explain the dashes of all weight panels below the figure, where no panel is."""
     handles = [
         Line2D([], [], color=INK, linestyle=dash, label=f"{level:g}")
         for level, dash in zip(one.curves, DASHES, strict=False)
     ]
-    axes.legend(
+    figure.legend(
         handles=handles,
-        title="similarity of the\nother negatives",
+        title="dashes of the weights: similarity of the other negatives",
         fontsize=7,
         title_fontsize=7,
         frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
+        loc="outside lower right",
+        ncols=len(handles),
     )

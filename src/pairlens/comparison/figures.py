@@ -126,14 +126,14 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     _draw_cells(axes, result, names)
     axes.set_xticks(range(count), [shortened(name) for name in names], rotation=30, ha="right")
     axes.set_yticks(range(count), [shortened(name) for name in names])
-    axes.legend(
+    # Above the figure, not above the panel, which is too narrow for it on a phone.
+    figure.legend(
         handles=_difference_legend(),
-        title=f"Points of {result.metric} by which the loss of the row is better",
+        title=f"points of {result.metric}, row better than column",
         fontsize=7,
         title_fontsize=8,
         frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
+        loc="outside upper left",
         alignment="left",
     )
     tidy([axes])
@@ -172,10 +172,10 @@ def _draw_cells(axes: Axes, result: BenchmarkResult, names: list[str]) -> None:
 
 def _difference_legend() -> list[Patch]:
     return [
-        Patch(facecolor=DIFFERENCES(0.7), label="distinguishable; the darker, the larger the difference"),
+        Patch(facecolor=DIFFERENCES(0.7), label="distinguishable (darker: larger difference)"),
         Patch(facecolor=UNDECIDED, label="not distinguishable"),
         Patch(facecolor="white", edgecolor=FAINT, hatch="////", label="the same loss"),
-        Patch(facecolor="white", label="empty: shown above the diagonal, or no seed in common"),
+        Patch(facecolor="white", label="empty: each pair is shown once"),
     ]
 
 
