@@ -18,7 +18,8 @@ from pairlens.data.catalog_writer import write_catalog
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tools" / "gpu_bundle.sh"
 THERE = "/tmp/pairlens_gpu"
-PART_MIB = 3
+# More than the archive of the source, which travels in the first part, and less than that with the photos.
+PART_MIB = 6
 CALL = re.compile(r'^carry:   \["(.*)"\]\ncommand: (.*)$', re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
