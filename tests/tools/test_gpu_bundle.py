@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tools" / "gpu_bundle.sh"
 THERE = "/tmp/pairlens_gpu"
 # More than the archive of the source, which travels in the first part, and less than that with the photos.
-PART_MIB = 6
+PART_MIB = 5
 CALL = re.compile(r'^carry:   \["(.*)"\]\ncommand: (.*)$', re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
