@@ -45,7 +45,7 @@ def test_neighbours_are_in_the_order_of_the_cpu(name, k, device):
 def test_small_chunks_find_the_neighbours_of_large_chunks(device, monkeypatch):
     expected = nearest(TIED, TIED, 9, torch.arange(len(TIED)))
     monkeypatch.setattr(exact, "GPU_BYTES", 16 * 4 * len(TIED))
-    monkeypatch.setattr(exact, "FULL_BYTES", 8 * exact.BYTES_A_KEY * len(TIED))
+    monkeypatch.setattr(exact, "FULL_RANKING_BYTES", 8 * exact.BYTES_PER_KEY * len(TIED))
     with taken_for_gpu(device):
         found = nearest(TIED.to(device), TIED.to(device), 9, torch.arange(len(TIED)))
     assert torch.equal(found.indices.cpu(), expected.indices)

@@ -20,7 +20,7 @@ def first_sentence(kind: type) -> str:
 
     >>> from pairlens.losses import Margin
     >>> first_sentence(Margin)
-    'Margin loss: positives nearer and negatives farther than a boundary that each class learns.'
+    'Margin loss: positives nearer and negatives farther than a boundary, which is learned per class.'
     """
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
