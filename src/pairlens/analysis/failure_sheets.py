@@ -55,7 +55,7 @@ def _neighbor_tile(searched: Searched, query: int, rank: int) -> Tile:
     label = int(searched.retrieval.neighbor_labels[query, rank])
     is_hit = bool(searched.retrieval.hits[query, rank])
     # The verdict is in words as well as in colour, for readers who cannot tell green from red.
-    note = f"{rank + 1}   {'right' if is_hit else 'wrong'}"
+    note = f"{rank + 1}   {'correct' if is_hit else 'wrong'}"
     return Tile(photo(searched.gallery, item), note, searched.gallery.class_names[label], RIGHT if is_hit else WRONG)
 
 

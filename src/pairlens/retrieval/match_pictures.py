@@ -48,7 +48,7 @@ def framed(match: Match) -> Image.Image:
 def tile_of(match: Match) -> Tile:
     """Return a match with its rank, distance and class name as captions."""
     # In words as well as in colour, for readers who cannot tell green from red.
-    verdict = {True: "right", False: "wrong", None: ""}[match.right]
+    verdict = {True: "correct", False: "wrong", None: ""}[match.right]
     color = {True: RIGHT, False: WRONG, None: UNKNOWN}[match.right]
     return Tile(match.picture, f"{match.rank}   distance {match.distance:.3f}  {verdict}", match.class_name, color)
 
