@@ -128,11 +128,22 @@ def evaluate(
     measured = measure_queries(
         *(queries, labels, gallery, gallery_labels), recalls=recalls, metrics=metrics, index=index, sharded=sharded
     )
+    return summarize(measured, len(queries), len(queries) if gallery is None else len(gallery))
+
+
+def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
+    """Return the mean of every metric with its interval.
+
+    Args:
+        measured: the values of the queries and classes.
+        queries: number of queries, also of those that are left out.
+        gallery: number of items that were searched.
+    """
     return Report(
         metrics=_metrics(measured),
         queries=len(measured.queries),
-        left_out=len(queries) - len(measured.queries),
-        gallery=len(queries) if gallery is None else len(gallery),
+        left_out=queries - len(measured.queries),
+        gallery=gallery,
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
     )

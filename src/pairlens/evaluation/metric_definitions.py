@@ -106,7 +106,7 @@ class MetricDefinition:
 
     def measure(self, retrieved: Retrieved) -> Tensor:
         """Return the (query,) float32 values; raises ValueError if the function returns anything else."""
-        return checked_values(self.name, self.function(retrieved), retrieved.relevant, "query")
+        return _values(self, retrieved, retrieved.relevant, "query")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ClassMetric:
 
     def measure(self, pairs: PairScores) -> Tensor:
         """Return the (class,) float32 values; raises ValueError if the function returns anything else."""
-        return checked_values(self.name, self.function(pairs), pairs.classes, "class")
+        return _values(self, pairs, pairs.classes, "class")
 
 
 AnyMetric: TypeAlias = MetricDefinition | ClassMetric
@@ -152,19 +152,20 @@ def _check_definition(metric: AnyMetric) -> None:
     )
 
 
-def checked_values(name: str, values: Any, like: Tensor, unit: str) -> Tensor:
-    """Return the values of a metric as float32 on the device of `like`; raises ValueError unless (unit,) finite numbers."""
+def _values(metric: AnyMetric, argument: Any, like: Tensor, unit: str) -> Tensor:
+    """Return what a metric's function returns, as float32; raises ValueError unless one finite number per `unit`."""
+    name = metric.name
     try:
-        tensor = torch.as_tensor(values).to(like.device, torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"the metric {name} must return one number per {unit}, not {type(values).__name__}") from error
-    if tensor.shape != like.shape:
+        values = torch.as_tensor(metric.function(argument)).to(like.device, torch.float32)
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise ValueError(f"the metric {name} raised {type(error).__name__}: {error}") from error
+    if values.shape != like.shape:
         raise ValueError(
-            f"the metric {name} must return one number per {unit}, of shape {tuple(like.shape)}, not {tuple(tensor.shape)}"
+            f"the metric {name} must return one number per {unit}, of shape {tuple(like.shape)}, not {tuple(values.shape)}"
         )
-    if not torch.isfinite(tensor).all():
+    if not torch.isfinite(values).all():
         raise ValueError(f"the metric {name} has a value that is not finite; give every {unit} a finite number")
-    return tensor
+    return values
 
 
 def standard_metrics(recalls: Sequence[int]) -> tuple[MetricDefinition, ...]:
