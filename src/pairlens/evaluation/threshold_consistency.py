@@ -44,7 +44,8 @@ def _calibration_thresholds(pairs: PairScores) -> Tensor | None:
     # Score -1 is counted at position 0, and score 1 at position 2 GRID.
     counts = torch.zeros(2 * GRID + 1, dtype=torch.int64, device=pairs.queries.device)
     for chunk in pairs.chunks():
-        counts += torch.bincount(_rounded(chunk.scores[chunk.negative]) + GRID, minlength=len(counts))
+        # Nearly all pairs are negative, and counting all but the few others is faster than selecting the negative ones.
+        counts += _histogram(chunk.scores) - _histogram(chunk.scores[~chunk.negative])
     counts = pairs.total(counts)
     total = int(counts.sum())
     if not total:
@@ -58,24 +59,31 @@ def _calibration_thresholds(pairs: PairScores) -> Tensor | None:
 
 def _utility(pairs: PairScores, thresholds: Tensor) -> Tensor:
     """Return the (class, threshold) utility: the harmonic mean of sensitivity and specificity."""
-    size = (2, len(pairs.classes), len(thresholds) + 1)
-    # (positive or negative, class, number of thresholds that a pair reaches).
-    counts = torch.zeros(size, dtype=torch.int64, device=thresholds.device)
+    classes, bins = len(pairs.classes), len(thresholds) + 1
+    # (positive or negative, class, number of thresholds that a pair reaches), and the number of all pairs.
+    counts = torch.zeros(2, classes, bins, dtype=torch.int64, device=thresholds.device)
+    totals = torch.zeros(2, classes, dtype=torch.int64, device=thresholds.device)
     for chunk in pairs.chunks():
-        # The number of thresholds that are lower than the score or equal to it, from 0 to all.
-        reached = torch.bucketize(_rounded(chunk.scores), thresholds, right=True)  # (query, item)
-        cell = chunk.class_of_query[:, None] * size[2] + reached
+        # Only about a tenth of the pairs reach a threshold. The others are not looked at one by one.
+        near = chunk.scores > (int(thresholds[0]) - 1) / GRID  # (query, item)
+        reached = torch.bucketize(_rounded(chunk.scores[near]), thresholds.int(), right=True)  # (near pair,)
+        cell = chunk.class_of_query.repeat_interleave(near.sum(dim=1)) * bins + reached
         for kind, mask in enumerate((chunk.positive, chunk.negative)):
-            counts[kind] += torch.bincount(cell[mask], minlength=size[1] * size[2]).view(size[1:])
-    counts = pairs.total(counts)
+            counts[kind] += torch.bincount(cell[mask[near]], minlength=classes * bins).view(classes, bins)
+            totals[kind].index_add_(0, chunk.class_of_query, mask.sum(dim=1))
+    counts, totals = pairs.total(counts), pairs.total(totals)
     # A pair that reaches j thresholds is accepted at the lowest j of them.
     accepted = counts.flip(2).cumsum(2).flip(2)[..., 1:].double()  # (kind, class, threshold)
-    sensitivity, false_accepts = accepted / counts.sum(dim=2, keepdim=True)
+    sensitivity, false_accepts = accepted / totals[..., None]
     specificity = 1 - false_accepts
     # A class whose sensitivity and specificity are both 0 has utility 0, not NaN.
     return 2 * sensitivity * specificity / (sensitivity + specificity).clamp(min=1e-300)
 
 
 def _rounded(scores: Tensor) -> Tensor:
-    # Rounding makes some products slightly larger than 1.
-    return (scores.clamp(-1, 1) * GRID).round().long()
+    # Rounding makes some products slightly larger than 1. In float32 these integers are exact.
+    return (scores * GRID).round_().clamp_(-GRID, GRID).int()
+
+
+def _histogram(scores: Tensor) -> Tensor:
+    return torch.bincount(_rounded(scores).flatten() + GRID, minlength=2 * GRID + 1)
