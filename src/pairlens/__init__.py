@@ -14,6 +14,8 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Metric, Report, evaluate
+from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition, Retrieved
+from pairlens.evaluation.pair_scores import PairScores
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, resume_run, run
 from pairlens.losses.protocols import wrap
@@ -26,6 +28,7 @@ from pairlens.training.references import Batch, Memory, Proxies
 __all__ = [
     "Batch",
     "Catalog",
+    "ClassMetric",
     "Criterion",
     "Embedder",
     "Embeddings",
@@ -33,11 +36,14 @@ __all__ = [
     "Gallery",
     "Memory",
     "Metric",
+    "MetricDefinition",
     "Neighbors",
+    "PairScores",
     "Pairs",
     "Preparation",
     "Proxies",
     "Report",
+    "Retrieved",
     "Run",
     "embed",
     "evaluate",

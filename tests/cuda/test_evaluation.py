@@ -109,3 +109,15 @@ def test_a_saved_model_opens_on_either_device(tmp_path, device):
     here, there = Embedder.load(tmp_path), Embedder.load(tmp_path, str(device))
     assert next(there.parameters()).device.type == device.type
     assert here.fingerprint() == there.fingerprint() == model.fingerprint()
+
+
+def test_further_metrics_are_those_of_the_cpu(device):
+    labels = torch.arange(300) % 30
+    points = vectors(30, dim=16)[labels] + vectors(300, dim=16, seed=1)
+    further = ["map_at_10", "mrr", "opis"]
+    expected = evaluate(points, labels, metrics=further)
+    with taken_for_gpu(device):
+        found = evaluate(points.to(device), labels.to(device), metrics=further)
+    for one, other in zip(found.metrics, expected.metrics, strict=True):
+        assert one.name == other.name
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-4)

@@ -132,7 +132,7 @@ class Display:
 
 
 def _epoch_line(row: EpochRow, epochs: int, title: str) -> str:
-    metrics = "  ".join(f"{metric.name} {100 * metric.value:.2f}" for metric in row.report.metrics)
+    metrics = "  ".join(f"{metric.name} {metric.percent(1)}" for metric in row.report.metrics)
     training = "before training" if row.train_loss is None else f"loss {row.train_loss:.4f}"
     if row.train_accuracy is not None:
         training += f"  accuracy {100 * row.train_accuracy:.1f} %"

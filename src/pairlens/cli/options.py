@@ -13,6 +13,7 @@ from pairlens.comparison.reproduce import loss_option
 from pairlens.core.settings import Setting, flat_settings, settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_from_text, miner_text
+from pairlens.experiments.metric_spec import metric_text
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
 
@@ -91,7 +92,10 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
         changed: fields with another (type, default).
     """
     values = flat_settings(base)
-    special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
+    special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner)}
+    # On the command line a metric is always a text.
+    special["metrics"] = (tuple[str, ...], tuple(map(metric_text, base.evaluation.metrics)))
+    special |= changed or {}
     options = []
     for entry in settings_of(Experiment).values():
         kind, default = special.get(entry.name, (entry.kind, values[entry.name]))

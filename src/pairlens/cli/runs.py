@@ -21,6 +21,7 @@ from pairlens.retrieval.match_pictures import write_pictures
 def evaluate(
     run: tyro.conf.Positional[Path],
     recalls: tuple[int, ...] | None = None,
+    metrics: tuple[str, ...] | None = None,
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     index: IndexName = "exact",
@@ -31,19 +32,24 @@ def evaluate(
     Args:
         run: the folder of a run.
         recalls: the K of Recall@K and Precision@K, such as 1,10,100; by default the run's own.
+        metrics: further metrics, such as map_at_k mrr opis my_code.metrics:ndcg; by default the run's own, which must be
+            given again if some are module:name.
         data_path: folder of the prepared data sets, if they have moved since the run.
         device: where to embed; auto takes a GPU if there is one.
         index: how to search; ivf and hnsw are for a million photos or more, and the share of results that they miss is
             measured and printed.
-        all_metrics: print every metric in the table, and not only R@K of the least and greatest K, P@K and MAP@R.
+        all_metrics: print every metric in the table, and not only R@K of the least and greatest K, P@K, MAP@R and the
+            further metrics.
     """
     run_folder = RunFolder(run)
     # Both are read first: what is not a finished run is refused before anything is embedded.
     run_folder.experiment()
     outcome = run_folder.read_outcome()
     with Display(open_console(), 0) as display:
-        report = evaluate_run(run, recalls, data_path=data_path, device=device, progress=display.watch, index=index)
-    # With other K than in training, the model before training has no such metrics to compare with.
+        report = evaluate_run(
+            run, recalls, data_path=data_path, device=device, progress=display.watch, index=index, metrics=metrics
+        )
+    # With other metrics than in training, the model before training has no such metrics to compare with.
     rows = [("before training", outcome.untrained)] if _same_metrics(outcome.untrained, report) else []
     table = report_table([*rows, ("trained", report)], f"{run}: {outcome.selection}", all_metrics)
     show_table(open_console(), table)

@@ -32,11 +32,12 @@ def report_table(reports: Sequence[tuple[str, Report]], title: str, all_metrics:
     Args:
         reports: a name and a report for each row.
         title: what was measured.
-        all_metrics: whether to show every metric, and not only R@K of the least and greatest K, P@K and MAP@R.
+        all_metrics: whether to show every metric, and not only R@K of the least and greatest K, P@K, MAP@R and the
+            further metrics.
     """
     first = reports[0][1]
     names = [metric.name for metric in first.metrics]
-    rows = [(name, *(f"{100 * metric.value:.1f}" for metric in report.metrics)) for name, report in reports]
+    rows = [(name, *(metric.percent() for metric in report.metrics)) for name, report in reports]
     table = Table(title, ("model", *names), rows, _report_notes(reports))
     return table if all_metrics else select_columns(table, ["model", *headline_metrics(names)], title)
 

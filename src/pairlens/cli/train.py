@@ -1,7 +1,7 @@
 """The commands `pairlens prepare | train | profile`."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from pairlens.core.distributed import barrier, rank
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
+from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Started, resume
 from pairlens.experiments.run import train as train_run
@@ -26,6 +27,8 @@ from pairlens.model.embedder import Architecture
 
 # Settings that may change between two parts of a run, because they do not affect its results so far.
 CHANGEABLE = ("on_nan", "checkpoint_minutes")
+# Metrics from outside must be given again, because what a stored run names is not imported.
+GIVEN_AGAIN = "metrics"
 
 
 def prepare(options: Preparation) -> None:
@@ -56,17 +59,18 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
             name: folder of the run in `runs`; by default it is derived from the settings.
             runs: folder of all runs.
             resume: the folder of a run to continue from its last checkpoint, with its own settings; only --on_nan and
-                --checkpoint_minutes can be given beside it.
+                --checkpoint_minutes can be given beside it, and --metrics, which must be if some are module:name.
             recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
                 them.
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            differs = with_settings(experiment, _changeable(base)) != base
+            unchanged = _changeable(base) | {GIVEN_AGAIN: base.evaluation.metrics}
+            differs = with_settings(experiment, unchanged) != base
             if differs or {"name", "recipe", "runs"} & named:
                 raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
-            continue_run(RunFolder(resume), changed)
+            continue_run(RunFolder(resume), changed, experiment.evaluation.metrics if GIVEN_AGAIN in named else None)
             return
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
@@ -85,12 +89,17 @@ def _changeable(experiment: Experiment) -> dict[str, Any]:
     return {name: value for name, value in flat_settings(experiment).items() if name in CHANGEABLE}
 
 
-def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None) -> None:
+def continue_run(
+    run_folder: RunFolder,
+    changed: Mapping[str, Any] | None = None,
+    metrics: Sequence[MetricChoice] | None = None,
+) -> None:
     """Train the remaining epochs of an interrupted run and show its progress.
 
     Args:
         run_folder: the run.
         changed: new values of settings that may change.
+        metrics: all further metrics of the run, if they were given again.
     """
     experiment = run_folder.experiment()
     if changed:
@@ -100,7 +109,7 @@ def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None
                 run_folder.write_experiment(experiment)
         # No rank reads the settings before the first one has written them.
         barrier()
-    _show_events(lambda display: resume(run_folder, display.watch), experiment, run_folder)
+    _show_events(lambda display: resume(run_folder, display.watch, metrics=metrics), experiment, run_folder)
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from pairlens.comparison.study import Benchmark, Study
 from pairlens.core.settings import flat_settings, settings_of
+from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_text
+from pairlens.experiments.metric_spec import metric_text
 from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import Wrapped
 
@@ -31,13 +33,13 @@ def differing(experiment: Experiment) -> dict[str, Any]:
 def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     """Return the command that repeats a training under another name, in a folder beside the run folder.
 
-    Returns None for a wrapped loss, which can be trained only from Python.
+    Returns None for a wrapped loss or a metric that has only a definition, which can be used only from Python.
 
     >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """
     loss = experiment.loss
-    if isinstance(loss, Wrapped):
+    if isinstance(loss, Wrapped) or not all(isinstance(metric, str) for metric in experiment.evaluation.metrics):
         return None
     # Defaults are left out, so that the command shows what is special about the run.
     hyper_parameters = {
@@ -67,13 +69,18 @@ def option(name: str, value: Any) -> list[str]:
     """
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no_{name}"]
+    # Texts are separate words; numbers are one word with commas.
+    if name == "metrics":
+        return [f"--{name}", *map(metric_text, value)]
     return [f"--{name}", plain_text(value)]
 
 
 def plain_text(value: Any) -> str:
     """Return the value of a setting as it is typed on the command line."""
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return ",".join(map(plain_text, value))
+    if isinstance(value, MetricDefinition | ClassMetric):
+        return metric_text(value)
     # None stands for "no miner" too, which is typed as the word none.
     return miner_text(value) if value is None or isinstance(value, Miner) else str(value)
 

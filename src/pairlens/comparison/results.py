@@ -17,17 +17,19 @@ class Measured:
     """A metric of one loss on one benchmark.
 
     Attributes:
-        name: R@k, P@k, R-Precision or MAP@R.
+        name: R@k, P@k, R-Precision, MAP@R, or the name of a further metric.
         over_seeds: mean and 95 % t-interval over the seeds; values from 0 to 1.
         class_low: lower end of the 95 % interval over test classes: the mean over seeds, with the classes resampled
             (bootstrap).
         class_high: upper end of the same interval.
+        decimals: number of decimals that tables show of the percentage.
     """
 
     name: str
     over_seeds: Interval
     class_low: float
     class_high: float
+    decimals: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,19 @@ from functools import partial
 from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
-from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, slug, write_study
+from pairlens.comparison.study import (
+    Arm,
+    Benchmark,
+    Study,
+    check_ranking_metric,
+    experiment_of,
+    slug,
+    write_study,
+)
 from pairlens.comparison.tuning import Trial, comparable_settings, read_trials, tune, with_params
 from pairlens.core.files import write_text
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
@@ -106,6 +115,8 @@ def check(plan: Plan) -> None:
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
             experiment_of(arm, benchmark, 0)
+        further = import_metrics(benchmark.settings.evaluation.metrics)
+        check_ranking_metric(plan.study.metric, benchmark.settings, further)
         open_splits(benchmark.settings)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
@@ -163,7 +174,7 @@ def _events(run_folder: RunFolder, experiment: Experiment) -> Iterator[Event]:
         shutil.rmtree(run_folder.path, ignore_errors=True)
         return train(experiment, run_folder)
     _check_same(run_folder, experiment)
-    return resume(run_folder, loss=experiment.loss)
+    return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics)
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:

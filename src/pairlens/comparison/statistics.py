@@ -11,7 +11,9 @@ from pairlens.comparison.results import BenchmarkResult, Difference, LossResult,
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import tunable_values
-from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
+from pairlens.evaluation.intervals import RESAMPLES, Interval, bonferroni, class_bootstrap, t_interval
+from pairlens.evaluation.per_query import ClassSums
+from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
@@ -28,6 +30,7 @@ class FinishedRun:
         outcome: the reports of all its epochs.
         sums: by the metric's name, the (class,) sums over the queries of each test class.
         counts: (class,) number of queries of each test class.
+        class_metrics: names of the metrics that have one value per class, which is then their sum.
     """
 
     seed: int
@@ -35,13 +38,24 @@ class FinishedRun:
     outcome: Outcome
     sums: dict[str, np.ndarray]
     counts: np.ndarray
+    class_metrics: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
-        """Read the outcome of a run, and measure its stored embeddings query by query."""
+        """Read the outcome of a run, and measure its stored embeddings query by query.
+
+        Further metrics are not measured again, because their code may not be here; they are stored for each class.
+        """
         measured = run_folder.read_embeddings().measure(run_folder.experiment().evaluation.recalls)
-        by_class = measured.class_sums()
-        return cls(seed, run_folder, run_folder.read_outcome(), by_class.sums, by_class.counts)
+        by_class = ClassValues.load(run_folder.class_values).join(measured.class_sums())
+        outcome = run_folder.read_outcome()
+        missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
+        if missing:
+            raise ValueError(
+                f"{run_folder.class_values} lacks the metric {missing[0]}; write it again with pairlens train --resume "
+                f"{run_folder.path}"
+            )
+        return cls(seed, run_folder, outcome, by_class.sums, by_class.counts, by_class.class_metrics)
 
     @property
     def row(self) -> EpochRow:
@@ -167,13 +181,13 @@ def _interval_or_none(values: list[float | None]) -> Interval | None:
 
 
 def _metrics(runs: list[FinishedRun]) -> tuple[Measured, ...]:
-    names = [metric.name for metric in runs[0].row.report.metrics]
-    # (metric, class): averaged over the seeds first, because the interval over classes is that of the mean over seeds.
-    sums = np.stack([np.mean([run.sums[name] for run in runs], axis=0) for name in names])
-    lows, highs = class_bootstrap(sums, runs[0].counts)
+    metrics = runs[0].row.report.metrics
+    # Averaged over the seeds first, because the interval over classes is that of the mean over seeds.
+    sums = {metric.name: np.mean([run.sums[metric.name] for run in runs], axis=0) for metric in metrics}
+    intervals = ClassSums(sums, runs[0].counts, runs[0].class_metrics).intervals(RESAMPLES)
     return tuple(
-        Measured(name, t_interval([run.row.report[name] for run in runs]), float(low), float(high))
-        for name, low, high in zip(names, lows, highs, strict=True)
+        Measured(m.name, t_interval([run.row.report[m.name] for run in runs]), *intervals[m.name], m.decimals)
+        for m in metrics
     )
 
 
@@ -187,8 +201,9 @@ def _differences(
         return ()
     sums = np.stack([pair.class_sums(metric) for pair in pairs])  # (pair, class)
     # All runs on a benchmark have the same queries, so the counts of any run will do.
-    counts = runs[ranked[0]][0].counts
-    lows, highs = class_bootstrap(sums, counts, level)
+    any_run = runs[ranked[0]][0]
+    weights = ClassSums(any_run.sums, any_run.counts, any_run.class_metrics).weights(metric)
+    lows, highs = class_bootstrap(sums, weights, level)
     return tuple(
         _difference(pair, metric, level, float(low), float(high))
         for pair, low, high in zip(pairs, lows, highs, strict=True)

@@ -13,8 +13,10 @@ from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.untrusted import read_json, read_text
+from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
+from pairlens.experiments.metric_spec import is_from_outside
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 
@@ -115,9 +117,9 @@ class Study:
             1 <= benchmark.seeds <= MAX_COUNT,
             f"{benchmark.name} has {benchmark.seeds} seeds; give --seeds 1 to {MAX_COUNT:,}",
         )
-        recalls = benchmark.settings.evaluation.recalls
-        metrics = [f"{letter}@{k}" for letter in "RP" for k in recalls] + ["R-Precision", "MAP@R"]
-        require(self.metric in metrics, f"--metric {self.metric} is not measured; there are {', '.join(metrics)}")
+        # A study may come from a stored file, whose metrics are not imported; `check` does so before the first run.
+        if not any(map(is_from_outside, benchmark.settings.evaluation.metrics)):
+            check_ranking_metric(self.metric, benchmark.settings, benchmark.settings.evaluation.metrics)
         # A chain of benchmarks, each tuned in the next, is not followed.
         tuned = [other.name for other in self.fields if other is not benchmark and not other.tuned_in]
         require(
@@ -125,6 +127,24 @@ class Study:
             f"{benchmark.name} uses the settings tuned in {benchmark.tuned_in!r}, which is not a tuned benchmark of this "
             f"study; those are: {', '.join(tuned) or 'none'}",
         )
+
+
+def check_ranking_metric(name: str, settings: Experiment, metrics: Sequence[MetricChoice]) -> None:
+    """Raise ValueError if losses cannot be ranked by a metric.
+
+    Args:
+        name: of the metric.
+        settings: of the benchmark.
+        metrics: its further metrics, of which those from outside are imported.
+    """
+    recalls = settings.evaluation.recalls
+    definitions = {d.name: d for d in (*standard_metrics(recalls), *further_metrics(metrics, recalls))}
+    require(name in definitions, f"--metric {name} is not measured; there are {', '.join(definitions)}")
+    require(
+        definitions[name].higher_is_better,
+        f"--metric {name} is better when it is lower, but losses are ranked by a metric that is better when it is higher; "
+        f"measure it with --metrics, and rank by another --metric, such as {METRIC}",
+    )
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

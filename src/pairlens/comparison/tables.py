@@ -38,7 +38,8 @@ def rows(result: BenchmarkResult) -> list[list[str]]:
     """Return the cells of `comparison_table`."""
     metrics = [metric.name for metric in result.losses[0].metrics]
     # Of the model before training only the ranking metric is stored with the results.
-    before = [plus_minus(result.untrained) if name == result.metric else "" for name in metrics]
+    ranked = result.losses[0].metric(result.metric)
+    before = [plus_minus(result.untrained, ranked.decimals) if name == result.metric else "" for name in metrics]
     last = [BEFORE_TRAINING, *before, "", "", "", "", str(len(result.untrained.values))]
     return [*(_loss_row(result, loss) for loss in result.losses), last]
 
@@ -48,8 +49,8 @@ def _loss_row(result: BenchmarkResult, loss: LossResult) -> list[str]:
     return [
         loss.name,
         # All losses have the same metrics in the same order, those of the header.
-        *(plus_minus(metric.over_seeds) for metric in loss.metrics),
-        f"[{percent(ranked.class_low)}, {percent(ranked.class_high)}]",
+        *(plus_minus(metric.over_seeds, metric.decimals) for metric in loss.metrics),
+        f"[{percent(ranked.class_low, ranked.decimals)}, {percent(ranked.class_high, ranked.decimals)}]",
         _mean_cosine(loss.mean_s_p),
         _mean_cosine(loss.mean_s_n),
         f"{loss.seconds.mean:.0f}",
@@ -61,15 +62,15 @@ def _mean_cosine(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.mean:.3f}"
 
 
-def plus_minus(interval: Interval) -> str:
+def plus_minus(interval: Interval, decimals: int = 1) -> str:
     """Return a mean in percent with half of its interval.
 
     >>> plus_minus(Interval(0.25, 0.24, 0.26, (0.25, 0.25)))
     '25.0 ± 1.0'
     """
     if interval.low is None:
-        return percent(interval.mean)
-    return f"{percent(interval.mean)} ± {percent(interval.mean - interval.low)}"
+        return percent(interval.mean, decimals)
+    return f"{percent(interval.mean, decimals)} ± {percent(interval.mean - interval.low, decimals)}"
 
 
 def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:

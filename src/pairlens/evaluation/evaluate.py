@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from pairlens.core.table import decimal
-from pairlens.evaluation.intervals import class_bootstrap
+from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
@@ -17,22 +16,40 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Metric:
-    """A mean over queries with its 95 % interval.
+    """A mean over queries or classes with its 95 % interval.
 
     Attributes:
-        name: R@k, P@k, R-Precision or MAP@R.
-        value: mean, 0 to 1.
+        name: R@k, P@k, R-Precision, MAP@R, or the name of a further metric.
+        value: mean, 0 to 1 for the metrics of Pairlens.
         low: lower end of the interval.
         high: upper end of the interval.
+        decimals: number of decimals that tables show of the percentage.
     """
 
     name: str
     value: float
     low: float
     high: float
+    decimals: int = 1
 
     def __str__(self) -> str:
-        return f"{self.name} {100 * self.value:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}]"
+        return f"{self.name} {self.percent(1)} % [{self._percent(self.low, 1)}, {self._percent(self.high, 1)}]"
+
+    def percent(self, more: int = 0) -> str:
+        """Return the value in percent, with some decimals more than a table shows.
+
+        >>> Metric("R@1", 0.4567, 0.4, 0.5).percent(), Metric("OPIS", 0.00123, 0.001, 0.002, decimals=3).percent()
+        ('45.7', '0.123')
+        """
+        return self._percent(self.value, more)
+
+    @property
+    def with_interval(self) -> str:
+        """The value and its interval in percent, as `45.7 [40.0, 50.0]`."""
+        return f"{self._percent(self.value)} [{self._percent(self.low)}, {self._percent(self.high)}]"
+
+    def _percent(self, value: float, more: int = 0) -> str:
+        return f"{100 * value:.{self.decimals + more}f}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Report:
     """The result of an evaluation.
 
     Attributes:
-        metrics: R@k and P@k for each k, R-Precision, MAP@R.
+        metrics: R@k and P@k for each k, R-Precision, MAP@R, and then the further metrics that were asked for.
         queries: number of queries that were averaged.
         left_out: number of queries left out because the gallery has no relevant item for them.
         gallery: number of items that were searched.
@@ -81,10 +98,11 @@ def evaluate(
     gallery_labels: Tensor | None = None,
     *,
     recalls: Sequence[int] = (1, 2, 4, 8),
+    metrics: Sequence[MetricChoice] = (),
     index: IndexKind = "exact",
     sharded: bool = False,
 ) -> Report:
-    """Return R@k, P@k, R-Precision and MAP@R of cosine retrieval, from one search in bounded memory.
+    """Return R@k, P@k, R-Precision and MAP@R of cosine retrieval, and further metrics, from one search in bounded memory.
 
     Given one set, each item is searched among the others (itself is excluded by its index). Queries without a relevant
     item, which is an item of their class, are left out and counted. Equal similarities are ranked by index. The intervals
@@ -96,20 +114,36 @@ def evaluate(
         gallery: (item, dim) embeddings, or None to search the queries among themselves.
         gallery_labels: (item,) int64, given with `gallery`.
         recalls: the k of R@k and P@k. For k above the size of the gallery R@k stays constant and P@k decreases.
+        metrics: further metrics: names of Pairlens (`map_at_k`, `map_at_10`, `mrr`, `opis`), and definitions of your own
+            (`MetricDefinition`, `ClassMetric`).
         index: how to search: "exact"; or, for a million items and more, "ivf" or "hnsw" (or a record `Ivf` or `Hnsw` with
             other settings). These two miss some neighbours; the report states how many, measured on a sample.
         sharded: whether every process of a torch.distributed job calls this with the same arguments. Each process then
             searches its shard of the queries, and all return the report that one process alone would return.
 
     Raises:
-        ValueError: for shapes that do not match, labels that are not integers, k below 1, or no query with a relevant item.
+        ValueError: for shapes that do not match, labels that are not integers, k below 1, no query with a relevant item, or
+            a metric that is unknown or does not return finite numbers.
     """
-    measured = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls, index=index, sharded=sharded)
+    measured = measure_queries(
+        *(queries, labels, gallery, gallery_labels), recalls=recalls, metrics=metrics, index=index, sharded=sharded
+    )
+    return summarize(measured, len(queries), len(queries) if gallery is None else len(gallery))
+
+
+def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
+    """Return the mean of every metric with its interval.
+
+    Args:
+        measured: the values of the queries and classes.
+        queries: number of queries, also of those that are left out.
+        gallery: number of items that were searched.
+    """
     return Report(
         metrics=_metrics(measured),
         queries=len(measured.queries),
-        left_out=len(queries) - len(measured.queries),
-        gallery=len(queries) if gallery is None else len(gallery),
+        left_out=queries - len(measured.queries),
+        gallery=gallery,
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
     )
@@ -117,18 +151,19 @@ def evaluate(
 
 def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
     """Return each mean with its bootstrap interval; all metrics share the resampled classes."""
-    # (metric, class), because all metrics are computed on the same resamples of classes.
-    by_class = measured.class_sums()
-    low, high = class_bootstrap(np.stack(list(by_class.sums.values())), by_class.counts, resamples=RESAMPLES)
+    values = measured.values | measured.class_values
+    intervals = measured.class_sums().intervals(RESAMPLES)
     # In float64, so that the mean of many queries is not rounded at each addition.
-    means = [float(values.double().cpu().mean()) for values in measured.values.values()]
-    return tuple(map(Metric, measured.values, means, low.tolist(), high.tolist()))
+    return tuple(
+        Metric(d.name, float(values[d.name].double().cpu().mean()), *intervals[d.name], d.decimals)
+        for d in measured.definitions
+    )
 
 
-def percent(value: float | None) -> str:
-    """Return a value from 0 to 1 as percent, with one decimal; a dash for None and NaN.
+def percent(value: float | None, decimals: int = 1) -> str:
+    """Return a value from 0 to 1 as percent; a dash for None and NaN.
 
     >>> percent(0.4567), percent(-0.0001), percent(None)
     ('45.7', '0.0', '-')
     """
-    return "-" if value is None or math.isnan(value) else decimal(100 * value)
+    return "-" if value is None or math.isnan(value) else decimal(100 * value, decimals)

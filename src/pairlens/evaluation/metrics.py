@@ -60,6 +60,41 @@ def map_at_r(hits: Tensor, relevant: Tensor) -> Tensor:
     return (precision * within_r).sum(dim=1) / relevant
 
 
+def map_at_k(hits: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Return AP@k = (1/min(k, R)) Σ_{i ≤ k} P(i) [item i is relevant], whose mean over the queries is mAP@k.
+
+    With min(k, R) in the denominator a perfect ranking has the value 1 for every k. For k = R it is MAP@R.
+    Source: Weyand et al., "Google Landmarks Dataset v2", CVPR 2020, arXiv 2004.01804 (there with k = 100).
+
+    Args:
+        hits: (query, rank) boolean with at least k ranks, or all ranks if there are fewer items.
+        relevant: (query,) R, at least 1.
+        k: number of neighbours that count.
+
+    >>> map_at_k(torch.tensor([[False, True, True]]), torch.tensor([5]), 2)
+    tensor([0.2500])
+    """
+    within_k = hits[:, :k]  # (query, rank)
+    ranks = torch.arange(1, within_k.shape[1] + 1, device=hits.device)
+    precision = within_k.cumsum(dim=1) / ranks
+    return (precision * within_k).sum(dim=1) / relevant.clamp(max=k)
+
+
+def reciprocal_rank(hits: Tensor) -> Tensor:
+    """Return 1 / (rank of the first relevant item), whose mean over the queries is MRR.
+
+    Source: Voorhees, "The TREC-8 Question Answering Track Report", 1999.
+
+    Args:
+        hits: (query, rank) boolean, with a relevant item in each row.
+
+    >>> reciprocal_rank(torch.tensor([[False, True, True], [True, False, False]]))
+    tensor([0.5000, 1.0000])
+    """
+    # `argmax` returns the first of equal values.
+    return 1 / (hits.byte().argmax(dim=1) + 1)
+
+
 def mean_similarities(
     vectors: Tensor, labels: Tensor, gallery: Tensor | None = None, gallery_labels: Tensor | None = None
 ) -> tuple[float, float]:

@@ -1,14 +1,27 @@
 """Retrieval metrics of every query, from one search in bounded memory; several processes can share the queries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pairlens.core.distributed import gather_rows, rank, world_size
-from pairlens.evaluation.metrics import map_at_r, precision_at_k, r_precision, recall_at_k
+from pairlens.core.similarity import unit
+from pairlens.evaluation.intervals import class_bootstrap
+from pairlens.evaluation.metric_definitions import (
+    MAX_RANK,
+    AnyMetric,
+    ClassMetric,
+    MetricChoice,
+    MetricDefinition,
+    Retrieved,
+    further_metrics,
+    is_standard,
+    standard_metrics,
+)
+from pairlens.evaluation.pair_scores import PairScores
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 from pairlens.neighbors.exact import ExactIndex
 
@@ -20,7 +33,8 @@ MIN_CHUNKS = 16
 MAX_CHUNK_BYTES = 2**28
 # Memory per neighbour of a query: the candidates of FAISS, scores and indices twice, labels and hits.
 BYTES_PER_NEIGHBOR = 64
-MAX_RANK = 1 << 40
+# A search that did not reach the first relevant item is repeated with this many times more neighbours.
+DEEPENING = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +44,28 @@ class ClassSums:
     Attributes:
         sums: (class,) sums by the metric's name; classes in the order of their labels.
         counts: (class,) number of queries of each class.
+        class_metrics: names of the metrics that have one value per class, so that their sum is this value.
     """
 
     sums: dict[str, np.ndarray]
     counts: np.ndarray
+    class_metrics: frozenset[str] = frozenset()
+
+    def intervals(self, resamples: int, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Return the interval of the mean of each metric; all metrics share the resampled classes."""
+        standard = [name for name in self.sums if is_standard(name)]
+        ends: dict[str, tuple[float, float]] = {}
+        # The standard metrics come together and each other metric alone, so that the ends of the standard metrics are the
+        # same to the last bit whatever else is measured.
+        for names in [standard, *([name] for name in self.sums if name not in standard)]:
+            sums = np.stack([self.sums[name] for name in names])  # (metric, class)
+            low, high = class_bootstrap(sums, self.weights(names[0]), level, resamples)
+            ends |= zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
+        return {name: ends[name] for name in self.sums}
+
+    def weights(self, name: str) -> np.ndarray:
+        """Return the (class,) number of values in each sum of a metric."""
+        return np.ones_like(self.counts) if name in self.class_metrics else self.counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +77,16 @@ class QueryValues:
         labels: (query,) their classes.
         values: (query,) values by the metric's name.
         approximation: what an approximate search misses; None if the search was exact.
+        class_values: (class,) values by the name of each metric that has one value per class, in the order of the labels.
+        definitions: the definitions of all metrics, in the order of a report.
     """
 
     queries: Tensor
     labels: Tensor
     values: dict[str, Tensor]
     approximation: Approximation | None = None
+    class_values: dict[str, Tensor] = field(default_factory=dict)
+    definitions: tuple[AnyMetric, ...] = ()
 
     def class_sums(self) -> ClassSums:
         """Return the sums of all metrics over the queries of each class.
@@ -64,7 +100,8 @@ class QueryValues:
         sums = {
             name: np.bincount(class_of_query, values.double().cpu().numpy()) for name, values in self.values.items()
         }
-        return ClassSums(sums, np.bincount(class_of_query))
+        sums |= {name: values.double().cpu().numpy() for name, values in self.class_values.items()}
+        return ClassSums(sums, np.bincount(class_of_query), frozenset(self.class_values))
 
 
 def measure_queries(
@@ -74,6 +111,7 @@ def measure_queries(
     gallery_labels: Tensor | None = None,
     *,
     recalls: Sequence[int] = (1, 2, 4, 8),
+    metrics: Sequence[MetricChoice] = (),
     index: IndexKind = "exact",
     sharded: bool = False,
 ) -> QueryValues:
@@ -82,16 +120,20 @@ def measure_queries(
     >>> measure_queries(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([5, 5, 7, 7]), recalls=(1,)).values["R@1"]
     tensor([1., 1., 0., 0.])
     """
-    task = _search_task(queries, labels, gallery, gallery_labels, recalls)
+    task = _search_task(queries, labels, gallery, gallery_labels, recalls, metrics)
     # Every rank builds the whole index; only the queries are sharded.
     opened = open_index(task.items, index)
     measured = task.measure(opened, rank(), world_size()) if sharded else task.measure(opened)
     rows, values = (gather_rows(part) for part in measured) if sharded else measured
     # The search went by decreasing R; the result is in the order of the queries.
     order = rows.argsort()
-    names = [f"R@{k}" for k in recalls] + [f"P@{k}" for k in recalls] + ["R-Precision", "MAP@R"]
+    names = [metric.name for metric in task.query_metrics]
     columns = dict(zip(names, values[order].unbind(dim=1), strict=True))
-    return QueryValues(rows[order], task.labels[rows[order]], columns, task.approximation(opened))
+    pairs = task.pair_scores(rank(), world_size()) if sharded else task.pair_scores()
+    class_values = {metric.name: metric.measure(pairs) for metric in task.class_metrics}
+    return QueryValues(
+        rows[order], task.labels[rows[order]], columns, task.approximation(opened), class_values, task.metrics
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +149,7 @@ class SearchTask:
         recalls: the k of R@k and P@k.
         answerable: (answerable,) positions of the queries that have a relevant item, by decreasing R.
         relevant: (answerable,) R of these queries.
+        metrics: what is measured.
     """
 
     queries: Tensor
@@ -117,11 +160,35 @@ class SearchTask:
     recalls: tuple[int, ...]
     answerable: Tensor
     relevant: Tensor
+    metrics: tuple[AnyMetric, ...]
 
     @property
     def available(self) -> int:
         """How many items a query can find."""
         return len(self.items) - int(self.one_set)
+
+    @property
+    def query_metrics(self) -> list[MetricDefinition]:
+        """The metrics that have one value per query."""
+        return [metric for metric in self.metrics if isinstance(metric, MetricDefinition)]
+
+    @property
+    def class_metrics(self) -> list[ClassMetric]:
+        """The metrics that have one value per class."""
+        return [metric for metric in self.metrics if isinstance(metric, ClassMetric)]
+
+    @property
+    def least_depth(self) -> int:
+        """The largest number of neighbours that a metric asks for; a query with more relevant items needs R instead."""
+        return max(metric.ranks for metric in self.query_metrics if isinstance(metric.ranks, int))
+
+    def pair_scores(self, rank: int = 0, world_size: int = 1) -> PairScores:
+        """Return the scores of all pairs of an answerable query and an item, shared by several processes."""
+        rows = self.answerable.sort().values
+        vectors = unit(self.items.detach()).float()
+        queries = vectors if self.one_set else unit(self.queries.detach()).float().to(vectors.device)
+        itself = rows if self.one_set else None
+        return PairScores(queries[rows], self.labels[rows], vectors, self.item_labels, itself, rank, world_size)
 
     def measure(
         self, index: ExactIndex | ApproximateIndex, rank: int = 0, world_size: int = 1
@@ -135,13 +202,13 @@ class SearchTask:
         rows = [self.answerable[chunk] for chunk in chunks]
         values = [self._measure_chunk(index, chunk) for chunk in chunks]
         # A process without a chunk contributes no rows, but of the right shape and type.
-        no_values = self.queries.new_zeros(0, 2 * len(self.recalls) + 2, dtype=torch.float32)
+        no_values = self.queries.new_zeros(0, len(self.query_metrics), dtype=torch.float32)
         return torch.cat([self.answerable[:0], *rows]), torch.cat([no_values, *values])
 
     def chunks(self) -> list[slice]:
         """Return the slices of `answerable` that are searched at a time: short ones where R is large."""
         # A query of a class with R items needs max(R, k) neighbours; R decreases, so the first query of a chunk needs most.
-        depths = self.relevant.clamp(min=max(self.recalls)).clamp(max=self.available).tolist()
+        depths = self.relevant.clamp(min=self.least_depth).clamp(max=self.available).tolist()
         max_size = min(MAX_CHUNK_QUERIES, max(MIN_CHUNK_QUERIES, -(-len(depths) // MIN_CHUNKS)))
         chunks, start = [], 0
         while start < len(depths):
@@ -160,17 +227,61 @@ class SearchTask:
         return index.measure(self.queries, k, rows, itself=rows if self.one_set else None)
 
     def _measure_chunk(self, index: ExactIndex | ApproximateIndex, chunk: slice) -> Tensor:
-        rows, relevant = self.answerable[chunk], self.relevant[chunk]
+        """Return the (query, metric) values of the queries of a chunk."""
+        positions = torch.arange(chunk.start, chunk.stop, device=self.answerable.device)
         # R decreases, so the first query of the chunk has the largest.
-        depth = min(max(*self.recalls, int(relevant[0])), self.available)
-        neighbors = index.search(self.queries[rows], depth, itself=rows if self.one_set else None)
-        hits = self.item_labels[neighbors.indices] == self.labels[rows, None]  # (query, rank)
-        at_k = [measure(hits, k) for measure in (recall_at_k, precision_at_k) for k in self.recalls]
-        return torch.stack([*at_k, r_precision(hits, relevant), map_at_r(hits, relevant)], dim=1)
+        depth = max(self.least_depth, int(self.relevant[chunk.start]))
+        retrieved = self._search(index, positions, depth)
+        return torch.stack([self._measure(metric, index, positions, retrieved) for metric in self.query_metrics], dim=1)
+
+    def _search(self, index: ExactIndex | ApproximateIndex, positions: Tensor, depth: int) -> Retrieved:
+        """Return the nearest items of the queries at some positions of `answerable`."""
+        rows = self.answerable[positions]
+        itself = rows if self.one_set else None
+        neighbors = index.search(self.queries[rows], min(depth, self.available), itself=itself)
+        item_labels = self.item_labels[neighbors.indices]  # (query, rank)
+        correct = item_labels == self.labels[rows, None]
+        return Retrieved(correct, self.relevant[positions], self.labels[rows], item_labels, neighbors.scores)
+
+    def _measure(
+        self, metric: MetricDefinition, index: ExactIndex | ApproximateIndex, positions: Tensor, retrieved: Retrieved
+    ) -> Tensor:
+        """Return the (query,) values of one metric."""
+        match metric.ranks:
+            case "R":
+                return metric.measure(retrieved.within_r())
+            case "first" | "all":
+                return self._measure_deep(metric, index, positions, retrieved)
+            case ranks:
+                return metric.measure(retrieved.cut(ranks))
+
+    def _measure_deep(
+        self, metric: MetricDefinition, index: ExactIndex | ApproximateIndex, positions: Tensor, retrieved: Retrieved
+    ) -> Tensor:
+        """Return the (query,) values of a metric that may need more neighbours than the search has returned."""
+        depth = retrieved.correct.shape[1]
+        reached = torch.full_like(positions, depth == self.available, dtype=torch.bool)  # (query,)
+        if metric.ranks == "first":
+            reached |= retrieved.correct.any(dim=1)
+        values = self.queries.new_zeros(len(positions), dtype=torch.float32)
+        if reached.any():
+            values[reached] = metric.measure(retrieved.rows(reached))
+        pending = (~reached).nonzero().squeeze(1)
+        depth = min(DEEPENING * depth, self.available) if metric.ranks == "first" else self.available
+        # Only the pending queries are searched again, few at a time, because their neighbours take much memory.
+        for part in pending.split(max(1, MAX_CHUNK_BYTES // (BYTES_PER_NEIGHBOR * depth))) if len(pending) else ():
+            deeper = self._search(index, positions[part], depth)
+            values[part] = self._measure_deep(metric, index, positions[part], deeper)
+        return values
 
 
 def _search_task(
-    queries: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, recalls: Sequence[int]
+    queries: Tensor,
+    labels: Tensor,
+    gallery: Tensor | None,
+    gallery_labels: Tensor | None,
+    recalls: Sequence[int],
+    metrics: Sequence[MetricChoice] = (),
 ) -> SearchTask:
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("gallery and gallery_labels belong together; give both or neither")
@@ -187,7 +298,10 @@ def _search_task(
     answerable = order[: int((relevant > 0).sum())]
     if not len(answerable):
         raise ValueError("no query has another item of its class in the gallery, so nothing can be measured")
-    return SearchTask(queries, labels, items, item_labels, one_set, tuple(recalls), answerable, relevant[answerable])
+    definitions = (*standard_metrics(recalls), *further_metrics(metrics, recalls))
+    return SearchTask(
+        queries, labels, items, item_labels, one_set, tuple(recalls), answerable, relevant[answerable], definitions
+    )
 
 
 def _count_relevant(labels: Tensor, item_labels: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings, embed
-from pairlens.evaluation.evaluate import Report, evaluate
+from pairlens.evaluation.evaluate import Report, summarize
+from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.model.embedder import Embedder
@@ -63,13 +64,29 @@ class RetrievalSet:
             return self.queries.vectors, self.queries.labels, None, None
         return self.queries.vectors, self.queries.labels, self.gallery.vectors, self.gallery.labels
 
-    def measure(self, recalls: Sequence[int]) -> QueryValues:
+    def measure(
+        self,
+        recalls: Sequence[int],
+        metrics: Sequence[MetricChoice] = (),
+        index: IndexKind = "exact",
+        sharded: bool = False,
+    ) -> QueryValues:
         """Return every metric of every query, as `measure_queries` does."""
-        return measure_queries(*self.tensors, recalls=recalls)
+        return measure_queries(*self.tensors, recalls=recalls, metrics=metrics, index=index, sharded=sharded)
 
-    def evaluate(self, recalls: Sequence[int], index: IndexKind = "exact", sharded: bool = False) -> Report:
+    def evaluate(
+        self,
+        recalls: Sequence[int],
+        metrics: Sequence[MetricChoice] = (),
+        index: IndexKind = "exact",
+        sharded: bool = False,
+    ) -> Report:
         """Return the mean of every metric with its interval, as `evaluate` does."""
-        return evaluate(*self.tensors, recalls=recalls, index=index, sharded=sharded)
+        return self.summarize(self.measure(recalls, metrics, index, sharded))
+
+    def summarize(self, measured: QueryValues) -> Report:
+        """Return the mean of every metric that `measure` has returned, with its interval."""
+        return summarize(measured, len(self.queries.vectors), len(self.items.vectors))
 
     def mean_similarities(self) -> tuple[float, float]:
         """Return the mean cosine of the positive and of the negative pairs, as `metrics.mean_similarities` does."""

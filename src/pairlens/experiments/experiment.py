@@ -7,7 +7,8 @@ from pairlens.core.records import require
 from pairlens.core.settings import Rules, check_settings, find_setting, nested_settings, setting, settings_of
 from pairlens.data.data_config import DataConfig
 from pairlens.data.loader import BatchConfig
-from pairlens.evaluation.per_query import MAX_RANK
+from pairlens.evaluation.metric_definitions import MAX_RANK, MetricChoice
+from pairlens.experiments.metric_spec import check_choices
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.base import Source
 from pairlens.losses.miners import Miner
@@ -26,6 +27,8 @@ class EvaluationConfig:
 
     Attributes:
         recalls: the K of Recall@K and Precision@K, such as 1,2,4,8.
+        metrics: further metrics: map_at_k (for each K of the recalls), map_at_10 (for one K), mrr, opis, and module:name
+            for your own, which is imported when a training starts. In Python also a MetricDefinition or a ClassMetric.
         log_analysis: whether statistics of seen and unseen photos are written to analysis.csv after every epoch.
         select: which epoch is kept: the last, the best on held-out training classes, or the best on the test set.
         folds: 0 tests on the test classes. From 2 on, the training classes are divided into this number of folds, always
@@ -37,6 +40,7 @@ class EvaluationConfig:
     """
 
     recalls: tuple[int, ...] = (1, 2, 4, 8)
+    metrics: tuple[MetricChoice, ...] = ()
     log_analysis: bool = True
     select: Select = "last"
     folds: int = setting(0, Rules(low=0, high=1 << 20))
@@ -45,11 +49,15 @@ class EvaluationConfig:
     # The errors name the options of the command line, because most experiments are made there.
     def __post_init__(self) -> None:
         check_settings(self)
+        require(not isinstance(self.metrics, str), f"metrics={self.metrics!r} is one text; give a list of metrics")
+        # Python users may give a list; a frozen record can only be changed like this.
+        object.__setattr__(self, "metrics", tuple(self.metrics))
         increasing = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
         require(
             bool(self.recalls) and increasing and self.recalls[-1] <= MAX_RANK,
             f"--recalls {self.recalls} must be increasing ranks of 1 to {MAX_RANK:,}, such as 1,2,4,8",
         )
+        check_choices(self.metrics, self.recalls)
         require(self.folds != 1, "--folds 1 leaves no classes to train on; use --folds 0, or --folds 2 and more")
         require(
             self.fold < max(self.folds, 1), f"--fold {self.fold} is not one of --folds {self.folds}, counted from 0"

@@ -16,7 +16,10 @@ from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats_or_none, whole_classes
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
+from pairlens.evaluation.per_query import QueryValues
 from pairlens.evaluation.retrieval_set import RetrievalSet
+from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
@@ -46,7 +49,9 @@ class RunRecorder:
         learner: the model and everything that is trained with it.
         progress: wraps the batches that are embedded, to show progress.
         rows: the rows of the epochs so far.
+        metrics: what is measured beside the standard metrics.
         test: the test photos embedded by the present model; None if the model was not evaluated yet.
+        values: the further metrics of each test class, of the present model; None if it was not evaluated yet.
         last_good: a sentence that names the last checkpoint, for errors.
         saved: time of the last checkpoint, in seconds of `time.perf_counter`.
         evaluating: how long the last evaluation took, in seconds.
@@ -58,7 +63,9 @@ class RunRecorder:
     learner: Learner
     progress: Watch | None
     rows: tuple[EpochRow, ...] = ()
+    metrics: tuple[MetricChoice, ...] = ()
     test: RetrievalSet | None = None
+    values: ClassValues | None = None
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
     evaluating: float = 0.0
@@ -78,7 +85,19 @@ class RunRecorder:
                 "prepare it as it was, or train a new run"
             )
         self.rows = tuple(from_plain(EpochRow, row, f"{self.checkpoint}: rows") for row in record["rows"])
+        self._check_metrics()
         self._note_checkpoint()
+
+    def _check_metrics(self) -> None:
+        """Raise ValueError if the finished epochs were measured with other metrics, because a table has all epochs."""
+        recalls = self.experiment.evaluation.recalls
+        names = [d.name for d in (*standard_metrics(recalls), *further_metrics(self.metrics, recalls))]
+        stored = [metric.name for metric in self.rows[0].report.metrics]
+        if names != stored:
+            raise ValueError(
+                f"the finished epochs of {self.run_folder.path} have the metrics {', '.join(stored)}, not "
+                f"{', '.join(names)}; give the same --metrics as at the start of the run"
+            )
 
     def repair(self) -> None:
         """Write the files again that are missing because the run was stopped between two files."""
@@ -90,7 +109,7 @@ class RunRecorder:
         if broadcast_text("complete" if complete else "") == "complete":
             return
         if has_kept_model:
-            self._embed_test()
+            self.values = ClassValues.of(self._measure(self._embed_test()).class_sums())
         self._write(outcome)
 
     def _is_damaged(self) -> bool:
@@ -98,6 +117,8 @@ class RunRecorder:
             model = Embedder.load(self.run_folder.path)
             gallery = Embeddings.load(self.run_folder.gallery)
         except ValueError:
+            return True
+        if self.metrics and not self.run_folder.class_values.is_file():
             return True
         # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
@@ -123,18 +144,21 @@ class RunRecorder:
         start = time.perf_counter()
         test = self._embed_test()
         _check_finite_embeddings(epoch, test.queries)
-        sharded = world_size() > 1
-        report = test.evaluate(self.experiment.evaluation.recalls, sharded=sharded)
-        validation = None
+        measured = self._measure(test)
+        self.values = ClassValues.of(measured.class_sums())
+        report, validation = test.summarize(measured), None
         if self.splits.validation is not None:
             held_out = self._embed(self.splits.validation)
-            validation = held_out.evaluate(self.experiment.evaluation.recalls, sharded=sharded)
+            validation = held_out.summarize(self._measure(held_out))
         # The other ranks take the row of rank 0, so that all ranks select the same epoch to the last bit.
         if rank():
             return from_plain(EpochRow, json.loads(broadcast_text("")), "the row of rank 0")
         row = self._row(epoch, test, report, validation, start)
         broadcast_text(json.dumps(to_plain(row)))
         return row
+
+    def _measure(self, photos: RetrievalSet) -> QueryValues:
+        return photos.measure(self.experiment.evaluation.recalls, self.metrics, sharded=world_size() > 1)
 
     def _row(
         self, epoch: Epoch, test: RetrievalSet, report: Report, validation: Report | None, start: float
@@ -189,6 +213,8 @@ class RunRecorder:
         if outcome.epoch == self.learner.epoch and self.test is not None:
             self.learner.model.save(self.run_folder.path)
             self.run_folder.write_embeddings(self.test, self.learner.model.fingerprint())
+            if self.values is not None and self.values.metrics:
+                self.values.save(self.run_folder.class_values)
         self.run_folder.write_tables(outcome)
         draw_learning_curves(outcome, self.run_folder.path.name, self.run_folder.curves)
         self.run_folder.write_outcome(outcome)

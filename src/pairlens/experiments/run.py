@@ -1,7 +1,7 @@
 """Running an experiment: train, evaluate after every epoch, write everything into one folder."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
 from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.splits import Splits, open_splits
@@ -86,7 +88,10 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
 
 
 def resume_run(
-    folder: str | Path, loss: Loss | Wrapped | None = None, watch: Callable[[Event], None] | None = None
+    folder: str | Path,
+    loss: Loss | Wrapped | None = None,
+    watch: Callable[[Event], None] | None = None,
+    metrics: Sequence[MetricChoice] | None = None,
 ) -> Run:
     """Resume an interrupted run to its end; the result is the same as without the interruption.
 
@@ -94,12 +99,13 @@ def resume_run(
         folder: the folder of the run.
         loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
         watch: called with `Started`, then with every `Step` and every `EpochRow`.
+        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     run_folder = RunFolder(Path(folder))
-    _consume(resume(run_folder, loss=loss), watch)
+    _consume(resume(run_folder, loss=loss, metrics=metrics), watch)
     return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
 
 
@@ -114,28 +120,37 @@ def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> 
 def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
     """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch."""
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
+    metrics = import_metrics(experiment.evaluation.metrics)
+    check_choices(metrics, experiment.evaluation.recalls)
     splits = open_splits(experiment)
     learner = make_learner(experiment, splits.train.classes)
     photos = _training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
     with _locked(run_folder):
-        yield from _train(RunRecorder(experiment, run_folder, splits, learner, progress), photos)
+        yield from _train(RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics), photos)
 
 
-def resume(run_folder: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
+def resume(
+    run_folder: RunFolder,
+    progress: Watch | None = None,
+    loss: Loss | Wrapped | None = None,
+    metrics: Sequence[MetricChoice] | None = None,
+) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
     Args:
         run_folder: the folder of the run.
         progress: wraps the batches to show progress.
         loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     stored = run_folder.experiment()
     experiment = stored if loss is None else replace(stored, loss=loss)
+    measured = stored_metrics(stored.evaluation.metrics, metrics, run_folder.path)
     with _locked(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
@@ -143,7 +158,7 @@ def resume(run_folder: RunFolder, progress: Watch | None = None, loss: Loss | Wr
         # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
         learner = make_learner(replace(experiment, weights="none") if started else experiment, splits.train.classes)
         photos = _training_batches(experiment, splits.train)
-        recorder = RunRecorder(experiment, run_folder, splits, learner, progress)
+        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
         if started:
             recorder.open()
             recorder.repair()
@@ -201,6 +216,7 @@ def evaluate_run(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Watch | None = None,
     index: IndexName = "exact",
+    metrics: Sequence[MetricChoice] | None = None,
 ) -> Report:
     """Embed the test photos of a run again with its kept model, write its gallery again, and return the report.
 
@@ -211,23 +227,27 @@ def evaluate_run(
         device: where to embed.
         progress: wraps the batches to show progress.
         index: how to search; for an approximate index the report states how many neighbours it misses.
+        metrics: other further metrics than those of the run; needed if one of them is from outside, because its code is
+            not stored.
 
     Raises:
-        ValueError: if the folder is not that of a finished run, or if another process is writing into it.
+        ValueError: if the folder is not that of a finished run, if a metric is unknown, or if another process is writing
+            into it.
         FileNotFoundError: if the data set is not there.
     """
     opened = RunFolder(Path(folder)).open(data_path)
     splits = opened.splits
     # Made before anything is embedded, because a record checks its settings.
     evaluation = opened.experiment.evaluation
-    evaluation = replace(evaluation, recalls=recalls or evaluation.recalls)
+    further = stored_metrics(evaluation.metrics, metrics, opened.run_folder.path)
+    evaluation = replace(evaluation, recalls=recalls or evaluation.recalls, metrics=further)
     # Locked, because the gallery is written and the model must not change in between.
     with _locked(opened.run_folder):
         model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
         test = RetrievalSet.embed(
             model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
         )
-        report = test.evaluate(evaluation.recalls, index, sharded=world_size() > 1)
+        report = test.evaluate(evaluation.recalls, evaluation.metrics, index, sharded=world_size() > 1)
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report

@@ -166,6 +166,11 @@ class RunFolder:
         """The embedded queries; this file exists only if the queries are not in the gallery."""
         return self.path / "queries.safetensors"
 
+    @property
+    def class_values(self) -> Path:
+        """The further metrics of each test class; this file exists only if further metrics are measured."""
+        return self.path / "class_values.json"
+
     def open(self, data_path: Path | None = None) -> OpenRun:
         """Open a run with its data set.
 

@@ -72,6 +72,7 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
     missing = list(dict.fromkeys(part.missing for part in parts if part.missing))
     headlines = [headline(result) for result in results]
     sentences = [f"{text}." for text in headlines] if several else [verdict(results[0])]
+    names = dict.fromkeys(metric.name for result in results for loss in result.losses for metric in loss.metrics)
     sections: list[Section] = []
     for result, part in zip(results, parts, strict=True):
         # With several benchmarks each has a main section, which opens with its own figure and table.
@@ -82,7 +83,7 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
         title=(headline_of_all(results) if several else headlines[0]) + ".",
         verdict=[*sentences, *(f"The parts that need the photos are left out: {why}." for why in missing)],
         facts=_facts(plan, results),
-        lead=[*([] if several else parts[0].lead), metric_meanings()],
+        lead=[*([] if several else parts[0].lead), metric_meanings(names)],
         sections=[*sections, _study_section(plan), _commands(plan), versions_section()],
         origin=origin(),
     )

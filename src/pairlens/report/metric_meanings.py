@@ -1,6 +1,9 @@
 """Plain names and one-sentence explanations of the metrics and intervals in the result tables."""
 
+from collections.abc import Iterable
+
 from pairlens.analysis.statistic_meanings import Meaning
+from pairlens.evaluation.metric_definitions import is_standard
 
 METRIC_MEANINGS = (
     Meaning(
@@ -23,3 +26,36 @@ METRIC_MEANINGS = (
         "s_p, s_n", "Cosine of two photos of the same class (positive pair), and of different classes (negative pair)."
     ),
 )
+MAP_AT_K = Meaning(
+    "mAP@K",
+    "Mean average precision over the first K results, with K in the denominator, or R if that is smaller: a perfect "
+    "ranking has 100.",
+)
+MRR = Meaning(
+    "MRR", "Mean reciprocal rank: the mean of 100 divided by the rank of the first photo of the query's class."
+)
+OPIS = Meaning(
+    "OPIS",
+    "Variance over the classes of the utility of a threshold on the similarity, times 100: how much one threshold for all "
+    "classes suits some better than others. Lower is better.",
+)
+
+
+def further_meanings(names: Iterable[str]) -> list[Meaning]:
+    """Return the explanations of the further metrics among the measured ones.
+
+    >>> [meaning.name for meaning in further_meanings(["R@1", "mAP@1", "mAP@8", "my metric"])]
+    ['mAP@K', 'my metric']
+    """
+    meanings = [_further_meaning(name) for name in names if not is_standard(name)]
+    # mAP@K is explained once for all K.
+    return list(dict.fromkeys(meanings))
+
+
+def _further_meaning(name: str) -> Meaning:
+    if name.startswith("mAP@"):
+        return MAP_AT_K
+    known = {"MRR": MRR, "OPIS": OPIS}
+    return known.get(name) or Meaning(
+        name, "A metric from outside Pairlens, by the function that was given to the run."
+    )

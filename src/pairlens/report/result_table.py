@@ -8,10 +8,12 @@ from pairlens.comparison.results import BenchmarkResult
 from pairlens.comparison.tables import comparison_table, plus_minus
 from pairlens.core.table import Table
 from pairlens.evaluation.intervals import Interval, t_interval
+from pairlens.evaluation.metric_definitions import is_standard
 from pairlens.experiments.run_folder import RunFolder
 
 # Losses become the columns of the complete table if they are no more than these, the model before training included.
 MAX_COLUMNS = 5
+TRAINING_COLUMNS = ("mean s_p", "mean s_n", "seconds", "seeds")
 COMPLETE_NOTES = ("Percent; s_p and s_n are mean cosines of test pairs, seconds are of a whole run.",)
 ONE_SEED_NOTE = "Percent, of one seed. In brackets: 95 % interval of {metric} over the test classes (bootstrap)."
 
@@ -21,7 +23,7 @@ class ResultTables:
     """The results on one benchmark, one row per loss, the highest mean first, the model before training last.
 
     Attributes:
-        short: the ranking metric with its intervals, and Recall@K for the least and the greatest K.
+        short: the ranking metric with its intervals, Recall@K for the least and the greatest K, and the further metrics.
         all_columns: every measurement.
         complete: the same in one or two tables that fit a page.
     """
@@ -43,14 +45,16 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
     # The last row is the model before training, of which the results hold only the ranking metric.
     *losses, before = table.rows
     before = [
-        plus_minus(baseline[name]) if name in baseline else cell
+        plus_minus(baseline[name], result.losses[0].metric(name).decimals) if name in baseline else cell
         for name, cell in zip(table.header, before, strict=True)
     ]
     cells = [[row[0], *map(unbroken, row[1:])] for row in (*losses, before)]
     has_seeds = any(len(loss.seeds) > 1 for loss in result.losses)
     complete = Table(f"All measurements on {result.name}", table.header, cells, COMPLETE_NOTES, table.bold)
-    recalls = [name for name in headline_metrics(table.header) if name.startswith("R@") and name != result.metric]
-    columns = [table.header[0], result.metric, f"{result.metric} over classes", *recalls]
+    measured = headline_metrics([metric.name for metric in result.losses[0].metrics])
+    others = [name for name in measured if name.startswith("R@") or not is_standard(name)]
+    shown = [name for name in others if name != result.metric]
+    columns = [table.header[0], result.metric, f"{result.metric} over classes", *shown]
     short = replace(
         select_columns(complete, columns, f"Losses on {result.name}, best first"),
         notes=table.notes if has_seeds else (ONE_SEED_NOTE.format(metric=result.metric),),
@@ -66,8 +70,8 @@ def _fit_page(table: Table) -> list[Table]:
         return [Table(table.title, ("measurement", *names), cells, table.notes)]
     loss, *columns = table.header
     # Recall and the metric over classes say how well photos are found; precision, cosines and seconds follow apart.
-    retrieval = [name for name in columns if name.startswith(("R", "MAP"))]
-    others = [name for name in columns if name not in retrieval]
+    others = [name for name in columns if name.startswith("P@") or name in TRAINING_COLUMNS]
+    retrieval = [name for name in columns if name not in others]
     return [
         select_columns(table, [loss, *retrieval], table.title),
         select_columns(table, [loss, *others], f"{table.title}, continued"),
@@ -85,12 +89,16 @@ def baseline_metrics(folder: Path, result: BenchmarkResult) -> dict[str, Interva
 def headline_metrics(names: Sequence[str]) -> list[str]:
     """Return the few metrics that a screen has space for: R@K of the least and greatest K, P@K of the greatest, MAP@R.
 
-    >>> headline_metrics(["R@1", "R@2", "R@8", "P@1", "P@2", "P@8", "R-Precision", "MAP@R"])
-    ['R@1', 'R@8', 'P@8', 'MAP@R']
+    Further metrics were asked for, so they are shown too; of several mAP@K that of the greatest K.
+
+    >>> headline_metrics(["R@1", "R@2", "R@8", "P@1", "P@2", "P@8", "R-Precision", "MAP@R", "mAP@1", "mAP@8", "MRR"])
+    ['R@1', 'R@8', 'P@8', 'MAP@R', 'mAP@8', 'MRR']
     """
     recalls = [name for name in names if name.startswith("R@")]
     precisions = [name for name in names if name.startswith("P@")]
-    wanted = {*recalls[:1], *recalls[-1:], *precisions[-1:], "MAP@R"}
+    average_precisions = [name for name in names if name.startswith("mAP@")]
+    further = [name for name in names if not is_standard(name) and name not in average_precisions]
+    wanted = {*recalls[:1], *recalls[-1:], *precisions[-1:], "MAP@R", *average_precisions[-1:], *further}
     return [name for name in names if name in wanted]
 
 

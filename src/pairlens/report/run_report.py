@@ -9,7 +9,6 @@ from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.comparison.tables import BEFORE_TRAINING
 from pairlens.core.table import Table
-from pairlens.evaluation.evaluate import Metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
@@ -66,7 +65,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
         title=_headline(outcome, gain, loss) + ".",
         verdict=_verdict(outcome, gain, experiment.run.seed, missing),
         facts=_facts(experiment, outcome),
-        lead=[TableBlock(_short_table(results)), metric_meanings()],
+        lead=[TableBlock(_short_table(results)), metric_meanings(metric.name for metric in outcome.report.metrics)],
         sections=[
             *([model.typical, *model.failures, model.shape] if model else []),
             Section("Training", [*_training(outcome, scratch), TableBlock(results)]),
@@ -114,7 +113,12 @@ def _result_table(outcome: Outcome) -> Table:
     """Return every metric before and after training, with its interval."""
     report = outcome.report
     rows = [
-        (after.name, _with_interval(before), _with_interval(after), points(after.value - before.value))
+        (
+            after.name,
+            unbroken(before.with_interval),
+            unbroken(after.with_interval),
+            points(after.value - before.value, after.decimals),
+        )
         for before, after in zip(outcome.untrained.metrics, report.metrics, strict=True)
     ]
     queries = f"{report.queries} queries against {report.gallery} photos"
@@ -130,10 +134,6 @@ def _short_table(complete: Table) -> Table:
     names = headline_metrics([row[0] for row in complete.rows])
     rows = [row for row in complete.rows if row[0] in names]
     return replace(complete, title="Retrieval of classes never seen in training", rows=rows)
-
-
-def _with_interval(metric: Metric) -> str:
-    return unbroken(f"{100 * metric.value:.1f} [{100 * metric.low:.1f}, {100 * metric.high:.1f}]")
 
 
 def _training(outcome: Outcome, scratch: Path) -> list[Block]:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,12 +24,12 @@ from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
-from pairlens.core.table import Table
+from pairlens.core.table import Table, decimal
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import Wrapped, is_embedding_loss
 from pairlens.plotting.style import Picture
-from pairlens.report.metric_meanings import METRIC_MEANINGS
+from pairlens.report.metric_meanings import METRIC_MEANINGS, further_meanings
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock
 from pairlens.report.photo_rows import confused_class_rows, hub_rows, typical_queries, worst_query_rows
 
@@ -111,9 +111,9 @@ def shape_table(inspection: Inspection) -> TableBlock:
     return TableBlock(table, explanations=explanations)
 
 
-def metric_meanings() -> TableBlock:
-    """Return what the metrics and the intervals of a result table are, in a folded table."""
-    rows = [(meaning.name, meaning.sentence) for meaning in METRIC_MEANINGS]
+def metric_meanings(names: Iterable[str]) -> TableBlock:
+    """Return what the measured metrics and the intervals of a result table are, in a folded table."""
+    rows = [(meaning.name, meaning.sentence) for meaning in (*METRIC_MEANINGS, *further_meanings(names))]
     return TableBlock(Table("What the numbers mean", ("number", "meaning"), rows, textual=True), folded=True)
 
 
@@ -176,15 +176,13 @@ def rounded(text: str) -> str:
     return re.sub(r"\d+\.\d+(e[-+]?\d+)?", lambda match: f"{float(match.group()):.4g}", text)
 
 
-def points(difference: float) -> str:
+def points(difference: float, decimals: int = 1) -> str:
     """Write a difference of two metrics in percentage points, with its sign; there is no negative zero.
 
     >>> points(0.0374), points(-0.0002)
     ('+3.7', '0.0')
     """
-    # Rounded first: -0.02 is 0.0, and not -0.0.
-    rounded = round(100 * difference, 1)
-    return f"{rounded:+.1f}" if rounded else "0.0"
+    return decimal(100 * difference, decimals, signed=True)
 
 
 def settings_table(experiment: Experiment, title: str) -> TableBlock:
