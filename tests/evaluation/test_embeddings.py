@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from pairlens.core.images import decode
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.model.embedder import Embedder
 

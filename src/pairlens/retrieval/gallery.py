@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairlens.core.images import decode, load_image, reduce_to_square
 from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, load_image, reduce_to_square
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
