@@ -14,13 +14,13 @@ from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 from support.tiny_training import STEPS, Noise, farthest, last_epoch, state_of, tiny_learner
 
 FREE = Objective(freeze_bn="none")
 LEARNERS = {
     "batch": lambda: {"loss": Circle(gamma=16)},
-    "memory": lambda: {"loss": Triplet(), "references": Memory(40, 8)},
+    "memory": lambda: {"loss": Triplet(), "references": CrossBatchMemory(40, 8)},
     "proxies": lambda: {"loss": SoftTriple(centers=2), "references": Proxies(4, 8, 2)},
     "drawn pairs": lambda: {"loss": Margin(), "miner": DistanceWeighted(dim=8)},
 }

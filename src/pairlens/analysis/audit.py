@@ -15,7 +15,7 @@ from pairlens.core.threads import single_thread
 from pairlens.losses import Circle
 from pairlens.losses.protocols import centers_of, is_embedding_loss, needs_criterion, possible_sources
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.references import InBatch, Proxies
 
 # Gradients with a higher cosine count as those of the same loss.
 SAME_GRADIENT = 0.9995
@@ -53,7 +53,7 @@ def as_batch_loss(loss: Any) -> BatchLoss:
     torch.manual_seed(0)
     with_proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
     # The batches of the audit have these classes and dimensions.
-    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else Batch()
+    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else InBatch()
     return Criterion(loss, references, classes=CLASSES)
 
 

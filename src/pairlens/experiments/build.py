@@ -19,7 +19,7 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner, Objective, Precision
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.random_state import seed_everything
-from pairlens.training.references import Batch, Memory, Proxies, References
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies, References
 
 # Triton compiles only for GPUs of at least this compute capability.
 MIN_TRITON_CAPABILITY = (7, 0)
@@ -79,9 +79,9 @@ def make_criterion(experiment: Experiment, classes: int) -> Criterion:
 def _references(experiment: Experiment, classes: int) -> References:
     match experiment.source:
         case "batch":
-            return Batch()
+            return InBatch()
         case "memory":
-            return Memory(experiment.memory_size, experiment.feature_dim, experiment.memory_warm_up)
+            return CrossBatchMemory(experiment.memory_size, experiment.feature_dim, experiment.memory_warm_up)
         case "proxies":
             return Proxies(classes, experiment.feature_dim, centers_of(experiment.loss))
         case _:
