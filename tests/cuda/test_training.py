@@ -190,4 +190,4 @@ def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, t
     assert [row.epoch for row in found.outcome.rows] == [row.epoch for row in straight.outcome.rows] == [0, 1, 2]
     losses = [[row.train_loss for row in one.outcome.rows[1:]] for one in (found, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
-    assert straight.model(str(device)).embed(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)
+    assert straight.model(str(device)).embed_batch(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)

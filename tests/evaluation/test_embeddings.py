@@ -13,7 +13,7 @@ def test_every_photo_is_embedded_in_its_order(data_path):
     embeddings = embed(model, catalog, batch_size=5, workers=0)
     assert embeddings.paths == catalog.paths
     assert torch.equal(embeddings.labels, catalog.labels)
-    one = model.embed(decode([catalog.jpeg(7)], 32))[0]
+    one = model.embed_batch(decode([catalog.jpeg(7)], 32))[0]
     assert torch.allclose(embeddings.vectors[7], one, atol=1e-5)
 
 
