@@ -74,7 +74,7 @@ def test_a_saved_model_opens_with_the_same_embeddings(tmp_path):
     model.save(tmp_path)
     opened = Embedder.load(tmp_path)
     assert opened.architecture == model.architecture
-    assert torch.equal(opened.embed_batch(PHOTOS), model.embed(PHOTOS))
+    assert torch.equal(opened.embed_batch(PHOTOS), model.embed_batch(PHOTOS))
 
 
 def test_opening_a_model_draws_no_random_number(tmp_path):

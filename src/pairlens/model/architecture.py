@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.given_module import GivenModule
@@ -16,51 +17,38 @@ class Architecture:
     """The settings that determine an `Embedder`; saved as model.json beside the weights.
 
     Attributes:
-        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name; of a module from outside, its class.
-        descriptors: one to three letters of S, M, G; the first one is the input of the auxiliary head.
-        dim: dimension of the embedding, divisible by the number of letters.
-        classes: outputs of the auxiliary head; 0 for no head.
-        stride: which down-sampling is removed, see `Backbone`.
-        image_size: height and width of the photos.
-        learn_power: whether the exponent p of G is learned or fixed at 3.
-        stored_size: side of the pictures of the prepared data set, to which `embed` reduces a photo first.
-        stored_quality: JPEG quality of these pictures.
-        given: how photos are normalised for a module from outside; None for a backbone that is built by its name.
+        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        descriptors: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
+        dim: dimension of the embedding, divisible by the number of descriptors.
+        classes: outputs of the auxiliary classifier; 0 for no classifier. A run takes the number from its data set.
+        stride: the down-sampling that is removed: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
+        image_size: height and width of the photos that the network sees.
+        learn_power: whether the power p of G is learned, or fixed at 3.
+        stored_size: side of the stored pictures, to which `embed` reduces a photo first. A run takes it from its data set.
+        stored_quality: JPEG quality of the stored pictures. A run takes it from its data set.
+        given: normalisation of a module from outside, whose class is then named by `backbone`; see `Embedder.of`.
 
     Raises:
         ValueError: if the letters are unknown, or a number is out of range or not divisible.
     """
 
-    backbone: str = "resnet50"
-    descriptors: str = "SG"
-    dim: int = 1536
-    classes: int = 0
+    backbone: str = setting("resnet50", Rules(aliases=("backbone_type",)))
+    descriptors: str = setting("SG", Rules(aliases=("gd_config",)))
+    dim: int = setting(1536, Rules(low=1, high=MAX_OUTPUTS, aliases=("feature_dim",)))
+    classes: int = setting(0, Rules(low=0, high=MAX_OUTPUTS, hidden=True))
     stride: Stride = "port"
-    image_size: int = 224
+    image_size: int = setting(224, Rules(low=1, high=MAX_SIDE))
     learn_power: bool = False
-    # The defaults of `Preparation`; a run sets those of its data set.
-    stored_size: int = 252
-    stored_quality: int = 95
-    given: GivenModule | None = None
+    # The defaults are those of `Preparation`.
+    stored_size: int = setting(252, Rules(low=1, high=MAX_SIDE, hidden=True))
+    stored_quality: int = setting(95, Rules(low=1, high=100, hidden=True))
+    given: GivenModule | None = setting(None, Rules(hidden=True))
 
     def __post_init__(self) -> None:
+        check_settings(self)
         count = len(letters(self.descriptors))
-        if self.dim < 1 or self.dim % count:
+        if self.dim % count:
             raise ValueError(
-                f"feature_dim {self.dim} must be divisible by the {count} descriptors of gd_config {self.descriptors}; "
+                f"--dim {self.dim} must be divisible by the {count} descriptors of --descriptors {self.descriptors}; "
                 f"use {max(count, self.dim // count * count)} or {(self.dim // count + 1) * count}"
-            )
-        if self.classes < 0 or self.image_size < 1:
-            raise ValueError(
-                f"classes {self.classes} must be 0 or more and image_size {self.image_size} must be 1 or more"
-            )
-        if not 1 <= self.stored_size <= MAX_SIDE or not 1 <= self.stored_quality <= 100:
-            raise ValueError(
-                f"stored_size {self.stored_size} must be 1 to {MAX_SIDE} pixels and stored_quality {self.stored_quality} "
-                "must be 1 to 100"
-            )
-        if max(self.classes, self.dim) > MAX_OUTPUTS or self.image_size > MAX_SIDE:
-            raise ValueError(
-                f"{self.classes} classes, {self.dim} dimensions or {self.image_size} pixels are too many; use at most "
-                f"{MAX_OUTPUTS:,} classes and dimensions, and at most {MAX_SIDE:,} pixels"
             )
