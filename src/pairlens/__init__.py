@@ -11,6 +11,11 @@ tensor(0.1000, grad_fn=<...>)
 import warnings
 
 from pairlens import losses
+from pairlens.analysis.audit import audit
+from pairlens.analysis.explain import explain
+from pairlens.comparison.compare import compare
+from pairlens.comparison.results import Results
+from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.core.pairs import Pairs
 from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
@@ -28,6 +33,8 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 
 __all__ = [
+    "Arm",
+    "Benchmark",
     "Catalog",
     "Criterion",
     "CrossBatchMemory",
@@ -43,9 +50,14 @@ __all__ = [
     "Preparation",
     "Proxies",
     "Report",
+    "Results",
     "Run",
+    "Study",
+    "audit",
+    "compare",
     "embed",
     "evaluate",
+    "explain",
     "losses",
     "miners",
     "nearest",
