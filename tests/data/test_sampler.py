@@ -141,7 +141,7 @@ def test_the_ranks_are_those_of_the_process_group_that_is_made_later(monkeypatch
         ({"labels": torch.zeros(4, 2).long()}, r"of shape \(4, 2\)"),
         ({"classes": 6}, "classes 6 is not possible with labels of 5 classes"),
         ({"classes": 1}, "needs at least 2 classes"),
-        ({"per_class": 1}, "without a positive"),
+        ({"per_class": 0}, "per_class 0 must be a whole number, 1 or more"),
         ({"per_class": 2.0}, "per_class 2.0 must be a whole number"),
         ({"classes": True}, "classes True must be"),
         ({"seed": -1}, "seed -1 must be"),

@@ -99,7 +99,7 @@ class PKSampler(Sampler[list[int]]):
     Args:
         labels: (photo,) integers: a list, an array or a tensor.
         classes: P, classes per batch; at least 2.
-        per_class: K, photos per class; a class with fewer photos repeats them.
+        per_class: K, photos per class; a class with fewer photos repeats them. 1 is for losses on proxies only.
         seed: any non-negative integer.
         rank: number of this process; by default that of the process group, 0 without one.
         world: number of processes; by default that of the process group, 1 without one.
@@ -126,8 +126,9 @@ class PKSampler(Sampler[list[int]]):
     ) -> None:
         numbers = {"classes": classes, "per_class": per_class, "seed": seed}
         for name, value in numbers.items():
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{name} {value!r} must be a whole number, 0 or more")
+            least = 0 if name == "seed" else 1
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} {value!r} must be a whole number, {least} or more")
         known = _integer_labels(labels)
         present = len(known.unique())
         if not 2 <= classes <= present:
