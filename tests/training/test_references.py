@@ -126,3 +126,15 @@ def test_the_names_of_version_0_1_warn_and_still_work(module, old, new):
     assert getattr(module, new.__name__) is new
     with pytest.raises(AttributeError, match="has no attribute 'Batches'"):
         _ = module.Batches
+
+
+def test_a_memory_that_version_0_1_stored_is_loaded():
+    stored = {
+        "vectors": torch.eye(4),
+        "labels": torch.tensor([0, 0, 1, 1]),
+        "_extra_state": {"place": 2, "filled": 4, "seen": 3},
+    }
+    memory = CrossBatchMemory(4, 4)
+    memory.load_state_dict(stored)
+    assert (memory.next_slot, memory.filled, memory.seen) == (2, 4, 3)
+    assert torch.equal(memory.vectors, torch.eye(4))

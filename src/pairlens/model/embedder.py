@@ -275,11 +275,10 @@ class Embedder(nn.Module):
             model.load_state_dict(load_file(weights))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            remedy = "pairlens train --resume writes the model of the last epoch again; train again to replace any other model"
-            raise ValueError(
-                f"the model in {folder} is damaged or of another shape ({reason}); "
-                f"{remedy if module is None else 'give a module of the same shape as the one that was saved'}"
-            ) from error
+            remedy = "pairlens train --resume writes the model of the last epoch again, or train again"
+            if module is not None:
+                remedy = "give a module of the same shape as the saved one"
+            raise ValueError(f"the model in {folder} is damaged or of another shape ({reason}); {remedy}") from error
         return model.to(device).eval()
 
     def fingerprint(self) -> str:
