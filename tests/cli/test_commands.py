@@ -20,7 +20,7 @@ from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import SemiHard
-from pairlens.training.references import Batch, Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 from support.commands import QUICK, run
 
 
@@ -218,13 +218,13 @@ def test_the_installed_command_starts():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["triplet", "--references", "memory", "--memory_size", 40], Memory),
+        (["triplet", "--references", "memory", "--memory_size", 40], CrossBatchMemory),
         (["circle", "--references", "proxies"], Proxies),
         (["proxyanchor"], Proxies),
-        (["multisimilarity"], Batch),
-        (["margin", "--miner", "distance_weighted"], Batch),
+        (["multisimilarity"], InBatch),
+        (["margin", "--miner", "distance_weighted"], InBatch),
         (["softtriple", "--centers", 2], Proxies),
-        (["npair"], Batch),
+        (["npair"], InBatch),
     ],
 )
 def test_any_combination_that_makes_sense_trains(data_path, tmp_path, words, expected):

@@ -13,14 +13,14 @@ from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 from support.experiments import changed
 from support.tiny_training import STEPS, Noise, farthest, last_epoch, state_of, tiny_learner
 
 FREE = Objective(freeze_bn="none")
 LEARNERS = {
     "batch": lambda: {"loss": Circle(gamma=16)},
-    "memory": lambda: {"loss": Triplet(), "references": Memory(40, 8)},
+    "memory": lambda: {"loss": Triplet(), "references": CrossBatchMemory(40, 8)},
     "proxies": lambda: {"loss": SoftTriple(centers=2), "references": Proxies(4, 8, 2)},
     "drawn pairs": lambda: {"loss": Margin(), "miner": DistanceWeighted(dim=8)},
 }
@@ -190,4 +190,4 @@ def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, t
     assert [row.epoch for row in found.outcome.rows] == [row.epoch for row in straight.outcome.rows] == [0, 1, 2]
     losses = [[row.train_loss for row in one.outcome.rows[1:]] for one in (found, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
-    assert straight.model(str(device)).embed(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)
+    assert straight.model(str(device)).embed_batch(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)

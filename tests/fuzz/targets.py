@@ -27,13 +27,13 @@ from scipy.io import savemat
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
+from pairlens.core import images
+from pairlens.core.images import decode, encode, load_image, reduce_to_square
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_shapes
-from pairlens.data import images
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import decode, encode, load_image, reduce_to_square
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
-from pairlens.comparison.run_study import compare
+from pairlens.comparison.run_study import run_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.verdicts import headline, verdict
@@ -95,7 +95,7 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
 def test_every_benchmark_has_its_own_part(tiny, tmp_path):
     settings = changed(tiny, num_epochs=0, backbone="test_resnet")
     benchmarks = [Benchmark(name, changed(settings, data_name=name), 1) for name in ("bars", "shop")]
-    list(compare(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
+    list(run_study(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
     file, missing = write_report(tmp_path)
     assert missing == ""
     titles = headings(file.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from conftest import write_bars
-from pairlens.data.images import load_image
+from pairlens.core.images import load_image
 from pairlens.experiments.run import evaluate_run, resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.retrieval.gallery import Gallery, _short_name

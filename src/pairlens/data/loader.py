@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pairlens.core.distributed import shard
+from pairlens.core.images import decode_one, empty_photos, rows_of
+from pairlens.core.jpeg import resize_to_square
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.threads import map_in_order
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode_one, empty_photos, rows_of
-from pairlens.data.jpeg import resize_to_square
 from pairlens.data.sampler import ClassBatches
 
 Augment: TypeAlias = Literal["standard", "random_resized_crop"]

@@ -22,7 +22,7 @@ from pairlens.losses.protocols import (
     is_learned_loss,
     possible_sources,
 )
-from pairlens.training.references import Batch, Proxies, References
+from pairlens.training.references import InBatch, Proxies, References
 
 
 class NotFiniteError(ValueError, FloatingPointError):
@@ -43,7 +43,7 @@ class Criterion(nn.Module):
     Args:
         loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
             embeddings.
-        references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
+        references: `InBatch()` (default), `CrossBatchMemory(...)` or `Proxies(...)`.
         miner: selects the pairs that the loss sees.
         classes: number of classes, for a loss with one parameter per class.
 
@@ -70,7 +70,7 @@ class Criterion(nn.Module):
         # The protocols are checked here once, because such a check takes as long as a forward pass on a small batch.
         self.loss: Any = loss
         self.miner = miner
-        self.references: Any = references if references is not None else Batch()
+        self.references: Any = references if references is not None else InBatch()
         _check_fit(loss, self.references, miner)
         self._of_embeddings = is_embedding_loss(loss)
         self._penalized = has_center_penalty(loss) and isinstance(self.references, Proxies)
@@ -117,8 +117,8 @@ def _check_fit(loss: Any, references: References, miner: MinerFunction | None) -
     # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
         calls = {
-            "batch": "pl.Batch()",
-            "memory": "pl.Memory(size, dim)",
+            "batch": "pl.InBatch()",
+            "memory": "pl.CrossBatchMemory(size, dim)",
             "proxies": "pl.Proxies(classes, dim, centers)",
         }
         possible = " or ".join(calls[source] for source in possible_sources(loss))
