@@ -105,11 +105,22 @@ def evaluate(
         ValueError: for shapes that do not match, labels that are not integers, k below 1, or no query with a relevant item.
     """
     measured = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls, index=index, sharded=sharded)
+    return summarize(measured, len(queries), len(queries) if gallery is None else len(gallery))
+
+
+def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
+    """Return the report of values that have been measured already.
+
+    Args:
+        measured: the values of every query that has a relevant item.
+        queries: number of all queries.
+        gallery: number of items that were searched.
+    """
     return Report(
         metrics=_metrics(measured),
         queries=len(measured.queries),
-        left_out=len(queries) - len(measured.queries),
-        gallery=len(queries) if gallery is None else len(gallery),
+        left_out=queries - len(measured.queries),
+        gallery=gallery,
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
     )

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embeddings import Embeddings, embed
+from pairlens.evaluation.embeddings import Embeddings, PhotoModel, embed
 from pairlens.evaluation.evaluate import Report, evaluate
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.evaluation.per_query import QueryValues, measure_queries
-from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexKind
 
 
@@ -34,7 +33,7 @@ class RetrievalSet:
     @classmethod
     def embed(
         cls,
-        model: Embedder,
+        model: PhotoModel,
         queries: Catalog,
         gallery: Catalog | None = None,
         *,
@@ -63,9 +62,9 @@ class RetrievalSet:
             return self.queries.vectors, self.queries.labels, None, None
         return self.queries.vectors, self.queries.labels, self.gallery.vectors, self.gallery.labels
 
-    def measure(self, recalls: Sequence[int]) -> QueryValues:
+    def measure(self, recalls: Sequence[int], sharded: bool = False) -> QueryValues:
         """Return every metric of every query, as `measure_queries` does."""
-        return measure_queries(*self.tensors, recalls=recalls)
+        return measure_queries(*self.tensors, recalls=recalls, sharded=sharded)
 
     def evaluate(self, recalls: Sequence[int], index: IndexKind = "exact", sharded: bool = False) -> Report:
         """Return the mean of every metric with its interval, as `evaluate` does."""
