@@ -16,8 +16,9 @@ from pathlib import Path
 import tyro
 
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run import resume, train
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
 LOSSES = {"triplet": Triplet(), "circle": Circle(), "softtriple": SoftTriple()}

@@ -153,7 +153,11 @@ def find_baseline(
             # Missing, because that run has not begun yet, or damaged: then it is measured again.
             continue
         record = measured.record
-        same = (record.weights, record.photos, record.image_size) == (weights, splits.test.digest, experiment.image_size)
+        same = (record.weights, record.photos, record.image_size) == (
+            weights,
+            splits.test.digest,
+            experiment.image_size,
+        )
         if same and [m.name for m in record.report.metrics if m.name.startswith("R@")] == recalls:
             return measured
     return None

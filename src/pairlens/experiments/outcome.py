@@ -10,6 +10,15 @@ from pairlens.experiments.experiment import Select
 BEFORE_TRAINING = "before training"
 
 
+def baseline_noun(name: str) -> str:
+    """Return the name of a baseline as a noun for sentences, without its article.
+
+    >>> baseline_noun("before training"), baseline_noun("pretrained backbone")
+    ('model before training', 'pretrained backbone')
+    """
+    return "model before training" if name == BEFORE_TRAINING else name
+
+
 @dataclass(frozen=True)
 class EpochRow:
     """The figures of one epoch: a row of `statistics.csv`, which holds shares in percent, as the original project did.
@@ -80,7 +89,7 @@ class Outcome:
 
     @property
     def baselines(self) -> list[tuple[str, Report]]:
-        """What training is compared with, by name: the backbone as it comes, if it was measured, and the model at epoch 0."""
+        """What training is compared with, by name: the backbone as it comes, if it was measured, and epoch 0."""
         plain = [] if self.baseline is None else [(self.baseline.name, self.baseline.report)]
         return [*plain, (BEFORE_TRAINING, self.untrained)]
 

@@ -17,8 +17,8 @@ from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device, make_learner, make_objective
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.losses import Loss
