@@ -42,7 +42,7 @@ def test_the_gain_is_paired_with_the_model_as_it_was_before_training(compared):
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
     for changed in ({"seed": 5}, {"weights": "nowhere.pth"}):
-        other = replace(opened, experiment=replace(opened.experiment, **changed))
+        other = replace(opened, experiment=changed(opened.experiment, **changed))
         assert paired_gain(other, "MAP@R") is None
 
 
@@ -56,7 +56,7 @@ def test_the_gain_is_paired_with_the_stored_values_of_a_better_backbone(compared
     assert gain is not None
     assert gain.paired
     assert (gain.baseline, gain.before) == ("random backbone", baseline.report["MAP@R"])
-    after = opened.run_folder.read_embeddings().measure(opened.experiment.recalls).class_sums()
+    after = opened.run_folder.read_embeddings().measure(opened.experiment.evaluation.recalls).class_sums()
     sums = MeasuredBaseline.load(opened.run_folder.baseline).by_class.sums["MAP@R"]
     low, high = class_bootstrap((after.sums["MAP@R"] - sums)[None], after.counts)
     assert (gain.low, gain.high) == (low[0], high[0])

@@ -22,11 +22,12 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Backbone
 from pairlens.model.plain_backbone import PlainBackbone
+from support.experiments import changed
 
 
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
-    return run(replace(tiny, stride="port"), tmp_path_factory.mktemp("runs") / "bars")
+    return run(changed(tiny, stride="port"), tmp_path_factory.mktemp("runs") / "bars")
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def measurements(monkeypatch):
     real = recorder.measure_baseline
 
     def counted(backbone, experiment, splits, watch=None):
-        names.append(experiment.data_name)
+        names.append(experiment.data.name)
         return real(backbone, experiment, splits, watch)
 
     monkeypatch.setattr(recorder, "measure_baseline", counted)
@@ -53,7 +54,7 @@ def write_weights(file):
 
 def test_it_is_the_backbone_that_the_run_started_from(finished):
     baseline = finished.outcome.baseline
-    torch.manual_seed(finished.experiment.seed)
+    torch.manual_seed(finished.experiment.run.seed)
     plain = PlainBackbone(Backbone("resnet10t", "none", "none", 32), "resnet10t", 32)
     photos = open_splits(finished.experiment).test
     vectors = torch.cat([plain.embed(batch.photos) for batch in TestBatches(photos, 32, 24, 0)])
@@ -76,7 +77,7 @@ def test_a_run_with_it_equals_a_run_without_it(finished, tmp_path, monkeypatch):
 
 def test_weights_of_a_file_are_named_by_it(tiny, tmp_path):
     weights = write_weights(tmp_path / "w.safetensors")
-    outcome = run(replace(tiny, num_epochs=0, weights=weights), tmp_path / "run").outcome
+    outcome = run(changed(tiny, num_epochs=0, weights=weights), tmp_path / "run").outcome
     assert [name for name, _ in outcome.baselines] == ["pretrained backbone (w.safetensors)", "before training"]
     assert outcome.baselines[0][1] == outcome.baseline.report
     assert outcome.baselines[1][1] == outcome.untrained
@@ -143,13 +144,13 @@ def test_a_run_stopped_before_its_first_checkpoint_keeps_its_measurement(finishe
 
 
 def test_folds_have_none(tiny, tmp_path, measurements):
-    assert run(replace(tiny, num_epochs=0, folds=2, batch_size=6), tmp_path / "fold").outcome.baseline is None
+    assert run(changed(tiny, num_epochs=0, folds=2, batch_size=6), tmp_path / "fold").outcome.baseline is None
     assert measurements == []
 
 
 def test_embeddings_that_are_not_finite_leave_it_out(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(PlainBackbone, "embed", lambda self, photos: torch.full((len(photos), 512), torch.nan))
-    finished = run(replace(tiny, num_epochs=0), tmp_path / "run")
+    finished = run(changed(tiny, num_epochs=0), tmp_path / "run")
     assert finished.outcome.baseline is None
     assert not RunFolder(finished.folder).baseline.exists()
 
@@ -158,7 +159,7 @@ def test_embeddings_that_are_not_finite_leave_it_out(tiny, tmp_path, monkeypatch
 def test_the_runs_of_a_comparison_share_it(tiny, tmp_path, measurements, weights, times):
     source = write_weights(tmp_path / "w.safetensors") if weights == "file" else weights
     arms = tuple(map(Arm.of, ("triplet", "circle")))
-    study = Study(arms, (Benchmark("bars", replace(tiny, num_epochs=0, weights=source), 2),))
+    study = Study(arms, (Benchmark("bars", changed(tiny, num_epochs=0, weights=source), 2),))
     list(compare(study, tmp_path / "compared"))
     assert len(measurements) == times
     (result,) = measure(tmp_path / "compared").fields
@@ -170,15 +171,15 @@ def test_the_runs_of_a_comparison_share_it(tiny, tmp_path, measurements, weights
 
 
 def test_another_image_size_or_other_ranks_are_not_shared(tiny, tmp_path, measurements):
-    first = run(replace(tiny, num_epochs=0), tmp_path / "first")
-    for number, changed in enumerate(({"image_size": 40}, {"recalls": (1, 3)}, {"seed": 1}, {"data_name": "shop"})):
+    first = run(changed(tiny, num_epochs=0), tmp_path / "first")
+    for number, other in enumerate(({"image_size": 40}, {"recalls": (1, 3)}, {"seed": 1}, {"data_name": "shop"})):
         others = [RunFolder(first.folder)]
-        list(running.train(replace(first.experiment, **changed), RunFolder(tmp_path / str(number)), others=others))
+        list(running.train(changed(first.experiment, **other), RunFolder(tmp_path / str(number)), others=others))
     assert measurements == ["bars"] * 4 + ["shop"]
 
 
 def test_queries_with_a_gallery_are_searched_in_it(tiny, tmp_path):
-    baseline = run(replace(tiny, num_epochs=0, data_name="shop"), tmp_path / "shop").outcome.baseline
+    baseline = run(changed(tiny, num_epochs=0, data_name="shop"), tmp_path / "shop").outcome.baseline
     assert (baseline.report.queries, baseline.report.gallery) == (24, 24)
 
 
@@ -200,7 +201,7 @@ def test_a_run_without_it_gets_it_later(finished, tmp_path):
 
 def test_weights_that_are_gone_are_named(tiny):
     with pytest.raises(ValueError, match="neither imagenet, none, nor a file"):
-        initial_backbone(replace(tiny, weights="gone.safetensors"))
+        initial_backbone(changed(tiny, weights="gone.safetensors"))
 
 
 def test_a_stored_outcome_lacks_it_and_is_read():

@@ -1,9 +1,10 @@
 """Gain of one training: the saved model against the better baseline, with an interval over test classes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from pairlens.core.settings import with_settings
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
@@ -78,7 +79,7 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     before = _measure_before_training(opened) if name == BEFORE_TRAINING else _read_baseline(opened)
     if before is None:
         return None
-    after = opened.run_folder.read_embeddings().measure(opened.experiment.recalls).class_sums()
+    after = opened.run_folder.read_embeddings().measure(opened.experiment.evaluation.recalls).class_sums()
     # Other weights or other photos than those of the run would give a difference that is not the gain of the training.
     value_before = before.sums[metric].sum() / before.counts.sum()
     is_same_model = abs(value_before - report[metric]) <= TOLERANCE
@@ -99,13 +100,13 @@ def _measure_before_training(opened: OpenRun) -> ClassSums | None:
     if isinstance(experiment.loss, Wrapped):
         return None
     try:
-        learner = make_learner(replace(experiment, device="cpu"), opened.splits.train.classes)
+        learner = make_learner(with_settings(experiment, {"device": "cpu"}), opened.splits.train.classes)
     except (ValueError, OSError):
         # The pretrained weights of the run are no longer here.
         return None
     splits = opened.splits
-    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.workers)
-    return embedded.measure(experiment.recalls).class_sums()
+    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.batches.workers)
+    return embedded.measure(experiment.evaluation.recalls).class_sums()
 
 
 def gain_headline(gain: Gain, loss: str, classes: int) -> str:

@@ -114,7 +114,7 @@ def measure_baseline(
     state = random_state()
     try:
         # A new network draws initial weights, which are then replaced.
-        plain = PlainBackbone(backbone, experiment.backbone_type, experiment.image_size)
+        plain = PlainBackbone(backbone, experiment.model.backbone, experiment.model.image_size)
     finally:
         set_random_state(state)
     device = next(backbone.parameters()).device
@@ -123,19 +123,19 @@ def measure_baseline(
         plain,
         splits.test,
         splits.gallery,
-        batch_size=experiment.batch_size,
-        workers=experiment.workers,
+        batch_size=experiment.batches.size,
+        workers=experiment.batches.workers,
         watch=watch,
     )
     # A random backbone in evaluation mode may overflow; a baseline must not stop the run.
     if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
         return None
-    values = test.measure(experiment.recalls, sharded=world_size() > 1)
+    values = test.measure(experiment.evaluation.recalls, sharded=world_size() > 1)
     report = summarize(values, len(test.queries.vectors), len(test.items.vectors))
     weights = check_sum(backbone.network.state_dict())
     name = baseline_name(experiment.weights)
     return MeasuredBaseline(
-        Baseline(name, report, splits.test.digest, weights, experiment.image_size), values.class_sums()
+        Baseline(name, report, splits.test.digest, weights, experiment.model.image_size), values.class_sums()
     )
 
 
@@ -145,7 +145,7 @@ def find_baseline(
     """Return the first stored baseline that was measured with the same weights, photos, image size and metrics."""
     weights = check_sum(backbone.network.state_dict())
     # The ranks of Recall@K determine the metrics of the report.
-    recalls = [f"R@{k}" for k in experiment.recalls]
+    recalls = [f"R@{k}" for k in experiment.evaluation.recalls]
     for file in files:
         try:
             measured = MeasuredBaseline.load(file)
@@ -156,7 +156,7 @@ def find_baseline(
         same = (record.weights, record.photos, record.image_size) == (
             weights,
             splits.test.digest,
-            experiment.image_size,
+            experiment.model.image_size,
         )
         if same and [m.name for m in record.report.metrics if m.name.startswith("R@")] == recalls:
             return measured
@@ -170,7 +170,7 @@ def initial_backbone(experiment: Experiment) -> Backbone:
     """
     state = random_state()
     try:
-        seed_everything(experiment.seed)
-        return Backbone(experiment.backbone_type, experiment.weights, "none", experiment.image_size)
+        seed_everything(experiment.run.seed)
+        return Backbone(experiment.model.backbone, experiment.weights, "none", experiment.model.image_size)
     finally:
         set_random_state(state)
