@@ -1,6 +1,6 @@
 """Which metrics do the two losses of the demonstration reach over several seeds? `python benches/demo_figures.py`.
 
-Runs `pairlens demo` once per seed and stores the figures of its table, the pretrained backbone before training included, and
+Runs `pairlens demo` once per seed and stores the figures of its table, the baselines included, and
 how many photos of its contact sheet are right. With --pictures the sheet of the first seed becomes docs/images/sheet.jpg.
 Writes benches/results/demo.json. About two minutes per seed on one core.
 """
@@ -63,7 +63,7 @@ def run_demo(seed: int, pictures: bool) -> dict[str, object]:
         outcomes = {name: RunFolder(run).read_outcome() for name, run in runs.items()}
         return {
             "seconds": seconds,
-            "before training": figures(outcomes[LOSSES[0]].untrained),
+            **{name: figures(report) for name, report in outcomes[LOSSES[0]].baselines},
             **{name: figures(outcome.report) for name, outcome in outcomes.items()},
             "right on the sheet": right_on_sheet(runs[LOSSES[0]]),
             "photos on the sheet": QUERIES * RETRIEVED,

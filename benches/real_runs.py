@@ -17,8 +17,9 @@ import tyro
 
 from pairlens.core.settings import with_settings
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run import resume, train
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
 LOSSES = {"triplet": Triplet(), "circle": Circle(), "softtriple": SoftTriple()}
@@ -93,6 +94,14 @@ def summary(outcomes: list[Outcome], epoch: int) -> dict[str, list[float]]:
     return reports | {"s_p": [row.mean_s_p for row in rows], "s_n": [row.mean_s_n for row in rows]}
 
 
+def baselines(outcomes: list[Outcome]) -> dict[str, dict[str, list[float]]]:
+    """Return R@1, P@8 and MAP@R of the backbone as it comes, of every seed, by its name; empty for runs without it."""
+    measured = [outcome.baseline for outcome in outcomes if outcome.baseline is not None]
+    if not measured:
+        return {}
+    return {measured[0].name: {name: [b.report[name] for b in measured] for name in ("R@1", "P@8", "MAP@R")}}
+
+
 def line(name: str, values: dict[str, list[float]]) -> str:
     """Write one row of the table: mean ± standard deviation over seeds."""
     cells = []
@@ -116,9 +125,11 @@ def main(options: Options) -> None:
                 outcomes.append(finish(experiment, RunFolder(options.runs / f"{study}-{name}-{seed}")))
             per_epoch = [summary(outcomes, row.epoch) for row in outcomes[0].rows]
             seconds = [sum(row.seconds for row in o.rows) for o in outcomes]
-            found[f"{study}-{name}"] = {"epochs": per_epoch, "seconds": seconds}
+            found[f"{study}-{name}"] = {"epochs": per_epoch, "seconds": seconds, "baseline": baselines(outcomes)}
             tables.append((name, per_epoch))
         print("\n| | R@1 | P@8 | MAP@R | mean s_p | mean s_n |\n|---|---|---|---|---|---|")
+        for model, values in baselines(outcomes).items():
+            print(line(model, values))
         print(line("before training", tables[0][1][0]))
         for name, per_epoch in tables:
             print(line(name, per_epoch[-1]))

@@ -50,7 +50,7 @@ def main(options: Options) -> None:
             outcome = done.outcome
             (recall,) = (metric for metric in outcome.report.metrics if metric.name == "R@1")
             found[name] = {
-                "before training": outcome.untrained["R@1"],
+                **{name: report["R@1"] for name, report in outcome.baselines},
                 "R@1": asdict(recall),
                 "R@1 of every epoch": [row.report["R@1"] for row in outcome.rows],
                 "seconds of every epoch": [row.seconds for row in outcome.rows],

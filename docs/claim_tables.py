@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterable
 
+from claim_baselines import baselines
 from claim_targets import read, targets
 
 from pairlens.model.cost import profile as model_cost
@@ -216,15 +217,19 @@ def approximate() -> str:
 def _run_row(name: str, values: dict[str, list[float]]) -> tuple[str, ...]:
     cells = []
     for metric in EPOCH_METRICS:
-        spread = f" ± {statistics.stdev(values[metric]):.3f}" if len(values[metric]) > 1 else ""
-        cells.append(f"{statistics.mean(values[metric]):.3f}{spread}")
+        seeds = values.get(metric, [])
+        spread = f" ± {statistics.stdev(seeds):.3f}" if len(seeds) > 1 else ""
+        cells.append(f"{statistics.mean(seeds):.3f}{spread}" if seeds else "")
     return (name, *cells)
 
 
 def _runs(first: str, *studies: tuple[str, str]) -> str:
-    """Return the table of some studies: one row before training, one row per loss and study."""
+    """Return the table of some studies: one row per baseline, one row per loss and study."""
     stored = read("real_runs.json")["results"]
-    rows = [_run_row(first, stored[f"{studies[0][0]}-triplet"]["epochs"][0])]
+    reference = stored[f"{studies[0][0]}-triplet"]
+    # Results of earlier versions lack the backbone as it comes.
+    rows = [_run_row(name, values) for name, values in reference.get("baseline", {}).items()]
+    rows.append(_run_row(first, reference["epochs"][0]))
     for study, note in studies:
         rows += [_run_row(name + note, stored[f"{study}-{loss}"]["epochs"][-1]) for loss, name in LOSS_NAMES.items()]
     return markdown(("", "R@1", "P@8", "MAP@R", "mean s_p", "mean s_n"), rows)
@@ -269,9 +274,10 @@ def demo() -> str:
     """The demonstration, one row per loss and seed."""
     seeds = read("demo.json")["seeds"]
     rows = []
-    for name in ("before training", "circle", "triplet"):
-        for seed, row in seeds.items():
-            label = f"{name}{'' if name == 'before training' else ' + auxiliary'}, seed {seed}"
+    # Results of earlier versions lack the backbone as it comes.
+    for name in ("pretrained backbone", "before training", "circle", "triplet"):
+        for seed, row in seeds.items() if name in seeds["0"] else ():
+            label = f"{name}{' + auxiliary' if name in LOSS_NAMES else ''}, seed {seed}"
             rows.append((label, *(f"{value:.1f}" for value in row[name].values())))
     return markdown(("minicars, 48 unseen models", *seeds["0"]["circle"]), rows)
 
@@ -335,6 +341,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tiny_scratch,
         tiny_pretrained,
         birds,
+        baselines,
         demo,
         rounding,
         every_loss,

@@ -1,9 +1,10 @@
 """The first picture of the README and the sample report, from a finished demonstration: `python docs/hero.py demo/run-1`.
 
-Left: the verdict and the results of each loss beside those of the model before training. Right: three queries with their
-eight nearest photos. The queries are chosen by a rule that does not look at the results: the first photo of each of the
-first three test classes, in the order of the data set. Writes docs/images/hero.png and docs/sample_report.html. Start it
-in the folder that holds the demonstration, with a relative path, because the report shows the path.
+Left: the verdict and the results of each loss beside those of the backbone as it comes and of the model before training.
+Right: three queries with their eight nearest photos. The queries are chosen by a rule that does not look at the results: the
+first photo of each of the first three test classes, in the order of the data set. Writes docs/images/hero.png and
+docs/sample_report.html. Start it in the folder that holds the demonstration, with a relative path, because the report shows
+the path.
 """
 
 import textwrap
@@ -17,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pairlens.cli.console import say
 from pairlens.comparison.results import BenchmarkResult
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.tables import BEFORE_TRAINING
 from pairlens.comparison.verdicts import headline
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.run_folder import RunFolder
@@ -33,7 +33,7 @@ MAX_REPORT_BYTES = 1_900_000
 
 WIDTH, HEIGHT, MARGIN = 1600, 690, 56
 PAPER, INK, SOFT, LINE, ACCENT = "#ffffff", "#1b1f24", "#59616b", "#d9dde1", "#0067a3"
-TEXT_WIDTH, COLUMNS = 500, (0, 252, 392)
+TEXT_WIDTH, COLUMNS = 520, (0, 290, 420)
 SIGN_SIDE = 70
 QUERY_SIDE, PHOTO_SIDE, GAP, ROW = 132, 88, 10, 180
 PHOTOS_LEFT = WIDTH - MARGIN - QUERY_SIDE - RETRIEVED * (PHOTO_SIDE + GAP) - GAP
@@ -139,9 +139,8 @@ def draw_hero(run: Path) -> Image.Image:
     sheet = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     canvas = ImageDraw.Draw(sheet)
     end = draw_verdict(canvas, result)
-    before = outcomes[LOSS].untrained
     worst_first = [(name, outcome.report) for name, outcome in reversed(outcomes.items())]
-    draw_table(canvas, end + 40, [(BEFORE_TRAINING, before), *worst_first])
+    draw_table(canvas, end + 40, [*outcomes[LOSS].baselines, *worst_first])
     write(canvas, (PHOTOS_LEFT, 84), f"{LOSS}: query and its {RETRIEVED} nearest photos", 20, ACCENT, bold=True)
     gallery = Gallery.open(run / next(loss.runs[0] for loss in result.losses if loss.name == LOSS))
     for number, query in enumerate(first_queries(gallery)):

@@ -197,10 +197,10 @@ def _train_all(context: PartContext, experiment: Experiment, sizes: Sizes, folde
         outcome = run(with_settings(experiment, {"loss": LOSSES[name], "seed": seed}), folder / f"{name}{seed}").outcome
         reports.setdefault(name, []).append(_shown(outcome.report))
         context.save(f"{name}, seed {seed}", {**reports[name][-1], "seconds": time.perf_counter() - start})
-        # The losses of one seed start from the same weights, so the model before training is counted once a seed.
-        if name == next(iter(LOSSES)):
-            reports.setdefault("before training", []).append(_shown(outcome.untrained))
-            context.save("before training, over seeds", _over_seeds(reports["before training"]))
+        # The losses of one seed start from the same weights, so the baselines are counted once a seed.
+        for baseline, report in outcome.baselines if name == next(iter(LOSSES)) else ():
+            reports.setdefault(baseline, []).append(_shown(report))
+            context.save(f"{baseline}, over seeds", _over_seeds(reports[baseline]))
         context.save(f"{name}, over seeds", _over_seeds(reports[name]))
 
 

@@ -11,7 +11,7 @@ from pairlens.cli.console import Display, open_console, show_table
 from pairlens.cli.tables import report_table
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.experiments.run_folder import EpochRow
+from pairlens.experiments.outcome import EpochRow
 from pairlens.training.fit import Step
 
 REPORT = evaluate(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([0, 0, 1, 1]), recalls=(1, 2))

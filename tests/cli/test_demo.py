@@ -23,16 +23,16 @@ def small(tiny, monkeypatch):
     monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
-def test_it_compares_two_losses_with_the_model_before_training_and_draws_a_sheet(small, tmp_path):
+def test_it_compares_two_losses_with_the_baselines_and_draws_a_sheet(small, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     demo.show_demo(tmp_path, seed=0, console=console)
     table = console.file.getvalue()
-    for name in ("before training", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
+    for name in ("random backbone", "before training", "circle loss", "triplet loss", "R@8", "P@8", "MAP@R"):
         assert name in table
     assert table.count("pairlens query") == table.count("pairlens explain") == table.count("pairlens prepare") == 1
     runs = [RunFolder(tmp_path / "run-1/runs/minicars" / name / "seed0") for name in ("circle", "triplet")]
     assert [type(run.experiment().loss).__name__ for run in runs] == ["Circle", "Triplet"]
-    assert runs[0].read_outcome().untrained == runs[1].read_outcome().untrained
+    assert runs[0].read_outcome().baselines == runs[1].read_outcome().baselines
     with Image.open(tmp_path / "run-1" / "sheet.png") as sheet:
         assert sheet.width > sheet.height
     page = (tmp_path / "run-1" / "report.html").read_text(encoding="utf-8")

@@ -76,7 +76,7 @@ def test_two_ranks_come_to_the_report_of_one_process(started, alone, job, folder
     out, error = processes[job].communicate(timeout=STARTING)
     assert processes[job].returncode == 0, error
     found = RunFolder(runs / folder).read_outcome()
-    assert found.untrained == alone.outcome.untrained
+    assert found.baselines == alone.outcome.baselines
     for a, b in zip(found.rows, alone.outcome.rows, strict=True):
         assert a.report["MAP@R"] == pytest.approx(b.report["MAP@R"], abs=0.02)
         assert a.epoch == 0 or a.train_loss == pytest.approx(b.train_loss, rel=1e-3)

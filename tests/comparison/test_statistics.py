@@ -1,4 +1,5 @@
 import csv
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -32,7 +33,7 @@ def results(compared):
     return measure(compared)
 
 
-def made(values, apart=(), untrained=0.1, missing=0, failed=()):
+def made(values, apart=(), untrained=0.1, missing=0, failed=(), backbone=None):
     """Return a result made by hand, from the values of each loss and seed and the distinguishable pairs."""
     losses = tuple(
         LossResult(
@@ -57,7 +58,8 @@ def made(values, apart=(), untrained=0.1, missing=0, failed=()):
     )
     seeds = max(len(found) for found in values.values())
     before = t_interval([untrained] * seeds)
-    return BenchmarkResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing)
+    plain = (None, "") if backbone is None else (t_interval([backbone] * seeds), "pretrained backbone")
+    return BenchmarkResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing, *plain)
 
 
 THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
@@ -77,6 +79,10 @@ THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}
             "not distinguishable from the model before training, which has 20.0 %.",
         ),
         (made(THREE), "The model before training has 10.0 %."),
+        (made(THREE, backbone=0.2), "The pretrained backbone has 20.0 %, the model before training has 10.0 %."),
+        (made(THREE, backbone=0.6), "No loss improves on the pretrained backbone, which has 60.0 %."),
+        (made(THREE, untrained=0.6, backbone=0.55), "No loss improves on the model before training, which has 60.0 %."),
+        (made(THREE, backbone=0.509), "a is not distinguishable from the pretrained backbone, which has 50.9 %."),
         (made(THREE, missing=1), "1 run is not finished yet"),
         (made(THREE, missing=2), "2 runs are not finished yet"),
         (made(THREE, failed=("nan", "nan")), "2 runs are left out, because the loss became infinite or NaN."),
@@ -97,6 +103,7 @@ def test_the_verdict_claims_what_the_intervals_support(result, sentence):
         ),
         (made(THREE), "but with 2 seeds it is not distinguishable from any other loss"),
         (made(THREE, {("a", "c")}, untrained=0.6), "On bars, no loss improves on the model before training"),
+        (made(THREE, backbone=0.6), "On bars, no loss improves on the pretrained backbone"),
         (made({"a": (0.5,), "b": (0.4,)}), "but one seed is not enough to tell whether it is better"),
         (made(THREE, missing=2), "So far, on bars, a has"),
     ],
@@ -111,10 +118,10 @@ def test_the_headline_of_several_benchmarks():
     assert headline_of_all([one, two]) == "No loss is best everywhere: a on bars; b on shop"
     none = made(THREE, untrained=0.9)
     assert headline_of_all([one, none]) == "No loss is best everywhere: a on bars; no loss on bars"
-    assert (
-        headline_of_all([none, none])
-        == "On none of the 2 benchmarks does any loss improve on the model before training"
-    )
+    nowhere = "On none of the 2 benchmarks does any loss improve on"
+    assert headline_of_all([none, none]) == f"{nowhere} the model before training"
+    above = made(THREE, backbone=0.9)
+    assert headline_of_all([none, above]) == f"{nowhere} the model before training or the pretrained backbone"
 
 
 def test_the_verdict_of_a_pair():
@@ -137,6 +144,7 @@ def test_results_hold_what_the_runs_hold(results, compared):
             assert metric.over_seeds.values == tuple(o.report[metric.name] for o in outcomes)
         assert [p.values[1] for p in loss.curve] == [row.report["MAP@R"] for row in outcomes[1].rows]
         assert field.untrained.values == tuple(o.untrained["MAP@R"] for o in outcomes)
+        assert field.baseline.values == tuple(o.baseline.report["MAP@R"] for o in outcomes)
         assert [compared / run for run in loss.runs] == [
             plan.run_folder(plan.study.fields[0], arm, s).path for s in range(3)
         ]
@@ -206,13 +214,10 @@ def make_perfect(folder, seed):
         len(e.labels), 16, generator=torch.Generator().manual_seed(seed)
     )
     replace(e, vectors=torch.nn.functional.normalize(vectors)).save(folder / "gallery.safetensors")
-    text = (folder / "outcome.json").read_text(encoding="utf-8")
-    head, _, tail = text.rpartition('"MAP@R"')
-    before, _, after = tail.partition('"value": ')
-    _, comma, rest = after.partition(",")
-    (folder / "outcome.json").write_text(
-        f'{head}"MAP@R"{before}"value": {1 - seed / 1000}{comma}{rest}', encoding="utf-8"
-    )
+    outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+    (metric,) = (m for m in outcome["rows"][-1]["report"]["metrics"] if m["name"] == "MAP@R")
+    metric["value"] = 1 - seed / 1000
+    (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
 def test_results_are_read_back_from_json(results, tmp_path):
@@ -259,7 +264,8 @@ def test_tables_hold_every_loss_and_every_number(results, tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     tex = latex(results)
-    assert tex.count(r"\\") == 2 + len(field.losses)
+    # The header, one row per loss, and the two baselines.
+    assert tex.count(r"\\") == 3 + len(field.losses)
     assert "%" not in tex.replace(r"\%", "")
     with (tmp_path / "comparison.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -24,9 +24,10 @@ from pairlens.experiments import recorder
 from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import best_epoch
 from pairlens.experiments.run import evaluate_run, run
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet
 from pairlens.model.embedder import Architecture, Embedder
@@ -51,6 +52,7 @@ def test_the_run_folder_has_all_files(finished):
         "model.safetensors",
         "model.json",
         "gallery.safetensors",
+        "baseline.safetensors",
         "checkpoint.safetensors",
         "curves.png",
         ".lock",

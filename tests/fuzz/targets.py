@@ -39,7 +39,8 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import _name_and_settings, any_loss_from_text, loss_from_text, miner_from_text
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple
 from pairlens.losses.miners import SemiHard
 from pairlens.model.embedder import Architecture, Embedder

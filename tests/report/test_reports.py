@@ -105,17 +105,18 @@ def test_every_benchmark_has_its_own_part(tiny, tmp_path):
     assert titles.count("Versions") == 1
 
 
-def test_the_model_before_training_has_every_metric(compared):
+def test_the_baselines_have_every_metric(compared):
     (field,) = measure(compared).fields
     outcomes = [RunFolder(compared / run).read_outcome() for run in field.losses[0].runs]
     tables = result_tables(compared, field)
-    *_, before = tables.short.rows
-    assert before[0] == "before training"
-    for metric in ("R@1", "MAP@R"):
-        mean = sum(outcome.untrained[metric] for outcome in outcomes) / len(outcomes)
-        assert before[list(tables.short.header).index(metric)].startswith(f"{100 * mean:.1f} ±")
+    names = ["random backbone", "before training"]
+    assert [row[0] for row in tables.short.rows[-2:]] == names
+    for number, row in enumerate(tables.short.rows[-2:]):
+        for metric in ("R@1", "MAP@R"):
+            mean = sum(outcome.baselines[number][1][metric] for outcome in outcomes) / len(outcomes)
+            assert row[list(tables.short.header).index(metric)].startswith(f"{100 * mean:.1f} ±")
     (complete,) = tables.complete
-    assert complete.header == ("measurement", *(loss.name for loss in field.losses), "before training")
+    assert complete.header == ("measurement", *(loss.name for loss in field.losses), *names)
     assert {"R-Precision", "mean s_p", "mean s_n"} < {row[0] for row in complete.rows}
 
 
@@ -124,7 +125,7 @@ def test_many_losses_have_a_row_each(compared):
     first = field.losses[0]
     many = replace(field, losses=tuple(replace(first, name=f"loss {n}") for n in range(9)), differences=())
     retrieval, others = result_tables(compared, many).complete
-    assert len(retrieval.rows) == len(others.rows) == 10
+    assert len(retrieval.rows) == len(others.rows) == 11
     assert {"R@1", "R-Precision", "MAP@R"} < set(retrieval.header)
     assert {"P@1", "mean s_p", "seconds"} < set(others.header)
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.core.table import decimal
 from pairlens.evaluation.geometry import BINS, PairSimilarities
-from pairlens.experiments.run_folder import EpochRow
+from pairlens.experiments.outcome import EpochRow
 from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
 
 # The statistics with a panel over the epochs: one of each group that says the same.

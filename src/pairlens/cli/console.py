@@ -19,8 +19,8 @@ from rich.progress import (
 from pairlens.cli.tables import terminal_tables
 from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
+from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.run import Event
-from pairlens.experiments.run_folder import EpochRow
 from pairlens.training.fit import Step
 
 SECONDS_BETWEEN_LINES = 30.0

@@ -1,5 +1,6 @@
 """The demonstration: two losses on a drawn data set, one table, one contact sheet, one report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,10 +78,11 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     runs: dict[str, Run] = {}
     for benchmark, arm, number in plan.runs(study.fields[0]):
         experiment = plan.experiment(benchmark, arm, number)
-        runs[arm.name] = _train(experiment, plan.run_folder(benchmark, arm, number), arm, console)
+        others = [RunFolder(run.folder) for run in runs.values()]
+        runs[arm.name] = _train(experiment, plan.run_folder(benchmark, arm, number), arm, console, others)
     # All losses start from the same model, so any run will do.
-    before = next(iter(runs.values())).outcome.untrained
-    reports = [("before training", before), *((f"{name} loss", run.report) for name, run in runs.items())]
+    baselines = next(iter(runs.values())).outcome.baselines
+    reports = [*baselines, *((f"{name} loss", run.report) for name, run in runs.items())]
     show_table(console, report_table(reports, "Search for car models that were never seen in training"))
     _print(console, MEANING.format(k=settings.evaluation.recalls[-1]))
     (result,) = measure(folder).fields
@@ -106,9 +108,11 @@ def _new_folder(out: Path) -> Path:
     return out / f"run-{number}"
 
 
-def _train(experiment: Experiment, run_folder: RunFolder, arm: Arm, console: Console) -> Run:
+def _train(
+    experiment: Experiment, run_folder: RunFolder, arm: Arm, console: Console, others: Sequence[RunFolder]
+) -> Run:
     with Display(console, experiment.run.epochs, title=arm.name) as display:
-        for event in train(experiment, run_folder, display.watch):
+        for event in train(experiment, run_folder, display.watch, others):
             display.show(event)
     return Run(run_folder.path, experiment, run_folder.read_outcome())
 

@@ -10,7 +10,8 @@ from pairlens.analysis.inspection import inspect_run, write_inspection
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.tables import inspection_table, report_table
 from pairlens.evaluation.evaluate import Report
-from pairlens.experiments.run import evaluate_run
+from pairlens.experiments.outcome import Outcome
+from pairlens.experiments.run import add_baseline, evaluate_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.report.write import write_report
@@ -28,6 +29,8 @@ def evaluate(
     all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False,
 ) -> None:
     """Embed the test photos of a run again with its saved model, write its gallery, and print the metrics.
+
+    The backbone as it comes is measured too if the run lacks it, as runs of version 0.1 do.
 
     Args:
         run: the folder of a run.
@@ -49,12 +52,35 @@ def evaluate(
         report = evaluate_run(
             run, recalls, data_path=data_path, device=device, progress=display.watch, index=index, metrics=metrics
         )
-    # With other metrics than in training, the model before training has no such metrics to compare with.
-    rows = [("before training", outcome.untrained)] if _same_metrics(outcome.untrained, report) else []
+        # Other metrics than those of the run cannot stand beside its figures.
+        same = _same_metrics(outcome.untrained, report)
+        outcome, reason = _with_baseline(run, outcome, metrics, data_path, device, display) if same else (outcome, "")
+    if reason:
+        say(f"note    the backbone as it comes is not measured: {reason}")
+    # With other metrics than in training, the baselines have no such metrics to compare with.
+    rows = outcome.baselines if same else []
     table = report_table([*rows, ("trained", report)], f"{run}: {outcome.selection}", all_metrics)
     show_table(open_console(), table)
     for metric in report.metrics:
         say(str(metric))
+
+
+def _with_baseline(
+    run: Path,
+    outcome: Outcome,
+    metrics: tuple[str, ...] | None,
+    data_path: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+    display: Display,
+) -> tuple[Outcome, str]:
+    """Return the outcome with the baseline, measured if the run lacks it, and why it could not be measured."""
+    if outcome.baseline is not None:
+        return outcome, ""
+    try:
+        return add_baseline(run, metrics=metrics, data_path=data_path, device=device, progress=display.watch), ""
+    except ValueError as error:
+        # The weights that the run started from may not exist any more; the evaluation itself does not need them.
+        return outcome, str(error)
 
 
 def _same_metrics(first: Report, second: Report) -> bool:

@@ -129,7 +129,7 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
     if rank():
         return
     outcome = run_folder.read_outcome()
-    rows = [("before training", outcome.untrained), ("trained", outcome.report)]
+    rows = [*outcome.baselines, ("trained", outcome.report)]
     show_table(open_console(), report_table(rows, f"{run_folder.path}: {outcome.selection}"))
     say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
     say(f"all results on one page: pairlens report {run_folder.path}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,6 +17,7 @@ from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, R
 from pairlens.comparison.study import slug
 from pairlens.core.table import decimal
 from pairlens.evaluation.intervals import Interval
+from pairlens.experiments.outcome import BEFORE_TRAINING
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
 FOLDER = "figures"
@@ -48,14 +50,15 @@ def draw_ranks(result: BenchmarkResult, file: Path) -> Picture:
     means, ranks = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for row, loss in enumerate(result.losses):
         _draw_mean(means, _ranking_metric(result, loss), row)
-    means.axvline(100 * result.untrained.mean, color=INK, linewidth=0.9, linestyle=":")
+    for name, interval in result.baselines:
+        means.axvline(100 * interval.mean, **_baseline_line(name))
     means.margins(x=0.08)
     means.set_yticks(range(count), [shortened(loss.name) for loss in result.losses])
     # The first loss is on top.
     means.set_ylim(count - 0.4, -0.6)
     means.set_xlabel(f"{result.metric} (%)")
     _draw_ranks(ranks, result)
-    ranks.legend(handles=_rank_legend(), fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    ranks.legend(handles=_rank_legend(result), fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     tidy((means, ranks))
     save(figure, file, file.stem)
     listed = "; ".join(f"{loss.name} {_percent(_ranking_metric(result, loss))}" for loss in result.losses)
@@ -86,13 +89,17 @@ def _draw_mean(axes: Axes, metric: Measured, row: int) -> None:
     axes.plot(100 * over_seeds.mean, row, linestyle="", **MEAN_MARK)
 
 
-def _rank_legend() -> list[Artist]:
+def _baseline_line(name: str) -> dict[str, Any]:
+    return {"color": INK, "linewidth": 0.9, "linestyle": ":" if name == BEFORE_TRAINING else "--"}
+
+
+def _rank_legend(result: BenchmarkResult) -> list[Artist]:
     return [
         Line2D([], [], marker="o", linestyle="", color=PULL, markersize=3, alpha=0.6, label="one seed"),
         Line2D([], [], linestyle="", label="mean over seeds", **MEAN_MARK),
         Line2D([], [], color=PULL, linewidth=1.6, label="95 % interval over seeds"),
         Line2D([], [], color=FAINT, linewidth=6, label="95 % interval over test classes"),
-        Line2D([], [], color=INK, linewidth=0.9, linestyle=":", label="before training"),
+        *(Line2D([], [], label=shortened(name), **_baseline_line(name)) for name, _ in result.baselines),
     ]
 
 
@@ -193,6 +200,10 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
         if len(ends) == len(epochs):
             lows, highs = np.array(ends).T
             axes.fill_between(epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
+    # The model before training is epoch 0 of every curve; the backbone as it comes is not on any.
+    if result.baseline is not None:
+        line = _baseline_line(result.baseline_name)
+        axes.axhline(100 * result.baseline.mean, label=shortened(result.baseline_name), **line)
     # The axis begins at 0, so that a small difference does not look large.
     axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on unseen classes (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -8,6 +8,7 @@ from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.intervals import Interval
+from pairlens.experiments.outcome import BEFORE_TRAINING
 
 RESULTS_FILE = "results.json"
 
@@ -110,6 +111,8 @@ class BenchmarkResult:
         losses: one result per loss, the highest mean first.
         differences: one per pair of losses, the one with the higher mean first.
         missing: number of runs that are not finished.
+        baseline: the ranking metric of the backbone as it comes, over the seeds; None if a run lacks it, as in version 0.1.
+        baseline_name: its name, such as "pretrained backbone".
     """
 
     name: str
@@ -122,6 +125,19 @@ class BenchmarkResult:
     losses: tuple[LossResult, ...]
     differences: tuple[Difference, ...]
     missing: int = 0
+    baseline: Interval | None = None
+    baseline_name: str = ""
+
+    @property
+    def baselines(self) -> list[tuple[str, Interval]]:
+        """What the losses are compared with, by name: the backbone as it comes, if it was measured, and before training."""
+        plain = [] if self.baseline is None else [(self.baseline_name, self.baseline)]
+        return [*plain, (BEFORE_TRAINING, self.untrained)]
+
+    @property
+    def better_baseline(self) -> tuple[str, Interval]:
+        """The baseline with the higher mean, by name."""
+        return max(self.baselines, key=lambda named: named[1].mean)
 
     def difference(self, first: str, second: str) -> Difference:
         """Return the difference of two losses, given in either order; KeyError if they were not compared."""

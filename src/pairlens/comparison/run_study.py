@@ -1,7 +1,7 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -151,7 +151,9 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
     run_folder = plan.run_folder(benchmark, arm, seed)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
-        for _ in _events(run_folder, experiment):
+        # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
+        others = [plan.run_folder(*run) for run in plan.runs(benchmark)]
+        for _ in _events(run_folder, experiment, others):
             pass
     except FloatingPointError as error:
         # A loss that diverges is a result: the run counts as finished, and its file says why it has no metrics.
@@ -167,14 +169,14 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
     return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
-def _events(run_folder: RunFolder, experiment: Experiment) -> Iterator[Event]:
+def _events(run_folder: RunFolder, experiment: Experiment, others: Sequence[RunFolder]) -> Iterator[Event]:
     """Return the training of a run: from the start, or resumed from its last checkpoint."""
     if not run_folder.config.is_file():
         # The config is written first: without it there is nothing to resume, only what an interruption may have left.
         shutil.rmtree(run_folder.path, ignore_errors=True)
-        return train(experiment, run_folder)
+        return train(experiment, run_folder, others=others)
     _check_same(run_folder, experiment)
-    return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics)
+    return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics, others=others)
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:

@@ -16,7 +16,8 @@ from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import loss_text
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import Wrapped
 
 
@@ -117,9 +118,10 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
     # The best loss is compared with each of the others, and these comparisons are to hold together.
     level = bonferroni(len(ranked) - 1)
     counts = runs[ranked[0]][0].counts
-    # For one seed, the model before training is the same whatever the loss, so one run per seed is enough.
+    # For one seed, the baselines are the same whatever the loss, so one run per seed is enough.
     run_of_seed = {run.seed: run for finished in runs.values() for run in finished}
-    before_training = [run_of_seed[seed].outcome.untrained[metric] for seed in sorted(run_of_seed)]
+    outcomes = [run_of_seed[seed].outcome for seed in sorted(run_of_seed)]
+    plain = [outcome.baseline for outcome in outcomes if outcome.baseline is not None]
     done = sum(is_done(plan.run_folder(*run)) for run in plan.runs(benchmark))
     return BenchmarkResult(
         name=benchmark.name,
@@ -128,10 +130,13 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         queries=int(counts.sum()),
         metric=metric,
         level=level,
-        untrained=t_interval(before_training),
+        untrained=t_interval([outcome.untrained[metric] for outcome in outcomes]),
         losses=tuple(_loss_result(plan, benchmark, arm, runs[arm]) for arm in ranked),
         differences=_differences(ranked, runs, metric, level),
         missing=benchmark.seeds * len(plan.study.arms) - done,
+        # A mean over some of the seeds would not be comparable with that of the losses.
+        baseline=t_interval([b.report[metric] for b in plain]) if len(plain) == len(outcomes) else None,
+        baseline_name=plain[0].name if plain else "",
     )
 
 

@@ -10,7 +10,6 @@ from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval
 
-BEFORE_TRAINING = "before training"
 NOTE = (
     "Percent; mean ± half of the 95 % t-interval over seeds. Bold: the highest mean, and every loss that is not "
     "distinguishable from it by {metric}. In brackets: 95 % interval of {metric} over the test classes (bootstrap)."
@@ -18,7 +17,7 @@ NOTE = (
 
 
 def comparison_table(result: BenchmarkResult) -> Table:
-    """Return one row per loss, the highest mean first, and a last row for the model before training."""
+    """Return one row per loss, the highest mean first, and last one row per baseline."""
     return Table(
         title=f"Losses on {result.name}, best first",
         header=header(result),
@@ -37,11 +36,13 @@ def header(result: BenchmarkResult) -> list[str]:
 def rows(result: BenchmarkResult) -> list[list[str]]:
     """Return the cells of `comparison_table`."""
     metrics = [metric.name for metric in result.losses[0].metrics]
-    # Of the model before training only the ranking metric is stored with the results.
     ranked = result.losses[0].metric(result.metric)
-    before = [plus_minus(result.untrained, ranked.decimals) if name == result.metric else "" for name in metrics]
-    last = [BEFORE_TRAINING, *before, "", "", "", "", str(len(result.untrained.values))]
-    return [*(_loss_row(result, loss) for loss in result.losses), last]
+    losses = [_loss_row(result, loss) for loss in result.losses]
+    for name, interval in result.baselines:
+        # Of a baseline only the ranking metric is stored with the results.
+        cells = [plus_minus(interval, ranked.decimals) if metric == result.metric else "" for metric in metrics]
+        losses.append([name, *cells, "", "", "", "", str(len(interval.values))])
+    return losses
 
 
 def _loss_row(result: BenchmarkResult, loss: LossResult) -> list[str]:

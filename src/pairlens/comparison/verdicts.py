@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pairlens.comparison.results import BenchmarkResult, LossResult
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval, t_interval
+from pairlens.experiments.outcome import baseline_noun
 
 # A headline names at most two losses on each side, and gives the number of more.
 MAX_NAMED = 2
@@ -17,7 +18,7 @@ def verdict(result: BenchmarkResult) -> str:
     the seeds, and the bootstrap interval over the test classes. The level of both is such that all comparisons with the
     best loss hold together with 95 %.
     """
-    sentences = [_best(result), _against_model_before_training(result), _against_other_losses(result)]
+    sentences = [_best(result), _against_baselines(result), _against_other_losses(result)]
     if result.missing:
         sentences.append(f"{_runs(result.missing)} not finished yet, so this may change.")
     failed = sum(len(loss.failed) for loss in result.losses)
@@ -33,8 +34,9 @@ def headline(result: BenchmarkResult) -> str:
     mean = best.metric(result.metric).over_seeds.mean
     where = f"So far, on {result.name}" if result.missing else f"On {result.name}"
     # If training makes the model worse, which loss makes it least so is no headline.
-    if mean <= result.untrained.mean:
-        return f"{where}, no loss improves on the model before training"
+    name, baseline = result.better_baseline
+    if mean <= baseline.mean:
+        return f"{where}, no loss improves on the {baseline_noun(name)}"
     lead = f"{where}, {best.name} has the highest {result.metric}, {percent(mean)} %"
     if len(best.seeds) == 1:
         return f"{lead}, but one seed is not enough to tell whether it is better"
@@ -51,9 +53,11 @@ def headline(result: BenchmarkResult) -> str:
 
 def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
     """Return in one sentence which loss is best on which of several benchmarks, without the full stop."""
-    improved = [r for r in results if r.losses[0].metric(r.metric).over_seeds.mean > r.untrained.mean]
+    improved = [r for r in results if r.losses[0].metric(r.metric).over_seeds.mean > r.better_baseline[1].mean]
     if not improved:
-        return f"On none of the {len(results)} benchmarks does any loss improve on the model before training"
+        # The benchmarks may have different backbones, so each better baseline is named once.
+        names = " or ".join(dict.fromkeys(f"the {baseline_noun(r.better_baseline[0])}" for r in results))
+        return f"On none of the {len(results)} benchmarks does any loss improve on {names}"
     # A loss is best on a benchmark only if it improves the model there.
     best = {result.losses[0].name for result in improved}
     if len(best) == 1 and len(improved) == len(results):
@@ -84,22 +88,26 @@ def interval_text(interval: Interval) -> str:
     return f"{percent(interval.mean)} % (95 % interval over {len(interval.values)} seeds: {ends})"
 
 
-def _against_model_before_training(result: BenchmarkResult) -> str:
-    before = f"{percent(result.untrained.mean)} %"
+def _against_baselines(result: BenchmarkResult) -> str:
+    """Compare the best loss with the better baseline: the backbone as it comes, or the model before training."""
+    name, baseline = result.better_baseline
+    noun = f"the {baseline_noun(name)}"
+    value = f"{percent(baseline.mean)} %"
     best = result.losses[0]
     over_seeds = best.metric(result.metric).over_seeds
-    if over_seeds.mean <= result.untrained.mean:
-        return f"No loss improves on the model before training, which has {before}."
-    # The values before training are known by seed only if there is one for every seed up to the highest.
-    values = result.untrained.values
-    by_seed = dict(enumerate(values)) if len(values) > max(best.seeds) else {}
+    if over_seeds.mean <= baseline.mean:
+        return f"No loss improves on {noun}, which has {value}."
+    # The values of a baseline are known by seed only if there is one for every seed up to the highest.
+    by_seed = dict(enumerate(baseline.values)) if len(baseline.values) > max(best.seeds) else {}
     gains = [
         after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed
     ]
     # Both values of a gain have the same seed, so the interval is that of paired differences.
     if len(gains) > 1 and not t_interval(gains).excludes_zero:
-        return f"{best.name} is not distinguishable from the model before training, which has {before}."
-    return f"The model before training has {before}."
+        return f"{best.name} is not distinguishable from {noun}, which has {value}."
+    values = [f"the {baseline_noun(other)} has {percent(interval.mean)} %" for other, interval in result.baselines]
+    sentence = ", ".join(values)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _against_other_losses(result: BenchmarkResult) -> str:

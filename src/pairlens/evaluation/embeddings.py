@@ -1,21 +1,37 @@
 """Embeddings of the photos of a catalog, in memory and on disk."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairlens.core.distributed import gather_rows, rank, shard, world_size
 from pairlens.core.files import write_tensors
 from pairlens.core.untrusted import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TestBatches
-from pairlens.model.embedder import Embedder
+from pairlens.model.embedder import Architecture
+
+
+class PhotoModel(Protocol):
+    """A model that embeds photos: an `Embedder`, or the `PlainBackbone` that it is compared with."""
+
+    # Only its `image_size` and `dim` are read.
+    architecture: Architecture
+
+    def embed(self, photos: Tensor, /) -> Tensor:
+        """Return (photo, dim) unit vectors."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the weights, whose device is where photos are embedded."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +118,7 @@ def _check_tensors(vectors: Tensor, labels: Tensor, classes: int) -> None:
 
 
 def embed(
-    model: Embedder,
+    model: PhotoModel,
     catalog: Catalog,
     *,
     batch_size: int = 128,

@@ -24,6 +24,7 @@ class Metric:
         low: lower end of the interval.
         high: upper end of the interval.
         decimals: number of decimals that tables show of the percentage.
+        higher_is_better: whether a higher value is better.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     low: float
     high: float
     decimals: int = 1
+    higher_is_better: bool = True
 
     def __str__(self) -> str:
         return f"{self.name} {self.percent(1)} % [{self._percent(self.low, 1)}, {self._percent(self.high, 1)}]"
@@ -42,6 +44,10 @@ class Metric:
         ('45.7', '0.123')
         """
         return self._percent(self.value, more)
+
+    def is_better_than(self, other: "Metric") -> bool:
+        """Return whether this value of a metric is better than another one."""
+        return self.value > other.value if self.higher_is_better else self.value < other.value
 
     @property
     def with_interval(self) -> str:
@@ -79,9 +85,13 @@ class Report:
 
     def __getitem__(self, name: str) -> float:
         """Return the value of a metric by its name; raises KeyError that names the available metrics."""
+        return self.metric(name).value
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric with its interval by its name; raises KeyError that names the available metrics."""
         for metric in self.metrics:
             if metric.name == name:
-                return metric.value
+                return metric
         raise KeyError(f"there is no metric {name!r}; available are {', '.join(m.name for m in self.metrics)}")
 
     def __str__(self) -> str:
@@ -155,7 +165,7 @@ def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
     intervals = measured.class_sums().intervals(RESAMPLES)
     # In float64, so that the mean of many queries is not rounded at each addition.
     return tuple(
-        Metric(d.name, float(values[d.name].double().cpu().mean()), *intervals[d.name], d.decimals)
+        Metric(d.name, float(values[d.name].double().cpu().mean()), *intervals[d.name], d.decimals, d.higher_is_better)
         for d in measured.definitions
     )
 

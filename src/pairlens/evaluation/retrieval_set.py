@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from pairlens.data.catalog import Catalog
-from pairlens.evaluation.embeddings import Embeddings, embed
+from pairlens.evaluation.embeddings import Embeddings, PhotoModel, embed
 from pairlens.evaluation.evaluate import Report, summarize
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.evaluation.per_query import QueryValues, measure_queries
-from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexKind
 
 
@@ -35,7 +34,7 @@ class RetrievalSet:
     @classmethod
     def embed(
         cls,
-        model: Embedder,
+        model: PhotoModel,
         queries: Catalog,
         gallery: Catalog | None = None,
         *,

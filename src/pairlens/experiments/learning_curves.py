@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairlens.experiments.run_folder import Outcome
+from pairlens.experiments.outcome import Outcome
 from pairlens.plotting.style import save
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -13,6 +13,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     """Draw loss, retrieval and similarities over the epochs; epoch 0 is the model before training.
+
+    Dashed lines are the backbone as it comes, if it was measured.
 
     Args:
         outcome: the result of the run.
@@ -53,6 +55,12 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
         high = [100 * m.high for m in metrics]
         axes.plot(epochs, [100 * m.value for m in metrics], color=color, marker="o", markersize=3, label=f"test {name}")
         axes.fill_between(epochs, low, high, color=color, alpha=0.15)
+        if outcome.baseline is not None:
+            value = 100 * outcome.baseline.report[name]
+            # The colour says which metric it is, so one legend entry, in neutral grey, stands for both lines.
+            axes.axhline(value, color=color, linewidth=0.9, linestyle="--")
+    if outcome.baseline is not None:
+        axes.plot([], [], color=GREY, linewidth=0.9, linestyle="--", label=outcome.baseline.name)
     # A dotted line marks the kept epoch; the space above the curves is for the legend.
     axes.axvline(outcome.epoch, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, min(100, 1.15 * axes.get_ylim()[1]))

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,10 +19,12 @@ from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.per_query import QueryValues
 from pairlens.evaluation.retrieval_set import RetrievalSet
+from pairlens.experiments.baseline import Baseline, MeasuredBaseline, find_baseline, measure_baseline
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
@@ -50,6 +52,7 @@ class RunRecorder:
         progress: wraps the batches that are embedded, to show progress.
         rows: the rows of the epochs so far.
         metrics: what is measured beside the standard metrics.
+        baseline: the backbone as it comes; None if it was not measured.
         test: the test photos embedded by the present model; None if the model was not evaluated yet.
         values: the further metrics of each test class, of the present model; None if it was not evaluated yet.
         last_good: a sentence that names the last checkpoint, for errors.
@@ -64,6 +67,7 @@ class RunRecorder:
     progress: Watch | None
     rows: tuple[EpochRow, ...] = ()
     metrics: tuple[MetricChoice, ...] = ()
+    baseline: Baseline | None = None
     test: RetrievalSet | None = None
     values: ClassValues | None = None
     last_good: str = "there is no checkpoint yet"
@@ -86,6 +90,9 @@ class RunRecorder:
             )
         self.rows = tuple(from_plain(EpochRow, row, f"{self.checkpoint}: rows") for row in record["rows"])
         self._check_metrics()
+        # The baseline is measured once, before the first checkpoint; its file is older than any checkpoint.
+        if self.run_folder.baseline.is_file():
+            self.baseline = MeasuredBaseline.load(self.run_folder.baseline).record
         self._note_checkpoint()
 
     def _check_metrics(self) -> None:
@@ -122,6 +129,29 @@ class RunRecorder:
             return True
         # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
+
+    def measure_baseline(self, others: Sequence[RunFolder]) -> None:
+        """Measure the backbone as it comes, which takes one pass over the test photos, and store the result.
+
+        Folds of the training classes choose settings and are compared with nothing, so there it is not measured.
+
+        Args:
+            others: runs whose baseline is taken if it is that of the same weights and photos.
+        """
+        if self.experiment.evaluation.folds:
+            return
+        backbone = self.learner.model.backbone
+        measured = None
+        if rank() == 0:
+            # An earlier start of this run may have measured it and stopped before the first checkpoint.
+            files = [run_folder.baseline for run_folder in (self.run_folder, *others)]
+            measured = find_baseline(files, backbone, self.experiment, self.splits, self.metrics)
+        # All ranks measure together, or none.
+        if not broadcast_text("found" if measured else ""):
+            measured = measure_baseline(backbone, self.experiment, self.splits, self.metrics, self.progress)
+        if measured is not None and rank() == 0:
+            self.baseline = measured.record
+            measured.save(self.run_folder.baseline)
 
     def finish(self, epoch: Epoch) -> EpochRow:
         """Evaluate the model after an epoch, and write the checkpoint and all files."""
@@ -220,7 +250,8 @@ class RunRecorder:
         self.run_folder.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:
-        return Outcome(self.experiment.evaluation.select, best_epoch(self.rows, self.experiment), self.rows)
+        select = self.experiment.evaluation.select
+        return Outcome(select, best_epoch(self.rows, self.experiment), self.rows, self.baseline)
 
     def _embed_test(self) -> RetrievalSet:
         self.test = self._embed(self.splits.test, self.splits.gallery)

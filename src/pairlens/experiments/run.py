@@ -15,11 +15,13 @@ from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
+from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
+from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import RunRecorder, Watch
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, open_splits
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
@@ -118,8 +120,17 @@ def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> 
     barrier()
 
 
-def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
-    """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch."""
+def train(
+    experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None, others: Sequence[RunFolder] = ()
+) -> Iterator[Event]:
+    """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch.
+
+    Args:
+        experiment: the settings.
+        run_folder: the new folder.
+        progress: wraps the batches to show progress.
+        others: runs whose baseline is taken, and not measured again, if they have the same backbone and test photos.
+    """
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     metrics = import_metrics(experiment.evaluation.metrics)
     check_choices(metrics, experiment.evaluation.recalls)
@@ -129,7 +140,8 @@ def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None 
     if rank() == 0:
         run_folder.create(experiment)
     with _locked(run_folder):
-        yield from _train(RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics), photos)
+        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics)
+        yield from _train(recorder, photos, others)
 
 
 def resume(
@@ -137,6 +149,7 @@ def resume(
     progress: Watch | None = None,
     loss: Loss | Wrapped | None = None,
     metrics: Sequence[MetricChoice] | None = None,
+    others: Sequence[RunFolder] = (),
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
@@ -145,6 +158,7 @@ def resume(
         progress: wraps the batches to show progress.
         loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
         metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
+        others: as for `train`; needed only if the run was stopped before its first checkpoint.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
@@ -163,7 +177,7 @@ def resume(
         if started:
             recorder.open()
             recorder.repair()
-        yield from _train(recorder, photos)
+        yield from _train(recorder, photos, others)
 
 
 def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
@@ -196,12 +210,13 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
     )
 
 
-def _train(recorder: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
+def _train(recorder: RunRecorder, photos: TrainingBatches, others: Sequence[RunFolder]) -> Iterator[Event]:
     experiment, learner = recorder.experiment, recorder.learner
     yield Started(experiment, recorder.splits)
     try:
-        # Epoch 0 evaluates the model before training.
+        # Epoch 0 evaluates the backbone as it comes, and the model before training.
         if not recorder.rows:
+            recorder.measure_baseline(others)
             yield recorder.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
         for record in fit(learner, photos, experiment.objective, experiment.run.epochs):
             if isinstance(record, Step):
@@ -260,3 +275,44 @@ def evaluate_run(
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report
+
+
+def add_baseline(
+    folder: str | Path,
+    *,
+    metrics: Sequence[MetricChoice] | None = None,
+    data_path: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    progress: Watch | None = None,
+) -> Outcome:
+    """Measure the backbone of a run as it comes, store it with the run and return the outcome that holds it.
+
+    Runs of version 0.1 lack it; a run that has it stays as it is.
+
+    Args:
+        folder: the folder of the run.
+        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
+        data_path: folder of the prepared data sets, if they have moved since the run was trained.
+        device: where to embed.
+        progress: wraps the batches to show progress.
+
+    Raises:
+        ValueError: if the folder is not that of a finished run, if another process is writing into it, or if the weights
+            that the run started from are not available.
+        FileNotFoundError: if the data set is not there.
+    """
+    opened = RunFolder(Path(folder)).open(data_path)
+    run_folder = opened.run_folder
+    if opened.outcome.baseline is not None:
+        return opened.outcome
+    further = stored_metrics(opened.experiment.evaluation.metrics, metrics, run_folder.path)
+    with _locked(run_folder):
+        backbone = initial_backbone(opened.experiment).to(choose_device(device))
+        measured = measure_baseline(backbone, opened.experiment, opened.splits, further, progress)
+        if measured is None:
+            return opened.outcome
+        outcome = replace(opened.outcome, baseline=measured.record)
+        if rank() == 0:
+            measured.save(run_folder.baseline)
+            run_folder.write_outcome(outcome)
+    return outcome

@@ -16,96 +16,9 @@ from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.retrieval_set import RetrievalSet
-from pairlens.experiments.experiment import Experiment, Select
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.splits import Splits, open_splits
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """The figures of one epoch: a row of `statistics.csv`, which holds shares in percent, as the original project did.
-
-    Attributes:
-        epoch: number from 1; 0 is the model before training.
-        train_loss: mean total loss per photo; None before training.
-        train_accuracy: accuracy of the auxiliary head, 0 to 1; None without a head.
-        report: retrieval on the test photos.
-        mean_s_p: mean cosine of the positive pairs of the test photos (of queries with gallery items, if these are other
-            photos); None if there is no such pair.
-        mean_s_n: mean cosine of their negative pairs.
-        seconds: wall time of training and evaluation.
-        validation: retrieval on the held-out training classes; None if no class is held out.
-        gradient_cosine: cosine of the gradients of ranking and auxiliary loss at the last feature map of the backbone, in
-            the last step of the epoch; None without an auxiliary loss.
-        seen: statistics of the photos of the last training steps, embedded as they were trained on; None before training,
-            or if `log_analysis` is off.
-        unseen: statistics of some whole test classes; None if `log_analysis` is off.
-        skipped: number of steps that were left out because their loss or gradient was not finite.
-    """
-
-    epoch: int
-    train_loss: float | None
-    train_accuracy: float | None
-    report: Report
-    mean_s_p: float | None
-    mean_s_n: float | None
-    seconds: float
-    validation: Report | None = None
-    gradient_cosine: float | None = None
-    seen: EmbeddingStats | None = None
-    unseen: EmbeddingStats | None = None
-    skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a run: every epoch, and which one is kept.
-
-    Attributes:
-        select: how the kept epoch was chosen.
-        epoch: the epoch whose model and gallery are kept.
-        rows: the model before training (epoch 0) and every finished epoch.
-
-    Raises:
-        ValueError: if the kept epoch has no row, or if the rows differ in their metrics.
-    """
-
-    select: Select
-    epoch: int
-    rows: tuple[EpochRow, ...]
-
-    def __post_init__(self) -> None:
-        if self.epoch not in {row.epoch for row in self.rows}:
-            raise ValueError(f"epoch {self.epoch} was kept, but has no row")
-        # Tables and figures have a column per metric, so all rows must have the same metrics.
-        names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
-        if len(names) > 1 or () in names:
-            raise ValueError("its epochs have different metrics, or no metrics")
-
-    @property
-    def untrained(self) -> Report:
-        """The test report of the model before training."""
-        return self.rows[0].report
-
-    @property
-    def kept_row(self) -> EpochRow:
-        """The row of the kept epoch."""
-        return next(row for row in self.rows if row.epoch == self.epoch)
-
-    @property
-    def report(self) -> Report:
-        """The test report of the kept epoch."""
-        return self.kept_row.report
-
-    @property
-    def selection(self) -> str:
-        """The words that state how the kept epoch was chosen; to be printed wherever its figures are shown."""
-        match self.select:
-            case "last":
-                return f"last epoch ({self.epoch})"
-            case "validation":
-                return f"epoch {self.epoch}, selected on held-out training classes"
-            case "test":
-                return f"epoch {self.epoch}, selected on test: optimistic"
 
 
 @dataclass(frozen=True)
@@ -170,6 +83,11 @@ class RunFolder:
     def class_values(self) -> Path:
         """The further metrics of each test class; this file exists only if further metrics are measured."""
         return self.path / "class_values.json"
+
+    @property
+    def baseline(self) -> Path:
+        """The backbone as it comes, measured on the test photos; missing if it was not measured."""
+        return self.path / "baseline.safetensors"
 
     def open(self, data_path: Path | None = None) -> OpenRun:
         """Open a run with its data set.

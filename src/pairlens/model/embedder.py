@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -283,16 +283,25 @@ class Embedder(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a check sum of the weights; stored embeddings name their model by it."""
-        check_sum = 0
-        for tensor in self.state_dict().values():
-            # The bytes of the tensor, in any number format, as one flat row.
-            contents = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            check_sum = zlib.crc32(contents, check_sum)  # pyright: ignore[reportArgumentType]
-        return f"{check_sum:08x}"
+        return check_sum(self.state_dict())
 
     def without_head(self) -> Architecture:
         """Return the architecture without the auxiliary head, which retrieval does not need."""
         return replace(self.architecture, classes=0)
+
+
+def check_sum(weights: Mapping[str, Tensor]) -> str:
+    """Return a check sum of tensors in their order, as eight hexadecimal digits.
+
+    >>> check_sum({"weight": torch.zeros(2)})
+    '6522df69'
+    """
+    total = 0
+    for tensor in weights.values():
+        # The bytes of the tensor, in any number format, as one flat row.
+        contents = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(contents, total)  # pyright: ignore[reportArgumentType]
+    return f"{total:08x}"
 
 
 def _takes_statistics(module: nn.Module) -> bool:

@@ -16,7 +16,16 @@ METRIC_MEANINGS = (
         "Mean average precision over the first R results: correct photos count more the nearer they are. It is the "
         "strictest of these metrics; small values are usual.",
     ),
-    Meaning("before training", "The pretrained backbone as it is loaded, without any training on these photos."),
+    Meaning(
+        "pretrained backbone, random backbone",
+        "The backbone as it comes, pretrained or with random weights: its own pooling, no projection, no training on these "
+        "photos. A training is worth what it adds to this.",
+    ),
+    Meaning(
+        "before training",
+        "The model at epoch 0: the same backbone with its random projections, which usually retrieve worse than the "
+        "backbone by itself.",
+    ),
     Meaning(
         "over classes",
         "The 95 % interval of the metric when the test classes are resampled: other classes, other results.",

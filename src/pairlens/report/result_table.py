@@ -7,11 +7,12 @@ from pathlib import Path
 from pairlens.comparison.results import BenchmarkResult
 from pairlens.comparison.tables import comparison_table, plus_minus
 from pairlens.core.table import Table
+from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.intervals import Interval, t_interval
 from pairlens.evaluation.metric_definitions import is_standard
 from pairlens.experiments.run_folder import RunFolder
 
-# Losses become the columns of the complete table if they are no more than these, the model before training included.
+# Losses become the columns of the complete table if they are no more than these, the baselines included.
 MAX_COLUMNS = 5
 TRAINING_COLUMNS = ("mean s_p", "mean s_n", "seconds", "seeds")
 COMPLETE_NOTES = ("Percent; s_p and s_n are mean cosines of test pairs, seconds are of a whole run.",)
@@ -20,7 +21,7 @@ ONE_SEED_NOTE = "Percent, of one seed. In brackets: 95 % interval of {metric} ov
 
 @dataclass(frozen=True)
 class ResultTables:
-    """The results on one benchmark, one row per loss, the highest mean first, the model before training last.
+    """The results on one benchmark, one row per loss, the highest mean first, the baselines last.
 
     Attributes:
         short: the ranking metric with its intervals, Recall@K for the least and the greatest K, and the further metrics.
@@ -37,18 +38,22 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
     """Return the tables of one benchmark.
 
     Args:
-        folder: the comparison, whose runs hold every metric of the model before training.
+        folder: the comparison, whose runs hold every metric of the baselines.
         result: the results on the benchmark.
     """
     table = comparison_table(result)
-    baseline = baseline_metrics(folder, result)
-    # The last row is the model before training, of which the results hold only the ranking metric.
-    *losses, before = table.rows
-    before = [
-        plus_minus(baseline[name], result.losses[0].metric(name).decimals) if name in baseline else cell
-        for name, cell in zip(table.header, before, strict=True)
-    ]
-    cells = [[row[0], *map(unbroken, row[1:])] for row in (*losses, before)]
+    metrics = baseline_metrics(folder, result)
+    rows = list(table.rows[: len(result.losses)])
+    # The last rows are the baselines, of which the results hold only the ranking metric.
+    for row in table.rows[len(rows) :]:
+        of_baseline = metrics[row[0]]
+        rows.append(
+            [
+                plus_minus(of_baseline[name], result.losses[0].metric(name).decimals) if name in of_baseline else cell
+                for name, cell in zip(table.header, row, strict=True)
+            ]
+        )
+    cells = [[row[0], *map(unbroken, row[1:])] for row in rows]
     has_seeds = any(len(loss.seeds) > 1 for loss in result.losses)
     complete = Table(f"All measurements on {result.name}", table.header, cells, COMPLETE_NOTES, table.bold)
     measured = headline_metrics([metric.name for metric in result.losses[0].metrics])
@@ -78,11 +83,15 @@ def _fit_page(table: Table) -> list[Table]:
     ]
 
 
-def baseline_metrics(folder: Path, result: BenchmarkResult) -> dict[str, Interval]:
-    """Return every metric of the model before training, over the seeds."""
+def baseline_metrics(folder: Path, result: BenchmarkResult) -> dict[str, dict[str, Interval]]:
+    """Return every metric of each baseline over the seeds, by the name of the baseline."""
     # Runs of the same seed start from the same model, so one run per seed is enough.
     run_of_seed = {seed: run for loss in result.losses for seed, run in zip(loss.seeds, loss.runs, strict=True)}
-    reports = [RunFolder(folder / run_of_seed[seed]).read_outcome().untrained for seed in sorted(run_of_seed)]
+    outcomes = [RunFolder(folder / run_of_seed[seed]).read_outcome() for seed in sorted(run_of_seed)]
+    return {name: _over_seeds([dict(outcome.baselines)[name] for outcome in outcomes]) for name, _ in result.baselines}
+
+
+def _over_seeds(reports: Sequence[Report]) -> dict[str, Interval]:
     return {metric.name: t_interval([report[metric.name] for report in reports]) for metric in reports[0].metrics}
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
-from pairlens.comparison.tables import BEFORE_TRAINING
 from pairlens.core.table import Table
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
-from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.plotting.style import Picture
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import headline_metrics, unbroken
@@ -56,7 +56,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
         gain = paired_gain(run_folder.open(data_path), METRIC)
     except (ValueError, FileNotFoundError) as error:
         missing = str(error)
-    # Without the photos the model before training cannot be embedded again, and the interval is wider.
+    # Without the values of each class, which the photos may be needed for, the interval is wider.
     gain = gain or unpaired_gain(outcome, METRIC)
     loss = loss_text(experiment.loss).partition(":")[0]
     results = _result_table(outcome)
@@ -110,22 +110,26 @@ def _facts(experiment: Experiment, outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _result_table(outcome: Outcome) -> Table:
-    """Return every metric before and after training, with its interval."""
+    """Return every metric of the baselines and after training, with its interval."""
     report = outcome.report
-    rows = [
-        (
-            after.name,
-            unbroken(before.with_interval),
-            unbroken(after.with_interval),
-            points(after.value - before.value, after.decimals),
-        )
-        for before, after in zip(outcome.untrained.metrics, report.metrics, strict=True)
-    ]
+    baselines = [baseline.metrics for _, baseline in outcome.baselines]
+    rows = []
+    for *before, after in zip(*baselines, report.metrics, strict=True):
+        # Each metric is compared with the baseline that is better in it.
+        best = max if after.higher_is_better else min
+        difference = points(after.value - best(metric.value for metric in before), after.decimals)
+        intervals = [unbroken(metric.with_interval) for metric in (*before, after)]
+        rows.append((after.name, *intervals, difference))
     queries = f"{report.queries} queries against {report.gallery} photos"
     notes = [f"Percent; {queries}. In brackets: 95 % interval over the test classes (bootstrap)."]
     if report.left_out:
         notes.append(f"{report.left_out} queries are left out, because no other photo has their class.")
-    header = ("metric", BEFORE_TRAINING, "trained", "difference")
+    names = [name for name, _ in outcome.baselines]
+    if len(names) > 1:
+        notes.append("The difference is to the better of the two baselines.")
+    else:
+        notes.append("The backbone as it comes was not measured; pairlens evaluate measures it.")
+    header = ("metric", *names, "trained", "difference")
     return Table("All metrics on classes never seen in training", header, rows, notes, frozenset({METRIC}))
 
 

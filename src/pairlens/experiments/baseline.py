@@ -1,0 +1,186 @@
+"""The baseline of a run: the backbone as it comes, measured on the same test photos as the trained model."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from pairlens.core.distributed import world_size
+from pairlens.core.files import write_tensors
+from pairlens.core.records import from_plain, to_plain
+from pairlens.core.untrusted import parse_json
+from pairlens.evaluation.evaluate import Report, summarize
+from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
+from pairlens.evaluation.per_query import ClassSums
+from pairlens.evaluation.retrieval_set import RetrievalSet
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.splits import Splits
+from pairlens.model.backbone import Backbone
+from pairlens.model.embedder import check_sum
+from pairlens.model.plain_backbone import PlainBackbone
+from pairlens.training.random_state import random_state, seed_everything, set_random_state
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The backbone as it comes, measured on the test photos of a run; see `PlainBackbone`.
+
+    Attributes:
+        name: "pretrained backbone", with the name of the file if its weights come from one, or "random backbone".
+        report: retrieval on the test photos.
+        photos: digest of the prepared data set.
+        weights: check sum of the backbone's weights.
+        image_size: height and width of the photos.
+    """
+
+    name: str
+    report: Report
+    photos: str
+    weights: str
+    image_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBaseline:
+    """A baseline with its values summed over each test class, which paired intervals need.
+
+    The sums of ten metrics take 80 bytes per class, the embeddings that they come from several kilobytes per photo.
+
+    Attributes:
+        record: the baseline as it is stored in the outcome.
+        by_class: the sums of its metrics over the queries of each class.
+    """
+
+    record: Baseline
+    by_class: ClassSums
+
+    def save(self, file: Path) -> None:
+        """Write the record and the sums into one safetensors file, completely or not at all."""
+        # (metric, class), in the order of the metrics of the report.
+        sums = np.stack([self.by_class.sums[metric.name] for metric in self.record.report.metrics])
+        tensors = {"sums": torch.from_numpy(sums), "counts": torch.from_numpy(self.by_class.counts)}
+        class_metrics = json.dumps(sorted(self.by_class.class_metrics))
+        write_tensors(file, tensors, {"baseline": json.dumps(to_plain(self.record)), "class_metrics": class_metrics})
+
+    @classmethod
+    def load(cls, file: Path) -> "MeasuredBaseline":
+        """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
+        try:
+            with safe_open(file, framework="pt") as stored:
+                record = from_plain(Baseline, parse_json(stored.metadata()["baseline"]), str(file))
+                class_metrics = parse_json(stored.metadata()["class_metrics"])
+                sums = stored.get_tensor("sums").numpy()
+                counts = stored.get_tensor("counts").numpy()
+            _check_sums(sums, counts, record.report)
+            if not isinstance(class_metrics, list) or not set(class_metrics) <= {m.name for m in record.report.metrics}:
+                raise ValueError("its metrics of classes are not those of its report")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{file} is not a readable baseline ({error}); remove it and run pairlens evaluate on its folder"
+            ) from error
+        names = [metric.name for metric in record.report.metrics]
+        return cls(record, ClassSums(dict(zip(names, sums, strict=True)), counts, frozenset(class_metrics)))
+
+
+def _check_sums(sums: np.ndarray, counts: np.ndarray, report: Report) -> None:
+    if sums.shape != (len(report.metrics), report.classes) or counts.shape != (report.classes,):
+        raise ValueError(
+            f"its sums of shape {sums.shape} are not of {len(report.metrics)} metrics and {report.classes} classes"
+        )
+    if sums.dtype != np.float64 or counts.dtype != np.int64 or not np.isfinite(sums).all() or (counts < 1).any():
+        raise ValueError("its sums or its numbers of queries are not those of classes")
+
+
+def baseline_name(weights: str) -> str:
+    """Return what the baseline is called in tables.
+
+    >>> baseline_name("imagenet"), baseline_name("none"), baseline_name("weights/birds.pth")
+    ('pretrained backbone', 'random backbone', 'pretrained backbone (birds.pth)')
+    """
+    names = {"imagenet": "pretrained backbone", "none": "random backbone"}
+    return names.get(weights) or f"pretrained backbone ({Path(weights).name})"
+
+
+def measure_baseline(
+    backbone: Backbone,
+    experiment: Experiment,
+    splits: Splits,
+    metrics: Sequence[MetricChoice] = (),
+    watch: Callable[[Iterable, int], Iterable] | None = None,
+) -> MeasuredBaseline | None:
+    """Return the baseline of a backbone that is not trained yet; None if its embeddings are not finite.
+
+    No random number of the run is used, and the backbone itself does not change. The test photos are embedded once more,
+    by all ranks together.
+    """
+    state = random_state()
+    try:
+        # A new network draws initial weights, which are then replaced.
+        plain = PlainBackbone(backbone, experiment.model.backbone, experiment.model.image_size)
+    finally:
+        set_random_state(state)
+    device = next(backbone.parameters()).device
+    plain = plain.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    test = RetrievalSet.embed(
+        plain,
+        splits.test,
+        splits.gallery,
+        batch_size=experiment.batches.size,
+        workers=experiment.batches.workers,
+        watch=watch,
+    )
+    # A random backbone in evaluation mode may overflow; a baseline must not stop the run.
+    if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
+        return None
+    values = test.measure(experiment.evaluation.recalls, metrics, sharded=world_size() > 1)
+    report = summarize(values, len(test.queries.vectors), len(test.items.vectors))
+    weights = check_sum(backbone.network.state_dict())
+    name = baseline_name(experiment.weights)
+    return MeasuredBaseline(
+        Baseline(name, report, splits.test.digest, weights, experiment.model.image_size), values.class_sums()
+    )
+
+
+def find_baseline(
+    files: Sequence[Path],
+    backbone: Backbone,
+    experiment: Experiment,
+    splits: Splits,
+    metrics: Sequence[MetricChoice] = (),
+) -> MeasuredBaseline | None:
+    """Return the first stored baseline that was measured with the same weights, photos, image size and metrics."""
+    weights = check_sum(backbone.network.state_dict())
+    recalls = experiment.evaluation.recalls
+    names = [definition.name for definition in (*standard_metrics(recalls), *further_metrics(metrics, recalls))]
+    for file in files:
+        try:
+            measured = MeasuredBaseline.load(file)
+        except ValueError:
+            # Missing, because that run has not begun yet, or damaged: then it is measured again.
+            continue
+        record = measured.record
+        same = (record.weights, record.photos, record.image_size) == (
+            weights,
+            splits.test.digest,
+            experiment.model.image_size,
+        )
+        if same and [metric.name for metric in record.report.metrics] == names:
+            return measured
+    return None
+
+
+def initial_backbone(experiment: Experiment) -> Backbone:
+    """Return the backbone that a run started from; raises ValueError if its weights are not available.
+
+    Random weights are those of the seed of the run, because nothing else is drawn before them.
+    """
+    state = random_state()
+    try:
+        seed_everything(experiment.run.seed)
+        return Backbone(experiment.model.backbone, experiment.weights, "none", experiment.model.image_size)
+    finally:
+        set_random_state(state)

@@ -1,0 +1,73 @@
+"""The backbone as it comes: its own strides and its own pooling, without projections. It is the baseline of a training."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pairlens.core.similarity import unit
+from pairlens.model.backbone import TIMM_NAMES, Backbone
+from pairlens.model.embedder import Architecture
+
+
+class PlainBackbone(nn.Module):
+    """A timm model as its authors pool it, scaled to unit length; nothing is trained and no stride is removed.
+
+    Most networks average their last feature map; a vision transformer may take its class token. If the pooling has weights
+    of its own, which a `Backbone` does not hold, the last feature map is averaged instead.
+
+    Shapes:
+        photos (photo, 3, height, width), uint8, or float and normalised already, to unit vectors (photo, dim).
+
+    Args:
+        backbone: the backbone whose weights are copied; its stride may have been changed, which changes no weight.
+        name: its name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        image_size: height and width of the photos.
+
+    >>> backbone = Backbone("resnet10t", weights="none", stride="port", image_size=64)
+    >>> PlainBackbone(backbone, "resnet10t", image_size=64)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape
+    torch.Size([1, 512])
+    """
+
+    def __init__(self, backbone: Backbone, name: str, image_size: int) -> None:
+        super().__init__()
+        weights = backbone.network.state_dict()
+        network = _pooled_network(name, image_size)
+        if not set(network.state_dict()) <= set(weights):
+            network = Backbone(name, "none", "none", image_size)
+            weights = {f"network.{key}": tensor for key, tensor in weights.items()}
+        # By name, because the order of the tensors may differ.
+        network.load_state_dict({key: weights[key] for key in network.state_dict()})
+        self.network = network.eval()
+        # (channel, 1, 1) broadcasts over (photo, channel, height, width).
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
+        with torch.inference_mode():
+            # The number of features after the pooling differs from that of the map in some networks (MobileNetV3).
+            dim = self(torch.zeros(1, 3, image_size, image_size)).shape[1]
+        self.architecture = Architecture(name, "S", dim, 0, "none", image_size)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Return (photo, dim) unit vectors."""
+        if photos.dtype == torch.uint8:
+            photos = (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
+        features = self.network(photos.contiguous(memory_format=torch.channels_last))
+        # A map (photo, channel, height, width) is averaged over its places.
+        return unit(features.mean(dim=(2, 3)) if features.ndim == 4 else features)
+
+    def embed(self, photos: Tensor) -> Tensor:
+        """Return (photo, dim) unit vectors, computed without gradients."""
+        with torch.inference_mode():
+            vectors = self(photos)
+        # A tensor of inference mode cannot take part in autograd later; its copy can.
+        return vectors.clone()
+
+
+def _pooled_network(name: str, image_size: int) -> Any:
+    import timm
+
+    network: Any = timm.create_model(TIMM_NAMES.get(name, name), pretrained=False, num_classes=0)
+    # A transformer is built for one size of photos, which determines the shape of its position embedding.
+    if hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=(image_size, image_size))
+    return network
