@@ -25,6 +25,8 @@ MAX_SIDE = 4096
 
 # Data names whose raw files have a known layout, so that `prepare` needs no --source.
 _PUBLISHED = ("car", "cub", "sop", "isc")
+# Data names whose --source is a file.
+_FILES = {"csv": "TABLE", "coco": "ANNOTATIONS.json"}
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def _prepare_command(file: Path) -> str:
     """Return the command line that writes a prepared file; words in capitals are for the user to replace."""
     name = file.parent.name
     options = {"data_name": name, "data_path": str(file.parent.parent)}
-    if name == "csv":
-        options["source"] = "TABLE"
+    if name in _FILES:
+        options["source"] = _FILES[name]
     elif name not in _PUBLISHED:
         options |= {"data_name": "folder", "name": name, "source": "FOLDER_OF_PHOTOS"}
     if file.stem == "cropped":
@@ -195,7 +197,7 @@ class Catalog:
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
-        """The path of each photo, relative to the raw folder; it is the key of the photo."""
+        """The key of each photo: its path relative to the raw folder, with #number if it is one box of several."""
         return tuple(self._column("path").to_pylist())
 
     @cached_property
