@@ -33,7 +33,7 @@ class Case:
     dtype: torch.dtype = torch.float64
     optimizer: str = "sgd"
     broken: int | None = None
-    objective: Objective = Objective()  # noqa: RUF009
+    objective: Objective = Objective()
 
 
 class Weighted(torch.nn.Module):

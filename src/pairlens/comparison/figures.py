@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
 from pairlens.comparison.study import slug
 from pairlens.core.table import decimal
+from pairlens.evaluation.evaluate import class_words
 from pairlens.evaluation.intervals import Interval
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
@@ -194,7 +195,8 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
             lows, highs = np.array(ends).T
             axes.fill_between(epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
     # The axis begins at 0, so that a small difference does not look large.
-    axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on unseen classes (%)", ylim=(0, None))
+    tested = class_words(result.seen_classes)
+    axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on {tested} (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _add_legend_beside(axes)
     tidy([axes])

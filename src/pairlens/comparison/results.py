@@ -7,6 +7,7 @@ from pathlib import Path
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
+from pairlens.evaluation.evaluate import SeenClasses
 from pairlens.evaluation.intervals import Interval
 
 RESULTS_FILE = "results.json"
@@ -108,6 +109,7 @@ class BenchmarkResult:
         losses: one result per loss, the highest mean first.
         differences: one per pair of losses, the one with the higher mean first.
         missing: number of runs that are not finished.
+        seen_classes: how many of the test classes are training classes.
     """
 
     name: str
@@ -120,6 +122,7 @@ class BenchmarkResult:
     losses: tuple[LossResult, ...]
     differences: tuple[Difference, ...]
     missing: int = 0
+    seen_classes: SeenClasses = "none"
 
     def difference(self, first: str, second: str) -> Difference:
         """Return the difference of two losses, given in either order; KeyError if they were not compared."""

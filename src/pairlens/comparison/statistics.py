@@ -118,6 +118,7 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         losses=tuple(_loss_result(plan, benchmark, arm, runs[arm]) for arm in ranked),
         differences=_differences(ranked, runs, metric, level),
         missing=benchmark.seeds * len(plan.study.arms) - done,
+        seen_classes=runs[ranked[0]][0].outcome.report.seen_classes,
     )
 
 

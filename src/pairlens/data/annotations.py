@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -87,6 +88,15 @@ def _digest_row(photo: Photo) -> list[object]:
     row: list[object] = [photo.path, photo.class_name, photo.split, photo.box]
     # Left out where there is none: data sets that an earlier version prepared keep their digest.
     return row if photo.instance is None else [*row, photo.instance]
+
+
+def file_of(key: str) -> str:
+    """Return the path of the file that the key of a photo names, without the number of a box.
+
+    >>> file_of("a.jpg#2"), file_of("a.jpg")
+    ('a.jpg', 'a.jpg')
+    """
+    return re.sub(r"#\d+$", "", key)
 
 
 def number_boxes(photos: Iterable[Photo]) -> tuple[Photo, ...]:

@@ -243,7 +243,7 @@ class Catalog:
             raise ValueError(f"{unknown[0]!r} is not a split; choose from {', '.join(SPLITS)}")
         value_set = pa.array(splits, pa.string())
         mask = pc.is_in(self._column("split"), value_set=value_set)  # pyright: ignore[reportAttributeAccessIssue]
-        return self._view(torch.from_numpy(np.array(mask, dtype=bool)))
+        return self.keep(torch.from_numpy(np.array(mask, dtype=bool)))
 
     def keep_classes(self, labels: Iterable[int]) -> "Catalog":
         """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.
@@ -255,12 +255,13 @@ class Catalog:
         absent = old_labels[~torch.isin(old_labels, self.labels)]
         if len(absent):
             raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; use labels that occur")
-        view = self._view(torch.isin(self.labels, old_labels))
+        view = self.keep(torch.isin(self.labels, old_labels))
         class_names = tuple(self.class_names[label] for label in old_labels.tolist())
         # `old_labels` is sorted, so the position of a label in it is its new label.
         return dataclasses.replace(view, labels=torch.searchsorted(old_labels, view.labels), class_names=class_names)
 
-    def _view(self, mask: Tensor) -> "Catalog":
+    def keep(self, mask: Tensor) -> "Catalog":
+        """Return the photos whose entry in the mask, a truth value (photo,), is true; their labels do not change."""
         return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -70,7 +70,10 @@ def _check_unseen_classes(annotations: Annotations) -> None:
 
 
 def _by_photos(annotations: Annotations, seed: int) -> Annotations:
-    test = _test_files(annotations.photos, seed)
+    files: defaultdict[str, set[str]] = defaultdict(set)
+    for photo in annotations.photos:
+        files[photo.class_name].add(photo.path)
+    test = draw_files(files, {name: len(paths) // 2 for name, paths in files.items()}, seed)
     photos = tuple(
         replace(photo, split="test" if photo.path in test else "train")
         # Sorted by class, so that the labels do not depend on which photos are drawn.
@@ -87,20 +90,23 @@ def _by_photos(annotations: Annotations, seed: int) -> Annotations:
     return replace(annotations, photos=photos, given=False)
 
 
-def _test_files(photos: Sequence[Photo], seed: int) -> set[str]:
-    """Return the paths of the test photos: of each class, half of its files in an order that the seed shuffles."""
-    files: defaultdict[str, set[str]] = defaultdict(set)
-    for photo in photos:
-        files[photo.class_name].add(photo.path)
-    test: set[str] = set()
-    train: set[str] = set()
+def draw_files(files: Mapping[str, set[str]], counts: Mapping[str, int], seed: int) -> set[str]:
+    """Return the paths of some photos of each class, so that a file with objects of several classes is drawn as a whole.
+
+    Args:
+        files: the paths of the photos of each class.
+        counts: how many photos of a class are drawn; more, if they are drawn for other classes.
+        seed: shuffles the photos.
+    """
+    drawn: set[str] = set()
+    passed_over: set[str] = set()
     for name in sorted(files):
         # A file with objects of several classes keeps the side that its first class has given it.
-        undecided = sorted(files[name] - test - train, key=lambda path: _shuffled(path, seed))
-        missing = max(0, len(files[name]) // 2 - len(files[name] & test))
-        test.update(undecided[:missing])
-        train.update(undecided[missing:])
-    return test
+        undecided = sorted(files[name] - drawn - passed_over, key=lambda path: _shuffled(path, seed))
+        missing = max(0, counts[name] - len(files[name] & drawn))
+        drawn.update(undecided[:missing])
+        passed_over.update(undecided[missing:])
+    return drawn
 
 
 def _shuffled(path: str, seed: int) -> bytes:

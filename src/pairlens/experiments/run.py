@@ -228,6 +228,7 @@ def evaluate_run(
             model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
         )
         report = test.evaluate(evaluation.recalls, index, sharded=world_size() > 1)
+        report = replace(report, seen_classes=splits.seen_classes)
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report

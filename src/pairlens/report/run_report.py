@@ -9,7 +9,7 @@ from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.comparison.tables import BEFORE_TRAINING
 from pairlens.core.table import Table
-from pairlens.evaluation.evaluate import Metric
+from pairlens.evaluation.evaluate import Metric, Report, class_words
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
@@ -80,12 +80,14 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
     return page, missing
 
 
+def _classes(report: Report) -> str:
+    return f"{report.classes} {class_words(report.seen_classes)}"
+
+
 def _headline(outcome: Outcome, gain: Gain, loss: str) -> str:
-    classes = outcome.report.classes
+    classes = _classes(outcome.report)
     if outcome.epoch == 0:
-        return (
-            f"Nothing was trained: the pretrained model has {100 * gain.after:.1f} % {gain.metric} on {classes} classes"
-        )
+        return f"Nothing was trained: the pretrained model has {100 * gain.after:.1f} % {gain.metric} on {classes}"
     return gain_headline(gain, loss, classes)
 
 
@@ -101,9 +103,10 @@ def _verdict(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]
 def _facts(experiment: Experiment, outcome: Outcome) -> list[tuple[str, str]]:
     report = outcome.report
     pooling = " + ".join(DESCRIPTORS[letter] for letter in experiment.model.descriptors)
-    selected = {"last": "the last", "validation": "best on held-out training classes", "test": "best on the test set"}
+    held_out = f"best on held-out {outcome.validation_photos}"
+    selected = {"last": "the last", "validation": held_out, "test": "best on the test set"}
     return [
-        ("test data", f"{experiment.data.name}: {report.queries} queries of {report.classes} unseen classes"),
+        ("test data", f"{experiment.data.name}: {report.queries} queries of {_classes(report)}"),
         ("model", f"{experiment.model.backbone}, {pooling} pooling, {experiment.model.dim} dimensions"),
         ("loss", rounded(loss_text(experiment.loss))),
         ("epoch", f"{outcome.epoch} ({selected[outcome.select]})"),
@@ -122,14 +125,15 @@ def _result_table(outcome: Outcome) -> Table:
     if report.left_out:
         notes.append(f"{report.left_out} queries are left out, because no other photo has their class.")
     header = ("metric", BEFORE_TRAINING, "trained", "difference")
-    return Table("All metrics on classes never seen in training", header, rows, notes, frozenset({METRIC}))
+    tested = "classes never seen in training" if report.seen_classes == "none" else class_words(report.seen_classes)
+    return Table(f"All metrics on {tested}", header, rows, notes, frozenset({METRIC}))
 
 
 def _short_table(complete: Table) -> Table:
     # A first screen has space for a few metrics; the complete table follows under "Training".
     names = headline_metrics([row[0] for row in complete.rows])
     rows = [row for row in complete.rows if row[0] in names]
-    return replace(complete, title="Retrieval of classes never seen in training", rows=rows)
+    return replace(complete, title=complete.title.replace("All metrics on", "Retrieval of"), rows=rows)
 
 
 def _with_interval(metric: Metric) -> str:
@@ -142,7 +146,8 @@ def _training(outcome: Outcome, scratch: Path) -> list[Block]:
     last = outcome.rows[-1]
     alt = f"Three panels over the epochs; after epoch {last.epoch}: {METRIC} {100 * last.report[METRIC]:.1f} %"
     caption = (
-        "Mean training loss, retrieval of unseen classes (band: 95 % over classes), and mean cosines of test pairs."
+        f"Mean training loss, retrieval of {class_words(outcome.report.seen_classes)} (band: 95 % over classes), and mean "
+        "cosines of test pairs."
     )
     return [FigureBlock(Picture(file, caption, alt)), TableBlock(_epoch_table(outcome))]
 
