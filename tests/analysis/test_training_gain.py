@@ -7,9 +7,9 @@ from pairlens.experiments.run_folder import RunFolder
 def test_the_verdict_of_a_run():
     gain = Gain("MAP@R", 0.1, 0.3, 0.15, 0.25, True)
     raised = "Training with circle raises MAP@R on 4 unseen classes from 10.0 % to 30.0 %"
-    assert gain_headline(gain, "circle", 4) == raised
-    assert "is uncertain" in gain_headline(replace(gain, low=-0.01), "circle", 4)
-    assert "does not improve the model" in gain_headline(replace(gain, after=0.1), "circle", 4)
+    assert gain_headline(gain, "circle", "4 unseen classes") == raised
+    assert "is uncertain" in gain_headline(replace(gain, low=-0.01), "circle", "4 unseen classes")
+    assert "does not improve the model" in gain_headline(replace(gain, after=0.1), "circle", "4 unseen classes")
     words = gain_words(gain, 7)
     assert "+20.0 points, with a 95 % interval over the test classes of +15.0 to +25.0 (bootstrap, paired)" in words
     assert "one run, with seed 7: it does not show how much the result varies" in words

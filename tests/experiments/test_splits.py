@@ -1,12 +1,12 @@
 from collections import Counter
 
 import pytest
-from support.experiments import changed
 
 from conftest import drawn
 from pairlens.data.annotations import Photo, file_of
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.splits import seen_classes, split_catalog
+from support.experiments import changed
 
 
 def _catalog(folder, sides, boxes=1):
@@ -87,7 +87,7 @@ def test_boxes_of_a_file_are_held_out_together(tmp_path, tiny, options):
     ("options", "reason"),
     [
         ({"select": "validation"}, "no training class has 4 photos"),
-        ({"folds": 2}, "no training class has 4 photos, which 2"),
+        ({"folds": 2}, "has 4 photos, which 2 folds need"),
     ],
 )
 def test_too_few_photos_to_hold_out_are_an_error(tmp_path, tiny, options, reason):

@@ -21,6 +21,8 @@ def start_lines(started: Started) -> Iterator[str]:
     yield f"model   {model.backbone} {model.descriptors} {model.dim}-d: {costs}"
     yield f"data    {train.file}: training on {len(train)} photos of {train.classes} classes{_held_out(splits)}"
     yield f"        testing on {len(test)} photos of {test.classes} {class_words(splits.seen_classes)}{gallery}"
+    if started.batches:
+        yield f"batch   {started.batches}"
     yield f"loss    {experiment.loss} on {_references(experiment)}"
     yield from _notes(experiment, splits)
 

@@ -73,7 +73,10 @@ def open_catalog(experiment: Experiment) -> Catalog:
         if rank() == 0:
             draw_if_missing(data.file)
         barrier()
-    return Catalog.open(data.file)
+    try:
+        return Catalog.open(data.file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or give the folder that contains {data.name} as --data_path") from error
 
 
 def open_splits(experiment: Experiment) -> Splits:
@@ -105,6 +108,7 @@ def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
         rest, fold = hold_out(train, evaluation.folds, evaluation.fold)
         return Splits(rest, None, fold, None)
     test, gallery = _test_photos(catalog)
+    _check_found(test, gallery)
     if evaluation.select != "validation":
         return Splits(train, None, test, gallery)
     rest, validation = (_validation_photos if by_photos else _validation_classes)(train, experiment.run.seed)
@@ -121,6 +125,17 @@ def _test_photos(catalog: Catalog) -> tuple[Catalog, Catalog | None]:
     if not len(test):
         raise ValueError(f"{catalog.file} has no test photos; prepare a data set with a test split")
     return test, None
+
+
+def _check_found(test: Catalog, gallery: Catalog | None) -> None:
+    """Raise ValueError if no query has another photo of its class; otherwise the first evaluation would notice it."""
+    several = len(test) > test.classes
+    found = several if gallery is None else bool(torch.isin(test.labels, gallery.labels).any())
+    if not found:
+        raise ValueError(
+            f"{test.file} has no query with another test photo of its class, so nothing can be found; prepare a data set "
+            "with two test photos of a class"
+        )
 
 
 def _fold_of_classes(train: Catalog, folds: int, fold: int) -> tuple[Catalog, Catalog]:
