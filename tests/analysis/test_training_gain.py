@@ -11,9 +11,9 @@ from support.experiments import changed
 def test_the_verdict_of_a_run():
     gain = Gain("MAP@R", 0.1, 0.3, 0.15, 0.25, True)
     raised = "Training with circle raises MAP@R on 4 unseen classes from 10.0 % (before training) to 30.0 %"
-    assert gain_headline(gain, "circle", 4) == raised
-    assert "is uncertain" in gain_headline(replace(gain, low=-0.01), "circle", 4)
-    not_better = gain_headline(replace(gain, after=0.1, baseline="pretrained backbone"), "circle", 4)
+    assert gain_headline(gain, "circle", "4 unseen classes") == raised
+    assert "is uncertain" in gain_headline(replace(gain, low=-0.01), "circle", "4 unseen classes")
+    not_better = gain_headline(replace(gain, after=0.1, baseline="pretrained backbone"), "circle", "4 unseen classes")
     assert not_better.startswith("Training with circle does not improve on the pretrained backbone: MAP@R on 4 unseen")
     assert not_better.endswith("is 10.0 %, pretrained backbone 10.0 %")
     words = gain_words(gain, 7)

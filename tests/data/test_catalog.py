@@ -178,12 +178,18 @@ def test_old_temporary_files_of_a_killed_writer_are_removed(file):
     assert (old.exists(), young.exists()) == (False, True)
 
 
+def test_a_class_on_both_sides_keeps_its_label_and_training_classes_come_first(file):
+    photos = [Photo(f"{split}{c}.jpg", c, split) for split, names in (("train", "bc"), ("test", "ab")) for c in names]
+    catalog = write_catalog(file, "isc", [(photo, b"x") for photo in photos], 8)
+    assert catalog.labels.tolist() == [0, 1, 2, 0]
+    assert catalog.select("train").labels.unique().tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
         ([], "there is no photo to write"),
         ([ROWS[3], ROWS[0]], "follows photos of another split"),
-        ([ROWS[0], (Photo("q.jpg", "z", "query"), b"")], "'z' is in train and in query"),
     ],
 )
 def test_rows_that_make_no_catalog_are_an_error(file, rows, reason):

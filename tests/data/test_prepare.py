@@ -267,7 +267,11 @@ def test_the_source_is_in_the_data_folder_by_default(class_folders, tmp_path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [({"name": "a/b"}, "plain folder name"), ({"name": ".."}, "plain folder name"), ({"size": 0}, "--size 0"),
-     ({"quality": 101}, "--quality 101"), ({"data_name": "csv"}, "needs --source")],
+     ({"quality": 101}, "--quality 101"), ({"data_name": "csv"}, "needs --source"),
+     ({"data_name": "coco"}, "needs --source"),
+     ({"data_name": "pets"}, "is not a reader; the readers are car, cub"), ({"data_name": ""}, "is not a reader"),
+     ({"split": "half"}, "--split 'half' is not one of classes, photos, given"), ({"seed": -1}, "--seed -1"),
+     ({"images": "x"}, "--images is for --data_name coco")],
 )  # fmt: skip
 def test_options_out_of_range_are_an_error(options, reason):
     with pytest.raises(ValueError, match=reason):
@@ -290,3 +294,75 @@ def test_a_replaced_photo_is_noticed(class_folders, tmp_path):
     assert len(repaired) == 151
     Image.new("RGB", (40, 30), "white").save(class_folders / "e" / "1.png")
     assert _prepare(tmp_path, data_name="folder", source=class_folders)[0].digest != repaired.digest
+
+
+def test_split_photos_gives_every_class_training_and_test_photos(class_folders, tmp_path):
+    for name in "abcde":
+        for copy in range(2, 6):
+            shutil.copy(class_folders / name / "0.png", class_folders / name / f"{copy}.png")
+    catalog, lines = _prepare(tmp_path, split="photos")
+    train, test = catalog.select("train"), catalog.select("test")
+    assert (len(train), len(test)) == (15, 15)
+    assert train.labels.unique().tolist() == test.labels.unique().tolist() == [0, 1, 2, 3, 4]
+    assert "test: 5 classes (5 of them in train), 15 photos" in lines
+    paths = set(test.paths)
+    assert set(_prepare(tmp_path, split="photos", seed=1)[0].select("test").paths) != paths
+    assert _prepare(tmp_path, split="photos", seed=1)[1][-1].endswith("--force prepares it again.")
+
+
+def test_split_given_allows_a_class_on_both_sides(class_folders, tmp_path):
+    rows = "".join(
+        f"{'abcde'[i % 5]},{'abcde'[i % 5]}/{i // 5}.png,{'test' if i > 3 else 'train'}\n" for i in range(10)
+    )
+    (class_folders / "t.csv").write_text(f"label,path,split\n{rows}", encoding="utf-8")
+    with pytest.raises(ValueError, match="4 classes both in train and in another split, such as 'a'"):
+        _prepare(tmp_path, data_name="csv", source=class_folders / "t.csv")
+    catalog, _ = _prepare(tmp_path, data_name="csv", source=class_folders / "t.csv", split="given")
+    assert catalog.select("train").labels.tolist() == [0, 1, 2, 3]
+    assert sorted(catalog.select("test").labels.tolist()) == [0, 1, 2, 3, 4, 4]
+
+
+def test_every_box_of_a_coco_file_becomes_a_photo(tmp_path):
+    (tmp_path / "images").mkdir()
+    picture = Image.new("RGB", (40, 30), "red")
+    picture.paste("blue", (20, 0, 40, 30))
+    picture.save(tmp_path / "images" / "a.png")
+    picture.save(tmp_path / "images" / "b.png")
+    boxes = [([0, 0, 20, 30], 1), ([20, 0, 20, 30], 2)]
+    contents = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(("a.png", "b.png"))],
+        "categories": [{"id": 1, "name": "left"}, {"id": 2, "name": "right"}],
+        "annotations": [
+            {"id": 10 * image + kind, "image_id": image, "category_id": kind, "bbox": box}
+            for image in range(2)
+            for box, kind in boxes
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(contents), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"coco lists 2 boxes of 'a\.png'; use --crop_type cropped"):
+        _prepare(tmp_path, data_name="coco", source=tmp_path / "boxes.json")
+    catalog, _ = _prepare(tmp_path, data_name="coco", source=tmp_path / "boxes.json", crop_type="cropped")
+    assert catalog.paths == ("a.png#1", "b.png#11", "a.png#2", "b.png#12")
+    assert catalog.splits == ("train", "train", "test", "test")
+    assert (_colours(catalog) - torch.tensor([[254, 0, 0.0]] * 2 + [[0, 0, 254.0]] * 2)).abs().max() < 6
+
+
+def test_records_of_a_program_are_prepared(class_folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    records = [{"path": f"photos/{name}/{i}.png", "label": name} for name in "abcde" for i in range(2)]
+    catalog = prepare(records=records)
+    assert catalog.file == tmp_path / "data" / "records" / "uncropped.arrow"
+    assert catalog.splits == ("train",) * 6 + ("test",) * 4
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Written to data/records/uncropped.arrow")
+    options = Preparation("records", name="shop", size=16, source="photos")
+    inside = [{**record, "path": record["path"].removeprefix("photos/")} for record in records]
+    assert prepare(options, print, records=iter(inside)).file == tmp_path / "data" / "shop" / "uncropped.arrow"
+
+
+def test_records_and_a_reader_exclude_each_other(tmp_path):
+    with pytest.raises(ValueError, match="belong together"):
+        prepare(Preparation("folder"), records=[{"path": "a.jpg", "label": "a"}])
+    with pytest.raises(ValueError, match="belong together"):
+        prepare(Preparation("records"))
+    with pytest.raises(ValueError, match="nothing to prepare"):
+        prepare()

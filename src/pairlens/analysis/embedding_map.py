@@ -13,6 +13,7 @@ from torch import Tensor
 from pairlens.analysis.failure_cases import Searched, photo
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
+from pairlens.evaluation.evaluate import class_words
 from pairlens.plotting.contact_sheet import DARK, LIGHT, Palette
 from pairlens.plotting.style import CYCLE, Picture, is_for_a_page
 
@@ -99,7 +100,7 @@ def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture,
         for index, label, (x, y) in zip(photos, labels, layout.points.tolist(), strict=True)
     ]
     write_text(folder / "map.csv", Table("Embedding map", ("photo", "class", "x", "y"), rows).csv())
-    title = f"{len(photos)} photos of {len(names)} unseen classes"
+    title = f"{len(photos)} photos of {len(names)} {class_words(searched.seen_classes)}"
     pictures = [photo(searched.queries, index) for index in photos]
     picture = Picture(
         folder / "map.png",

@@ -9,6 +9,7 @@ from torch import Tensor
 from pairlens.core.images import load_image
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.evaluate import SeenClasses
 from pairlens.evaluation.metrics import map_at_r
 from pairlens.experiments.run_folder import OpenRun
 from pairlens.neighbors.exact import nearest
@@ -199,12 +200,14 @@ class Searched:
         gallery: the photos that are searched; the same as `queries` if the data set has one test set.
         embeddings: the embeddings of the queries.
         retrieval: the nearest gallery items of every query.
+        seen_classes: how many of the classes of the queries are training classes.
     """
 
     queries: Catalog
     gallery: Catalog
     embeddings: Embeddings
     retrieval: Retrieval
+    seen_classes: SeenClasses = "none"
 
     @classmethod
     def open(cls, opened: OpenRun) -> "Searched":
@@ -221,7 +224,7 @@ class Searched:
                 "evaluate"
             )
         gallery = splits.test if splits.gallery is None else splits.gallery
-        return cls(splits.test, gallery, stored.queries, retrieve(*stored.tensors))
+        return cls(splits.test, gallery, stored.queries, retrieve(*stored.tensors), splits.seen_classes)
 
 
 def photo(catalog: Catalog, index: int) -> Image.Image:

@@ -138,7 +138,7 @@ def write_pictures_of(
     """
     opened = RunFolder(run).open(data_path)
     searched = Searched.open(opened)
-    pictures = [draw_similarities(inspection.similarities, folder / "similarities.svg")]
+    pictures = [draw_similarities(inspection, folder / "similarities.svg")]
     rows = opened.outcome.rows
     # A curve needs two epochs that were measured.
     if sum(row.unseen is not None for row in rows) > 1:

@@ -1,4 +1,4 @@
-"""Inspection of a trained model: statistics of the classes seen in training beside those of unseen classes."""
+"""Inspection of a trained model: statistics of its training photos beside those of the test photos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -11,6 +11,7 @@ from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, embedding_stats
 from pairlens.evaluation.embeddings import embed
+from pairlens.evaluation.evaluate import SeenClasses, part_titles
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.recorder import Watch
@@ -22,7 +23,9 @@ MAX_PHOTOS = 3000
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The statistics of a model on classes that it has seen in training and on unseen ones.
+    """The statistics of a model on the photos that it was trained on, and on the test photos.
+
+    The test photos are of unseen classes, unless `seen_classes` says otherwise.
 
     Attributes:
         seen: statistics of the training photos.
@@ -30,15 +33,22 @@ class Inspection:
         similarities: the pair similarities of both, under the keys `seen` and `unseen`.
         gradient_cosine: cosine between the gradients of the ranking and the auxiliary loss at the last feature map, in the
             last step of the selected epoch; None if the run had no auxiliary loss.
+        seen_classes: how many of the test classes are training classes.
     """
 
     seen: EmbeddingStats
     unseen: EmbeddingStats
     similarities: dict[str, PairSimilarities]
     gradient_cosine: float | None = None
+    seen_classes: SeenClasses = "none"
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """What the training photos and the test photos are called in tables and figures."""
+        return part_titles(self.seen_classes)
 
     def rows(self) -> list[tuple[str, float | None, float | None]]:
-        """Return (statistic, seen, unseen); `statistic_meanings.SHAPE_MEANINGS` says what each statistic is."""
+        """Return (statistic, training, test); `statistic_meanings.SHAPE_MEANINGS` says what each statistic is."""
         return [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(EmbeddingStats)]
 
 
@@ -72,6 +82,7 @@ def inspect_run(
             "unseen": PairSimilarities.of(unseen.vectors, unseen.labels),
         },
         gradient_cosine=opened.outcome.kept_row.gradient_cosine,
+        seen_classes=opened.splits.seen_classes,
     )
 
 

@@ -1,6 +1,6 @@
 """Figures of a trained model: the cosines of its pairs, and its statistics after every epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.core.table import decimal
+from pairlens.evaluation.evaluate import part_titles
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.experiments.outcome import EpochRow
 from pairlens.plotting.style import INK, PULL, PUSH, Picture, save, tidy
@@ -20,7 +22,7 @@ MAX_TITLE_LENGTH = 30
 
 
 def draw_epochs(rows: Sequence[EpochRow], file: Path) -> Picture:
-    """Draw the main statistics of seen and unseen photos over the epochs, and the gradient cosine of both losses."""
+    """Draw the main statistics of training and test photos over the epochs, and the gradient cosine of both losses."""
     figure = Figure(figsize=(11, 5.0), layout="constrained")
     panels = figure.subplots(2, 4).flatten()
     for axes, name in zip(panels, PANELS, strict=False):
@@ -33,20 +35,24 @@ def draw_epochs(rows: Sequence[EpochRow], file: Path) -> Picture:
     tidy(panels)
     save(figure, file)
     last = rows[-1].unseen
+    seen = rows[-1].report.seen_classes
+    titles = part_titles(seen)
+    what = "seen and unseen classes" if seen == "none" else " and ".join(titles)
     values = (
         [] if last is None else [f"{SHAPE_MEANINGS[name].name} {decimal(getattr(last, name), 2)}" for name in PANELS]
     )
     return Picture(
         file,
-        "Statistics of the embeddings of seen and unseen classes after every epoch.",
-        f"Unseen classes, after the last epoch: {', '.join(values)}",
+        f"Statistics of the embeddings of {what} after every epoch.",
+        f"{titles[1].capitalize()}, after the last epoch: {', '.join(values)}",
     )
 
 
 def _draw_statistic(axes: Axes, rows: Sequence[EpochRow], name: str) -> None:
+    train, test = part_titles(rows[-1].report.seen_classes)
     for stats_of_row, label, color, mark in (
-        ([row.seen for row in rows], "seen classes", PULL, "o-"),
-        ([row.unseen for row in rows], "unseen classes", PUSH, "^--"),
+        ([row.seen for row in rows], train, PULL, "o-"),
+        ([row.unseen for row in rows], test, PUSH, "^--"),
     ):
         # Epochs that were not measured have no point.
         points = [(row.epoch, getattr(stats, name)) for row, stats in zip(rows, stats_of_row, strict=True) if stats]
@@ -75,24 +81,25 @@ def _draw_gradient_cosine(axes: Axes, rows: Sequence[EpochRow]) -> None:
     axes.set_title("gradient cosine of pairwise\nand auxiliary loss")
 
 
-def draw_similarities(sets: Mapping[str, PairSimilarities], file: Path) -> Picture:
-    """Draw the histograms of s_p and s_n of each set, side by side on the same scales.
+def draw_similarities(inspection: Inspection, file: Path) -> Picture:
+    """Draw the histograms of s_p and s_n of training and test photos, side by side on the same scales.
 
     Args:
-        sets: the pair similarities by the kind of classes, such as seen and unseen.
+        inspection: holds the pair similarities of both.
         file: where to write the figure.
     """
+    sets = dict(zip(inspection.titles, inspection.similarities.values(), strict=True))
     figure = Figure(figsize=(4.2 * len(sets), 2.8), layout="constrained")
-    # Shared axes, because the difference between seen and unseen classes is what the figure is for.
+    # Shared axes, because the difference between training and test photos is what the figure is for.
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, similarities) in zip(panels, sets.items(), strict=True):
         _draw_histograms(axes, similarities)
-        axes.set(title=f"{name} classes", xlabel="cosine of a pair", xlim=(-1, 1))
+        axes.set(title=name, xlabel="cosine of a pair", xlim=(-1, 1))
     panels[0].set_ylabel(f"share of pairs per {2 / BINS:g}")
     tidy(panels)
     save(figure, file)
     means = [
-        f"{name} classes: mean cosine of positive pairs {decimal(float(similarities.positive.mean()), 2)}, of negative "
+        f"{name}: mean cosine of positive pairs {decimal(float(similarities.positive.mean()), 2)}, of negative "
         f"pairs {decimal(float(similarities.negative.mean()), 2)}"
         for name, similarities in sets.items()
     ]

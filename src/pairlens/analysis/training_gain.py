@@ -105,9 +105,15 @@ def _measure_before_training(opened: OpenRun) -> ClassSums | None:
     return embedded.measure(experiment.evaluation.recalls).class_sums()
 
 
-def gain_headline(gain: Gain, loss: str, classes: int) -> str:
-    """Return in one sentence whether training helped, without the full stop."""
-    metric = f"{gain.metric} on {classes} unseen classes"
+def gain_headline(gain: Gain, loss: str, classes: str) -> str:
+    """Return in one sentence whether training helped, without the full stop.
+
+    Args:
+        gain: the metric before and after training.
+        loss: the name of the loss.
+        classes: the tested classes, such as "48 unseen classes".
+    """
+    metric = f"{gain.metric} on {classes}"
     before, after = percent(gain.before), percent(gain.after)
     # Three cases: worse, better by less than the classes vary, and clearly better.
     if gain.after <= gain.before:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,8 @@ from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_stud
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.fitted_settings import fit_batches
+from pairlens.experiments.splits import open_splits
 from pairlens.losses import Triplet
 from pairlens.report.result_table import result_tables
 
@@ -155,6 +157,8 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
     """
     plan = Plan(study, folder)
     check(plan)
+    for line in _fitted_batches(study):
+        say(line)
     runs = [plan.run_folder(*run) for benchmark in study.fields for run in plan.runs(benchmark)]
     missing = sum(not is_done(run) for run in runs)
     # Benchmarks may share the settings that are tuned on one of them, so the folders are counted once.
@@ -178,6 +182,13 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         )
         sys.exit(INTERRUPTED)
     show_results(results, folder, all_metrics)
+
+
+def _fitted_batches(study: Study) -> Iterator[str]:
+    for benchmark in study.fields:
+        _, batches = fit_batches(benchmark.settings, open_splits(benchmark.settings).train)
+        if batches:
+            yield f"{benchmark.name}: batches of {batches}"
 
 
 def _line(done: RunFinished, metric: str) -> str:

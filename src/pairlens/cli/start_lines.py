@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from pairlens.data.loader import working_size
+from pairlens.evaluation.evaluate import class_words
 from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Started
-from pairlens.experiments.splits import Splits
+from pairlens.experiments.splits import Splits, seen_classes
 from pairlens.model.cost import profile
 
 
@@ -16,13 +17,22 @@ def start_lines(started: Started) -> Iterator[str]:
     model = experiment.model
     costs = profile(architecture(experiment, splits.train.classes))
     gallery = "" if splits.gallery is None else f", gallery of {len(splits.gallery)}"
-    held_out = "" if splits.validation is None else f", {splits.validation.classes} classes held out for validation"
     train, test = splits.train, splits.test
     yield f"model   {model.backbone} {model.descriptors} {model.dim}-d: {costs}"
-    yield f"data    {train.file}: training on {len(train)} photos of {train.classes} classes{held_out}"
-    yield f"        testing on {len(test)} photos of {test.classes} unseen classes{gallery}"
+    yield f"data    {train.file}: training on {len(train)} photos of {train.classes} classes{_held_out(splits)}"
+    yield f"        testing on {len(test)} photos of {test.classes} {class_words(splits.seen_classes)}{gallery}"
+    if started.batches:
+        yield f"batch   {started.batches}"
     yield f"loss    {experiment.loss} on {_references(experiment)}"
     yield from _notes(experiment, splits)
+
+
+def _held_out(splits: Splits) -> str:
+    if splits.validation is None:
+        return ""
+    by_photos = seen_classes(splits.train, splits.validation) != "none"
+    held_out = f"{len(splits.validation)} photos" if by_photos else f"{splits.validation.classes} classes"
+    return f", {held_out} held out for validation"
 
 
 def _references(experiment: Experiment) -> str:

@@ -14,7 +14,7 @@ from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
 from pairlens.core.settings import flat_settings
 from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
-from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.evaluate import Report, class_words
 from pairlens.experiments.recipes import Recipe
 from pairlens.report.result_table import headline_metrics, select_columns
 from pairlens.report.sections import shape_table
@@ -47,8 +47,9 @@ def _report_notes(reports: Sequence[tuple[str, Report]]) -> list[str]:
     metric = report.metrics[0].name
     intervals = [(name, r.metrics[0]) for name, r in reports]
     ranges = ", ".join(f"{name} {100 * m.low:.1f} to {100 * m.high:.1f}" for name, m in intervals)
+    classes = f"{report.classes} {class_words(report.seen_classes)}"
     notes = [
-        f"percent; {report.queries} queries of {report.classes} unseen classes against {report.gallery} photos",
+        f"percent; {report.queries} queries of {classes} against {report.gallery} photos",
         f"95 % interval of {metric} over classes: {ranges}",
     ]
     if report.left_out:
@@ -103,7 +104,7 @@ def audit_table(result: Audit) -> TerminalTable:
 
 
 def inspection_table(inspection: Inspection, title: str) -> Table:
-    """Return the statistics of seen and unseen classes, one per row, by their plain names."""
+    """Return the statistics of training and test photos, one per row, by their plain names."""
     # The sentences of the report page are left out here, where they would break into many lines.
     block = shape_table(inspection)
     notes = ("docs/analysis.md explains each statistic; inspection.csv has them by their short names.",)

@@ -18,6 +18,7 @@ from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.fitted_settings import fit_backbone
 from pairlens.experiments.run import Started, resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
@@ -25,8 +26,9 @@ from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
 
-# Settings that may change between two parts of a run, because they do not affect its results so far.
-CHANGEABLE = ("on_nan", "checkpoint_minutes")
+# Settings that may change between two parts of a run: they do not affect its results so far, and other photos in another
+# data path are noticed.
+CHANGEABLE = ("on_nan", "checkpoint_minutes", "data_path")
 # Metrics from outside must be given again, because what a stored run names is not imported.
 GIVEN_AGAIN = "metrics"
 
@@ -58,8 +60,9 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
             settings: the loss, the data, the model and the training.
             name: folder of the run in `runs`; by default it is derived from the settings.
             runs: folder of all runs.
-            resume: the folder of a run to continue from its last checkpoint, with its own settings; only --on_nan and
-                --checkpoint_minutes can be given beside it, and --metrics, which must be if some are module:name.
+            resume: the folder of a run to continue from its last checkpoint, with its own settings; only --on_nan,
+                --checkpoint_minutes and --data_path can be given beside it, and --metrics, which must be if some are
+                module:name.
             recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
                 them.
         """
@@ -72,16 +75,26 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
             continue_run(RunFolder(resume), changed, experiment.evaluation.metrics if GIVEN_AGAIN in named else None)
             return
-        start(experiment, RunFolder(runs / (name or experiment.default_name)))
+        # A recipe names its backbone, also where that is the default.
+        experiment, line = fit_backbone(experiment, named | ({"backbone"} if "recipe" in named else set()))
+        if line:
+            say(f"backbone {line}")
+        start(experiment, RunFolder(runs / (name or experiment.default_name)), named)
 
     # tyro derives the options from this annotation, which depends on the defaults.
     train.__annotations__["settings"] = settings_record("Settings", base)
     return train
 
 
-def start(experiment: Experiment, run_folder: RunFolder) -> None:
-    """Train an experiment in a new folder and show its progress."""
-    _show_events(lambda display: train_run(experiment, run_folder, display.watch), experiment, run_folder)
+def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] = frozenset()) -> None:
+    """Train an experiment in a new folder and show its progress.
+
+    Args:
+        experiment: the settings.
+        run_folder: the folder.
+        given: the options that the user gave, which are not fitted to the data set.
+    """
+    _show_events(lambda display: train_run(experiment, run_folder, display.watch, given), experiment, run_folder)
 
 
 def _changeable(experiment: Experiment) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
 from pairlens.comparison.study import slug
 from pairlens.core.table import decimal
+from pairlens.evaluation.evaluate import class_words
 from pairlens.evaluation.intervals import Interval
 from pairlens.experiments.outcome import BEFORE_TRAINING
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
@@ -205,7 +206,8 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
         line = _baseline_line(result.baseline_name)
         axes.axhline(100 * result.baseline.mean, label=shortened(result.baseline_name), **line)
     # The axis begins at 0, so that a small difference does not look large.
-    axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on unseen classes (%)", ylim=(0, None))
+    tested = class_words(result.seen_classes)
+    axes.set(xlabel="epoch (0: before training)", ylabel=f"{result.metric} on {tested} (%)", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _add_legend_beside(axes)
     tidy([axes])

@@ -7,6 +7,7 @@ from pathlib import Path
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
+from pairlens.evaluation.evaluate import SeenClasses
 from pairlens.evaluation.intervals import Interval
 from pairlens.experiments.outcome import BEFORE_TRAINING
 
@@ -113,6 +114,7 @@ class BenchmarkResult:
         missing: number of runs that are not finished.
         baseline: the ranking metric of the backbone as it comes, over the seeds; None if a run lacks it, as in version 0.1.
         baseline_name: its name, such as "pretrained backbone".
+        seen_classes: how many of the test classes are training classes.
     """
 
     name: str
@@ -125,6 +127,7 @@ class BenchmarkResult:
     losses: tuple[LossResult, ...]
     differences: tuple[Difference, ...]
     missing: int = 0
+    seen_classes: SeenClasses = "none"
     baseline: Interval | None = None
     baseline_name: str = ""
 

@@ -19,6 +19,7 @@ from pairlens.comparison.study import (
 from pairlens.comparison.tuning import Trial, comparable_settings, read_trials, tune, with_params
 from pairlens.core.files import write_text
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
@@ -180,7 +181,11 @@ def _events(run_folder: RunFolder, experiment: Experiment, others: Sequence[RunF
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:
-    stored = comparable_settings(run_folder.experiment())
+    trained = run_folder.experiment()
+    if trained.batches != experiment.batches:
+        # A run stores the batches that were fitted to its data set.
+        experiment, _ = fit_batches(experiment, open_splits(experiment).train)
+    stored = comparable_settings(trained)
     for name, value in comparable_settings(experiment).items():
         if stored[name] != value:
             raise ValueError(

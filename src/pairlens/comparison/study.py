@@ -4,19 +4,20 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_text
-from pairlens.core.records import from_plain, require, to_plain
+from pairlens.core.records import VERSION, from_plain, require, to_plain
 from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.experiments.metric_spec import is_from_outside
+from pairlens.experiments.stored_paths import as_opened, as_stored
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped
 
@@ -257,7 +258,12 @@ def _plain_benchmark(options: dict[str, Any], where: str) -> Any:
 
 def write_study(study: Study, folder: Path) -> None:
     """Write a study into the folder of its comparison."""
-    write_text(folder / STUDY_FILE, json.dumps(to_plain(study), indent=1) + "\n")
+    stored = _with_settings_of_all(study, lambda settings: as_stored(settings, folder))
+    write_text(folder / STUDY_FILE, json.dumps(to_plain(stored), indent=1) + "\n")
+
+
+def _with_settings_of_all(study: Study, change: Callable[[Experiment], Experiment]) -> Study:
+    return replace(study, fields=tuple(replace(one, settings=change(one.settings)) for one in study.fields))
 
 
 def read_study(folder: Path) -> Study:
@@ -269,4 +275,10 @@ def read_study(folder: Path) -> Study:
         plain = read_json(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
-    return from_plain(Study, plain, str(file))
+    study = from_plain(Study, plain, str(file))
+    # Version 1 stored paths as they were given, which lead from the folder in which the command was started.
+    return study if _is_version_1(plain) else _with_settings_of_all(study, lambda one: as_opened(one, folder))
+
+
+def _is_version_1(study: Any) -> bool:
+    return all(benchmark["settings"].get(VERSION, 1) == 1 for benchmark in study["fields"])

@@ -15,6 +15,7 @@ from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
+from pairlens.experiments.stored_paths import NO_FILE
 from pairlens.losses import Loss
 from pairlens.losses.protocols import Wrapped, is_learned_loss
 
@@ -210,7 +211,11 @@ def _damaged(folder: Path, reason: Exception | str) -> ValueError:
 
 def comparable_settings(experiment: Experiment) -> dict[str, Any]:
     """Return the settings of an experiment that change its results, by their option names, in stored form."""
-    return {name: to_plain(value) for name, value in flat_settings(experiment).items() if name not in ELSEWHERE}
+    settings = flat_settings(experiment)
+    if settings["weights"] not in NO_FILE:
+        # The same file may be written as a path from another folder.
+        settings["weights"] = Path(settings["weights"]).absolute().as_posix()
+    return {name: to_plain(value) for name, value in settings.items() if name not in ELSEWHERE}
 
 
 def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> None:
@@ -259,7 +264,9 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
         shutil.rmtree(folder, ignore_errors=True)
         try:
             fold_settings = {"folds": folds, "fold": fold, "select": "last"}
-            value = run(with_settings(experiment, fold_settings), folder).report[metric]
+            # Without a watcher, `run` would warn of batches that it fits to the smaller training set of a fold.
+            trained = run(with_settings(experiment, fold_settings), folder, watch=lambda _event: None)
+            value = trained.report[metric]
         except FloatingPointError:
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0

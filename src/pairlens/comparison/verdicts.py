@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pairlens.comparison.results import BenchmarkResult, LossResult
-from pairlens.evaluation.evaluate import percent
+from pairlens.evaluation.evaluate import class_words, percent
 from pairlens.evaluation.intervals import Interval, t_interval
 from pairlens.experiments.outcome import baseline_noun
 
@@ -18,7 +18,7 @@ def verdict(result: BenchmarkResult) -> str:
     the seeds, and the bootstrap interval over the test classes. The level of both is such that all comparisons with the
     best loss hold together with 95 %.
     """
-    sentences = [_best(result), _against_baselines(result), _against_other_losses(result)]
+    sentences = [_best(result), *_seen_classes(result), _against_baselines(result), _against_other_losses(result)]
     if result.missing:
         sentences.append(f"{_runs(result.missing)} not finished yet, so this may change.")
     failed = sum(len(loss.failed) for loss in result.losses)
@@ -27,12 +27,23 @@ def verdict(result: BenchmarkResult) -> str:
     return " ".join(sentences)
 
 
+def _seen_classes(result: BenchmarkResult) -> list[str]:
+    # Unseen classes are the usual case and need no sentence.
+    sentences = {
+        "some": "Some of the test classes were seen in training, with other photos.",
+        "all": "The test classes were seen in training, with other photos.",
+    }
+    return [sentences[result.seen_classes]] if result.seen_classes in sentences else []
+
+
 def headline(result: BenchmarkResult) -> str:
     """Return the verdict on a benchmark in one sentence, without its full stop."""
     best = result.losses[0]
     others = result.losses[1:]
     mean = best.metric(result.metric).over_seeds.mean
-    where = f"So far, on {result.name}" if result.missing else f"On {result.name}"
+    # Retrieval of seen classes is easier, so the headline names it; unseen classes are the usual case.
+    seen = "" if result.seen_classes == "none" else f" ({class_words(result.seen_classes)})"
+    where = f"So far, on {result.name}{seen}" if result.missing else f"On {result.name}{seen}"
     # If training makes the model worse, which loss makes it least so is no headline.
     name, baseline = result.better_baseline
     if mean <= baseline.mean:

@@ -1,10 +1,11 @@
 """Annotations of a raw data set: photos with their classes, splits and bounding boxes."""
 
-import dataclasses
 import hashlib
 import json
+import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,33 +20,51 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class Photo:
-    """One annotated photo of a raw data set.
+    """One annotated photo of a raw data set, or one box of a photo that has several.
 
-    `path` is relative to the folder of the data set, with forward slashes, and is the key of the photo. `box` is
-    (x_1, y_1, x_2, y_2) in pixels from the top left corner; x_2 and y_2 are exclusive.
+    `path` is relative to the folder of the data set, with forward slashes. `box` is (x_1, y_1, x_2, y_2) in pixels from the
+    top left corner; x_2 and y_2 are exclusive. `instance` is the number of the box where a file has several.
 
-    >>> Photo("001.Albatross/a.jpg", "001.Albatross", "train", box=(60, 27, 385, 331)).split
-    'train'
+    >>> Photo("001.Albatross/a.jpg", "001.Albatross", "train", box=(60, 27, 385, 331)).key
+    '001.Albatross/a.jpg'
+    >>> Photo("a.jpg", "cup", "test", box=(0, 0, 9, 9), instance=2).key
+    'a.jpg#2'
     """
 
     path: str
     class_name: str
     split: Split
     box: Box | None = None
+    instance: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The name of the photo in a catalog: its path, with the number of the box where a file has several."""
+        return self.path if self.instance is None else f"{self.path}#{self.instance}"
 
 
 @dataclass(frozen=True)
 class Annotations:
     """The photos of a raw data set, sorted by split (train, test, query, gallery), within a split in the reader's order.
 
+    Attributes:
+        name: the reader.
+        root: the folder that the paths are relative to.
+        photos: the photos.
+        given: whether the data set itself says which photos are for training; otherwise the reader has put half of the
+            classes on each side.
+        notes: sentences about what the reader has left out.
+
     Raises:
-        ValueError: if there is no photo, a path occurs twice or leads out of the folder, a name has a control
-            character, or a class has photos both in train and in another split.
+        ValueError: if there is no photo, a photo or one of its boxes is listed twice, a path leads out of the folder, or a
+            name has a control character.
     """
 
     name: str
     root: Path
     photos: tuple[Photo, ...]
+    given: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # The sort is stable, so the reader's order is kept within a split. A frozen dataclass sets a field this way.
@@ -55,26 +74,69 @@ class Annotations:
                 f"{self.root} lists no photos; check that it is the folder of the raw {self.name} data set"
             )
         _check_paths(self)
+        _check_repeated(self)
         _check_names(self)
-        _check_disjoint_classes(self)
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of every path, class, split and box."""
+        """The SHA-256 of every path, class, split, box and instance."""
         # As JSON, so that no two different lists give the same text.
-        return hashlib.sha256(json.dumps([dataclasses.astuple(photo) for photo in self.photos]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([_digest_row(photo) for photo in self.photos]).encode()).hexdigest()
+
+
+def _digest_row(photo: Photo) -> list[object]:
+    row: list[object] = [photo.path, photo.class_name, photo.split, photo.box]
+    # Left out where there is none: data sets that an earlier version prepared keep their digest.
+    return row if photo.instance is None else [*row, photo.instance]
+
+
+def file_of(key: str) -> str:
+    """Return the path of the file that the key of a photo names, without the number of a box.
+
+    >>> file_of("a.jpg#2"), file_of("a.jpg")
+    ('a.jpg', 'a.jpg')
+    """
+    return re.sub(r"#\d+$", "", key)
+
+
+def number_boxes(photos: Iterable[Photo]) -> tuple[Photo, ...]:
+    """Return the photos with the boxes of a file numbered from 1, if the file is listed several times.
+
+    >>> [photo.key for photo in number_boxes([Photo("a", "x", "train"), Photo("b", "x", "train"), Photo("a", "y", "train")])]
+    ['a#1', 'b', 'a#2']
+    """
+    listed = tuple(photos)
+    times = Counter(photo.path for photo in listed)
+    numbers: Counter[str] = Counter()
+    numbered = []
+    for photo in listed:
+        numbers[photo.path] += 1
+        several = times[photo.path] > 1
+        numbered.append(replace(photo, instance=numbers[photo.path]) if several else photo)
+    return tuple(numbered)
 
 
 def _check_paths(annotations: Annotations) -> None:
-    name = annotations.name
-    for path, times in Counter(photo.path for photo in annotations.photos).items():
+    for path in {photo.path for photo in annotations.photos}:
         # The annotations may come from anyone; a path such as ../../etc/passwd must not be read.
         if escapes_folder(path):
             raise ValueError(
-                f"{name} lists the photo {path!r}, which is not inside {annotations.root}; correct the path"
+                f"{annotations.name} lists the photo {path!r}, which is not inside {annotations.root}; correct the path"
             )
+
+
+def _check_repeated(annotations: Annotations) -> None:
+    # One file may hold several objects, but one box of it is one photo.
+    for (path, box), times in Counter((photo.path, photo.box) for photo in annotations.photos).items():
         if times > 1:
-            raise ValueError(f"{name} lists the photo {path!r} {times} times; list it once, because paths are keys")
+            what = "the photo" if box is None else f"the box {box} of the photo"
+            raise ValueError(
+                f"{annotations.name} lists {what} {path!r} {times} times; list it once, or with boxes that differ"
+            )
+    # A file may have the name of a numbered box of another file, such as "a.jpg#2".
+    key, times = Counter(photo.key for photo in annotations.photos).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{annotations.name} has {times} photos with the key {key!r}; rename a file")
 
 
 def _check_names(annotations: Annotations) -> None:
@@ -85,15 +147,3 @@ def _check_names(annotations: Annotations) -> None:
                 raise ValueError(
                     f"{annotations.name} lists {text!r}, which has a control character or is not UTF-8; rename it"
                 )
-
-
-def _check_disjoint_classes(annotations: Annotations) -> None:
-    # With training classes in the test set the metrics would measure classification, not retrieval of new classes.
-    train = {photo.class_name for photo in annotations.photos if photo.split == "train"}
-    others = {photo.class_name for photo in annotations.photos if photo.split != "train"}
-    shared = sorted(train & others)
-    if shared:
-        raise ValueError(
-            f"{annotations.name} has {len(shared)} classes both in train and in another split, such as {shared[0]!r}; "
-            "retrieval is evaluated on classes without training photos, so keep each class on one side"
-        )

@@ -25,6 +25,8 @@ MAX_SIDE = 4096
 
 # Data names whose raw files have a known layout, so that `prepare` needs no --source.
 _PUBLISHED = ("car", "cub", "sop", "isc")
+# Data names whose --source is a file.
+_FILES = {"csv": "TABLE", "coco": "ANNOTATIONS.json"}
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def _prepare_command(file: Path) -> str:
     """Return the command line that writes a prepared file; words in capitals are for the user to replace."""
     name = file.parent.name
     options = {"data_name": name, "data_path": str(file.parent.parent)}
-    if name == "csv":
-        options["source"] = "TABLE"
+    if name in _FILES:
+        options["source"] = _FILES[name]
     elif name not in _PUBLISHED:
         options |= {"data_name": "folder", "name": name, "source": "FOLDER_OF_PHOTOS"}
     if file.stem == "cropped":
@@ -195,7 +197,7 @@ class Catalog:
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
-        """The path of each photo, relative to the raw folder; it is the key of the photo."""
+        """The key of each photo: its path relative to the raw folder, with #number if it is one box of several."""
         return tuple(self._column("path").to_pylist())
 
     @cached_property
@@ -241,7 +243,7 @@ class Catalog:
             raise ValueError(f"{unknown[0]!r} is not a split; choose from {', '.join(SPLITS)}")
         value_set = pa.array(splits, pa.string())
         mask = pc.is_in(self._column("split"), value_set=value_set)  # pyright: ignore[reportAttributeAccessIssue]
-        return self._view(torch.from_numpy(np.array(mask, dtype=bool)))
+        return self.keep(torch.from_numpy(np.array(mask, dtype=bool)))
 
     def keep_classes(self, labels: Iterable[int]) -> "Catalog":
         """Return the rows of these classes, renumbered 0..C-1 in ascending order of their labels here.
@@ -253,12 +255,13 @@ class Catalog:
         absent = old_labels[~torch.isin(old_labels, self.labels)]
         if len(absent):
             raise ValueError(f"{self.name} has no photo of label {int(absent[0])} here; use labels that occur")
-        view = self._view(torch.isin(self.labels, old_labels))
+        view = self.keep(torch.isin(self.labels, old_labels))
         class_names = tuple(self.class_names[label] for label in old_labels.tolist())
         # `old_labels` is sorted, so the position of a label in it is its new label.
         return dataclasses.replace(view, labels=torch.searchsorted(old_labels, view.labels), class_names=class_names)
 
-    def _view(self, mask: Tensor) -> "Catalog":
+    def keep(self, mask: Tensor) -> "Catalog":
+        """Return the photos whose entry in the mask, a truth value (photo,), is true; their labels do not change."""
         return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
 
 

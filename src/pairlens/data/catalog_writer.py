@@ -36,8 +36,9 @@ def write_catalog(
 ) -> Catalog:
     """Write photos and their JPEG files as a prepared data set, and open it.
 
-    Labels are numbered by first appearance. The data is written to a temporary file, which gets its final name when it
-    is complete; an interrupted write, or one whose rows raise an error, leaves the previous files unchanged.
+    Labels are numbered by first appearance, so the training classes have the first ones. The data is written to a temporary
+    file, which gets its final name when it is complete; an interrupted write, or one whose rows raise an error, leaves the
+    previous files unchanged.
 
     Args:
         file: `<data_path>/<name>/<crop>.arrow`; the folder is created if it does not exist.
@@ -49,8 +50,7 @@ def write_catalog(
         failures: the photos left out; their number is read after the last row.
 
     Raises:
-        ValueError: if there are no rows, a class is both in train and in another split, or a train photo follows a
-            photo of another split.
+        ValueError: if there are no rows, or a train photo follows a photo of another split.
     """
     file = Path(file).absolute()
     json_file = file.with_suffix(".json")
@@ -105,7 +105,7 @@ def _write_rows(part: Path, rows: Iterable[tuple[Photo, bytes]]) -> "_Ledger":
 def _record_batch(batch: Collection[tuple[Photo, bytes]], labels: list[int]) -> pa.RecordBatch:
     photos = [photo for photo, _ in batch]
     columns = (
-        [photo.path for photo in photos],
+        [photo.key for photo in photos],
         labels,
         [photo.class_name for photo in photos],
         [photo.split for photo in photos],
@@ -127,14 +127,10 @@ class _Ledger:
     def enter(self, photo: Photo, jpeg: bytes) -> int:
         """Check, count and hash a row; return its label."""
         if photo.split == "train" and any(split != "train" for split in self.images):
-            raise ValueError(
-                f"the train photo {photo.path!r} follows photos of another split; put the train rows first"
-            )
-        if photo.split != "train" and photo.class_name in self.classes["train"]:
-            raise ValueError(f"the class {photo.class_name!r} is in train and in {photo.split}; keep it on one side")
+            raise ValueError(f"the train photo {photo.key!r} follows photos of another split; put the train rows first")
         self.images[photo.split] += 1
         self.classes[photo.split].add(photo.class_name)
-        for part in (photo.path.encode(), photo.class_name.encode(), photo.split.encode(), jpeg):
+        for part in (photo.key.encode(), photo.class_name.encode(), photo.split.encode(), jpeg):
             # The length before each part keeps "ab" + "c" and "a" + "bc" apart.
             self.hash.update(len(part).to_bytes(8, "big"))
             self.hash.update(part)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -12,6 +13,37 @@ from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
 RESAMPLES = 1000
+
+# How many of the tested classes are training classes.
+SeenClasses: TypeAlias = Literal["none", "some", "all"]
+
+
+def class_words(seen: SeenClasses) -> str:
+    """Return what the tested classes are called wherever a figure is shown.
+
+    >>> class_words("none"), class_words("all")
+    ('unseen classes', 'classes seen in training')
+    """
+    match seen:
+        case "none":
+            return "unseen classes"
+        case "some":
+            return "classes, some of them seen in training"
+        case "all":
+            return "classes seen in training"
+
+
+def part_titles(seen: SeenClasses) -> tuple[str, str]:
+    """Return what training photos and test photos are called where their statistics are side by side.
+
+    >>> part_titles("none"), part_titles("all")
+    (('seen classes', 'unseen classes'), ('training photos', 'test photos of classes seen in training'))
+    """
+    return (
+        ("seen classes", "unseen classes")
+        if seen == "none"
+        else ("training photos", f"test photos of {class_words(seen)}")
+    )
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,7 @@ class Report:
         gallery: number of items that were searched.
         classes: number of classes of the averaged queries.
         approximation: what the search missed if it was approximate; None if it was exact.
+        seen_classes: how many of the classes are training classes of the model; "none" also where this is not known.
 
     >>> import torch
     >>> report = evaluate(torch.eye(4)[[0, 0, 1, 1]], torch.tensor([5, 5, 7, 7]), recalls=(1,))
@@ -82,6 +115,7 @@ class Report:
     gallery: int
     classes: int
     approximation: Approximation | None = None
+    seen_classes: SeenClasses = "none"
 
     def __getitem__(self, name: str) -> float:
         """Return the value of a metric by its name; raises KeyError that names the available metrics."""

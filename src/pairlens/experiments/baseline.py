@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from pairlens.core.distributed import world_size
 from pairlens.core.files import write_tensors
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import parse_json
-from pairlens.evaluation.evaluate import Report, summarize
+from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.per_query import ClassSums
 from pairlens.evaluation.retrieval_set import RetrievalSet
@@ -137,7 +137,7 @@ def measure_baseline(
     if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
         return None
     values = test.measure(experiment.evaluation.recalls, metrics, sharded=world_size() > 1)
-    report = summarize(values, len(test.queries.vectors), len(test.items.vectors))
+    report = replace(test.summarize(values), seen_classes=splits.seen_classes)
     weights = check_sum(backbone.network.state_dict())
     name = baseline_name(experiment.weights)
     return MeasuredBaseline(

@@ -32,12 +32,13 @@ class EpochRow:
             photos); None if there is no such pair.
         mean_s_n: mean cosine of their negative pairs.
         seconds: wall time of training and evaluation.
-        validation: retrieval on the held-out training classes; None if no class is held out.
+        validation: retrieval on the held-out training photos; None if none are held out.
         gradient_cosine: cosine of the gradients of ranking and auxiliary loss at the last feature map of the backbone, in
             the last step of the epoch; None without an auxiliary loss.
         seen: statistics of the photos of the last training steps, embedded as they were trained on; None before training,
             or if `log_analysis` is off.
-        unseen: statistics of some whole test classes; None if `log_analysis` is off.
+        unseen: statistics of some whole test classes, which `report.seen_classes` says to be seen or unseen; None if
+            `log_analysis` is off.
         skipped: number of steps that were left out because their loss or gradient was not finite.
     """
 
@@ -112,12 +113,19 @@ class Outcome:
         return self.kept_row.report
 
     @property
+    def validation_photos(self) -> str:
+        """What was held out for validation: classes, or photos of the classes that the model was trained on."""
+        validation = self.kept_row.validation
+        by_photos = validation is not None and validation.seen_classes != "none"
+        return "photos of training classes" if by_photos else "training classes"
+
+    @property
     def selection(self) -> str:
         """The words that state how the kept epoch was chosen; to be printed wherever its figures are shown."""
         match self.select:
             case "last":
                 return f"last epoch ({self.epoch})"
             case "validation":
-                return f"epoch {self.epoch}, selected on held-out training classes"
+                return f"epoch {self.epoch}, selected on held-out {self.validation_photos}"
             case "test":
                 return f"epoch {self.epoch}, selected on test: optimistic"

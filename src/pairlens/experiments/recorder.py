@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import Splits
+from pairlens.experiments.splits import Splits, seen_classes
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
@@ -176,10 +176,12 @@ class RunRecorder:
         _check_finite_embeddings(epoch, test.queries)
         measured = self._measure(test)
         self.values = ClassValues.of(measured.class_sums())
-        report, validation = test.summarize(measured), None
+        report = replace(test.summarize(measured), seen_classes=self.splits.seen_classes)
+        validation = None
         if self.splits.validation is not None:
             held_out = self._embed(self.splits.validation)
-            validation = held_out.summarize(self._measure(held_out))
+            seen = seen_classes(self.splits.train, self.splits.validation)
+            validation = replace(held_out.summarize(self._measure(held_out)), seen_classes=seen)
         # The other ranks take the row of rank 0, so that all ranks select the same epoch to the last bit.
         if rank():
             return from_plain(EpochRow, json.loads(broadcast_text("")), "the row of rank 0")

@@ -1,6 +1,7 @@
 """Running an experiment: train, evaluate after every epoch, write everything into one folder."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import RunRecorder, Watch
@@ -40,10 +42,12 @@ class Started:
     Attributes:
         experiment: the settings of the run.
         splits: its photos.
+        batches: what the batches hold, and why, if they were fitted to the data set; empty if they were given.
     """
 
     experiment: Experiment
     splits: Splits
+    batches: str = ""
 
 
 Event: TypeAlias = Started | Step | EpochRow
@@ -86,8 +90,11 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
         FileNotFoundError: if the data set is not prepared.
     """
     run_folder = RunFolder(Path(folder) if folder is not None else Path("runs") / experiment.default_name)
-    _consume(train(experiment, run_folder), watch)
-    return Run(run_folder.path, experiment, run_folder.read_outcome())
+    started = _consume(train(experiment, run_folder), watch)
+    # Without a watcher nobody else would say so.
+    if started.batches and watch is None:
+        warnings.warn(f"batches of {started.batches}", stacklevel=2)
+    return Run(run_folder.path, started.experiment, run_folder.read_outcome())
 
 
 def resume_run(
@@ -112,36 +119,47 @@ def resume_run(
     return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
 
 
-def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> None:
+def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> Started:
+    """Run through the events; returns the first one."""
+    started: Started | None = None
     for event in events:
+        started = event if isinstance(event, Started) else started
         if watch is not None:
             watch(event)
     # Rank 0 writes the outcome, which the other ranks read next.
     barrier()
+    assert started is not None, "every training begins with Started"
+    return started
 
 
 def train(
-    experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None, others: Sequence[RunFolder] = ()
+    experiment: Experiment,
+    run_folder: RunFolder,
+    progress: Watch | None = None,
+    given: frozenset[str] = frozenset(),
+    others: Sequence[RunFolder] = (),
 ) -> Iterator[Event]:
     """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch.
 
     Args:
-        experiment: the settings.
-        run_folder: the new folder.
+        experiment: the settings; batches of the default size are fitted to the data set, see `fit_batches`.
+        run_folder: the folder, which must not exist yet.
         progress: wraps the batches to show progress.
+        given: the options that the user gave, which are not fitted.
         others: runs whose baseline is taken, and not measured again, if they have the same backbone and test photos.
     """
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     metrics = import_metrics(experiment.evaluation.metrics)
     check_choices(metrics, experiment.evaluation.recalls)
     splits = open_splits(experiment)
+    experiment, batches = fit_batches(experiment, splits.train, given)
     learner = _make_learner(experiment, splits.train)
     photos = _training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
     with _locked(run_folder):
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics)
-        yield from _train(recorder, photos, others)
+        yield from _train(recorder, photos, others, batches)
 
 
 def resume(
@@ -210,9 +228,11 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
     )
 
 
-def _train(recorder: RunRecorder, photos: TrainingBatches, others: Sequence[RunFolder]) -> Iterator[Event]:
+def _train(
+    recorder: RunRecorder, photos: TrainingBatches, others: Sequence[RunFolder], batches: str = ""
+) -> Iterator[Event]:
     experiment, learner = recorder.experiment, recorder.learner
-    yield Started(experiment, recorder.splits)
+    yield Started(experiment, recorder.splits, batches)
     try:
         # Epoch 0 evaluates the backbone as it comes, and the model before training.
         if not recorder.rows:
@@ -272,6 +292,7 @@ def evaluate_run(
             model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
         )
         report = test.evaluate(evaluation.recalls, evaluation.metrics, index, sharded=world_size() > 1)
+        report = replace(report, seen_classes=splits.seen_classes)
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
-from pairlens.core.records import Record, from_plain, to_plain
+from pairlens.core.records import VERSION, Plain, Record, from_plain, to_plain
 from pairlens.core.settings import with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
@@ -19,6 +19,7 @@ from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.splits import Splits, open_splits
+from pairlens.experiments.stored_paths import as_opened, as_stored
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class RunFolder:
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Write the experiment, completely or not at all."""
-        write_text(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
+        stored = as_stored(experiment, self.path)
+        write_text(self.config, json.dumps(to_plain(stored), indent=2) + "\n")
 
     def experiment(self, data_path: Path | None = None) -> Experiment:
         """Read the experiment; raises ValueError if this is no run folder or holds unknown settings.
@@ -145,8 +147,11 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
-        experiment = _read(Experiment, self.config, "restore it or train again")
-        # The stored path is that of the machine on which the run was trained.
+        plain = _read_plain(self.config, "restore it or train again")
+        experiment = _build(Experiment, plain, self.config, "restore it or train again")
+        # Version 1 stored paths as they were given, which lead from the folder in which the command was started.
+        if isinstance(plain, dict) and plain.get(VERSION, 1) != 1:
+            experiment = as_opened(experiment, self.path)
         return with_settings(experiment, {} if data_path is None else {"data_path": data_path})
 
     def read_outcome(self) -> Outcome:
@@ -246,10 +251,17 @@ def _metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
 
 
 def _read(kind: type[Record], file: Path, advice: str) -> Record:
+    return _build(kind, _read_plain(file, advice), file, advice)
+
+
+def _read_plain(file: Path, advice: str) -> Plain:
     try:
-        plain = read_json(file)
+        return read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); {advice}") from error
+
+
+def _build(kind: type[Record], plain: Plain, file: Path, advice: str) -> Record:
     try:
         return from_plain(kind, plain, str(file))
     except ValueError as error:

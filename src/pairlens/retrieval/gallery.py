@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pairlens.core.images import decode, load_image, reduce_to_square
 from pairlens.core.similarity import distance
+from pairlens.data.annotations import file_of
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
@@ -17,6 +18,7 @@ from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 
 MAX_NAME_LENGTH = 120
+MAX_KEYS_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Gallery:
         return replace(self._stored_query(self.whole.paths[row], class_name), name=_folder_name(file.stem))
 
     def holds(self, class_name: str) -> bool:
-        """Return whether the gallery has photos of a class; it has none of the training classes."""
+        """Return whether the gallery has photos of a class; usually it has none of the training classes."""
         return class_name in {self.catalog.class_names[label] for label in self.catalog.labels.unique().tolist()}
 
     def first_query(self) -> Query:
@@ -178,12 +180,18 @@ class Gallery:
         return self._stored_query(tests.paths[0], None)
 
     def _stored_query(self, name: str, class_name: str | None) -> Query:
-        row = _find(self.whole.paths, name)
-        if row is None:
+        rows = _find(self.whole.paths, name)
+        if len(rows) > 1:
+            keys = ", ".join(self.whole.paths[row] for row in rows[:MAX_KEYS_NAMED])
+            raise ValueError(
+                f"{name} names {len(rows)} photos of {self.whole.file}; give the key of one, such as {keys}"
+            )
+        if not rows:
             raise ValueError(
                 f"{name} is neither a picture file nor a photo of {self.whole.file}; give a file, "
                 f"or a key such as {self.catalog.paths[0]}"
             )
+        row = rows[0]
         key = self.whole.paths[row]
         jpeg = bytes(self.whole.jpeg(row))
         known_class = class_name or self.whole.class_names[int(self.whole.labels[row])]
@@ -195,7 +203,10 @@ class Gallery:
         if self.whole.crop == "cropped":
             # The stored photos are cropped and the file is not, so only the end of its path can be compared.
             full = file.resolve().as_posix()
-            return next((i for i, key in enumerate(self.whole.paths) if "/" in key and full.endswith("/" + key)), None)
+            files = map(file_of, self.whole.paths)
+            rows = [i for i, path in enumerate(files) if "/" in path and full.endswith("/" + path)]
+            # A file with several boxes is none of them: its objects may be of several classes.
+            return rows[0] if len(rows) == 1 else None
         return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
 
     def _embed(self, jpeg: bytes) -> Tensor:
@@ -208,10 +219,12 @@ class Gallery:
 
 
 def _short_name(key: str, paths: tuple[str, ...]) -> str:
-    """Return the file name without its suffix if no other photo has it, else the whole key with _ for /."""
-    stem = Path(key).stem
-    is_unique = sum(Path(path).stem == stem for path in paths) == 1
-    return _folder_name(stem if is_unique else Path(key).with_suffix("").as_posix().replace("/", "_"))
+    """Return the file name without its suffix if no other photo has it, else the whole key with _ for / and #."""
+    stem = Path(file_of(key)).stem
+    is_unique = sum(Path(file_of(path)).stem == stem for path in paths) == 1
+    # The number of a box comes after the suffix of the file: a/b.jpg#2 becomes a_b_2.
+    whole = Path(file_of(key)).with_suffix("").as_posix() + key.removeprefix(file_of(key))
+    return _folder_name(stem if is_unique else whole.replace("/", "_").replace("#", "_"))
 
 
 def _folder_name(name: str) -> str:
@@ -219,10 +232,10 @@ def _folder_name(name: str) -> str:
     return name.strip(". ")[:MAX_NAME_LENGTH] or "photo"
 
 
-def _find(paths: tuple[str, ...], name: str) -> int | None:
-    """Return the photo with this key, or the only photo with this file name; None if there is none."""
+def _find(paths: tuple[str, ...], name: str) -> list[int]:
+    """Return the photo with this key; otherwise all boxes of the file, or all photos with this file name."""
     if name in paths:
-        return paths.index(name)
+        return [paths.index(name)]
+    boxes = [i for i, path in enumerate(paths) if file_of(path) == name]
     file_name = Path(name).name
-    same_name = [i for i, path in enumerate(paths) if path.rsplit("/", 1)[-1] == file_name]
-    return same_name[0] if len(same_name) == 1 else None
+    return boxes or [i for i, path in enumerate(paths) if Path(file_of(path)).name == file_name]

@@ -29,10 +29,15 @@ def test_train_and_test_folders_define_the_split(tmp_path):
     assert _photos(tmp_path) == [("train/z/1.jpg", "z", "train"), ("test/a/1.jpg", "a", "test")]
 
 
-def test_a_class_in_train_and_test_is_an_error(tmp_path):
+def test_a_class_may_be_in_train_and_test(tmp_path):
     _touch(tmp_path, "train/z/1.jpg", "test/z/2.jpg", "test/a/1.jpg")
-    with pytest.raises(ValueError, match="such as 'z'"):
-        image_folder.read(tmp_path)
+    assert {(name, split) for _, name, split in _photos(tmp_path)} == {("z", "train"), ("z", "test"), ("a", "test")}
+    assert image_folder.read(tmp_path).given
+
+
+def test_only_train_and_test_folders_give_a_split(tmp_path):
+    _touch(tmp_path, "a/1.jpg", "b/1.jpg", "train/1.jpg")
+    assert not image_folder.read(tmp_path).given
 
 
 def test_suffixes_nesting_and_hidden_files(tmp_path):

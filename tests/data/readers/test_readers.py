@@ -12,6 +12,7 @@ MISSING = {
     "isc": "list_eval_partition.txt",
     "folder": "is not a folder",
     "csv": "is not a file",
+    "coco": "is not a file",
 }
 
 

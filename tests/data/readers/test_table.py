@@ -58,6 +58,23 @@ def test_boxes_are_optional(tmp_path):
     assert [photo.box for photo in _read(tmp_path, text).photos] == [(10, 20, 30, 40), None, None]
 
 
+def test_a_path_may_have_several_boxes(tmp_path):
+    text = "label,path,split,x_1,y_1,x_2,y_2\n"
+    rows = "b,1.jpg,train,10,20,30,40\na,1.jpg,train,0,0,9,9\nc,2.jpg,test,1,2,3,4\n"
+    photos = _read(tmp_path, text + rows).photos
+    assert [(p.key, p.class_name, p.box) for p in photos] == [
+        ("1.jpg#2", "a", (0, 0, 9, 9)), ("1.jpg#1", "b", (10, 20, 30, 40)), ("2.jpg", "c", (1, 2, 3, 4)),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"lists the box \(0, 0, 9, 9\) of the photo '1\.jpg' 2 times"):
+        _read(tmp_path, text + rows + "d,1.jpg,train,0,0,9,9\n")
+
+
+def test_without_the_column_split_half_of_the_classes_are_for_training(tmp_path):
+    annotations = _read(tmp_path, "label,path\nb,1.jpg\nc,2.jpg\na,3.jpg\n")
+    assert _photos(annotations) == [("3.jpg", "a", "train"), ("1.jpg", "b", "train"), ("2.jpg", "c", "test")]
+    assert not annotations.given
+
+
 def test_parquet_holds_the_same(tmp_path):
     columns = {
         "label": [7, 8, 8], "path": ["a.jpg", "b.jpg", "c.jpg"], "split": ["train", "test", "test"],
@@ -83,14 +100,14 @@ def test_a_path_out_of_the_folder_is_an_error(tmp_path, path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("label,path\na,1.jpg\n", "has no column 'split'"),
+        ("path,split\n1.jpg,train\n", "has no column 'label'"),
+        ("label,path,is_query\na,1.jpg,1\n", "has no column 'split'; it needs the columns label, path, split"),
         ("label,path,split\na,1.jpg,val\n", "row 1: the split 'val' is not train, test, validation"),
         ("label,path,split\n,1.jpg,train\n", "row 1: the label is empty"),
         ("label,path,split\na,1.jpg\n", "cannot be read as a table"),
         ("", "cannot be read as a table"),
         ("label,path,split\n", "lists no photos"),
         ("label,path,split\na,1.jpg,train\nb,1.jpg,test\n", "2 times"),
-        ("label,path,split\na,1.jpg,train\na,2.jpg,test\n", "keep each class on one side"),
         (
             "label,path,split,is_query,is_gallery\na,1.jpg,test,0,0\n",
             "row 1: a test photo must be query, gallery or both",

@@ -1,20 +1,28 @@
 """Readers of raw data sets: each returns the `Annotations` of one layout."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from pairlens.data.annotations import Annotations
-from pairlens.data.readers import cars196, cub200, image_folder, in_shop, sop, table
+from pairlens.data.readers import cars196, coco, cub200, image_folder, in_shop, installed, sop, table
 
-DataName = Literal["car", "cub", "sop", "isc", "folder", "csv"]
+DataName = Literal["car", "cub", "sop", "isc", "folder", "csv", "coco"]
 
 
-def read(name: DataName, root: Path) -> Annotations:
+def reader_names() -> tuple[str, ...]:
+    """Return the names of all readers: those of Pairlens, then those of installed packages."""
+    own = get_args(DataName)
+    return (*own, *(name for name in installed.installed_names() if name not in own))
+
+
+def read(name: str, root: Path, images: Path | None = None, options: Any = None) -> Annotations:
     """List the photos of a raw data set.
 
     Args:
-        name: which data set or layout it is.
-        root: its folder; for "csv", the table itself.
+        name: which data set or layout it is, or the name of an installed reader.
+        root: its folder; for "csv" and "coco", the table and the JSON file.
+        images: the folder of the photos of "coco".
+        options: the `Preparation`, for an installed reader.
 
     Raises:
         FileNotFoundError: if the folder or an annotation file is missing.
@@ -33,6 +41,10 @@ def read(name: DataName, root: Path) -> Annotations:
             return image_folder.read(root)
         case "csv":
             return table.read(root)
+        case "coco":
+            return coco.read(root, images)
+        case _:
+            return installed.read(name, root, options)
 
 
 def raw_data_sets(data_path: Path) -> list[DataName]:

@@ -18,11 +18,12 @@ def read(root: Path) -> Annotations:
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has fewer than two class folders with photos, or a class is in both train and test.
+        ValueError: if it has fewer than two class folders with photos.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; use the folder that holds one folder of photos per class")
-    if (root / "train").is_dir() and (root / "test").is_dir():
+    given = (root / "train").is_dir() and (root / "test").is_dir()
+    if given:
         train = _class_folders(root / "train")
         test = _class_folders(root / "test")
     else:
@@ -33,7 +34,7 @@ def read(root: Path) -> Annotations:
     photos = (*_photos(root, train, "train"), *_photos(root, test, "test"))
     if len({photo.class_name for photo in photos}) < 2:
         raise ValueError(f"{root} has fewer than two class folders with photos; put each class into its own folder")
-    return Annotations("folder", root, photos)
+    return Annotations("folder", root, photos, given)
 
 
 def _class_folders(folder: Path) -> list[Path]:

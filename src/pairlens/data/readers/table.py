@@ -1,4 +1,4 @@
-"""Reader of CSV and Parquet tables: label, path, split and optionally is_query, is_gallery, x_1, y_1, x_2, y_2."""
+"""Reader of CSV and Parquet tables: label, path and optionally split, is_query, is_gallery, x_1, y_1, x_2, y_2."""
 
 import os
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from pyarrow import csv, parquet
 
 from pairlens.core.boxes import Box
 from pairlens.core.untrusted import MAX_JSON_BYTES
-from pairlens.data.annotations import Annotations, Photo, Split
+from pairlens.data.annotations import Annotations, Photo, Split, number_boxes
+from pairlens.data.split import halve_classes
 
-_REQUIRED = ("label", "path", "split")
+_REQUIRED = ("label", "path")
 _FLAGS = ("is_query", "is_gallery")
 _CORNERS = ("x_1", "y_1", "x_2", "y_2")
-_KNOWN = (*_REQUIRED, *_FLAGS, *_CORNERS)
+_KNOWN = (*_REQUIRED, "split", *_FLAGS, *_CORNERS)
 
 MAX_ROWS = 50_000_000
 MAX_LETTERS = 10_000
@@ -29,27 +30,34 @@ def read(file: Path) -> Annotations:
 
     The split is train, test, query or gallery; validation may be used instead of test. A test row with one of the flags
     is_query and is_gallery becomes query or gallery; with both, or without these columns, it stays test and is used as
-    query and as gallery. Empty corners mean that a photo has no bounding box.
+    query and as gallery. Without the column split, the first half of the labels, sorted, is for training. Empty corners
+    mean that a photo has no bounding box. A path may occur in several rows if their boxes differ.
 
     Raises:
         FileNotFoundError: if there is no such table.
         ValueError: if the file is not a table, a column is missing, or a row breaks one of these rules.
     """
     columns = _columns(file)
-    missing = [name for name in _REQUIRED if name not in columns]
+    # The flags say what a test photo is used for, so they need the split.
+    required = (*_REQUIRED, "split") if any(name in columns for name in _FLAGS) else _REQUIRED
+    missing = [name for name in required if name not in columns]
     if missing:
-        raise ValueError(f"{file} has no column {missing[0]!r}; it needs the columns {', '.join(_REQUIRED)}")
-    if {"test", "validation"} <= set(columns["split"]):
+        raise ValueError(f"{file} has no column {missing[0]!r}; it needs the columns {', '.join(required)}")
+    if {"test", "validation"} <= set(columns.get("split", ())):
         raise ValueError(f"{file} has both test and validation rows; call the validation rows train or leave them out")
     rows = [_Row(file, number, cells) for number, cells in enumerate(_rows(columns), start=1)]
-    photos = sorted((row.photo() for row in rows), key=lambda photo: photo.class_name)
+    # Boxes are numbered in the order of the table, before the rows are sorted.
+    photos = sorted(number_boxes(row.photo() for row in rows), key=lambda photo: photo.class_name)
     splits = {photo.split for photo in photos}
     if "test" in splits and splits & {"query", "gallery"}:
         raise ValueError(
             f"{file} has test photos that are both query and gallery, and others that are only one of them; do the "
             "same for every test photo"
         )
-    return Annotations("csv", file.parent, tuple(photos))
+    if "split" in columns:
+        return Annotations("csv", file.parent, tuple(photos))
+    classes = sorted({photo.class_name for photo in photos})
+    return Annotations("csv", file.parent, halve_classes(photos, classes), given=False)
 
 
 def _columns(file: Path) -> dict[str, list[str]]:
@@ -155,7 +163,8 @@ class _Row:
         return path.relative_to(folder).as_posix()
 
     def _split(self) -> Split:
-        match self.cells["split"]:
+        # A table without the column gets its split from `halve_classes`.
+        match self.cells.get("split", "train"):
             case "train" | "query" | "gallery" as split:
                 return split
             case "test" | "validation":
