@@ -3,13 +3,14 @@
 import csv
 import json
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
+from pairlens.core.settings import with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
@@ -223,7 +224,7 @@ class RunFolder:
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
         experiment = _read(Experiment, self.config, "restore it or train again")
         # The stored path is that of the machine on which the run was trained.
-        return replace(experiment, data_path=data_path or experiment.data_path)
+        return with_settings(experiment, {} if data_path is None else {"data_path": data_path})
 
     def read_outcome(self) -> Outcome:
         """Read the outcome; raises ValueError if no epoch is finished."""

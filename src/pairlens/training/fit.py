@@ -4,16 +4,18 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner, Objective
+from pairlens.training.precision import choose_precision
 from pairlens.training.training_step import training_step
 
 
@@ -93,6 +95,8 @@ def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: 
             `on_nan="skip"` only after an epoch in which no step was finite.
     """
     check_learner(learner)
+    if objective.precision == "auto":
+        objective = replace(objective, precision=choose_precision(learner.model))
     # `learner.epoch` is part of a checkpoint, so a resumed learner starts behind its last finished epoch.
     while learner.epoch < epochs:
         yield from _fit_epoch(learner, photos, objective, learner.epoch + 1)
@@ -121,6 +125,9 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         # The cosine of the gradients is measured once per epoch, because it takes two more partial backward passes.
         is_last = progress.step + 1 == len(photos)
         count = _step(learner, progress, objective, batch, number, probe=is_last)
+        if learner.schedule_unit == "step":
+            # Also after a step that was left out, because such a schedule is made for a number of batches.
+            _step_schedule(learner, progress)
         progress.seconds = time.perf_counter() - start
         progress.drain()
         means = progress.means()
@@ -129,7 +136,8 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     # Only steps that are not left out add embeddings and labels.
     if not progress.labels:
         raise DivergedError(f"none of the {progress.step} steps of epoch {number} was finite; lower --learning_rate")
-    _step_schedule(learner)
+    if learner.schedule_unit == "epoch":
+        _step_schedule(learner, progress)
     # Set before the record is yielded, so that a checkpoint saved between two records is that of a finished epoch.
     learner.epoch = number
     learner.progress = None
@@ -163,11 +171,15 @@ def _finished_epoch(number: int, progress: EpochProgress, seconds: float) -> Epo
     )
 
 
-def _step_schedule(learner: Learner) -> None:
+def _step_schedule(learner: Learner, progress: EpochProgress) -> None:
     with warnings.catch_warnings():
         # PyTorch warns because a run resumed at the end of an epoch steps the schedule before any step of the optimizer.
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-        learner.schedule.step()
+        if isinstance(learner.schedule, ReduceLROnPlateau):
+            # The only schedule of PyTorch that looks at a figure; here it is the mean loss of the epoch so far.
+            learner.schedule.step(progress.means().loss)
+        else:
+            learner.schedule.step()
 
 
 def _step(
