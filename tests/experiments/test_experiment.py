@@ -5,6 +5,7 @@ import pytest
 from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Angular, Circle, SoftTriple
+from support.experiments import changed
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_setting_out_of_range_is_named(setting, message):
 def test_runs_that_differ_in_loss_or_seed_have_different_names():
     base = Experiment()
     made = [base, replace(base, loss=Circle()), replace(base, loss=Circle(gamma=10)), replace(base, loss=SoftTriple())]
-    made += [replace(base, loss=Circle(), references="proxies"), replace(base, seed=1), replace(base, gd_config="SM")]
+    made += [changed(base, loss=Circle(), references="proxies"), changed(base, seed=1), changed(base, descriptors="SM")]
     assert len({e.default_name for e in made}) == len(made)
 
 
@@ -52,6 +53,6 @@ def test_references_that_the_loss_cannot_use_are_named(setting, message):
 
 
 def test_paths_may_be_given_as_text(tmp_path):
-    experiment = Experiment(data_path=str(tmp_path), weights=tmp_path / "weights.pth")
-    assert experiment == Experiment(data_path=tmp_path, weights=str(tmp_path / "weights.pth"))
+    experiment = changed(Experiment(), data_path=str(tmp_path), weights=tmp_path / "weights.pth")
+    assert experiment == changed(Experiment(), data_path=tmp_path, weights=str(tmp_path / "weights.pth"))
     assert from_plain(Experiment, to_plain(experiment)) == experiment
