@@ -169,18 +169,23 @@ def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     # All ranks draw the same batches, of which each loads its shard.
-    sampler = ClassBatches(catalog.labels, experiment.batches.size, experiment.batches.per_class, experiment.run.seed)
+    config = experiment.batches
+    if config.sampler is None:
+        sampler = ClassBatches(catalog.labels, config.size, config.per_class, experiment.run.seed)
+    else:
+        sampler = config.sampler(catalog.labels)
     # From pinned memory a batch is copied to a GPU while the CPU continues.
     pin = choose_device(experiment.run.device).type == "cuda"
     return TrainingBatches(
         catalog,
         sampler,
         experiment.model.image_size,
-        experiment.batches.augment,
-        experiment.batches.workers,
+        config.augment,
+        config.workers,
         pin,
         rank(),
         world_size(),
+        experiment.run.seed,
     )
 
 

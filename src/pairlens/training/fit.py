@@ -3,14 +3,15 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pairlens.losses.protocols import wants_unit_vectors
 from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
 from pairlens.training.epoch_progress import EpochProgress
@@ -19,14 +20,22 @@ from pairlens.training.precision import choose_precision
 from pairlens.training.training_step import training_step
 
 
+TrainingBatch: TypeAlias = (
+    tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]
+)
+
+
 class TrainingPhotos(Protocol):
-    """Batches of (photos, labels, indices), which differ from epoch to epoch but depend on the epoch's number alone."""
+    """Batches of (photos, labels, indices), which differ from epoch to epoch but depend on the epoch's number alone.
+
+    A batch may have a fourth part: a dict of further values of each photo, for a loss that needs them.
+    """
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
         ...
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[TrainingBatch]:
         """Yield the batches of one epoch, without the first `start` batches."""
         ...
 
@@ -149,6 +158,7 @@ def _prepare_epoch(learner: Learner, objective: Objective, number: int) -> None:
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    learner.model.raw = not wants_unit_vectors(learner.criterion.loss)
     learner.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
     # After `freeze_batchnorm`, which would otherwise unfreeze the BatchNorm of a backbone that is frozen as a whole.
     if number <= objective.warm_up:
@@ -186,12 +196,12 @@ def _step(
     learner: Learner,
     progress: EpochProgress,
     objective: Objective,
-    batch: tuple[Tensor, Tensor, Tensor],
+    batch: TrainingBatch,
     number: int,
     probe: bool,
 ) -> int:
     """Train on one batch and add its result to the progress; returns the number of photos, 0 if the step is left out."""
-    pixels, labels, indices = batch
+    pixels, labels, indices, *further = batch
     device = next(learner.model.parameters()).device
     # The copy takes time at each step, so it is made only if a step may be left out.
     rollback = Rollback(learner.model, learner.criterion) if objective.on_nan == "skip" else None
@@ -209,6 +219,7 @@ def _step(
             pixels.to(device, non_blocking=True),
             labels.to(device, non_blocking=True),
             probe=probe,
+            extra={name: values.to(device, non_blocking=True) for part in further for name, values in part.items()},
         )
     except FloatingPointError as error:
         if rollback is None:
