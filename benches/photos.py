@@ -37,10 +37,10 @@ import tyro
 from PIL import Image
 from torchvision import transforms
 
+from pairlens.core.images import encode
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import encode
 from pairlens.data.augmentation import AugmentName
 from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.data.prepare import Preparation, prepare

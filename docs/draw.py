@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairlens.analysis.explain import explain, write_explanations
+from pairlens.analysis.explain import explain_loss, write_explanations
 from pairlens.analysis.loss_figures import draw_weight_curve
 from pairlens.analysis.loss_table import HEADER, LOSS_CARDS
 from pairlens.analysis.pair_weights import weight_curve
@@ -34,7 +34,7 @@ def draw_figures() -> None:
 def draw_explanation() -> None:
     """Draw the figure of docs/analysis.md that `pairlens explain` writes for four losses."""
     with tempfile.TemporaryDirectory() as folder:
-        write_explanations([explain(loss) for loss in EXPLAINED], Path(folder))
+        write_explanations([explain_loss(loss) for loss in EXPLAINED], Path(folder))
         picture = Image.open(Path(folder) / "explain.png").convert("RGB")
     picture.thumbnail((WIDTH, WIDTH))
     picture.quantize(128).save(DOCS / "images" / "explain.png", optimize=True)

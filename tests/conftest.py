@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pairlens.comparison.run_study import compare
+from pairlens.comparison.run_study import run_study
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
@@ -107,7 +107,7 @@ def compared(tiny, tmp_path_factory) -> Path:
     settings = changed(tiny, num_epochs=1, backbone="test_resnet")
     study = Study((Arm("triplet", "triplet"), Arm("circle 10", "circle:gamma=10")), (Benchmark("bars", settings, 3),))
     folder = tmp_path_factory.mktemp("compared")
-    list(compare(study, folder))
+    list(run_study(study, folder))
     return folder
 
 

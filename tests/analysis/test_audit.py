@@ -162,3 +162,29 @@ def test_an_error_of_a_third_party_loss_is_a_finding():
     found = audit(lambda e, y: broken(e, y) if len(e) == 32 else (e @ e.T).sum())
     assert "free embeddings" in found.failed
     assert any("it raises RuntimeError: out of luck" in finding.evidence for finding in found.findings)
+
+
+def test_a_loss_may_be_given_as_a_record_a_function_or_a_text(capsys):
+    by_record, by_text = audit(ls.Circle(gamma=64)), audit("circle:gamma=64")
+    assert by_record.findings == by_text.findings
+    assert (by_record.name, by_text.name) == ("Circle", "circle:gamma=64")
+    by_function, by_module = audit(circles.pooled), audit("support.naive.circles:pooled", against="pooled_circle")
+    assert (by_function.name, by_module.name) == ("pooled", "support.naive.circles:pooled")
+    assert verdicts(by_module)["against the reference"] == "pass"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (3, "a int is not a loss; give a loss such as"),
+        (ls.Circle, "the class Circle is not a loss"),
+        ("nonsense", "there is no loss nonsense"),
+        ("no_such_module:loss", "cannot be found"),
+    ],
+)
+def test_what_is_no_loss_is_refused_in_one_sentence(loss, message):
+    with pytest.raises(ValueError, match=message):
+        audit(loss)
+    with pytest.raises(ValueError, match=message):
+        audit(ls.Circle(), against=loss)

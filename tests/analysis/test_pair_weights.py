@@ -3,7 +3,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from pairlens.analysis.explain import explain
+from pairlens.analysis.explain import explain_loss
 from pairlens.analysis.loss_figures import draw_weight_curve, limit_weights
 from pairlens.analysis.pair_weights import weight_curve
 from pairlens.core.pairs import Pairs
@@ -115,4 +115,4 @@ def test_a_panel_shows_weights_below_zero():
 
 
 def test_an_explanation_states_the_settings_of_its_loss():
-    assert explain(Circle(margin=0.25, gamma=32), points=5).settings == "margin 0.25, gamma 32"
+    assert explain_loss(Circle(margin=0.25, gamma=32), points=5).settings == "margin 0.25, gamma 32"

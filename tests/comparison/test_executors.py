@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairlens.comparison.executors import local_engine, ray_engine, run_here
-from pairlens.comparison.run_study import Plan, compare
+from pairlens.comparison.run_study import Plan, run_study
 from pairlens.comparison.study import read_study
 from support.executor_jobs import die, fail, where, work
 
@@ -63,7 +63,7 @@ def test_a_comparison_runs_on_both_workers_of_a_ray_cluster(cluster, monkeypatch
     assert len({node for _, node in done}) == 2
     study = read_study(compared)
     one_seed = replace(study, fields=tuple(replace(field, seeds=1) for field in study.fields))
-    assert len(list(compare(one_seed, tmp_path, ray_engine(1)))) == 2
+    assert len(list(run_study(one_seed, tmp_path, ray_engine(1)))) == 2
     for arm in study.arms:
         there, here = (Plan(study, f).run_folder(study.fields[0], arm, 0) for f in (tmp_path, compared))
         assert there.experiment() == here.experiment()

@@ -7,19 +7,20 @@ import torch
 
 from pairlens.comparison import run_study as comparing
 from pairlens.comparison.executors import local_engine
-from pairlens.comparison.run_study import FAILED_FILE, Plan, compare, is_done
+from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done, run_study
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
 from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.run import _training_batches
 from pairlens.experiments.splits import open_catalog, split_catalog
+from support.experiments import changed
 
 ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
 
 
 @pytest.fixture
 def quick(tiny):
-    return replace(tiny, num_epochs=1, batch_size=6, backbone_type="test_resnet")
+    return changed(tiny, num_epochs=1, batch_size=6, backbone="test_resnet")
 
 
 def diverging(embeddings, labels):
@@ -43,17 +44,17 @@ def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quic
 
 def test_an_interrupted_comparison_is_resumed_and_runs_nothing_twice(quick, tmp_path):
     study = Study(ARMS, (Benchmark("bars", quick, 2),))
-    stopped = compare(study, tmp_path)
+    stopped = run_study(study, tmp_path)
     first = next(stopped)
     stopped.close()
     plan = Plan(study, tmp_path)
     outcome = plan.run_folder(study.fields[0], ARMS[0], 0).outcome
     written = outcome.stat().st_mtime_ns
-    rest = list(compare(study, tmp_path))
+    rest = list(run_study(study, tmp_path))
     assert "triplet, seed 0" in first.what
     assert len(rest) == 3
     assert outcome.stat().st_mtime_ns == written
-    assert list(compare(study, tmp_path)) == []
+    assert list(run_study(study, tmp_path)) == []
 
 
 def test_more_losses_and_seeds_can_be_added_to_finished_runs(compared, tiny):
@@ -65,9 +66,9 @@ def test_more_losses_and_seeds_can_be_added_to_finished_runs(compared, tiny):
 
 
 def test_a_stored_run_with_other_settings_is_refused(quick, tmp_path):
-    list(compare(Study(ARMS, (Benchmark("bars", quick, 1),)), tmp_path))
+    list(run_study(Study(ARMS, (Benchmark("bars", quick, 1),)), tmp_path))
     with pytest.raises(ValueError, match=r"was trained with learning_rate 0\.001, not 0\.1"):
-        list(compare(Study(ARMS, (Benchmark("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
+        list(run_study(Study(ARMS, (Benchmark("bars", changed(quick, learning_rate=0.1), 1),)), tmp_path))
 
 
 def test_a_run_without_its_settings_starts_again(quick, tmp_path):
@@ -75,55 +76,55 @@ def test_a_run_without_its_settings_starts_again(quick, tmp_path):
     run_folder = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
     run_folder.path.mkdir(parents=True)
     (run_folder.path / "config.json.part").write_text("{", encoding="utf-8")
-    assert len(list(compare(study, tmp_path))) == 2
+    assert len(list(run_study(study, tmp_path))) == 2
     assert is_done(run_folder)
 
 
 def test_a_loss_that_diverges_is_not_counted_and_not_run_again(quick, tmp_path):
     arms = (ARMS[0], Arm("diverging", f"{__name__}:diverging"))
     study = Study(arms, (Benchmark("bars", quick, 1),))
-    good, bad = compare(study, tmp_path)
+    good, bad = run_study(study, tmp_path)
     assert good.value is not None
     assert bad.value is None
     assert "became nan" in bad.failure
     assert (Plan(study, tmp_path).run_folder(study.fields[0], arms[1], 0).path / FAILED_FILE).is_file()
-    assert list(compare(study, tmp_path)) == []
+    assert list(run_study(study, tmp_path)) == []
 
 
 def test_a_loss_that_raises_is_named(quick, tmp_path):
     study = Study((ARMS[0], Arm("mine", f"{__name__}:impossible")), (Benchmark("bars", quick, 1),))
     with pytest.raises(ValueError, match="bars: mine, seed 0: the loss raised RuntimeError: no such thing"):
-        list(compare(study, tmp_path))
+        list(run_study(study, tmp_path))
 
 
 def test_an_impossible_study_is_refused_before_anything_runs(quick, tmp_path):
     for study, message in (
         (Study((ARMS[0], Arm("x", "nonsense")), (Benchmark("bars", quick, 1),)), "no loss nonsense"),
-        (Study(ARMS, (Benchmark("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
+        (Study(ARMS, (Benchmark("bars", changed(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
-            Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", replace(quick, references="memory"), 1),)),
+            Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", changed(quick, references="memory"), 1),)),
             "cannot be used with proxyanchor",
         ),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
-            next(compare(study, tmp_path / "new"))
+            next(run_study(study, tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
 def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_another(quick, tmp_path, monkeypatch):
-    alone = Benchmark("alone", replace(quick, auxiliary=0.0), 1)
+    alone = Benchmark("alone", changed(quick, auxiliary=0.0), 1)
     beside = Benchmark("beside", quick, 1, tuned_in="alone")
     study = Study(ARMS, (alone, beside), tune=2, folds=2)
-    done = list(compare(study, tmp_path))
+    done = list(run_study(study, tmp_path))
     assert [d.what.startswith("alone: tuned") for d in done] == [True, True, False, False, False, False]
     plan = Plan(study, tmp_path)
     for arm in ARMS:
         best = max(read_trials(plan.tuning_folder(alone, arm)), key=lambda t: t.value)
         for benchmark in (alone, beside):
             experiment = plan.run_folder(benchmark, arm, 0).experiment()
-            assert experiment.learning_rate == best.params["learning_rate"]
+            assert experiment.optimizer.learning_rate == best.params["learning_rate"]
             assert experiment.loss.margin == best.params["margin"]
-            assert experiment.auxiliary == benchmark.settings.auxiliary
+            assert experiment.objective.auxiliary == benchmark.settings.objective.auxiliary
     assert not (tmp_path / "tuning" / "beside").exists()
     monkeypatch.setattr(comparing, "tune", partial(pytest.fail, "tuned again"))
 
@@ -131,7 +132,7 @@ def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_anoth
 def test_two_processes_give_the_results_of_one(compared, tmp_path):
     study = read_study(compared)
     study = replace(study, fields=tuple(replace(f, seeds=1) for f in study.fields))
-    list(compare(study, tmp_path, local_engine(2)))
+    list(run_study(study, tmp_path, local_engine(2)))
     for arm in study.arms:
         here, there = (Plan(study, f).run_folder(study.fields[0], arm, 0) for f in (tmp_path, compared))
         assert here.experiment() == there.experiment()

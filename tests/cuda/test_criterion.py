@@ -7,14 +7,14 @@ from pairlens.losses import Circle, Margin, SoftTriple, Triplet
 from pairlens.losses.miners import Hardest
 from pairlens.losses.protocols import wrap
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 
 LABELS = torch.arange(16) % 4
 
 CRITERIA = {
     "batch": lambda: Criterion(Circle()),
     "mined": lambda: Criterion(Triplet(), miner=Hardest()),
-    "memory": lambda: Criterion(Triplet(), Memory(64, 8)),
+    "memory": lambda: Criterion(Triplet(), CrossBatchMemory(64, 8)),
     "proxies": lambda: Criterion(SoftTriple(centers=2), Proxies(4, 8, 2)),
     "boundaries": lambda: Criterion(Margin(), classes=4),
     "wrapped": lambda: Criterion(wrap(lambda embeddings, labels: (embeddings.mT @ embeddings).pow(2).mean())),

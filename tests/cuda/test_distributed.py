@@ -11,7 +11,7 @@ from pairlens.losses.miners import DistanceWeighted
 from pairlens.model.batchnorm import SynchronizedBatchNorm
 from pairlens.training.data_parallel import gather_with_gradient
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 from support.one_rank import one_rank
 from support.tiny_training import LABELS, Noise, farthest, last_epoch, state_of, tiny_learner
 
@@ -39,7 +39,7 @@ def test_gathered_rows_come_back(device):
 CASES = {
     "batch": (lambda: {"loss": Circle(gamma=16)}, Objective()),
     "joined BatchNorm": (lambda: {"loss": Circle(gamma=16)}, Objective(freeze_bn="none")),
-    "memory": (lambda: {"loss": Circle(gamma=16), "references": Memory(40, 8)}, Objective(warm_up=1)),
+    "memory": (lambda: {"loss": Circle(gamma=16), "references": CrossBatchMemory(40, 8)}, Objective(warm_up=1)),
     "proxies": (lambda: {"loss": SoftTriple(), "references": Proxies(4, 8, 10)}, Objective(clip_value=0.1)),
     "drawn pairs": (lambda: {"loss": Margin(), "miner": DistanceWeighted(dim=8)}, Objective(micro_batch=3)),
 }

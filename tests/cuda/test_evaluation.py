@@ -84,9 +84,9 @@ def test_a_report_is_that_of_the_cpu(apart, index, device):
 def test_a_photo_is_embedded_as_on_the_cpu(device):
     model = tiny_model().eval()
     photos = torch.rand(6, 3, SIZE, SIZE, dtype=torch.float64)
-    expected = model.double().embed(photos)
+    expected = model.double().embed_batch(photos)
     there = model.to(device).to(memory_format=torch.channels_last).train()
-    found = there.embed(photos.to(device))
+    found = there.embed_batch(photos.to(device))
     assert torch.allclose(found.cpu(), expected, atol=1e-9)
     assert there.training
     assert not found.is_inference()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pairlens.core.similarity import unit
-from pairlens.training.references import Batch, Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 
 DIM, PHOTOS = 8, 12
 LABELS = torch.arange(PHOTOS) % 4
@@ -24,7 +24,7 @@ def fill(memory, device, batches=5):
 
 @pytest.mark.parametrize("warm_up", [0, 2, 9])
 def test_a_memory_holds_and_compares_what_it_does_on_the_cpu(warm_up, device):
-    ours, theirs = Memory(40, DIM, warm_up), Memory(40, DIM, warm_up)
+    ours, theirs = CrossBatchMemory(40, DIM, warm_up), CrossBatchMemory(40, DIM, warm_up)
     expected, found = fill(ours, "cpu"), fill(theirs, device)
     assert torch.allclose(found[0], expected[0], atol=1e-6)
     assert torch.equal(found[1], expected[1])
@@ -35,7 +35,7 @@ def test_a_memory_holds_and_compares_what_it_does_on_the_cpu(warm_up, device):
 
 
 def test_a_photo_is_never_its_own_pair(device):
-    memory = Memory(2 * PHOTOS, DIM).to(device)
+    memory = CrossBatchMemory(2 * PHOTOS, DIM).to(device)
     for _ in range(2):
         _, pairs = memory(points(0).to(device), torch.arange(PHOTOS, device=device))
     # The copy of the previous batch is the only positive.
@@ -44,17 +44,17 @@ def test_a_photo_is_never_its_own_pair(device):
 
 
 def test_a_memory_continues_on_the_other_device(device):
-    there, here = Memory(40, DIM), Memory(40, DIM)
+    there, here = CrossBatchMemory(40, DIM), CrossBatchMemory(40, DIM)
     fill(there, device, 3)
     here.load_state_dict(there.state_dict())
-    back = Memory(40, DIM).to(device)
+    back = CrossBatchMemory(40, DIM).to(device)
     back.load_state_dict(here.state_dict())
     for one, other in zip(fill(here, "cpu", 1), fill(back, device, 1), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 
 def test_half_precision_is_stored_in_float32_and_evaluation_stores_nothing(device):
-    memory = Memory(40, DIM).to(device)
+    memory = CrossBatchMemory(40, DIM).to(device)
     similarity, _ = memory(points(0).to(device, torch.float16), LABELS.to(device))
     assert similarity.dtype == memory.vectors.dtype == torch.float32
     before = memory.vectors.clone()
@@ -76,6 +76,6 @@ def test_proxies_have_the_similarities_and_the_gradient_of_the_cpu(centers, devi
 
 def test_the_batch_is_compared_with_itself(device):
     vectors = points(0)
-    similarity, pairs = Batch()(vectors.to(device), LABELS.to(device))
+    similarity, pairs = InBatch()(vectors.to(device), LABELS.to(device))
     assert torch.allclose(similarity.cpu(), vectors @ vectors.T, atol=1e-6)
     assert not pairs.positive.diagonal().any()

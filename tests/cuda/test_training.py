@@ -1,7 +1,6 @@
 """The training loop on a GPU: it learns, resumes, detects values that are not finite, and does not block."""
 
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import torch
@@ -14,13 +13,14 @@ from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
+from support.experiments import changed
 from support.tiny_training import STEPS, Noise, farthest, last_epoch, state_of, tiny_learner
 
 FREE = Objective(freeze_bn="none")
 LEARNERS = {
     "batch": lambda: {"loss": Circle(gamma=16)},
-    "memory": lambda: {"loss": Triplet(), "references": Memory(40, 8)},
+    "memory": lambda: {"loss": Triplet(), "references": CrossBatchMemory(40, 8)},
     "proxies": lambda: {"loss": SoftTriple(centers=2), "references": Proxies(4, 8, 2)},
     "drawn pairs": lambda: {"loss": Margin(), "miner": DistanceWeighted(dim=8)},
 }
@@ -174,7 +174,7 @@ def test_a_step_does_not_block_the_cpu(name, kind, device, no_waiting):
 
 
 def settings_on(device, tiny, **others):
-    return replace(tiny, device=device.type, compile="no", backbone_type="test_resnet", workers=2, **others)
+    return changed(tiny, device=device.type, compile="no", backbone="test_resnet", workers=2, **others)
 
 
 def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, tmp_path):
@@ -190,4 +190,4 @@ def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, t
     assert [row.epoch for row in found.outcome.rows] == [row.epoch for row in straight.outcome.rows] == [0, 1, 2]
     losses = [[row.train_loss for row in one.outcome.rows[1:]] for one in (found, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
-    assert straight.model(str(device)).embed(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)
+    assert straight.model(str(device)).embed_batch(torch.zeros(1, 3, 32, 32, device=device)).shape == (1, 16)

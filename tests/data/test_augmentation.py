@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from pairlens.data.augmentation import AugmentName, change_colors, on_pictures
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode
+from pairlens.core.images import decode
 from pairlens.data.loader import BatchConfig, TrainingBatches
 from pairlens.data.sampler import ClassBatches
 

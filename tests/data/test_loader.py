@@ -6,11 +6,11 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from conftest import drawn
+from pairlens.core.images import decode
 from pairlens.data import augmentation
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import decode
 from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.data.sampler import ClassBatches
 

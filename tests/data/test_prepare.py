@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pairlens.core.images import decode, encode, load_image
 from pairlens.data import prepare as module
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, encode, load_image
 from pairlens.data.prepare import Preparation, prepare
 
 

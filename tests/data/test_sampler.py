@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
 
-from pairlens.data.sampler import ClassBatches
+from pairlens.data.catalog import Catalog
+from pairlens.data.loader import TrainingBatches
+from pairlens.data.sampler import ClassBatches, PKSampler
 
 LABELS = torch.tensor([0] * 10 + [1] * 7 + [2] * 4 + [3] * 2 + [4])
 
@@ -74,3 +78,77 @@ def test_photos_are_grouped_by_class_for_labels_that_are_not_consecutive():
 def test_the_first_batch_does_not_need_the_others():
     batches = ClassBatches(LABELS, 4, 2, seed=5)
     assert torch.equal(next(batches.iter_epoch(2)), batches.epoch(2)[0])
+
+
+def test_a_sampler_draws_the_batches_of_training_epoch_by_epoch(data_path):
+    catalog = Catalog.open(data_path / "bars" / "uncropped.arrow").select("train")
+    training = TrainingBatches(catalog, ClassBatches(catalog.labels, 8, 4, seed=3), image_size=32, workers=0)
+    sampler = PKSampler(catalog.labels, classes=2, per_class=4, seed=3)
+    assert len(sampler) == len(training)
+    for epoch in (1, 2):
+        assert list(sampler) == [batch.indices.tolist() for batch in training.epoch(epoch)]
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_labels_may_be_a_list_an_array_or_a_tensor(kind):
+    assert list(PKSampler(kind(LABELS.tolist()), 2, 4)) == [
+        batch.tolist() for batch in ClassBatches(LABELS, 8).epoch(1)
+    ]
+
+
+def test_an_epoch_can_be_set_for_the_next_pass():
+    sampler = PKSampler(LABELS, 2, 2, seed=1)
+    first, second, third = list(sampler), list(sampler), list(sampler)
+    assert first != second
+    sampler.set_epoch(2)
+    assert [list(sampler), list(sampler)] == [second, third]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"num_workers": 1, "persistent_workers": True}], ids=str)
+def test_a_data_loader_draws_new_batches_in_every_epoch(options):
+    photos = TensorDataset(torch.arange(len(LABELS)))
+    loader = DataLoader(photos, batch_sampler=PKSampler(LABELS, 2, 4, seed=5), **options)
+    expected = ClassBatches(LABELS, 8, 4, seed=5)
+    assert len(loader) == len(expected)
+    for epoch in (1, 2, 3):
+        assert [batch.tolist() for (batch,) in loader] == [batch.tolist() for batch in expected.epoch(epoch)]
+
+
+def test_every_rank_draws_the_same_batches_and_keeps_its_part():
+    ranks = [PKSampler(LABELS, 2, 3, seed=2, rank=rank, world=3) for rank in range(3)]
+    assert [sampler.batch_size for sampler in ranks] == [2, 2, 2]
+    whole = [batch.tolist() for batch in ClassBatches(LABELS, 6, 3, seed=2).epoch(1)]
+    assert [first + second + third for first, second, third in zip(*ranks, strict=True)] == whole
+
+
+def test_the_ranks_are_those_of_the_process_group_that_is_made_later(monkeypatch):
+    sampler = PKSampler(LABELS, 2, 2)
+    monkeypatch.setattr("pairlens.data.sampler.rank_of_process", lambda: 1)
+    monkeypatch.setattr("pairlens.data.sampler.world_size", lambda: 2)
+    assert next(iter(sampler)) == ClassBatches(LABELS, 4, 2).epoch(1)[0][2:].tolist()
+    monkeypatch.setattr("pairlens.data.sampler.world_size", lambda: 3)
+    with pytest.raises(ValueError, match="cannot be divided evenly among 3 ranks"):
+        next(iter(sampler))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"labels": ["a", "b"]}, "labels must be integers, one per photo"),
+        ({"labels": [[0], [1, 2]]}, "labels must be integers, one per photo"),
+        ({"labels": []}, r"not torch.float64 of shape \(0,\)"),
+        ({"labels": torch.rand(4)}, "not torch.float32"),
+        ({"labels": torch.zeros(4, 2).long()}, r"of shape \(4, 2\)"),
+        ({"classes": 6}, "classes 6 is not possible with labels of 5 classes"),
+        ({"classes": 1}, "needs at least 2 classes"),
+        ({"per_class": 0}, "per_class 0 must be a whole number, 1 or more"),
+        ({"per_class": 2.0}, "per_class 2.0 must be a whole number"),
+        ({"classes": True}, "classes True must be"),
+        ({"seed": -1}, "seed -1 must be"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2 processes does not exist"),
+        ({"world": 3, "classes": 2, "per_class": 2}, "a batch of 4 photos cannot be divided evenly among 3 ranks"),
+    ],
+)
+def test_wrong_arguments_of_a_sampler_are_one_sentence(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PKSampler(**{"labels": LABELS, "classes": 2, **settings})

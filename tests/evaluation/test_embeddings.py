@@ -1,10 +1,16 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import pairlens as pl
+from pairlens.core.images import decode
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.model.embedder import Embedder
+from support.experiments import changed
 
 
 def test_every_photo_is_embedded_in_its_order(data_path):
@@ -13,7 +19,7 @@ def test_every_photo_is_embedded_in_its_order(data_path):
     embeddings = embed(model, catalog, batch_size=5, workers=0)
     assert embeddings.paths == catalog.paths
     assert torch.equal(embeddings.labels, catalog.labels)
-    one = model.embed(decode([catalog.jpeg(7)], 32))[0]
+    one = model.embed_batch(decode([catalog.jpeg(7)], 32))[0]
     assert torch.allclose(embeddings.vectors[7], one, atol=1e-5)
 
 
@@ -43,3 +49,31 @@ def test_a_damaged_file_gives_an_error(tmp_path):
 def test_parts_of_different_length_give_an_error():
     with pytest.raises(ValueError, match="do not belong together"):
         Embeddings(torch.zeros(2, 3), torch.zeros(2), ("a",))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four classes of photos for training and four for testing, none of them square, as PNG files."""
+    rng = np.random.default_rng(0)
+    for split, classes in (("train", "abcd"), ("test", "efgh")):
+        for name in classes:
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for shot in range(3):
+                pixels = rng.integers(0, 256, (45 + shot, 60, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / split / name / f"{shot}.png")
+    return tmp_path / "photos"
+
+
+def test_a_run_embeds_a_photo_as_its_evaluation_did(photos, tiny, tmp_path):
+    # Neither size nor quality is the default, so a model that did not know them would give other vectors.
+    pl.prepare(pl.Preparation("folder", tmp_path / "data", source=photos, size=40, quality=60), print)
+    settings = {"data_path": tmp_path / "data", "data_name": "folder", "num_epochs": 1, "backbone": "test_resnet"}
+    done = pl.run(changed(tiny, batch_size=6, **settings), tmp_path / "run")
+    stored = Embeddings.load(done.folder / "gallery.safetensors")
+    files = [photos / path for path in stored.paths]
+    vectors = done.model().embed(files, batch_size=5)
+    assert torch.allclose(vectors, stored.vectors, atol=1e-5)
+    assert torch.allclose(done.model().embed(str(files[3])), stored.vectors[3], atol=1e-5)
+    other = Embedder.load(done.folder)
+    other.architecture = replace(other.architecture, stored_size=252, stored_quality=95)
+    assert not torch.allclose(other.embed(files), stored.vectors, atol=1e-5)

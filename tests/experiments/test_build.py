@@ -40,6 +40,6 @@ def test_training_is_compiled_for_its_batch_size_though_an_evaluation_has_others
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
     model = make_learner(changed(tiny, compile="yes", backbone="test_resnet"), 4).model
     for photos in (8, 5):
-        model.embed(torch.zeros(photos, 3, 32, 32))
+        model.embed_batch(torch.zeros(photos, 3, 32, 32))
     model(torch.zeros(8, 3, 32, 32))
     assert sizes == [[]] * 3

@@ -11,7 +11,14 @@ from support.experiments import changed
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"gd_config": "SX"}, "gd_config 'SX'"),
+        ({"gd_config": "SX"}, "--descriptors 'SX'"),
+        ({"optimizer": "nadamm"}, "--optimizer 'nadamm' is not one of adam"),
+        ({"augment": "anything"}, "--augment 'anything' is not one of standard"),
+        ({"batch_size": 2.5}, "--batch_size 2.5 must be an integer"),
+        ({"learning_rate": "fast"}, "--learning_rate 'fast' must be a number"),
+        ({"learning_rate": float("nan")}, "--learning_rate nan"),
+        ({"data_name": "../x"}, "not a plain folder name"),
+        ({"per_class": 1}, "--per_class 1 leaves anchors without a positive"),
         ({"smoothing": 1.0}, "--smoothing 1.0"),
         ({"temperature": 0.0}, "--temperature 0.0"),
         ({"recalls": ()}, "--recalls"),
@@ -21,7 +28,7 @@ from support.experiments import changed
 )
 def test_a_setting_out_of_range_is_named(setting, message):
     with pytest.raises(ValueError, match=message):
-        Experiment(**setting)
+        changed(Experiment(), **setting)
 
 
 def test_runs_that_differ_in_loss_or_seed_have_different_names():
@@ -49,7 +56,7 @@ def test_auto_is_the_source_that_the_loss_was_designed_for():
 )
 def test_references_that_the_loss_cannot_use_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
-        Experiment(**setting)
+        changed(Experiment(), **setting)
 
 
 def test_paths_may_be_given_as_text(tmp_path):

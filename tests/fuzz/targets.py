@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -27,13 +27,13 @@ from scipy.io import savemat
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
+from pairlens.core import images
+from pairlens.core.images import decode, encode, load_image, reduce_to_square
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_shapes
-from pairlens.data import images
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import decode, encode, load_image, reduce_to_square
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
@@ -46,6 +46,7 @@ from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import VERSION
 from pairlens.training.checkpoint import _checksum as check_sum
 from pairlens.training.checkpoint import _read as read_checkpoint
+from support.experiments import changed
 
 # The errors that a reader may raise; each has a message.
 ALLOWED_ERRORS = (ValueError, FileNotFoundError, SafetensorError)
@@ -252,8 +253,8 @@ def _experiment(data: bytes) -> None:
 
 
 def _experiment_seeds() -> list[bytes]:
-    proxies = replace(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10))
-    mined = replace(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
+    proxies = changed(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10))
+    mined = changed(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
     return [json.dumps(to_plain(experiment)).encode() for experiment in (Experiment(), proxies, mined)]
 
 

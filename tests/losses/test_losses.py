@@ -11,7 +11,7 @@ from pairlens import losses as ls
 from pairlens.core.pairs import Pairs
 from pairlens.losses.protocols import is_embedding_loss, is_learned_loss
 from pairlens.training.criterion import NoPairsWarning
-from pairlens.training.references import Batch
+from pairlens.training.references import InBatch
 from support.loss_cases import BATCH, CASES, CLASSES, DIM, MEMORY, criterion, each_case
 
 
@@ -127,7 +127,7 @@ def test_a_batch_without_pairs_warns_and_gives_a_zero_with_a_graph(loss, case):
 @pytest.mark.parametrize("loss", [x for x in MEMORY if not is_learned_loss(x)], ids=str)
 def test_an_anchor_without_a_positive_contributes_no_loss(loss):
     points, labels = batch(count=16)
-    similarity, pairs = Batch()(torch.nn.functional.normalize(points, dim=1), labels)
+    similarity, pairs = InBatch()(torch.nn.functional.normalize(points, dim=1), labels)
     alone = torch.rand(1, 16, dtype=torch.float64)
     joined = Pairs(
         torch.cat([pairs.positive, torch.zeros(1, 16, dtype=torch.bool)]),
@@ -156,7 +156,7 @@ def test_nan_is_an_error_that_says_so(loss, source):
 @pytest.mark.parametrize("loss", [x for x in MEMORY if not is_learned_loss(x)], ids=str)
 def test_nan_in_similarities_is_an_error_that_says_so(loss):
     points, labels = batch()
-    similarity, pairs = Batch()(torch.nn.functional.normalize(points.detach(), dim=1), labels)
+    similarity, pairs = InBatch()(torch.nn.functional.normalize(points.detach(), dim=1), labels)
     similarity[4, 5] = torch.nan
     with pytest.raises(ValueError, match="anchor 4 and reference 5 is not finite"):
         loss(similarity, pairs)

@@ -12,7 +12,7 @@ from pytorch_metric_learning import miners as pml_miners
 from pairlens import losses as ls
 from pairlens.core.pairs import Pairs
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.references import InBatch, Proxies
 
 CLASSES, PER_CLASS, DIM = 12, 4, 16
 LABELS = torch.arange(CLASSES * PER_CLASS) % CLASSES
@@ -39,7 +39,7 @@ def measured(measure):
 
 
 def ours(loss, centers=0):
-    references = Batch()
+    references = InBatch()
     if centers:
         references = Proxies(CLASSES, DIM, centers).double()
         references.vectors.data = vectors(centers)

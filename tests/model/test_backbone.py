@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pairlens.data.images import decode, encode, load_image
+from pairlens.core.images import decode, encode, load_image
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.model import backbone
 from pairlens.model.backbone import Backbone

@@ -45,9 +45,9 @@ def test_photos_are_normalised_with_the_mean_and_std_of_the_backbone():
     assert torch.equal(small().normalize(white.float()), white.float())
 
 
-def test_embed_keeps_the_training_mode_and_returns_plain_tensors():
+def test_embed_batch_keeps_the_training_mode_and_returns_plain_tensors():
     model = small().train()
-    embeddings = model.embed(PHOTOS)
+    embeddings = model.embed_batch(PHOTOS)
     assert model.training
     assert not embeddings.requires_grad
     assert not embeddings.is_inference()
@@ -74,7 +74,7 @@ def test_a_saved_model_opens_with_the_same_embeddings(tmp_path):
     model.save(tmp_path)
     opened = Embedder.load(tmp_path)
     assert opened.architecture == model.architecture
-    assert torch.equal(opened.embed(PHOTOS), model.embed(PHOTOS))
+    assert torch.equal(opened.embed_batch(PHOTOS), model.embed_batch(PHOTOS))
 
 
 def test_opening_a_model_draws_no_random_number(tmp_path):

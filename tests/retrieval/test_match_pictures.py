@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image, ImageDraw
 
-from pairlens.data.images import load_image
+from pairlens.core.images import load_image
 from pairlens.plotting.contact_sheet import BORDER, SIDE, Tile, tile_sheet
 from pairlens.retrieval.gallery import Match, Query
 from pairlens.retrieval.match_pictures import contact_sheet, framed, write_pictures

@@ -15,9 +15,9 @@ from PIL import Image
 
 from conftest import write_bars
 from pairlens.comparison.study import Arm, Benchmark, Study, write_study
+from pairlens.core.images import load_image
 from pairlens.core.records import to_plain
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import load_image
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from conftest import write_bars
+from pairlens.core.images import decode, load_image
 from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, load_image
 
 
 def test_a_jpeg_that_states_an_enormous_size_is_an_error():

@@ -85,9 +85,9 @@ def test_a_model_that_is_larger_than_its_weights_is_never_allocated(model, chang
     devices = []
     from_architecture = Embedder.from_architecture.__func__
 
-    def watched(kind, architecture, weights="none"):
+    def watched(kind, architecture, weights="none", module=None):
         devices.append(torch.zeros(()).device.type)
-        return from_architecture(kind, architecture, weights)
+        return from_architecture(kind, architecture, weights, module)
 
     monkeypatch.setattr(Embedder, "from_architecture", classmethod(watched))
     with pytest.raises(ValueError, match=message):

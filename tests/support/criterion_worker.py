@@ -9,7 +9,7 @@ from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, SoftTr
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import wrap
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 from support.ddp_worker import group
 
 DIM, CLASSES, STEPS = 6, 3, 3
@@ -47,7 +47,7 @@ class WeightedPairs:
 CASES = {
     "triplet": lambda: Criterion(Triplet(margin=0.3)),
     "circle": lambda: Criterion(Circle(gamma=16)),
-    "memory": lambda: Criterion(MultiSimilarity(), Memory(25, DIM)),
+    "memory": lambda: Criterion(MultiSimilarity(), CrossBatchMemory(25, DIM)),
     "proxies": lambda: Criterion(ProxyAnchor(), Proxies(CLASSES, DIM)),
     "centres": lambda: Criterion(SoftTriple(centers=2), Proxies(CLASSES, DIM, 2)),
     "learned, mined": lambda: Criterion(Margin(), miner=DistanceWeighted(dim=DIM), classes=CLASSES),

@@ -15,7 +15,7 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, fit
 from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from pairlens.training.references import Batch, Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
 STEPS, EPOCHS, DIM = 3, 2, 8
@@ -99,7 +99,7 @@ def learner_of(case):
         learn_power=True,
     ).to(case.dtype)
     loss = wrap(Weighted()) if case.loss == "wrapped" else case.loss
-    references = {"batch": Batch, "memory": lambda: Memory(20, DIM), "proxies": lambda: Proxies(4, DIM)}
+    references = {"batch": InBatch, "memory": lambda: CrossBatchMemory(20, DIM), "proxies": lambda: Proxies(4, DIM)}
     criterion = Criterion(loss, references[case.references](), case.miner, classes=4).to(case.dtype)
     optimizer = make_optimizer(
         model,

@@ -6,7 +6,7 @@ import torch
 from pairlens import losses as ls
 from pairlens.losses.protocols import centers_of, is_learned_loss, possible_sources
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 
 CLASSES, DIM = 8, 16
 
@@ -77,9 +77,9 @@ def criterion(loss, source, dim=DIM, classes=CLASSES):
     torch.manual_seed(1)
     match source:
         case "batch":
-            references = Batch()
+            references = InBatch()
         case "memory":
-            references = Memory(size=600, dim=dim)
+            references = CrossBatchMemory(size=600, dim=dim)
         case "proxies":
             references = Proxies(classes, dim, centers_of(loss))
     return Criterion(loss, references, classes=classes if is_learned_loss(loss) else None)

@@ -7,7 +7,7 @@ from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner
 from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.references import InBatch, Proxies
 
 
 class Photos:
@@ -33,7 +33,7 @@ def learner(loss=None, classes=4, epochs=5):
     model = Embedder(
         backbone="resnet10t", descriptors="S", dim=8, classes=classes, weights="none", stride="none", image_size=32
     )
-    references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else Batch()
+    references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else InBatch()
     criterion = Criterion(loss or Circle(), references, classes=4)
     optimizer = make_optimizer(
         model, criterion, OptimizerConfig(learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)

@@ -6,7 +6,7 @@ from pairlens.training.checkpoint import CHECKPOINT_FILE, _match_memory_layout, 
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory
+from pairlens.training.references import CrossBatchMemory
 from support.training_setup import Photos, learner
 
 OBJECTIVE = Objective(freeze_bn="none")
@@ -53,7 +53,7 @@ def test_a_missing_damaged_or_foreign_checkpoint_gives_a_clear_error(tmp_path):
 def with_memory():
     made = learner()
     torch.manual_seed(0)
-    made.criterion = Criterion(Circle(), Memory(size=40, dim=8, warm_up=2))
+    made.criterion = Criterion(Circle(), CrossBatchMemory(size=40, dim=8, warm_up=2))
     return made
 
 

@@ -6,7 +6,7 @@ from pairlens.losses import Angular, Circle, Margin, NPair, ProxyAnchor, SoftTri
 from pairlens.losses.miners import Hardest
 from pairlens.losses.protocols import Wrapped, wrap
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, Proxies
 
 LABELS = torch.tensor([0, 0, 1, 1])
 
@@ -62,8 +62,11 @@ def test_wrong_shapes_are_named():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((ProxyAnchor(),), r"ProxyAnchor cannot be used with Batch; give it references=pl.Proxies"),
-        ((Angular(), Memory(8, 8)), r"Angular cannot be used with Memory; give it references=pl.Batch\(\)"),
+        ((ProxyAnchor(),), r"ProxyAnchor cannot be used with InBatch; give it references=pl.Proxies"),
+        (
+            (Angular(), CrossBatchMemory(8, 8)),
+            r"Angular cannot be used with CrossBatchMemory; .* references=pl.InBatch\(\)",
+        ),
         ((NPair(), Proxies(2, 8)), "NPair cannot be used with Proxies"),
         ((SoftTriple(centers=3), Proxies(2, 8)), "SoftTriple needs 3 centre"),
         ((Circle(), Proxies(2, 8, centers=2)), "Circle needs 1 centre"),

@@ -7,7 +7,7 @@ from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError, check_finite_step
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import Memory
+from pairlens.training.references import CrossBatchMemory
 from support.training_setup import Photos, learner
 
 STOP, SKIP = Objective(freeze_bn="none"), Objective(freeze_bn="none", on_nan="skip")
@@ -27,7 +27,7 @@ class PartlyBroken(Photos):
 
 def with_memory():
     made = learner()
-    made.criterion = Criterion(Circle(), Memory(size=40, dim=8))
+    made.criterion = Criterion(Circle(), CrossBatchMemory(size=40, dim=8))
     return made
 
 

@@ -15,7 +15,7 @@ from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner, Objective
 from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
-from pairlens.training.references import Memory
+from pairlens.training.references import CrossBatchMemory
 from pairlens.training.training_step import _check_finite, training_step
 from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu, taken_for_gpu
 from support.loss_cases import BATCH, CASES, CLASSES, DIM, criterion
@@ -98,7 +98,7 @@ def test_no_miner_blocks(miner):
 
 
 def test_a_memory_never_blocks():
-    memory = Memory(size=60, dim=DIM, warm_up=1).to(FAKE_GPU)
+    memory = CrossBatchMemory(size=60, dim=DIM, warm_up=1).to(FAKE_GPU)
     made, (points, labels) = Criterion(Circle(), memory), batch()
     with fake_gpu():
         for _ in range(4):

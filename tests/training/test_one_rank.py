@@ -26,7 +26,7 @@ def train(parts, freeze_bn):
     made = Learner(parts.model, parts.criterion, parts.optimizer, parts.schedule)
     objective = Objective(freeze_bn=freeze_bn)
     epoch = [record for record in fit(made, DoublePhotos(), objective, 2) if isinstance(record, Epoch)][-1]
-    return epoch.loss, made.model.embed(PIXELS)
+    return epoch.loss, made.model.embed_batch(PIXELS)
 
 
 def parts(training):

@@ -1,14 +1,16 @@
 import pytest
 import torch
 
+import pairlens
+from pairlens.training import references as module_of_references
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Memory, Proxies
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 from support.loss_cases import DIM, MEMORY
 
 
 def test_the_batch_is_compared_with_itself():
     points = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
-    similarity, pairs = Batch()(points, torch.tensor([0, 0, 1, 1, 2]))
+    similarity, pairs = InBatch()(points, torch.tensor([0, 0, 1, 1, 2]))
     assert torch.equal(similarity, points @ points.T)
     assert not pairs.positive.diagonal().any()
 
@@ -36,7 +38,7 @@ def test_a_label_without_a_proxy_and_a_wrong_dimension_are_named():
 
 
 def filled(size=6, dim=4, warm_up=0):
-    memory = Memory(size, dim, warm_up)
+    memory = CrossBatchMemory(size, dim, warm_up)
     memory(torch.eye(4)[:4], torch.tensor([0, 1, 2, 3]))
     return memory
 
@@ -54,7 +56,7 @@ def test_a_memory_holds_the_last_embeddings_including_the_batch():
 
 
 def test_a_photo_is_never_its_own_pair_but_an_earlier_copy_of_it_is():
-    memory = Memory(4, 2)
+    memory = CrossBatchMemory(4, 2)
     for _ in range(2):
         _, pairs = memory(torch.eye(2), torch.tensor([0, 1]))
     assert pairs.positive.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
@@ -71,7 +73,7 @@ def test_only_anchors_have_a_gradient_and_the_next_batch_does_not_change_it():
 
 
 def test_during_warm_up_the_batch_is_compared_with_itself_while_the_memory_fills():
-    memory = Memory(8, 4, warm_up=2)
+    memory = CrossBatchMemory(8, 4, warm_up=2)
     shapes = [memory(torch.eye(4)[:3], torch.tensor([0, 0, 1]))[0].shape[1] for _ in range(3)]
     assert shapes == [3, 3, 8]
     assert memory.seen == 3
@@ -86,7 +88,7 @@ def test_nothing_is_written_in_evaluation_mode():
 
 
 def test_the_whole_state_of_a_memory_is_in_its_state_dict():
-    memory, other = filled(), Memory(6, 4)
+    memory, other = filled(), CrossBatchMemory(6, 4)
     other.load_state_dict(memory.state_dict())
     batch, labels = torch.eye(4)[:3], torch.tensor([3, 0, 1])
     (one, pairs), (two, same) = memory(batch, labels), other(batch, labels)
@@ -97,11 +99,11 @@ def test_the_whole_state_of_a_memory_is_in_its_state_dict():
 
 def test_a_memory_that_is_too_small_or_of_another_dimension_is_named():
     with pytest.raises(ValueError, match="batch of 3 does not fit into a memory of 2"):
-        Memory(2, 4)(torch.eye(4)[:3], torch.tensor([0, 0, 1]))
+        CrossBatchMemory(2, 4)(torch.eye(4)[:3], torch.tensor([0, 0, 1]))
     with pytest.raises(ValueError, match="3 dimensions, the memory 4"):
-        Memory(8, 4)(torch.eye(3), torch.tensor([0, 0, 1]))
+        CrossBatchMemory(8, 4)(torch.eye(3), torch.tensor([0, 0, 1]))
     with pytest.raises(ValueError, match="size 0"):
-        Memory(0, 4)
+        CrossBatchMemory(0, 4)
 
 
 @pytest.mark.parametrize("loss", MEMORY, ids=str)
@@ -110,6 +112,17 @@ def test_a_memory_as_large_as_the_batch_gives_the_loss_of_the_batch(loss):
     torch.manual_seed(0)
     embeddings, labels = torch.randn(12, DIM), torch.arange(12) % 4
     on_batch, on_memory = (
-        Criterion(loss, references, classes=4)(embeddings, labels) for references in (Batch(), Memory(12, DIM))
+        Criterion(loss, references, classes=4)(embeddings, labels)
+        for references in (InBatch(), CrossBatchMemory(12, DIM))
     )
     assert torch.allclose(on_batch, on_memory, atol=1e-5)
+
+
+@pytest.mark.parametrize(("old", "new"), [("Batch", InBatch), ("Memory", CrossBatchMemory)])
+@pytest.mark.parametrize("module", [pairlens, module_of_references])
+def test_the_names_of_version_0_1_warn_and_still_work(module, old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now called .*{new.__name__}"):
+        assert getattr(module, old) is new
+    assert getattr(module, new.__name__) is new
+    with pytest.raises(AttributeError, match="has no attribute 'Batches'"):
+        _ = module.Batches

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from pairlens.analysis import audit_checks
 from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Finding, gradient_of, noisy_batch
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import single_thread
+from pairlens.experiments.loss_spec import any_loss_from_text
 from pairlens.losses import Circle
 from pairlens.losses.protocols import centers_of, is_embedding_loss, needs_criterion, possible_sources
 from pairlens.training.criterion import Criterion
-from pairlens.training.references import Batch, Proxies
+from pairlens.training.references import InBatch, Proxies
 
 # Gradients with a higher cosine count as those of the same loss.
 SAME_GRADIENT = 0.9995
@@ -53,7 +55,7 @@ def as_batch_loss(loss: Any) -> BatchLoss:
     torch.manual_seed(0)
     with_proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
     # The batches of the audit have these classes and dimensions.
-    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else Batch()
+    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else InBatch()
     return Criterion(loss, references, classes=CLASSES)
 
 
@@ -61,16 +63,22 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     """Check a loss: its signs, where it leads, invariance, degenerate batches, precision, growth of its cost.
 
     Args:
-        loss: a loss of `pairlens.losses`, or any function of (embeddings, labels), which may be a module. A loss with
-            proxies must have 16 classes and 128 dimensions; the check with free embeddings, which have fewer
-            dimensions, is left out for it.
-        name: the name of the loss; by default that of its class.
-        against: another loss, whose value and gradient are compared.
+        loss: a loss of `pairlens.losses`, any function of (embeddings, labels), which may be a module, or a text that
+            names one of these, such as circle:gamma=64 or module:callable. A loss with proxies must have 16 classes and
+            128 dimensions; the check with free embeddings, which have fewer dimensions, is left out for it.
+        name: the name of the loss; by default the text, or the name of the function or of the class.
+        against: another loss, given in the same way, whose value and gradient are compared.
+
+    Raises:
+        ValueError: if a text names no loss, or something is given that is not a loss.
 
     >>> result = audit(Circle())
     >>> result.failed, result.diagnosis.name
     ((), 'circle loss as its paper defines it, per anchor')
     """
+    checked_name = name or _name_of(loss)
+    loss = _loss_of(loss)
+    against = None if against is None else _loss_of(against)
     batch_loss = as_batch_loss(loss)
     parameters = list(batch_loss.parameters()) if isinstance(batch_loss, nn.Module) else []
     # A matrix of parameters with one side as long as an embedding consists of proxies.
@@ -85,7 +93,28 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
         known = diagnose(checked, against or loss)
     if known is not None:
         findings.append(Finding("known as", "fail" if known.wrong else "pass", known.name))
-    return Audit(name or type(loss).__name__, tuple(findings), known)
+    return Audit(checked_name, tuple(findings), known)
+
+
+def _name_of(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    # A function is called by its own name; the class of every function is "function".
+    return loss.__name__ if isinstance(loss, FunctionType) else type(loss).__name__
+
+
+def _loss_of(loss: Any) -> Any:
+    """Return the loss that a text names; any other loss unchanged."""
+    if isinstance(loss, str):
+        return any_loss_from_text(loss)
+    if isinstance(loss, type) or not (callable(loss) or needs_criterion(loss)):
+        shown = loss.__name__ if isinstance(loss, type) else type(loss).__name__
+        what = f"the class {shown}" if isinstance(loss, type) else f"a {shown}"
+        raise ValueError(
+            f"{what} is not a loss; give a loss such as pl.losses.Circle(), a function of (embeddings, labels), or a text "
+            "such as 'circle:gamma=64'"
+        )
+    return loss
 
 
 def _run_checks(loss: BatchLoss, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:

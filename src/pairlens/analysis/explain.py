@@ -1,7 +1,7 @@
 """Explanation of a loss without any data: its numbers as tables, and one figure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,69 @@ from pairlens.analysis.pair_weights import DEFAULT_BATCH, ProbeBatch, weight_cur
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
 from pairlens.core.threads import single_thread
+from pairlens.experiments.loss_spec import loss_from_text
+from pairlens.losses.protocols import is_embedding_loss, needs_criterion
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 
 
-def explain(loss: Any, batch: ProbeBatch = DEFAULT_BATCH, name: str = "", points: int = POINTS) -> Explained:
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The explanation of one or more losses.
+
+    Attributes:
+        losses: what there is to draw of each loss, with all its numbers.
+        files: the figures and tables that were written.
+    """
+
+    losses: tuple[Explained, ...]
+    files: tuple[Path, ...] = ()
+
+
+def explain(
+    losses: Any, out: str | Path | None = None, *, batch: ProbeBatch = DEFAULT_BATCH, points: int = POINTS
+) -> Explanation:
+    """Explain losses without any data: similarity planes, where gradient descent leads in them, and pair weights.
+
+    Args:
+        losses: a loss of `pairlens.losses`, a text such as circle:gamma=64, or a list of these.
+        out: the folder where the figure (explain.svg, explain.png) and its numbers (CSV) are written; None writes nothing.
+        batch: the batch in which the weight of a pair is computed.
+        points: number of points per side of a plane.
+
+    Raises:
+        ValueError: if there is no loss, if a text names none, or for a loss that is not one of pairs.
+
+    >>> from pairlens.losses import Circle
+    >>> explanation = explain([Circle(), "triplet"], points=5)
+    >>> [one.name for one in explanation.losses], explanation.files
+    (['Circle', 'Triplet'], ())
+    """
+    chosen = [_loss_of_pairs(loss) for loss in (losses if isinstance(losses, list | tuple) else [losses])]
+    if not chosen:
+        raise ValueError("there is no loss to explain; give one or more, such as circle or pl.losses.Circle()")
+    explained = tuple(explain_loss(loss, batch, points=points) for loss in chosen)
+    if out is None:
+        return Explanation(explained)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Explanation(explained, tuple(write_explanations(explained, folder)))
+
+
+def _loss_of_pairs(loss: Any) -> Any:
+    """Return the loss that a text names, or a loss itself; raises ValueError if it has no value at a pair."""
+    found = loss_from_text(loss) if isinstance(loss, str) else loss
+    # The hyper-parameters of a loss are the fields of its record, and a class is not a loss yet.
+    if not is_dataclass(found) or isinstance(found, type) or not needs_criterion(found) or is_embedding_loss(found):
+        shown = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        raise ValueError(
+            f"{shown} is not a loss of pairs, so it has no similarity plane; give losses such as pl.losses.Circle(); "
+            "audit checks any other function"
+        )
+    return found
+
+
+def explain_loss(loss: Any, batch: ProbeBatch = DEFAULT_BATCH, name: str = "", points: int = POINTS) -> Explained:
     """Return the similarity plane of a loss, where gradient descent leads in it, and the weights of a pair in a batch.
 
     Args:

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairlens.core.images import load_image
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import load_image
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.metrics import map_at_r
 from pairlens.experiments.run_folder import OpenRun

@@ -1,9 +1,10 @@
 """Gain of one training: the saved model against the same model before training, with an interval over test classes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from pairlens.core.settings import with_settings
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
@@ -66,7 +67,7 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     if isinstance(experiment.loss, Wrapped):
         return None
     try:
-        learner = make_learner(replace(experiment, device="cpu"), opened.splits.train.classes)
+        learner = make_learner(with_settings(experiment, {"device": "cpu"}), opened.splits.train.classes)
     except (ValueError, OSError):
         # The pretrained weights of the run are no longer here.
         return None

@@ -1,5 +1,6 @@
 """The command `pairlens compare`: every loss on every data set with every seed, and the results."""
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -10,14 +11,12 @@ import tyro
 
 from pairlens.cli.console import open_console, say, show_table
 from pairlens.cli.options import settings_record
+from pairlens.comparison.compare import compare as run_comparison
+from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
-from pairlens.comparison.figures import draw_comparison
-from pairlens.comparison.results import Results, write_results
+from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
-from pairlens.comparison.run_study import compare as run_study
-from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
-from pairlens.comparison.tables import write_tables
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
@@ -25,7 +24,6 @@ from pairlens.losses import Triplet
 from pairlens.report.result_table import result_tables
 
 INTERRUPTED = 130
-OUT = Path("runs/comparison")
 FOLDS = 4
 
 # One loss and one seed are set run by run, so these options are hidden; three others take several values or another default.
@@ -120,11 +118,11 @@ def compare_command() -> Callable[..., None]:
             folder = work.resume
             planned = _with_local_options(read_study(work.resume), question, settings)
         elif study is not None:
-            folder = work.out or Path("runs") / study.stem
+            folder = work.out or default_folder(study)
             planned = _with_local_options(read_toml(study), question, settings)
         else:
-            folder = work.out or OUT
             planned = question.study(settings)
+            folder = work.out or default_folder(planned)
         carry_out(planned, folder, work.make_engine(), work.all_metrics)
 
     # The type is made at run time, so it cannot be written in the signature.
@@ -166,9 +164,13 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         f"{folder}: {len(to_tune)} losses to tune, {missing} runs to make; you can interrupt at any time and continue with "
         "the same command"
     )
+    numbers = itertools.count(1)
+
+    def show(done: RunFinished) -> None:
+        say(f"[{next(numbers)}/{missing + len(to_tune)}] {_line(done, study.metric)}")
+
     try:
-        for number, done in enumerate(run_study(study, folder, engine), 1):
-            say(f"[{number}/{missing + len(to_tune)}] {_line(done, study.metric)}")
+        results = run_comparison(study, folder, engine=engine, watch=show)
     except KeyboardInterrupt:
         # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
         say(
@@ -176,7 +178,7 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
             f"--resume {folder}"
         )
         sys.exit(INTERRUPTED)
-    show_results(folder, all_metrics)
+    show_results(results, folder, all_metrics)
 
 
 def _line(done: RunFinished, metric: str) -> str:
@@ -185,18 +187,14 @@ def _line(done: RunFinished, metric: str) -> str:
     return f"{done.what}: {metric} {100 * done.value:.2f} %"
 
 
-def show_results(folder: Path, all_metrics: bool = False) -> Results:
-    """Measure the finished runs of a comparison; write results, tables and figures; print tables and verdicts."""
-    results = measure(folder)
-    files = [write_results(results, folder), *write_tables(results, folder)]
-    files += [picture.file for _, picture in draw_comparison(results, folder)]
+def show_results(results: Results, folder: Path, all_metrics: bool = False) -> None:
+    """Print the tables and the verdicts of a comparison, and where its files are."""
     console = open_console()
     for result in results.fields:
         tables = result_tables(folder, result)
         show_table(console, tables.all_columns if all_metrics else tables.short)
         say(verdict(result))
-    say(f"written: {', '.join(file.relative_to(folder).as_posix() for file in files)} in {folder}")
+    say(f"written: results.json, tables (Markdown, LaTeX, CSV) and figures in {folder}")
     if not all_metrics:
         say(f"all columns of the table: pairlens compare --resume {folder} --all")
     say(f"all results on one page, with photos and audits: pairlens report {folder}")
-    return results

@@ -6,12 +6,10 @@ from pathlib import Path
 import tyro
 
 from pairlens.analysis.audit import audit as audit_loss
-from pairlens.analysis.explain import explain as explain_loss
-from pairlens.analysis.explain import write_explanations
+from pairlens.analysis.explain import explain as explain_losses
 from pairlens.analysis.pair_weights import ProbeBatch
 from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
-from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
 
 FAILED = 1
@@ -40,15 +38,12 @@ def explain(
         per_class: photos per class in that batch.
         positives: similarity of the other positive pairs in that batch.
     """
-    drawn = [loss_from_text(text) for text in (*losses, *compare)]
-    if not drawn:
+    if not losses and not compare:
         raise ValueError("explain needs a loss, as in pairlens explain circle --compare triplet")
     if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
         raise ValueError("--classes and --per_class must be 2 or more, and --positives must be from -1 to 1")
-    batch = ProbeBatch(classes, per_class, positives)
-    explained = [explain_loss(loss, batch) for loss in drawn]
-    out.mkdir(parents=True, exist_ok=True)
-    for file in write_explanations(explained, out):
+    explanation = explain_losses((*losses, *compare), out, batch=ProbeBatch(classes, per_class, positives))
+    for file in explanation.files:
         say(str(file))
 
 
@@ -61,8 +56,7 @@ def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
             128 dimensions.
         against: a reference loss, written in the same way; both values and gradients are compared.
     """
-    reference = None if against is None else any_loss_from_text(against)
-    result = audit_loss(any_loss_from_text(loss), loss, reference)
+    result = audit_loss(loss, against=against)
     open_console().print(audit_table(result))
     # A status of its own, so that a script can tell a failed check from wrong input.
     if result.failed:

@@ -81,7 +81,7 @@ class Plan:
                 yield benchmark, arm, seed
 
 
-def compare(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
+def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
     """Tune and train whatever is not finished of a study; yields a record per finished job.
 
     The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished there is used.

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from pairlens.core.boxes import Box
 from pairlens.core.untrusted import escapes_folder, is_plain_text
 
 Split = Literal["train", "test", "query", "gallery"]
-Box = tuple[int, int, int, int]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 

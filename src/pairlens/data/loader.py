@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.distributed import shard
+from pairlens.core.images import decode_one, empty_photos, rows_of
 from pairlens.core.named_function import NamedFunction
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.threads import map_in_order
@@ -25,7 +26,6 @@ from pairlens.data.augmentation import (
     views_of,
 )
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode_one, empty_photos, rows_of
 from pairlens.data.sampler import ClassBatches
 
 class EpochSampler(Protocol):

@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from pairlens.core.images import reduce_to_square
 from pairlens.core.threads import map_in_order
 from pairlens.data.annotations import Annotations, Photo
 from pairlens.data.catalog import MAX_SIDE, Catalog, Crop, Description, Origin
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.images import reduce_to_square
 from pairlens.data.readers import DataName, check_counts, read
 
 # Photos per core that may be encoded before they are written, so that one large photo does not delay the others.

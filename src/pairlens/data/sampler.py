@@ -1,6 +1,6 @@
 """Class-balanced batches: P classes with K photos each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -8,6 +8,10 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Sampler
+
+from pairlens.core.distributed import rank as rank_of_process
+from pairlens.core.distributed import shard, world_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,117 @@ class ClassBatches:
         # The last entry is the end of the last class.
         starts = np.concatenate([[0], np.cumsum(counts)])
         return order, starts
+
+
+class PKSampler(Sampler[list[int]]):
+    """The batches of `pairlens train` for anybody's `DataLoader`: lists of photo indices, P classes with K photos each.
+
+    Epochs are numbered from 1, as in training. Each pass over the sampler is one epoch and the next pass the next epoch;
+    `set_epoch` says which epoch the next pass is, for example in a resumed run. It is drawn in the main process, so it
+    works with any number of workers, persistent or not.
+
+    Under DDP every rank draws the same batches and yields its own part of each, `batch_size` photos of P · K. Frameworks
+    that divide batches among ranks themselves get `rank=0, world=1`.
+
+    Args:
+        labels: (photo,) integers: a list, an array or a tensor.
+        classes: P, classes per batch; at least 2.
+        per_class: K, photos per class; a class with fewer photos repeats them. 1 is for losses on proxies only.
+        seed: any non-negative integer.
+        rank: number of this process; by default that of the process group, 0 without one.
+        world: number of processes; by default that of the process group, 1 without one.
+
+    Raises:
+        ValueError: if the labels are not integers, there are fewer classes than P, or the batch cannot be divided evenly
+            among the ranks.
+
+    >>> labels = [0, 0, 0, 1, 1, 2, 2, 2]
+    >>> sampler = PKSampler(labels, classes=2, per_class=2)
+    >>> [sorted(labels[photo] for photo in batch) for batch in sampler]
+    [[0, 0, 2, 2], [0, 0, 1, 1]]
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int] | np.ndarray | Tensor,
+        classes: int = 8,
+        per_class: int = 4,
+        seed: int = 0,
+        *,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        numbers = {"classes": classes, "per_class": per_class, "seed": seed}
+        for name, value in numbers.items():
+            least = 0 if name == "seed" else 1
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} {value!r} must be a whole number, {least} or more")
+        known = _integer_labels(labels)
+        present = len(known.unique())
+        if not 2 <= classes <= present:
+            raise ValueError(
+                f"classes {classes} is not possible with labels of {present} classes; a batch needs at least 2 classes and "
+                "each of them once"
+            )
+        self.batches = ClassBatches(known, classes * per_class, per_class, seed)
+        self.next_epoch = 1
+        self._rank, self._world = rank, world
+        self._check_ranks()
+
+    @property
+    def batch_size(self) -> int:
+        """The number of photos that this rank yields per batch."""
+        return self.batches.batch_size // self._ranks()[1]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the number of the epoch that the next pass draws."""
+        self.next_epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches per epoch: photos / (P · K), at least 1."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the batches of the next epoch, each as the indices of the photos of this rank."""
+        # This runs at the first `next`. A DataLoader with workers makes an iterator that it never uses; that is no epoch.
+        self._check_ranks()
+        number = self.next_epoch
+        self.next_epoch += 1
+        part = shard(self.batches.batch_size, *self._ranks())
+        for batch in self.batches.iter_epoch(number):
+            yield batch[part].tolist()
+
+    def _ranks(self) -> tuple[int, int]:
+        # Asked when they are needed: the process group may be made after the sampler.
+        rank = rank_of_process() if self._rank is None else self._rank
+        return rank, world_size() if self._world is None else self._world
+
+    def _check_ranks(self) -> None:
+        rank, world = self._ranks()
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world} processes does not exist; ranks are numbered from 0")
+        size = self.batches.batch_size
+        if size % world:
+            raise ValueError(
+                f"a batch of {size} photos cannot be divided evenly among {world} ranks; choose classes · per_class as a "
+                "multiple of the number of ranks"
+            )
+
+
+def _integer_labels(labels: Sequence[int] | np.ndarray | Tensor) -> Tensor:
+    """Return labels as a (photo,) int64 tensor on the CPU."""
+    try:
+        known = labels.detach().cpu() if isinstance(labels, Tensor) else torch.from_numpy(np.asarray(labels))
+    # Texts, or lists of different lengths: NumPy or torch has no number format for them.
+    except (TypeError, ValueError) as error:
+        raise ValueError("labels must be integers, one per photo; number the classes from 0") from error
+    # An empty list becomes an array of floats.
+    if known.ndim != 1 or not len(known) or known.is_floating_point() or known.is_complex():
+        raise ValueError(
+            f"labels must be integers, one per photo, not {known.dtype} of shape {tuple(known.shape)}; number the classes "
+            "from 0"
+        )
+    return known.long()
 
 
 def _groups_of_classes(classes: int, count: int, rng: np.random.Generator) -> Iterator[list[int]]:

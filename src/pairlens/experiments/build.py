@@ -20,7 +20,7 @@ from pairlens.training.learner import Learner
 from pairlens.training.optimizer_state import check_storable
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.random_state import seed_everything
-from pairlens.training.references import Batch, Memory, Proxies, References
+from pairlens.training.references import CrossBatchMemory, InBatch, Proxies, References
 
 # Triton compiles only for GPUs of at least this compute capability.
 MIN_TRITON_CAPABILITY = (7, 0)
@@ -70,9 +70,9 @@ def make_criterion(experiment: Experiment, classes: int) -> Criterion:
         miner = replace(miner, dim=dim)
     match experiment.source:
         case "batch":
-            references: References = Batch()
+            references: References = InBatch()
         case "memory":
-            references = Memory(experiment.references.memory_size, dim, experiment.references.memory_warm_up)
+            references = CrossBatchMemory(experiment.references.memory_size, dim, experiment.references.memory_warm_up)
         case "proxies":
             references = Proxies(classes, dim, centers_of(experiment.loss))
         case _:

@@ -27,6 +27,7 @@ from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.learner import Learner
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None 
     """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch."""
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     splits = open_splits(experiment)
-    learner = make_learner(experiment, splits.train.classes)
+    learner = _make_learner(experiment, splits.train)
     photos = _training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
@@ -153,13 +154,21 @@ def resume(
         # A run that was stopped before its first checkpoint starts from the beginning.
         started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
         # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
-        learner = make_learner(replace(experiment, weights="none") if started else experiment, splits.train.classes)
+        learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
         photos = _training_batches(experiment, splits.train)
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress)
         if started:
             recorder.open()
             recorder.repair()
         yield from _train(recorder, photos)
+
+
+def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
+    learner = make_learner(experiment, catalog.classes)
+    model = learner.model
+    # Stored with the model, so that it reduces a new photo in the same way as the photos of its data set.
+    model.architecture = replace(model.architecture, stored_size=catalog.size, stored_quality=catalog.quality)
+    return learner
 
 
 def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:

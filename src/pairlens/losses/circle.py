@@ -20,7 +20,7 @@ class Circle(AnchorLoss):
     L = mean over anchors of log( 1 + Σ_n exp(γ α_n (s_n - m)) · Σ_p exp(-γ α_p (s_p - (1 - m))) )
     with α_p = [1 + m - s_p]₊ and α_n = [s_n + m]₊ held constant in the gradient.
 
-    The decision boundary is the circle s_n² + (1 - s_p)² = 2 m². On `Batch` references this is the pair-level form; on
+    The decision boundary is the circle s_n² + (1 - s_p)² = 2 m². On `InBatch` references this is the pair-level form; on
     `Proxies` (one positive proxy per anchor) the class-level form, for which the paper uses m = 0.25, γ = 256.
     Pair weights, with Z = 1 - e^{-L} of the anchor: w_p = Z softmax_p(-γ α_p (s_p - (1 - m))) γ α_p and
     w_n = Z softmax_n(γ α_n (s_n - m)) γ α_n.

@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -13,55 +14,20 @@ from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_text
 from pairlens.core.records import Plain, from_plain, to_plain
-from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import unit
+from pairlens.core.threads import map_in_order
 from pairlens.core.untrusted import first_mismatch, read_json, read_shapes
+from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
+from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
 from pairlens.model.micro_batch import run_in_micro_batches
+from pairlens.model.photo_input import OnePhoto, PhotoInput, single_photos
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
-# Limits on what a model.json may demand: a larger number is an error or an attempt to exhaust the memory.
-MAX_OUTPUTS = 1 << 24
-MAX_SIDE = 4096
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that determine the tensors of an `Embedder`; saved as model.json beside the weights.
-
-    Attributes:
-        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        descriptors: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
-        dim: dimension of the embedding, divisible by the number of descriptors.
-        classes: outputs of the auxiliary classifier; 0 for no classifier. A run takes the number from its data set.
-        stride: the down-sampling that is removed: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
-        image_size: height and width of the photos that the network sees.
-        learn_power: whether the power p of G is learned, or fixed at 3.
-
-    Raises:
-        ValueError: if the letters are unknown, or a number is out of range or not divisible.
-    """
-
-    backbone: str = setting("resnet50", Rules(aliases=("backbone_type",)))
-    descriptors: str = setting("SG", Rules(aliases=("gd_config",)))
-    dim: int = setting(1536, Rules(low=1, high=MAX_OUTPUTS, aliases=("feature_dim",)))
-    classes: int = setting(0, Rules(low=0, high=MAX_OUTPUTS, hidden=True))
-    stride: Stride = "port"
-    image_size: int = setting(224, Rules(low=1, high=MAX_SIDE))
-    learn_power: bool = False
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        count = len(letters(self.descriptors))
-        if self.dim % count:
-            raise ValueError(
-                f"--dim {self.dim} must be divisible by the {count} descriptors of --descriptors {self.descriptors}; "
-                f"use {max(count, self.dim // count * count)} or {(self.dim // count + 1) * count}"
-            )
 
 
 class Embedder(nn.Module):
@@ -101,27 +67,76 @@ class Embedder(nn.Module):
         super().__init__()
         # From here on the record is the only source of the settings.
         shape = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
+        self._assemble(shape, Backbone(shape.backbone, weights, shape.stride, shape.image_size))
+
+    def _assemble(self, shape: Architecture, backbone: Backbone | GivenBackbone) -> None:
+        """Set the layers of an architecture around a backbone."""
         self.architecture = shape
         self.micro_batch = 0
         # Whether training sees the projections without any scaling; retrieval always sees unit vectors.
         self.raw = False
-        self.backbone = Backbone(shape.backbone, weights, shape.stride, shape.image_size)
-        channels = self.backbone.channels
+        self.backbone = backbone
+        channels = backbone.channels
         names = letters(shape.descriptors)
         part_dim = shape.dim // len(names)
-        self.descriptors = nn.ModuleList([descriptor(name, shape.learn_power) for name in names])
+        # A vector has nothing to pool: (photo, channel, 1, 1) only loses its last two axes.
+        pools = [nn.Flatten() if _gives_vector(backbone) else descriptor(name, shape.learn_power) for name in names]
+        self.descriptors = nn.ModuleList(pools)
         self.projections = nn.ModuleList([nn.Linear(channels, part_dim, bias=False) for _ in names])
         self.head = None
         if shape.classes:
             self.head = nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, shape.classes))
         # (channel, 1, 1) broadcasts over (photo, channel, height, width). Both follow from the backbone and are not saved.
-        self.register_buffer("mean", torch.tensor(self.backbone.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(self.backbone.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def from_architecture(cls, architecture: Architecture, weights: str = "none") -> Self:
-        """Build the model of an `Architecture`, whose fields are the arguments of the class, with backbone weights."""
-        return cls(weights=weights, **vars(architecture))
+    def of(
+        cls,
+        module: nn.Module,
+        *,
+        dim: int = 512,
+        descriptors: str = "S",
+        classes: int = 0,
+        image_size: int = 224,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> Self:
+        """Build an embedder around any module; it is trained, embeds and is saved like every other one.
+
+        The module itself is used, not a copy. Its code is not stored, so `Embedder.load` needs a module of the same shape.
+
+        Args:
+            module: normalised photos (photo, 3, height, width) to a map (photo, channel, height, width), which the
+                descriptors pool, or to a vector (photo, channel), for which they do nothing.
+            dim: dimension of the embedding, divisible by the number of letters.
+            descriptors: one to three letters of S, M, G.
+            classes: outputs of the auxiliary head; 0 for no head.
+            image_size: height and width of the photos.
+            mean: mean of each colour, for values from 0 to 1; by default that of ImageNet.
+            std: standard deviation of each colour; by default that of ImageNet.
+
+        Raises:
+            ValueError: if a setting is out of range, or the module returns neither a map nor a vector.
+
+        >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU())
+        >>> Embedder.of(layers, dim=4, image_size=32).embed(torch.zeros(5, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([5, 4])
+        """
+        given = GivenModule(tuple(map(float, mean)), tuple(map(float, std)))
+        shape = Architecture(module_name(module), descriptors, dim, classes, "none", image_size, given=given)
+        return cls.from_architecture(shape, module=module)
+
+    @classmethod
+    def from_architecture(
+        cls, architecture: Architecture, weights: str = "none", module: nn.Module | None = None
+    ) -> Self:
+        """Build the model of an `Architecture`, with backbone weights, or around the module from outside that it names."""
+        # Not by `__init__`, whose arguments name a backbone and do not have all settings of an architecture.
+        model = cls.__new__(cls)
+        nn.Module.__init__(model)
+        model._assemble(architecture, _make_backbone(architecture, weights, module))
+        return model
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return (photo, dim) unit embeddings and (photo, class) logits; without a head the logits are None."""
@@ -150,8 +165,47 @@ class Embedder(nn.Module):
         parts = [unit(part) for part in projected]
         return unit(torch.cat(parts, dim=1)), pooled[0]
 
-    def embed(self, photos: Tensor) -> Tensor:
-        """Return (photo, dim) unit embeddings for retrieval, computed in evaluation mode and without gradients."""
+    def embed(self, photos: OnePhoto | Sequence[OnePhoto], *, batch_size: int = 64, workers: int = 2) -> Tensor:
+        """Return the unit embeddings of photos, computed as evaluation computes them: the whole photo as a square.
+
+        A file, its bytes, the PIL picture and its pixels have the same embedding. The model computes in evaluation mode,
+        without gradients, wherever it is; the result is on the CPU.
+
+        Args:
+            photos: a path, a PIL picture, the bytes of a picture file, a uint8 array of (height, width, 3) or grey
+                (height, width), a uint8 tensor of (3, height, width), or a list of these; or several photos as an array of
+                (photo, height, width, 3) or a tensor of (photo, 3, height, width).
+            batch_size: number of photos that go through the model at a time.
+            workers: number of threads that read photos.
+
+        Shapes:
+            result: float32 (dim,) for one photo, (photo, dim) for a list or a batch, (0, dim) for an empty list.
+
+        Raises:
+            FileNotFoundError: if a file does not exist.
+            ValueError: if a photo is damaged, or is no photo: floats, or pixels of another shape.
+
+        >>> model = Embedder(backbone="resnet10t", descriptors="S", dim=8, weights="none", image_size=64)
+        >>> photo = torch.zeros(3, 48, 64, dtype=torch.uint8)
+        >>> model.embed(photo).shape, model.embed([photo, photo]).shape
+        (torch.Size([8]), torch.Size([2, 8]))
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} must be 1 or more")
+        single, alone = single_photos(photos)
+        shape = self.architecture
+        view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality)
+        chunks = [single[start : start + batch_size] for start in range(0, len(single), batch_size)]
+        device = next(self.parameters()).device
+        # Threads pay off only where the model computes one batch while they read the next.
+        batches = map_in_order(view.read, chunks, workers if len(chunks) > 1 else 0)
+        parts = [self.embed_batch(batch.to(device)).float().cpu() for batch in batches]
+        # The empty tensor gives an empty list a result of the right width.
+        vectors = torch.cat([torch.empty(0, shape.dim), *parts])
+        return vectors[0] if alone else vectors
+
+    def embed_batch(self, photos: Tensor) -> Tensor:
+        """Return (photo, dim) unit embeddings of a batch as `forward` takes it, in evaluation mode and without gradients."""
         was_training = self.training
         self.eval()
         with torch.inference_mode():
@@ -202,11 +256,17 @@ class Embedder(nn.Module):
         write_tensors(folder / WEIGHTS_FILE, tensors)
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path, device: str = "cpu", *, module: nn.Module | None = None) -> Self:
         """Open a model that `save` wrote. Neither file can run code.
 
+        Args:
+            folder: the folder of the model, such as that of a run.
+            device: where the model computes.
+            module: for a model that `Embedder.of` made, a module of the same shape; the stored weights replace its own.
+
         Raises:
-            ValueError: if a file is missing or damaged, or the two files do not fit each other.
+            ValueError: if a file is missing or damaged, if the two files do not fit each other, or if a module is missing,
+                not needed or of another shape.
         """
         weights = Path(folder) / WEIGHTS_FILE
         config = Path(folder) / CONFIG_FILE
@@ -218,14 +278,15 @@ class Embedder(nn.Module):
             # A new model draws random initial weights, which would change the random numbers of a training run that
             # opens a model.
             with torch.random.fork_rng(devices=[]):
-                _check_shapes(cls, architecture, read_shapes(weights))
-                model = cls.from_architecture(architecture)
+                _check_shapes(cls, architecture, module, read_shapes(weights))
+                model = cls.from_architecture(architecture, module=module)
             model.load_state_dict(load_file(weights))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
+            remedy = "pairlens train --resume writes the model of the last epoch again; train again to replace any other model"
             raise ValueError(
-                f"the model in {folder} is damaged or of another shape ({reason}); pairlens train --resume writes the model "
-                "of the last epoch again; train again to replace any other model"
+                f"the model in {folder} is damaged or of another shape ({reason}); "
+                f"{remedy if module is None else 'give a module of the same shape as the one that was saved'}"
             ) from error
         return model.to(device).eval()
 
@@ -254,11 +315,30 @@ def _read_config(config: Path) -> Plain:
         raise ValueError(f"{config} is damaged ({error}); restore it or train again") from error
 
 
-def _check_shapes(kind: type[Embedder], architecture: Architecture, stored: dict[str, tuple[int, ...]]) -> None:
+def _gives_vector(backbone: Backbone | GivenBackbone) -> bool:
+    return isinstance(backbone, GivenBackbone) and backbone.gives_vector
+
+
+def _make_backbone(shape: Architecture, weights: str, module: nn.Module | None) -> Backbone | GivenBackbone:
+    if shape.given is not None and module is not None:
+        return GivenBackbone(module, shape.given, shape.image_size)
+    if shape.given is not None:
+        raise ValueError(
+            f"the backbone of this model is a module from outside ({shape.backbone}), whose code is not stored; open the "
+            "model with Embedder.load(folder, module=...)"
+        )
+    if module is not None:
+        raise ValueError(f"the backbone of this model is {shape.backbone}, built by its name; leave module out")
+    return Backbone(shape.backbone, weights, shape.stride, shape.image_size)
+
+
+def _check_shapes(
+    kind: type[Embedder], architecture: Architecture, module: nn.Module | None, stored: dict[str, tuple[int, ...]]
+) -> None:
     """Raise RuntimeError if stored tensors do not have the shapes of an architecture, before anything is allocated."""
     # On the meta device a model of any size takes no memory.
     with torch.device("meta"):
-        tensors = kind.from_architecture(architecture).state_dict()
+        tensors = kind.from_architecture(architecture, module=module).state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     mismatch = first_mismatch(expected, stored)
     if mismatch is not None:

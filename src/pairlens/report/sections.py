@@ -15,7 +15,7 @@ import torch
 
 from pairlens.analysis.audit import audit
 from pairlens.analysis.embedding_map import MIN_PHOTOS, write_map
-from pairlens.analysis.explain import explain
+from pairlens.analysis.explain import explain_loss
 from pairlens.analysis.failure_cases import Searched
 from pairlens.analysis.inspection import Inspection, inspect_run
 from pairlens.analysis.loss_figures import draw_explanations
@@ -123,7 +123,7 @@ def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None
     drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss)]
     if not drawable:
         return None
-    draw_explanations([explain(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
+    draw_explanations([explain_loss(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
     names = ", ".join(name for name, _ in drawable)
     return Picture(
         file,

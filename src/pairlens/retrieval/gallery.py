@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pairlens.core.images import decode, load_image, reduce_to_square
 from pairlens.core.similarity import distance
 from pairlens.data.catalog import Catalog
-from pairlens.data.images import decode, load_image, reduce_to_square
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
@@ -199,7 +199,7 @@ class Gallery:
         return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
 
     def _embed(self, jpeg: bytes) -> Tensor:
-        return self.model.embed(decode([jpeg], self.model.architecture.image_size)).float()
+        return self.model.embed_batch(decode([jpeg], self.model.architecture.image_size)).float()
 
     def _match(self, rank: int, index: int, apart: float, query: Query) -> Match:
         name = self.catalog.class_names[int(self.catalog.labels[index])]

@@ -33,7 +33,7 @@ from pairlens.training.gather import (
     gather_batch,
     shared_random_numbers,
 )
-from pairlens.training.references import Batch, Proxies, References
+from pairlens.training.references import InBatch, Proxies, References
 
 
 class NotFiniteError(ValueError, FloatingPointError):
@@ -54,7 +54,7 @@ class Criterion(nn.Module):
     Args:
         loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
             embeddings.
-        references: `Batch()` (default), `Memory(...)` or `Proxies(...)`.
+        references: `InBatch()` (default), `CrossBatchMemory(...)` or `Proxies(...)`.
         miner: selects the pairs that the loss sees.
         classes: number of classes, for a loss with one parameter per class.
         gather: whether the loss is that of the photos of all ranks of a `torch.distributed` job. Then every rank must call
@@ -86,7 +86,7 @@ class Criterion(nn.Module):
         # The protocols are checked here once, because such a check takes as long as a forward pass on a small batch.
         self.loss: Any = loss
         self.miner = miner
-        self.references: Any = references if references is not None else Batch()
+        self.references: Any = references if references is not None else InBatch()
         _check_fit(loss, self.references, miner)
         self.gather = gather
         # The ranks must start with the same proxies, although each may have been made with another seed.
@@ -181,8 +181,8 @@ def _check_fit(loss: Any, references: References, miner: MinerFunction | None) -
     # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
         calls = {
-            "batch": "pl.Batch()",
-            "memory": "pl.Memory(size, dim)",
+            "batch": "pl.InBatch()",
+            "memory": "pl.CrossBatchMemory(size, dim)",
             "proxies": "pl.Proxies(classes, dim, centers)",
         }
         possible = " or ".join(calls[source] for source in possible_sources(loss))

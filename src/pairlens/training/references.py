@@ -1,5 +1,6 @@
 """Sources of the references of a loss: the batch itself, a memory of earlier batches, or learned proxies."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -36,10 +37,10 @@ class ReferenceConfig:
         check_settings(self)
 
 
-class Batch(nn.Module):
+class InBatch(nn.Module):
     """The references are the batch itself; it has no parameters.
 
-    >>> similarity, pairs = Batch()(torch.eye(2), torch.tensor([0, 1]))
+    >>> similarity, pairs = InBatch()(torch.eye(2), torch.tensor([0, 1]))
     >>> similarity
     tensor([[1., 0.],
             [0., 1.]])
@@ -52,7 +53,7 @@ class Batch(nn.Module):
         return self_cosine(embeddings), Pairs.within(labels)
 
 
-class Memory(nn.Module):
+class CrossBatchMemory(nn.Module):
     """The references are the embeddings of the last batches: a cross-batch memory (XBM), which has no parameters.
 
     Each batch is first written over the oldest entries, without gradient, and then compared with all entries. These include
@@ -72,7 +73,7 @@ class Memory(nn.Module):
     Raises:
         ValueError: for a size below 1; in forward, for a batch larger than the memory or of another dimension.
 
-    >>> memory = Memory(size=4, dim=2)
+    >>> memory = CrossBatchMemory(size=4, dim=2)
     >>> _ = memory(torch.eye(2), torch.tensor([0, 1]))
     >>> similarity, pairs = memory(torch.eye(2), torch.tensor([0, 1]))
     >>> pairs.positive.int()
@@ -204,4 +205,14 @@ class Proxies(nn.Module):
             )
 
 
-References = Batch | Memory | Proxies
+References = InBatch | CrossBatchMemory | Proxies
+# The names of version 0.1, which warn for one version.
+_OLD_NAMES = {"Batch": InBatch, "Memory": CrossBatchMemory}
+
+
+def __getattr__(name: str) -> type[InBatch | CrossBatchMemory]:
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _OLD_NAMES[name]
+    warnings.warn(f"{name} is now called {new.__name__}; use pl.{new.__name__}", DeprecationWarning, stacklevel=2)
+    return new

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pairlens.data.annotations import Annotations, Box, Photo, Split
+from pairlens.core.boxes import Box
+from pairlens.data.annotations import Annotations, Photo, Split
 from pairlens.data.readers.text_lines import Line, read_lines
 
 # Classes and photos of each split.

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from pairlens.core.boxes import Box
 from pairlens.core.untrusted import MAX_JSON_BYTES
-from pairlens.data.annotations import Annotations, Box, Photo, Split
+from pairlens.data.annotations import Annotations, Photo, Split
 
 _REQUIRED = ("label", "path", "split")
 _FLAGS = ("is_query", "is_gallery")

@@ -18,9 +18,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from pairlens.core.untrusted import MAX_JSON_BYTES
-from pairlens.data.annotations import Box
-from pairlens.data.jpeg import (
+from pairlens.core.boxes import Box
+from pairlens.core.jpeg import (
     PIXEL_LIMIT,
     QUIET,
     Jpeg,
@@ -30,6 +29,7 @@ from pairlens.data.jpeg import (
     encode_jpeg,
     resize_to_square,
 )
+from pairlens.core.untrusted import MAX_JSON_BYTES
 
 # Pillow opens more formats, but EPS runs Ghostscript, WMF runs drawing code of Windows, and photos do not come in the
 # rest. DIB is BMP without its file header.
@@ -69,7 +69,7 @@ def load_image(source: Path | bytes) -> Image.Image:
     >>> load_image(encode(Image.new("L", (30, 20), 128), size=8)).size
     (8, 8)
     """
-    rgb = _read(source, _as_rgb)
+    rgb = _read(source, as_rgb)
     # Pillow keeps comments and colour profiles in `info` and would write them into every JPEG made from the picture.
     rgb.info.clear()
     return rgb
@@ -110,7 +110,8 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an open picture as upright 8-bit RGB, as `load_image` does; a damaged file raises errors of any type."""
     return _to_rgb(_upright(image))
 
 
@@ -206,7 +207,7 @@ def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
     """Return the pixels of an open picture, (height, width, 3); a JPEG with orientation 1 is decoded the fast way."""
     contents = source if isinstance(source, bytes) else source.read_bytes()
     pixels = decode_jpeg_fast(contents, _BUFFER, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
-    return np.array(_as_rgb(image)) if pixels is None else pixels
+    return np.array(as_rgb(image)) if pixels is None else pixels
 
 
 def _is_upright_jpeg(image: Image.Image) -> bool:

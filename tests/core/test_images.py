@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from pairlens.data import images
-from pairlens.data.images import decode, empty_photos, encode, load_image, reduce_to_square
+from pairlens.core import images
+from pairlens.core.images import decode, empty_photos, encode, load_image, reduce_to_square
 
 
 def _file(image, kind, **options):

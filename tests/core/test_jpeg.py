@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairlens.data import jpeg
-from pairlens.data.jpeg import PixelBuffer, decode_jpeg, decode_jpeg_fast, encode_jpeg, resize_to_square
+from pairlens.core import jpeg
+from pairlens.core.jpeg import PixelBuffer, decode_jpeg, decode_jpeg_fast, encode_jpeg, resize_to_square
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,59 @@
+"""A comparison from its study to its results, in one call."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pairlens.comparison.executors import Engine, run_here
+from pairlens.comparison.figures import draw_comparison
+from pairlens.comparison.results import Results, write_results
+from pairlens.comparison.run_study import RunFinished, run_study
+from pairlens.comparison.statistics import measure
+from pairlens.comparison.study import Study, read_toml
+from pairlens.comparison.tables import write_tables
+
+DEFAULT_FOLDER = Path("runs/comparison")
+
+
+def compare(
+    study: Study | str | Path,
+    folder: str | Path | None = None,
+    *,
+    engine: Engine = run_here,
+    watch: Callable[[RunFinished], None] | None = None,
+) -> Results:
+    """Compare losses fairly: make the missing runs of a study, write results, tables and figures, and return the results.
+
+    Finished runs are never repeated: the same call continues an interrupted comparison.
+
+    Args:
+        study: what is compared, as a record or as the path of a TOML file.
+        folder: of the comparison; by default runs/comparison, or runs/ and the name of the TOML file.
+        engine: what runs the jobs: this process, `local_engine(processes)` or `ray_engine(processes)`.
+        watch: called with every finished job.
+
+    Raises:
+        FileNotFoundError: if a data set is not prepared.
+        ValueError: before anything runs, if the study cannot be read or is not possible, or a run in the folder has other
+            settings; at the end, if every run has failed.
+    """
+    if not isinstance(study, Study | str | Path):
+        raise ValueError(f"a {type(study).__name__} is no study; give a pl.Study or the path of a TOML file")
+    planned = study if isinstance(study, Study) else read_toml(Path(study))
+    place = Path(folder) if folder is not None else default_folder(study)
+    for finished in run_study(planned, place, engine):
+        if watch is not None:
+            watch(finished)
+    results = measure(place)
+    write_results(results, place)
+    write_tables(results, place)
+    draw_comparison(results, place)
+    return results
+
+
+def default_folder(study: Study | str | Path) -> Path:
+    """Return the folder of a comparison that is given no other one.
+
+    >>> default_folder("studies/birds.toml").as_posix()
+    'runs/birds'
+    """
+    return DEFAULT_FOLDER if isinstance(study, Study) else Path("runs") / Path(study).stem

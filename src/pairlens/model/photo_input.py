@@ -1,0 +1,130 @@
+"""Photos as people have them (files, pictures, arrays, tensors, bytes) to the pixels that evaluation gives a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from pairlens.core.images import as_rgb, decode_one, empty_photos, encode, reduce_to_square, rows_of
+
+OnePhoto: TypeAlias = str | Path | bytes | Image.Image | np.ndarray | Tensor
+
+_KINDS = (
+    "a path, a PIL picture, the bytes of a picture file, a uint8 array of (height, width, 3), or a uint8 tensor of "
+    "(3, height, width)"
+)
+
+
+@dataclass(frozen=True)
+class PhotoInput:
+    """How a photo becomes the pixels that a model sees, in evaluation as in `Embedder.embed`.
+
+    `prepare` stores a photo as a square JPEG of `stored_size` pixels, and evaluation resizes that to `image_size`.
+    Pixels that already are `image_size` pixels high and wide are taken as they are.
+
+    Attributes:
+        image_size: height and width of the photos that the model sees.
+        stored_size: side of the stored pictures.
+        quality: JPEG quality of the stored pictures.
+    """
+
+    image_size: int
+    stored_size: int
+    quality: int
+
+    def read(self, photos: Sequence[Any]) -> Tensor:
+        """Return photos as one batch of pixels.
+
+        Shapes:
+            result: uint8 (photo, 3, image_size, image_size).
+
+        Raises:
+            FileNotFoundError: if a file does not exist.
+            ValueError: if a photo is damaged, or is nothing that can be read as a photo.
+        """
+        batch = empty_photos(len(photos), self.image_size)
+        for row, photo in zip(rows_of(batch), photos, strict=True):
+            row[:] = self._pixels_of(photo)
+        return batch
+
+    def _pixels_of(self, photo: Any) -> np.ndarray:
+        """Return one photo as (image_size, image_size, 3)."""
+        match photo:
+            case str() | Path():
+                return self._of_file(Path(photo))
+            case bytes() | bytearray() | memoryview():
+                return self._of_stored(reduce_to_square(bytes(photo), self.stored_size, quality=self.quality))
+            case Image.Image():
+                return self._of_picture(photo)
+            case np.ndarray():
+                return self._of_pixels(_checked_array(photo))
+            case Tensor():
+                return self._of_pixels(_checked_tensor(photo))
+            case _:
+                raise ValueError(f"a {type(photo).__name__} is not a photo; give {_KINDS}, or a list of these")
+
+    def _of_file(self, file: Path) -> np.ndarray:
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder; give its picture files, as a list of paths")
+        return self._of_stored(reduce_to_square(file, self.stored_size, quality=self.quality))
+
+    def _of_picture(self, picture: Image.Image) -> np.ndarray:
+        try:
+            rgb = as_rgb(picture)
+        # Pillow reads the pixels only now, and a damaged file makes its decoders raise errors of many types.
+        except Exception as error:
+            raise ValueError(f"the PIL picture cannot be read ({error}); replace or remove it") from error
+        return self._of_pixels(np.array(rgb))
+
+    def _of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        if pixels.shape[:2] == (self.image_size, self.image_size):
+            return pixels
+        # Through the same JPEG as in `prepare`, so that a photo has one embedding, however it is given.
+        return self._of_stored(encode(Image.fromarray(pixels), self.stored_size, quality=self.quality))
+
+    def _of_stored(self, jpeg: bytes) -> np.ndarray:
+        return decode_one(jpeg, self.image_size)
+
+
+def single_photos(photos: Any) -> tuple[list[Any], bool]:
+    """Return photos as a list of single ones, and whether they were one photo and not a list or a batch of photos.
+
+    >>> single_photos("a.jpg"), single_photos(["a.jpg"])
+    ((['a.jpg'], True), (['a.jpg'], False))
+    """
+    is_batch = isinstance(photos, np.ndarray | Tensor) and photos.ndim == 4
+    if is_batch or isinstance(photos, list | tuple):
+        return list(photos), False
+    return [photos], True
+
+
+def _checked_array(array: np.ndarray) -> np.ndarray:
+    """Return a (height, width, 3) or grey (height, width) array as (height, width, 3)."""
+    _check_type(array.dtype == np.uint8, "array", array.dtype)
+    colours = np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array
+    if colours.ndim != 3 or colours.shape[2] != 3 or not colours.size:
+        raise ValueError(
+            f"an array of shape {array.shape} is not a photo; give (height, width, 3), grey (height, width), or several "
+            "photos as (photo, height, width, 3)"
+        )
+    return np.ascontiguousarray(colours)
+
+
+def _checked_tensor(tensor: Tensor) -> np.ndarray:
+    """Return a (3, height, width) tensor as a (height, width, 3) array."""
+    _check_type(str(tensor.dtype) == "torch.uint8", "tensor", tensor.dtype)
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel():
+        raise ValueError(
+            f"a tensor of shape {tuple(tensor.shape)} is not a photo; give (3, height, width), or several photos as "
+            "(photo, 3, height, width)"
+        )
+    return np.ascontiguousarray(tensor.detach().cpu().permute(1, 2, 0).numpy())
+
+
+def _check_type(is_uint8: bool, what: str, dtype: object) -> None:
+    if not is_uint8:
+        raise ValueError(f"a photo as {what} has uint8 values from 0 to 255, not {dtype}; convert it to uint8")
