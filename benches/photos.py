@@ -39,9 +39,10 @@ from torchvision import transforms
 
 from pairlens.core.images import encode
 from pairlens.data.annotations import Photo
+from pairlens.data.augmentation import AugmentName
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.loader import Augment, TestBatches, TrainingBatches
+from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.data.prepare import Preparation, prepare
 from pairlens.data.sampler import ClassBatches
 from pairlens.losses import Circle
@@ -113,7 +114,7 @@ def prepared(folder: Path, raw: Path, size: int) -> Catalog:
     return prepare(options, show=lambda _: None)
 
 
-CASES: tuple[tuple[int, int, Augment], ...] = (
+CASES: tuple[tuple[int, int, AugmentName], ...] = (
     (224, 252, "standard"),
     (224, 252, "random_resized_crop"),
     (128, 144, "standard"),

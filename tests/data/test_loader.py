@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional
 
 from conftest import drawn
 from pairlens.core.images import decode
-from pairlens.data import loader
+from pairlens.data import augmentation
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
@@ -84,13 +84,13 @@ def test_test_batches_hold_every_photo_once_in_order(batches):
 
 
 def test_crops_have_many_positions():
-    windows = loader._crops(40, 36, 32, np.random.default_rng(0))
+    windows = augmentation._crops(40, 36, 32, np.random.default_rng(0))
     assert len({(w.top, w.left) for w in windows}) > 12
     assert {w.top for w in windows} == {w.left for w in windows} == set(range(5))
 
 
 def test_random_resized_crops_have_the_range_of_areas_and_ratios():
-    windows = loader._resized_crops(200, 200, np.random.default_rng(0))
+    windows = augmentation._resized_crops(200, 200, np.random.default_rng(0))
     areas = [w.height * w.width / 200**2 for w in windows]
     assert 0.07 < min(areas) < 0.15
     assert max(areas) > 0.85
@@ -101,12 +101,12 @@ def test_random_resized_crops_have_the_range_of_areas_and_ratios():
 def test_a_window_is_cropped_resized_and_flipped():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     part = pixels[3:13, 5:15]
-    window = loader._Window(3, 5, 10, 10)
-    assert np.array_equal(loader._crop(pixels, window, 10, flip=False), part)
-    assert np.array_equal(loader._crop(pixels, window, 10, flip=True), part[:, ::-1])
+    window = augmentation.Window(3, 5, 10, 10)
+    assert np.array_equal(augmentation.cut(pixels, window, 10, flip=False), part)
+    assert np.array_equal(augmentation.cut(pixels, window, 10, flip=True), part[:, ::-1])
     planes = torch.from_numpy(part.copy()).permute(2, 0, 1)
     small = functional.resize(planes, [6, 6], antialias=True).permute(1, 2, 0).numpy()
-    assert np.array_equal(loader._crop(pixels, window, 6, flip=False), small)
+    assert np.array_equal(augmentation.cut(pixels, window, 6, flip=False), small)
 
 
 def test_photos_have_their_channels_last_in_memory(batches):

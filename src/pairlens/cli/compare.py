@@ -67,7 +67,8 @@ class Question:
             raise ValueError("compare needs losses, as in --losses triplet circle multi_similarity, or a study file")
         # The study varies these settings itself, run by run.
         varied = {"loss", "seed", "fold", "folds", "data_name", "auxiliary"}
-        shared = {name: getattr(settings, name) for name in settings_of(Experiment) if name not in varied}
+        options = settings_of(Experiment).keys() - varied
+        shared = {name: getattr(settings, name) for name in options if hasattr(settings, name)}
         benchmarks = grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
         return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 

@@ -10,7 +10,7 @@ import docstring_parser
 import tyro
 
 from pairlens.comparison.reproduce import loss_option
-from pairlens.core.settings import Setting, flat_settings, settings_of, with_settings
+from pairlens.core.settings import Setting, flat_settings, settings_of, with_settings, without_functions
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import command_name, miner_from_text, miner_text
 from pairlens.experiments.metric_spec import metric_text
@@ -98,7 +98,10 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
     special |= changed or {}
     options = []
     for entry in settings_of(Experiment).values():
-        kind, default = special.get(entry.name, (entry.kind, values[entry.name]))
+        kind, default = special.get(entry.name, (without_functions(entry.kind), values[entry.name]))
+        # A setting that only Python can give has no option.
+        if kind is type(None):
+            continue
         aliases = tuple(f"--{alias}" for alias in entry.aliases)
         # The losses are subcommands, which have their own help texts.
         if entry.name != "loss":
@@ -117,7 +120,9 @@ def _help_of(entry: Setting) -> str:
 
 def as_experiment(settings: Any, loss: Loss | None = None) -> Experiment:
     """Return the experiment of a settings record, with its own loss or with another one."""
-    values: dict[str, Any] = {name: getattr(settings, name) for name in settings_of(Experiment)}
+    values: dict[str, Any] = {
+        name: getattr(settings, name) for name in settings_of(Experiment) if hasattr(settings, name)
+    }
     values["loss"] = _from_command_line(values["loss"]) if loss is None else loss
     return with_settings(Experiment(), values)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pairlens.data.loader import working_size
+from pairlens.data.augmentation import working_size
 from pairlens.evaluation.evaluate import class_words
 from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment

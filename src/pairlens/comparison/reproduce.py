@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.comparison.study import Benchmark, Study
+from pairlens.core.named_function import NamedFunction
 from pairlens.core.settings import flat_settings, settings_of
 from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.experiment import Experiment
@@ -33,20 +34,23 @@ def differing(experiment: Experiment) -> dict[str, Any]:
 def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     """Return the command that repeats a training under another name, in a folder beside the run folder.
 
-    Returns None for a wrapped loss or a metric that has only a definition, which can be used only from Python.
+    Returns None for what can be used only from Python: a wrapped loss, a function as a setting, or a metric that has only
+    a definition.
 
     >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """
     loss = experiment.loss
-    if isinstance(loss, Wrapped) or not all(isinstance(metric, str) for metric in experiment.evaluation.metrics):
+    changed = differing(experiment)
+    has_function = any(isinstance(value, NamedFunction) for value in changed.values())
+    if isinstance(loss, Wrapped) or has_function or not all(isinstance(m, str) for m in experiment.evaluation.metrics):
         return None
     # Defaults are left out, so that the command shows what is special about the run.
     hyper_parameters = {
         loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default
     }
     words = ["pairlens", "train", command_name(type(loss))]
-    for name, value in (hyper_parameters | differing(experiment)).items():
+    for name, value in (hyper_parameters | changed).items():
         words += option(name, value)
     words += ["--runs", str(run_folder.parent), "--name", f"{run_folder.name}-again"]
     return shlex.join(words)

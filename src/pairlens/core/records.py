@@ -3,7 +3,7 @@
 import dataclasses
 import reprlib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import (
     Any,
@@ -172,7 +172,8 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         kind = records.get(_current_name(tag))
         _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
         return _build(kind, data, where)
-    scalars = [k for k in kinds if k is not type(None) and not _is_record(k)]
+    # A function is never made from data.
+    scalars = [k for k in kinds if k is not type(None) and not _is_record(k) and get_origin(k) is not Callable]
     if not scalars:
         return _expect(False, data, f"one of {', '.join(records)}", where)
     for kind in scalars[:-1]:

@@ -1,11 +1,13 @@
 """Settings: fields of frozen records with their ranges and option names, and the flat view of records within records."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from pairlens.core.named_function import NamedFunction, named
 from pairlens.core.records import require
 
 Record = TypeVar("Record")
@@ -55,14 +57,20 @@ def setting(default: Any, rules: Rules) -> Any:
 def check_settings(record: Any) -> None:
     """Raise ValueError that names the option, if a field of a record has another type or is out of its range.
 
-    Choices (`Literal`), numbers, truth values and texts are checked; other types are checked where they are made.
+    Choices (`Literal`), numbers, truth values and texts are checked; other types are checked where they are made. A function
+    becomes a `NamedFunction` where the type of the field allows one.
     """
     hints = _hints(type(record))
     for entry in fields(record):
         rules = entry.metadata.get(RULES, Rules())
         value = getattr(record, entry.name)
         name = f"--{rules.option or entry.name}"
-        _check_type(name, value, hints[entry.name])
+        kind = without_functions(hints[entry.name])
+        if kind is not hints[entry.name] and callable(value):
+            # A frozen record can only be changed like this.
+            object.__setattr__(record, entry.name, named(value))
+            continue
+        _check_type(name, value, kind)
         if isinstance(value, int | float):
             _check_range(name, value, rules)
 
@@ -79,8 +87,22 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     elif kind is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         require(is_number, f"{name} {value!r} must be a number")
+    elif kind is type(None):
+        require(value is None, f"{name} {value!r} must be a function; give it in Python")
     elif kind in (bool, str, Path):
         require(isinstance(value, kind), f"{name} {value!r} must be of type {kind.__name__}")
+
+
+def without_functions(kind: Any) -> Any:
+    """Return the type of a setting without functions, which only Python can give; NoneType if nothing else is left.
+
+    >>> without_functions(Callable[[int], int] | NamedFunction | None)
+    <class 'NoneType'>
+    """
+    kinds = get_args(kind)
+    if NamedFunction not in kinds:
+        return kind
+    return reduce(or_, [one for one in kinds if one is not NamedFunction and get_origin(one) is not Callable])
 
 
 def _check_range(name: str, value: float, rules: Rules) -> None:

@@ -17,6 +17,7 @@ from pairlens.losses.protocols import centers_of
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner
+from pairlens.training.optimizer_state import check_storable
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.random_state import seed_everything
 from pairlens.training.references import CrossBatchMemory, InBatch, Proxies, References
@@ -31,6 +32,9 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     Args:
         experiment: the settings.
         classes: number of training classes.
+
+    Raises:
+        ValueError: if a setting cannot be met here, or a checkpoint could not store the optimizer or its schedule.
     """
     # First of all, because everything below draws random numbers.
     seed_everything(experiment.run.seed)
@@ -45,7 +49,10 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
         model.backbone.compile(dynamic=False)
     criterion = make_criterion(experiment, classes).to(device)
     optimizer = make_optimizer(model, criterion, experiment.optimizer)
-    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.run.epochs))
+    schedule = make_schedule(optimizer, experiment.run.epochs, experiment.optimizer)
+    # Here, before the folder of the run is made.
+    check_storable(optimizer, schedule)
+    return Learner(model, criterion, optimizer, schedule, schedule_unit=experiment.optimizer.schedule_unit)
 
 
 def architecture(experiment: Experiment, classes: int) -> Architecture:

@@ -150,8 +150,8 @@ class Experiment:
         )
         # A memory is the only source whose size must suit the batch.
         require(
-            self.source != "memory" or self.references.memory_size >= self.batches.size,
-            f"--memory_size {self.references.memory_size} does not hold a batch of {self.batches.size}; use the size of "
+            self.source != "memory" or self.references.memory_size >= self.batches.photos,
+            f"--memory_size {self.references.memory_size} does not hold a batch of {self.batches.photos}; use the size of "
             "several batches",
         )
         require(

@@ -2,14 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
+from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
@@ -102,6 +103,7 @@ def resume_run(
     loss: Loss | Wrapped | None = None,
     watch: Callable[[Event], None] | None = None,
     metrics: Sequence[MetricChoice] | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Run:
     """Resume an interrupted run to its end; the result is the same as without the interruption.
 
@@ -110,12 +112,14 @@ def resume_run(
         loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
         watch: called with `Started`, then with every `Step` and every `EpochRow`.
         metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
+        functions: the functions that are settings of the run (optimizer, schedule, augment, sampler), by the name of the
+            setting, because functions are not stored.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     run_folder = RunFolder(Path(folder))
-    _consume(resume(run_folder, loss=loss, metrics=metrics), watch)
+    _consume(resume(run_folder, loss=loss, metrics=metrics, functions=functions), watch)
     return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
 
 
@@ -168,6 +172,7 @@ def resume(
     loss: Loss | Wrapped | None = None,
     metrics: Sequence[MetricChoice] | None = None,
     others: Sequence[RunFolder] = (),
+    functions: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
@@ -177,11 +182,12 @@ def resume(
         loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
         metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
+        functions: the functions that are settings of the run, by the name of the setting.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    stored = run_folder.experiment()
+    stored = with_settings(run_folder.experiment(), functions or {})
     experiment = stored if loss is None else replace(stored, loss=loss)
     measured = stored_metrics(stored.evaluation.metrics, metrics, run_folder.path)
     with _locked(run_folder):
@@ -213,18 +219,23 @@ def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     # All ranks draw the same batches, of which each loads its shard.
-    sampler = ClassBatches(catalog.labels, experiment.batches.size, experiment.batches.per_class, experiment.run.seed)
+    config = experiment.batches
+    if config.sampler is None:
+        sampler = ClassBatches(catalog.labels, config.size, config.per_class, experiment.run.seed)
+    else:
+        sampler = config.sampler(catalog.labels)
     # From pinned memory a batch is copied to a GPU while the CPU continues.
     pin = choose_device(experiment.run.device).type == "cuda"
     return TrainingBatches(
         catalog,
         sampler,
         experiment.model.image_size,
-        experiment.batches.augment,
-        experiment.batches.workers,
+        config.augment,
+        config.workers,
         pin,
         rank(),
         world_size(),
+        experiment.run.seed,
     )
 
 

@@ -120,6 +120,38 @@ def has_pair_weights(loss: Any) -> TypeGuard[ClosedFormLoss]:
     return isinstance(loss, ClosedFormLoss)
 
 
+def needs_of(loss: Any) -> tuple[str, ...]:
+    """Return the names of the further values per photo that a loss wants as keyword arguments, such as a weight.
+
+    >>> class Weighted:
+    ...     needs = ("weight",)
+    >>> needs_of(Weighted()), needs_of(wrap(Weighted())), needs_of(len)
+    (('weight',), ('weight',), ())
+    """
+    return tuple(getattr(_innermost(loss), "needs", ()))
+
+
+def wants_unit_vectors(loss: Any) -> bool:
+    """Return whether a loss is to be trained on embeddings of unit length; all losses are that do not say otherwise.
+
+    >>> class OfLengths:
+    ...     normalized = False
+    >>> wants_unit_vectors(OfLengths()), wants_unit_vectors(len)
+    (False, True)
+    """
+    return bool(getattr(_innermost(loss), "normalized", True))
+
+
+def _innermost(loss: Any) -> Any:
+    # A wrapped loss has no attributes of its own that say what it needs.
+    return loss.function if isinstance(loss, Wrapped) else loss
+
+
+def embedding_function(loss: EmbeddingLoss) -> Callable[..., Tensor]:
+    """Return the function of embeddings and labels that a loss of embeddings is, with the values that it needs as keywords."""
+    return loss.function if isinstance(loss, Wrapped) else loss.of_embeddings
+
+
 def accepts_miner(loss: Any) -> bool:
     """Return whether a loss is computed over pairs of photos, from which a miner can select.
 

@@ -73,6 +73,8 @@ class Embedder(nn.Module):
         """Set the layers of an architecture around a backbone."""
         self.architecture = shape
         self.micro_batch = 0
+        # Whether training sees the projections without any scaling; retrieval always sees unit vectors.
+        self.raw = False
         self.backbone = backbone
         channels = backbone.channels
         names = letters(shape.descriptors)
@@ -142,7 +144,10 @@ class Embedder(nn.Module):
         return embeddings, self.head(first) if self.head is not None else None
 
     def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (photo, dim) unit embeddings and the (photo, channel) first descriptor, the input of the head."""
+        """Return (photo, dim) unit embeddings and the (photo, channel) first descriptor, the input of the head.
+
+        In training mode with `raw` the embeddings are the concatenated projections, which have any length.
+        """
         # Without gradients no activations are stored, so micro batches would save nothing.
         if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
             # Only the backbone runs in micro batches; the BatchNorm of the head needs the whole batch.
@@ -154,7 +159,10 @@ class Embedder(nn.Module):
         # Convolutions are faster with the channels last in memory, on a CPU and on a GPU.
         features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
         pooled = [pool(features) for pool in self.descriptors]  # n times (photo, channel)
-        parts = [unit(project(p)) for project, p in zip(self.projections, pooled, strict=True)]
+        projected = [project(p) for project, p in zip(self.projections, pooled, strict=True)]
+        if self.raw and self.training:
+            return torch.cat(projected, dim=1), pooled[0]
+        parts = [unit(part) for part in projected]
         return unit(torch.cat(parts, dim=1)), pooled[0]
 
     def embed(self, photos: OnePhoto | Sequence[OnePhoto], *, batch_size: int = 64, workers: int = 2) -> Tensor:

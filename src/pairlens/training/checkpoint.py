@@ -1,36 +1,32 @@
 """Checkpoint of a learner: one safetensors file, written completely or not at all, and read without running code.
 
-`load_state_dict` of an optimizer does not check what it loads, so a stored state is first checked against the learner.
+What can be stored of an optimizer and a schedule, and whether a stored state fits, is decided by `optimizer_state`.
 """
 
 import json
 import zlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
 from pairlens.core.untrusted import parse_json
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner
+from pairlens.training.optimizer_state import (
+    INTEGER_PREFIX,
+    TENSOR_PREFIX,
+    fit_optimizer_state,
+    fit_schedule_state,
+)
 from pairlens.training.random_state import random_state, set_random_state
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 VERSION = "2"
-TENSOR_PREFIX = "tensor:"
-
-# The tensors that each optimizer stores per parameter.
-_MOMENTS = {
-    Adam: {"step", "exp_avg", "exp_avg_sq"},
-    AdamW: {"step", "exp_avg", "exp_avg_sq"},
-    SGD: {"momentum_buffer"},
-    RMSprop: {"step", "square_avg"},
-}
 
 
 class _OtherVersionError(ValueError):
@@ -54,7 +50,9 @@ def save_checkpoint(learner: Learner, folder: Path, record: Any = None) -> None:
         "model": learner.model.state_dict(),
         "criterion": learner.criterion.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
-        "schedule": _plain_schedule(learner.schedule.state_dict()),
+        "schedule": learner.schedule.state_dict(),
+        # Version 0.1 stored no classes; its states are recognised by their form alone.
+        "classes": _classes(learner),
         "chance": random_state(),
     }
     tensors: dict[str, Tensor] = {}
@@ -73,8 +71,7 @@ def load_checkpoint(learner: Learner, folder: Path) -> Any:
         raise ValueError(f"{file} does not exist, so there is no finished epoch to resume from; train a new run")
     try:
         state, record = _read(file)
-        check_state(state, learner)
-        _load_state(state, learner)
+        _load_state(_fit_state(state, learner), learner)
     except _OtherVersionError:
         raise
     # What a manipulated or truncated file raises while it is read or loaded.
@@ -89,7 +86,7 @@ def _load_state(state: dict[str, Any], learner: Learner) -> None:
     learner.criterion.load_state_dict(state["criterion"])
     learner.optimizer.load_state_dict(state["optimizer"])
     _match_memory_layout(learner.optimizer)
-    learner.schedule.load_state_dict(_live_schedule(state["schedule"]))
+    learner.schedule.load_state_dict(state["schedule"])
     progress = state["under_way"]
     learner.progress = None if progress is None else EpochProgress.from_state(progress)
     learner.epoch = state["epoch"]
@@ -138,12 +135,15 @@ def _checksum(texts: dict[str, str], tensors: dict[str, Tensor]) -> str:
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Return a tree in which each tensor is replaced by a reference to it; the tensors are added to `tensors`."""
     if isinstance(value, Tensor):
+        # The keys of two dicts may give one path.
+        while path in tensors:
+            path += "'"
         # A clone, because safetensors does not store tensors that share memory.
         tensors[path] = value.detach().cpu().clone().contiguous()
         return TENSOR_PREFIX + path
     if isinstance(value, dict):
         # JSON has no integer keys, so the key 3 becomes "#3".
-        keys = {key: f"#{key}" if isinstance(key, int) else key for key in value}
+        keys = {key: f"{INTEGER_PREFIX}{key}" if isinstance(key, int) else key for key in value}
         return {name: _flatten(value[key], f"{path}/{name}", tensors) for key, name in keys.items()}
     if isinstance(value, list | tuple):
         return [_flatten(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
@@ -154,64 +154,27 @@ def _unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, str) and value.startswith(TENSOR_PREFIX):
         return tensors[value.removeprefix(TENSOR_PREFIX)]
     if isinstance(value, dict):
-        return {int(k[1:]) if k.startswith("#") else k: _unflatten(item, tensors) for k, item in value.items()}
+        keys = {key: int(key[1:]) if key.startswith(INTEGER_PREFIX) else key for key in value}
+        return {key: _unflatten(value[name], tensors) for name, key in keys.items()}
     if isinstance(value, list):
         return [_unflatten(item, tensors) for item in value]
     return value
 
 
-def _plain_schedule(state: dict[str, Any]) -> dict[str, Any]:
-    return {**state, "milestones": dict(state["milestones"])}
-
-
-def _live_schedule(state: dict[str, Any]) -> dict[str, Any]:
-    # MultiStepLR stores its milestones in a Counter, which JSON stores like any dict.
-    return {**state, "milestones": Counter(state["milestones"])}
-
-
-def check_state(state: dict[str, Any], learner: Learner) -> None:
-    """Raise ValueError if epoch, schedule, parameter groups or moments do not have the form of those of the learner.
-
-    This matters for memory safety: a fused optimizer walks through the moments in memory and assumes that they are as long
-    as their parameter.
-    """
-    groups = learner.optimizer.state_dict()["param_groups"]
-    pairs = [
-        (learner.schedule.state_dict(), state["schedule"]),
-        *zip(groups, state["optimizer"]["param_groups"], strict=True),
-    ]
-    if not all(_have_same_form(expected, stored) for expected, stored in pairs):
-        raise ValueError("its optimizer or schedule is another")
-    _check_moments(learner.optimizer, state["optimizer"]["state"])
+def _fit_state(state: dict[str, Any], learner: Learner) -> dict[str, Any]:
+    """Return a stored state in the form that the learner can load; raises ValueError if it is of another learner."""
+    classes = _classes(learner)
+    for part, stored in state.get("classes", classes).items():
+        if stored != classes.get(part):
+            raise ValueError(f"its {part} is {stored!s:.80}, not {classes.get(part)}")
     if type(state["epoch"]) is not int or state["epoch"] < 0:
         # Cut, because the value of a damaged file can be very long.
         raise ValueError(f"its epoch is {state['epoch']!r}"[:80])
+    optimizer = fit_optimizer_state(learner.optimizer, state["optimizer"])
+    schedule = fit_schedule_state(learner.schedule, state["schedule"])
+    return {**state, "optimizer": optimizer, "schedule": schedule}
 
 
-def _check_moments(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    names = _MOMENTS[type(optimizer)]
-    for number, moments in state.items():
-        parameter = parameters[number]
-        expected = {name: torch.Size() if name == "step" else parameter.shape for name in names}
-        if expected != {name: value.shape for name, value in moments.items() if isinstance(value, Tensor)}:
-            raise ValueError(f"the moments of its parameter {number} have another shape")
-        if not all(value.dtype in (torch.float32, parameter.dtype) for value in moments.values()):
-            raise ValueError(f"the moments of its parameter {number} have another type")
-
-
-def _have_same_form(expected: Any, stored: Any) -> bool:
-    """Whether both have the same structure of dicts and lists, with values of the same types."""
-    kind = _kind(expected)
-    if kind is not _kind(stored):
-        return False
-    if kind is dict:
-        return expected.keys() == stored.keys() and all(_have_same_form(expected[key], stored[key]) for key in expected)
-    return kind is not list or (len(expected) == len(stored) and all(map(_have_same_form, expected, stored)))
-
-
-def _kind(value: Any) -> type:
-    # JSON stores tuples as lists; a learning rate of 1.0 may be stored as 1; a Counter is a dict. bool precedes int,
-    # because True is an instance of both.
-    kinds = ((bool, bool), (int | float, float), (list | tuple, list), (dict, dict))
-    return next((kind for types, kind in kinds if isinstance(value, types)), type(value))
+def _classes(learner: Learner) -> dict[str, str]:
+    # Without the name of the module, which is another one where a script is run than where it is imported.
+    return {"optimizer": type(learner.optimizer).__qualname__, "schedule": type(learner.schedule).__qualname__}

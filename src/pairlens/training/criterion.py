@@ -1,11 +1,14 @@
 """The criterion: a loss applied to embeddings, labels and a source of references."""
 
 import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pairlens.core.distributed import world_size
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
 from pairlens.losses.protocols import (
@@ -17,10 +20,18 @@ from pairlens.losses.protocols import (
     Wrapped,
     accepts_miner,
     centers_of,
+    embedding_function,
     has_center_penalty,
     is_embedding_loss,
     is_learned_loss,
+    needs_of,
     possible_sources,
+)
+from pairlens.training.gather import (
+    broadcast_from_first,
+    check_process_group,
+    gather_batch,
+    shared_random_numbers,
 )
 from pairlens.training.references import InBatch, Proxies, References
 
@@ -46,10 +57,14 @@ class Criterion(nn.Module):
         references: `InBatch()` (default), `CrossBatchMemory(...)` or `Proxies(...)`.
         miner: selects the pairs that the loss sees.
         classes: number of classes, for a loss with one parameter per class.
+        gather: whether the loss is that of the photos of all ranks of a `torch.distributed` job. Then every rank must call
+            the criterion equally often, and after `DistributedDataParallel` has averaged the gradients they are those of
+            the whole batch. With False each rank has the loss of its own photos, which lacks the pairs between ranks.
 
     Raises:
         ValueError: if loss, references and miner cannot be combined; in forward, if an embedding is not finite (checked on
-            the CPU only, because on a GPU the check would block).
+            the CPU only, because on a GPU the check would block), if a value that the loss needs is missing, or if
+            there are several processes that have not joined a process group.
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -65,6 +80,7 @@ class Criterion(nn.Module):
         references: References | None = None,
         miner: MinerFunction | None = None,
         classes: int | None = None,
+        gather: bool = True,
     ) -> None:
         super().__init__()
         # The protocols are checked here once, because such a check takes as long as a forward pass on a small batch.
@@ -72,6 +88,10 @@ class Criterion(nn.Module):
         self.miner = miner
         self.references: Any = references if references is not None else InBatch()
         _check_fit(loss, self.references, miner)
+        self.gather = gather
+        # The ranks must start with the same proxies, although each may have been made with another seed.
+        self._is_synchronized = False
+        self._needs = needs_of(loss)
         self._of_embeddings = is_embedding_loss(loss)
         self._penalized = has_center_penalty(loss) and isinstance(self.references, Proxies)
         if is_learned_loss(loss):
@@ -80,20 +100,62 @@ class Criterion(nn.Module):
         if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
             self.wrapped = loss.function
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels."""
+    def forward(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels.
+
+        Args:
+            embeddings: those of this process; see `gather`.
+            labels: their labels.
+            extra: further (photo, ...) values by name, such as a weight; a loss gets those that its `needs` names as
+                keyword arguments, and the others are ignored.
+        """
+        needed = self._needed(labels, extra)
+        if self.gather:
+            if not torch.compiler.is_compiling():
+                check_process_group()
+            if world_size() > 1:
+                _check_shapes(embeddings, labels)
+                self._synchronize()
+                embeddings, labels, needed = gather_batch(embeddings, labels, needed)
+                with shared_random_numbers(embeddings.device) if self.miner is not None else nullcontext():
+                    return self.of_whole_batch(embeddings, labels, needed)
+        return self.of_whole_batch(embeddings, labels, needed)
+
+    def of_whole_batch(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
         _check_shapes(embeddings, labels)
+        needed = self._needed(labels, extra)
         if self._of_embeddings:
             _check_batch(embeddings, Pairs.within(labels))
-            return self.loss.of_embeddings(embeddings, labels)
+            return embedding_function(self.loss)(embeddings, labels, **needed)
         similarity, all_pairs = self.references(unit(embeddings), labels)  # (anchor, reference)
         _check_batch(embeddings, all_pairs)
         # Detached, because the selection of pairs has no gradient.
         pairs = all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
         if "learned" in self._parameters:
-            return self.loss(similarity, pairs, self._learned_of(labels))
-        loss: Tensor = self.loss(similarity, pairs)
+            return self.loss(similarity, pairs, self._learned_of(labels), **needed)
+        loss: Tensor = self.loss(similarity, pairs, **needed)
         return loss + self.loss.penalty(self.references.unit_centers) if self._penalized else loss
+
+    def _needed(self, labels: Tensor, extra: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Return the further values that the loss needs; raises ValueError if one is missing or of another length."""
+        if not self._needs:
+            return {}
+        given = extra or {}
+        for name in self._needs:
+            if name not in given or given[name].shape[:1] != labels.shape:
+                found = f"has the shape {tuple(given[name].shape)}" if name in given else "is missing"
+                raise ValueError(
+                    f"{type(self.loss).__name__} needs {name!r} of each of the {len(labels)} photos, which {found}; call "
+                    f"criterion(embeddings, labels, extra={{{name!r}: ...}})"
+                )
+        return {name: given[name] for name in self._needs}
+
+    def _synchronize(self) -> None:
+        """Give every rank the proxies, learned values and memory of rank 0, before the first batch that is gathered."""
+        if not self._is_synchronized:
+            broadcast_from_first([*self.parameters(), *self.buffers()])
+            self._is_synchronized = True
 
     def _learned_of(self, labels: Tensor) -> Tensor:
         """Return the (anchor,) parameters of the classes of the anchors."""

@@ -6,7 +6,7 @@ same as in one process.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,41 +15,15 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pairlens.core.distributed import all_reduce_sum, gather_equal_rows, rank, shard, world_size
+from pairlens.core.distributed import all_reduce_sum, world_size
 from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
+from pairlens.training.gather import broadcast_from_first, gather_with_gradient
 
 # The buffers of all ranks stay equal by themselves and need not be sent at every step. PyTorch 2.15 renamed this option.
 _IS_RENAMED = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 _KEEP_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _IS_RENAMED else "broadcast_buffers": False}
-
-
-def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Return the rows of every rank, in the order of the ranks; the rows of this rank receive their gradient.
-
-    Every rank computes the same loss of the same gathered rows, so it has the gradient of its own rows without any
-    communication. `DistributedDataParallel` takes the mean over the ranks, but the gradient of a parameter is the sum of the
-    ranks' parts; so each part is multiplied by the number of ranks.
-
-    Args:
-        rows: (row, ...), the same number on every rank.
-
-    >>> gather_with_gradient(torch.eye(2))
-    tensor([[1., 0.],
-            [0., 1.]])
-    """
-    return rows if world_size() == 1 else _Gather.apply(rows)  # pyright: ignore[reportReturnType]
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        return gather_equal_rows(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0][shard(len(gradients[0]), rank(), world_size())] * world_size()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +82,7 @@ def wrap_ddp(model: Embedder, criterion: Criterion, freeze_bn: FreezeBN = "none"
         synchronize_batchnorm(model.backbone)
     device = next(model.parameters()).device
     # DDP broadcasts the parameters of its module itself; these are the others.
-    _broadcast([*_replicated_parameters(model, criterion), *model.buffers(), *criterion.buffers()])
+    broadcast_from_first([*_replicated_parameters(model, criterion), *model.buffers(), *criterion.buffers()])
     _broadcast_random_state(device)
     local = _Local(model)
     wrapped = DistributedDataParallel(
@@ -139,11 +113,6 @@ def _replicated_parameters(model: Embedder, criterion: Criterion) -> list[nn.Par
     """Return the parameters that every rank trains on the whole batch, outside DDP."""
     head = [] if model.head is None else list(model.head.parameters())
     return [*head, *criterion.parameters()]
-
-
-def _broadcast(tensors: Iterable[Tensor]) -> None:
-    for tensor in tensors:
-        dist.broadcast(tensor.detach(), 0)
 
 
 def _broadcast_random_state(device: torch.device) -> None:

@@ -3,13 +3,15 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pairlens.losses.protocols import wants_unit_vectors
 from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
 from pairlens.training.epoch_progress import EpochProgress
@@ -17,15 +19,20 @@ from pairlens.training.learner import Learner, Objective
 from pairlens.training.precision import choose_precision
 from pairlens.training.training_step import training_step
 
+TrainingBatch: TypeAlias = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]
+
 
 class TrainingPhotos(Protocol):
-    """Batches of (photos, labels, indices), which differ from epoch to epoch but depend on the epoch's number alone."""
+    """Batches of (photos, labels, indices), which differ from epoch to epoch but depend on the epoch's number alone.
+
+    A batch may have a fourth part: a dict of further values of each photo, for a loss that needs them.
+    """
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
         ...
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[TrainingBatch]:
         """Yield the batches of one epoch, without the first `start` batches."""
         ...
 
@@ -124,6 +131,9 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
         # The cosine of the gradients is measured once per epoch, because it takes two more partial backward passes.
         is_last = progress.step + 1 == len(photos)
         count = _step(learner, progress, objective, batch, number, probe=is_last)
+        if learner.schedule_unit == "step":
+            # Also after a step that was left out, because such a schedule is made for a number of batches.
+            _step_schedule(learner, progress)
         progress.seconds = time.perf_counter() - start
         progress.drain()
         means = progress.means()
@@ -132,7 +142,8 @@ def _fit_epoch(learner: Learner, photos: TrainingPhotos, objective: Objective, n
     # Only steps that are not left out add embeddings and labels.
     if not progress.labels:
         raise DivergedError(f"none of the {progress.step} steps of epoch {number} was finite; lower --learning_rate")
-    _step_schedule(learner)
+    if learner.schedule_unit == "epoch":
+        _step_schedule(learner, progress)
     # Set before the record is yielded, so that a checkpoint saved between two records is that of a finished epoch.
     learner.epoch = number
     learner.progress = None
@@ -144,6 +155,7 @@ def _prepare_epoch(learner: Learner, objective: Objective, number: int) -> None:
     learner.model.train()
     learner.model.backbone.requires_grad_(True)
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    learner.model.raw = not wants_unit_vectors(learner.criterion.loss)
     learner.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
     # After `freeze_batchnorm`, which would otherwise unfreeze the BatchNorm of a backbone that is frozen as a whole.
     if number <= objective.warm_up:
@@ -166,23 +178,27 @@ def _finished_epoch(number: int, progress: EpochProgress, seconds: float) -> Epo
     )
 
 
-def _step_schedule(learner: Learner) -> None:
+def _step_schedule(learner: Learner, progress: EpochProgress) -> None:
     with warnings.catch_warnings():
         # PyTorch warns because a run resumed at the end of an epoch steps the schedule before any step of the optimizer.
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
-        learner.schedule.step()
+        if isinstance(learner.schedule, ReduceLROnPlateau):
+            # The only schedule of PyTorch that looks at a figure; here it is the mean loss of the epoch so far.
+            learner.schedule.step(progress.means().loss)
+        else:
+            learner.schedule.step()
 
 
 def _step(
     learner: Learner,
     progress: EpochProgress,
     objective: Objective,
-    batch: tuple[Tensor, Tensor, Tensor],
+    batch: TrainingBatch,
     number: int,
     probe: bool,
 ) -> int:
     """Train on one batch and add its result to the progress; returns the number of photos, 0 if the step is left out."""
-    pixels, labels, indices = batch
+    pixels, labels, indices, *further = batch
     device = next(learner.model.parameters()).device
     # The copy takes time at each step, so it is made only if a step may be left out.
     rollback = Rollback(learner.model, learner.criterion) if objective.on_nan == "skip" else None
@@ -200,6 +216,7 @@ def _step(
             pixels.to(device, non_blocking=True),
             labels.to(device, non_blocking=True),
             probe=probe,
+            extra={name: values.to(device, non_blocking=True) for part in further for name, values in part.items()},
         )
     except FloatingPointError as error:
         if rollback is None:

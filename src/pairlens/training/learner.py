@@ -13,6 +13,7 @@ from pairlens.training.data_parallel import Network, wrap_ddp
 from pairlens.training.epoch_progress import EpochProgress
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
+ScheduleUnit: TypeAlias = Literal["epoch", "step"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
 
@@ -66,6 +67,7 @@ class Learner:
         schedule: the learning rates.
         epoch: number of finished epochs.
         progress: the steps of the unfinished epoch; None between two epochs.
+        schedule_unit: whether the schedule advances after every epoch or after every step.
         network: the model as it is trained in this epoch, by one process or by all ranks.
     """
 
@@ -75,6 +77,7 @@ class Learner:
     schedule: LRScheduler
     epoch: int = 0
     progress: EpochProgress | None = None
+    schedule_unit: ScheduleUnit = "epoch"
     network: Network = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """One step of training: forward pass, losses, gradient, and the step of the optimizer if all of it is finite."""
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_value_
 
 from pairlens.core.distributed import gather_equal_rows
-from pairlens.core.similarity import working_precision
+from pairlens.core.similarity import unit, working_precision
 from pairlens.model.embedder import Embedder
 from pairlens.training.divergence import check_finite_step, gradient_norm
 from pairlens.training.gradient_cosine import gradient_cosine, watch_input
@@ -38,7 +39,14 @@ class StepOutcome:
     cosine: float
 
 
-def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels: Tensor, probe: bool) -> StepOutcome:
+def training_step(
+    learner: Learner,
+    objective: Objective,
+    pixels: Tensor,
+    labels: Tensor,
+    probe: bool,
+    extra: Mapping[str, Tensor] | None = None,
+) -> StepOutcome:
     """Take one step of the optimizer on a batch.
 
     Args:
@@ -47,16 +55,18 @@ def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels
         pixels: (photo, 3, height, width) photos of this rank, on the device of the model.
         labels: (photo,) their labels.
         probe: whether to measure the cosine of the gradients of both losses, which takes two partial backward passes.
+        extra: further (photo, ...) values by name, for a loss that needs them.
 
     Raises:
         FloatingPointError: if loss or gradient is not finite; no weight has been changed then. On a GPU with a fused
             optimizer the step is left out on the device instead, and the values in the outcome tell that.
     """
     all_labels = gather_equal_rows(labels)  # (photo of all ranks,)
+    all_extra = {name: gather_equal_rows(values) for name, values in (extra or {}).items()}
     with _autocast(learner.model, objective.precision), watch_input(learner.model.descriptors[0]) as feature_maps:
         embeddings, logits = learner.network(pixels)  # (photo, dim) and (photo, class), of all ranks
     # Outside the autocast, so that losses are computed in float32 also if the network runs in bfloat16.
-    ranking = learner.criterion(embeddings, all_labels)
+    ranking = learner.criterion.of_whole_batch(embeddings, all_labels, all_extra)
     if logits is None:
         total, correct, cosine = ranking, torch.full_like(ranking, torch.nan), math.nan
     else:
@@ -69,7 +79,9 @@ def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels
     # Created on the device, because copying a number there would block.
     count = torch.full_like(total, len(all_labels), requires_grad=False)
     sums = torch.stack([count, total * count, ranking * count, correct, total, norm]).detach().float()
-    return StepOutcome(sums, embeddings.detach(), all_labels, cosine)
+    # The statistics of embeddings are those of unit vectors, also if the loss sees raw ones.
+    shown = unit(embeddings.detach()) if learner.model.raw else embeddings.detach()
+    return StepOutcome(sums, shown, all_labels, cosine)
 
 
 def _update_weights(learner: Learner, objective: Objective, total: Tensor) -> Tensor:
