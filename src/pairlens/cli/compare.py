@@ -11,7 +11,6 @@ import tyro
 from pairlens.cli.console import open_console, say, show_table
 from pairlens.cli.options import settings_record
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
-from pairlens.comparison.figures import draw_comparison
 from pairlens.comparison.results import Results, write_results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
 from pairlens.comparison.run_study import compare as run_study
@@ -185,6 +184,9 @@ def _line(done: RunFinished, metric: str) -> str:
 
 def show_results(folder: Path, all_metrics: bool = False) -> Results:
     """Measure the finished runs of a comparison; write results, tables and figures; print tables and verdicts."""
+    # Imported here, because Matplotlib takes long to import.
+    from pairlens.comparison.figures import draw_comparison
+
     results = measure(folder)
     files = [write_results(results, folder), *write_tables(results, folder)]
     files += [picture.file for _, picture in draw_comparison(results, folder)]

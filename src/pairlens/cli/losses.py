@@ -5,10 +5,6 @@ from pathlib import Path
 
 import tyro
 
-from pairlens.analysis.audit import audit as audit_loss
-from pairlens.analysis.explain import explain as explain_loss
-from pairlens.analysis.explain import write_explanations
-from pairlens.analysis.pair_weights import ProbeBatch
 from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
 from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
@@ -40,6 +36,11 @@ def explain(
         per_class: photos per class in that batch.
         positives: similarity of the other positive pairs in that batch.
     """
+    # Imported here, because the figures need Matplotlib, which `losses` and `recipes` do not wait for.
+    from pairlens.analysis.explain import explain as explain_loss
+    from pairlens.analysis.explain import write_explanations
+    from pairlens.analysis.pair_weights import ProbeBatch
+
     drawn = [loss_from_text(text) for text in (*losses, *compare)]
     if not drawn:
         raise ValueError("explain needs a loss, as in pairlens explain circle --compare triplet")
@@ -61,6 +62,8 @@ def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
             128 dimensions.
         against: a reference loss, written in the same way; both values and gradients are compared.
     """
+    from pairlens.analysis.audit import audit as audit_loss
+
     reference = None if against is None else any_loss_from_text(against)
     result = audit_loss(any_loss_from_text(loss), loss, reference)
     open_console().print(audit_table(result))

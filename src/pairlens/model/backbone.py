@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-import timm
 import torch
-from huggingface_hub import constants as hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -149,6 +147,9 @@ def _remove_stride(network: nn.Module, name: str) -> None:
 
 
 def _create(timm_name: str, weights: str) -> nn.Module:
+    # Imported here, because timm takes as long to import as PyTorch.
+    import timm
+
     if not timm.is_model(timm_name):
         similar = ", ".join(timm.list_models(f"*{timm_name[:6]}*")[:5]) or "resnet50, resnext50, efficientnet_lite0"
         raise ValueError(f"backbone_type {timm_name!r} is not a timm model; similar names are {similar}")
@@ -163,6 +164,9 @@ def _create(timm_name: str, weights: str) -> nn.Module:
 
 
 def _create_from_hub(timm_name: str) -> nn.Module:
+    import timm
+    from huggingface_hub import constants as hub
+
     # Without a network connection the hub client retries for a minute. In offline mode it only looks into its cache.
     hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _resolves(hub.ENDPOINT)
     try:
