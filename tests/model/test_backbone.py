@@ -1,12 +1,13 @@
 import tarfile
 
+import huggingface_hub
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from pairlens.data.images import decode, encode, load_image
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.model import backbone
 from pairlens.model.backbone import Backbone
 
 
@@ -49,8 +50,8 @@ def test_imagenet_without_a_network_connection_names_the_alternatives(monkeypatc
     def no_network(*_args, **_settings):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(backbone.hub, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(backbone.timm, "create_model", no_network)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(timm, "create_model", no_network)
     with pytest.raises(ValueError, match=r"--weights FILE, or --weights none.*efficientnet_lite0"):
         Backbone("resnet50", "imagenet", "port", 224)
 

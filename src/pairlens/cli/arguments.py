@@ -18,6 +18,11 @@ import tyro
 from pairlens.cli.options import ranks_registry
 from pairlens.core.suggestion import closest, suggest
 
+# How Python complains about a text that is no number, and what the sentence says instead.
+NUMBER_KINDS = {
+    r"invalid literal for int\(\) with base 10: (.*)": "a whole number",
+    r"could not convert string to float: (.*)": "a number",
+}
 CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
 # So wide that tyro breaks no line, because a broken word could not be put together again.
 UNBROKEN = "10000"
@@ -61,11 +66,8 @@ def _parse(target: Callable[..., Any], words: Sequence[str], prog: str) -> Any:
 
 
 def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def bind(*values: Any, **named: Any) -> Callable[..., Any]:
-        return partial(function, *values, **named)
-
-    return bind
+    """Return a function with the same options that returns a call of the given one instead of making it."""
+    return wraps(function)(lambda *values, **named: partial(function, *values, **named))
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:
@@ -110,7 +112,7 @@ def _about_value(text: str) -> str:
     if not found:
         return text
     option, reason = found.groups()
-    for kind, pattern in (("a whole number", r"invalid literal for int\(\).*?: (.*)"), ("a number", r"could not convert string to float: (.*)")):
+    for pattern, kind in NUMBER_KINDS.items():
         if value := re.fullmatch(pattern, reason):
             return f"{option} must be {kind}, not {value[1]}"
     return f"{option}: {reason}"

@@ -49,7 +49,8 @@ COMMANDS = {
         "Find the photos of a run's gallery that are nearest to a photo, and write them as pictures.",
     ),
     "losses": Command(
-        "pairlens.cli.losses", "Print every loss: its formula, its parameters, its gradient, its cost and when to use it."
+        "pairlens.cli.losses",
+        "Print every loss: its formula, its parameters, its gradient, its cost and when to use it.",
     ),
     "explain": Command(
         "pairlens.cli.losses",
@@ -144,7 +145,12 @@ def help_text() -> str:
     for name, command in COMMANDS.items():
         first, rest = f"  {name}".ljust(NAME_WIDTH), " " * NAME_WIDTH
         lines += textwrap.wrap(command.summary, width, initial_indent=first, subsequent_indent=rest)
-    lines += ["", "options:", "  --help, -h  Show this text; after a command, its options.", "  --version   Show the version."]
+    lines += [
+        "",
+        "options:",
+        "  --help, -h  Show this text; after a command, its options.",
+        "  --version   Show the version.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from pairlens.core.files import atomic_write
 from pairlens.plotting.panel_layout import NARROW_WIDTH, PAGE_WIDTH, PanelLayout
 
