@@ -41,9 +41,9 @@ def test_the_feature_map_of_a_transformer_holds_its_patch_tokens(name, tokens):
     assert features[0, 0].numel() == tokens
 
 
-def test_an_unknown_backbone_names_similar_ones():
-    with pytest.raises(ValueError, match=r"resnet51.*similar names are .*resnet"):
-        Backbone("resnet51", "none", "none", 64)
+def test_an_unknown_backbone_names_the_most_similar_one():
+    with pytest.raises(ValueError, match=r"resnet5O.*did you mean resnet50\?"):
+        Backbone("resnet5O", "none", "none", 64)
 
 
 def test_imagenet_without_a_network_connection_names_the_alternatives(monkeypatch):

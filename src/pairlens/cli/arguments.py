@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial, wraps
 from inspect import isclass
 from io import StringIO
+from itertools import takewhile
 from typing import Any
 
 import tyro
@@ -26,6 +27,7 @@ NUMBER_KINDS = {
 CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
 # So wide that tyro breaks no line, because a broken word could not be put together again.
 UNBROKEN = "10000"
+RULE = re.compile(r"[─-]{3,}")
 
 
 def read_arguments(target: Callable[..., Any], words: Sequence[str], prog: str) -> Any:
@@ -103,14 +105,14 @@ def _sentence(target: Callable[..., Any], words: Sequence[str], prog: str, print
         return f"{found[1]} needs a value; {prog} --help says which"
     if found := re.match(r"Missing from .*?: (\S+) (.*?)\.? *\(required\)", text):
         return f"{prog} needs {found[1]}, {found[2]}; {prog} --help says how to write it"
-    return _about_value(text)
+    return _about_value(text, prog)
 
 
-def _about_value(text: str) -> str:
+def _about_value(text: str, prog: str) -> str:
     """Return the sentence about a value of the wrong type, or with the reason that the type itself gives."""
     found = re.match(r"Error parsing (.*?): (.*)", text)
     if not found:
-        return text
+        return text or f"a word after {prog} is wrong; {prog} --help lists what it has"
     option, reason = found.groups()
     for pattern, kind in NUMBER_KINDS.items():
         if value := re.fullmatch(pattern, reason):
@@ -121,6 +123,9 @@ def _about_value(text: str) -> str:
 def _about_unknown(word: str, target: Callable[..., Any], words: Sequence[str], prog: str, printed: str) -> str:
     """Return the sentence about a word that is no option and no value of a command."""
     options, choices = _known_words(target, words, prog)
+    if word in choices:
+        chosen = next(other for other in words if other in choices)
+        return f"{prog} cannot take {word!r} beside {chosen!r}; give one of them"
     if not word.startswith("-"):
         return f"{prog} does not know {word!r}; {_suggest_or_help(word, choices, prog)}"
     name = word.partition("=")[0]
@@ -160,7 +165,10 @@ def _help_text(target: Callable[..., Any], words: Sequence[str], prog: str) -> s
 
 
 def _first_part(printed: str) -> str:
-    """Return the text of tyro's box down to its first rule, on one line and without the frame."""
-    lines = [line.strip("│ \t") for line in printed.splitlines() if not line.startswith(("╭", "╰"))]
-    rules = [number for number, line in enumerate(lines) if line.startswith("──")]
-    return " ".join(" ".join(lines[: rules[0] if rules else None]).split())
+    """Return the text of tyro's box below its title and down to the next rule, on one line and without the frame."""
+    lines = [line.strip("│╰╯ ") for line in printed.splitlines()[1:]]
+    # Where the output cannot show lines, rules are hyphens, and one more of them stands below the title.
+    if lines and RULE.fullmatch(lines[0]):
+        del lines[0]
+    until_rule = takewhile(lambda line: not RULE.fullmatch(line), lines)
+    return " ".join(" ".join(until_rule).split())

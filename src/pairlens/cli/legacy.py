@@ -19,6 +19,7 @@ from pairlens.cli.launch import guard
 from pairlens.cli.runs import query
 from pairlens.cli.train import prepare as prepare_one
 from pairlens.cli.train import start
+from pairlens.core.suggestion import suggest
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import raw_data_sets
 from pairlens.experiments.experiment import Experiment
@@ -169,8 +170,9 @@ def find_run(data_base: str) -> Path:
     if data_base == DATA_BASE and runs:
         say(f"--data_base {DATA_BASE} does not exist; using the newest run, {runs[-1].parent}")
         return runs[-1].parent
-    names = ", ".join(file.parent.name for file in runs) or "none; train one with train.py"
-    raise ValueError(f"there is no data base {data_base}; the runs in {RUNS}/ are: {names}")
+    names = [file.parent.name for file in runs]
+    remedy = suggest(name, names) if names else "train one with train.py"
+    raise ValueError(f"there is no data base {data_base} in {RUNS}/; {remedy}")
 
 
 def _holds(run: Path, name: str) -> bool:

@@ -8,6 +8,7 @@ from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.intervals import Interval
+from pairlens.evaluation.metrics import suggest_metric
 
 RESULTS_FILE = "results.json"
 
@@ -66,7 +67,7 @@ class LossResult:
         for measured in self.metrics:
             if measured.name == name:
                 return measured
-        raise KeyError(f"no metric {name!r}; the metrics are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"there is no metric {name!r}; {suggest_metric(name, [metric.name for metric in self.metrics])}")
 
 
 @dataclass(frozen=True)

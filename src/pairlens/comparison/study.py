@@ -11,7 +11,9 @@ from typing import Any
 
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
+from pairlens.core.suggestion import suggest
 from pairlens.core.untrusted import read_json, read_text
+from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.losses import Loss
@@ -116,13 +118,15 @@ class Study:
         )
         recalls = benchmark.settings.recalls
         metrics = [f"{letter}@{k}" for letter in "RP" for k in recalls] + ["R-Precision", "MAP@R"]
-        require(self.metric in metrics, f"--metric {self.metric} is not measured; there are {', '.join(metrics)}")
+        require(
+            self.metric in metrics, f"--metric {self.metric} is not measured; {suggest_metric(self.metric, metrics)}"
+        )
         # A chain of benchmarks, each tuned in the next, is not followed.
         tuned = [other.name for other in self.fields if other is not benchmark and not other.tuned_in]
         require(
             not benchmark.tuned_in or benchmark.tuned_in in tuned,
             f"{benchmark.name} uses the settings tuned in {benchmark.tuned_in!r}, which is not a tuned benchmark of this "
-            f"study; those are: {', '.join(tuned) or 'none'}",
+            f"study; {suggest(benchmark.tuned_in or '', tuned)}",
         )
 
 
@@ -208,7 +212,7 @@ def read_toml(file: Path) -> Study:
 def _check_known(names: Iterable[str], known: set[str], what: str, where: str) -> None:
     unknown = sorted(set(names) - known)
     if unknown:
-        raise ValueError(f"{where} has the unknown {what} {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"{where} has the unknown {what} {unknown[0]!r}; {suggest(unknown[0], sorted(known))}")
 
 
 def _check_types(losses: Any, settings: Any, benchmarks: Any, file: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pairlens.core.table import decimal
 from pairlens.evaluation.intervals import class_bootstrap
+from pairlens.evaluation.metrics import suggest_metric
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
@@ -61,11 +62,11 @@ class Report:
     approximation: Approximation | None = None
 
     def __getitem__(self, name: str) -> float:
-        """Return the value of a metric by its name; raises KeyError that names the available metrics."""
+        """Return the value of a metric by its name; raises KeyError that names the most similar metric, or all."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric.value
-        raise KeyError(f"there is no metric {name!r}; available are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"there is no metric {name!r}; {suggest_metric(name, [metric.name for metric in self.metrics])}")
 
     def __str__(self) -> str:
         left_out = f", {self.left_out} queries without a relevant item left out" if self.left_out else ""

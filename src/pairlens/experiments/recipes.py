@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairlens import losses as ls
+from pairlens.core.suggestion import suggest
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import miners
 
@@ -285,7 +286,7 @@ RECIPES = (
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of this name; raises ValueError that names the available recipes.
+    """Return the recipe of this name; raises ValueError that names the most similar recipe, or all.
 
     >>> find_recipe("proxy_anchor_cub").experiment.clip_value
     10.0
@@ -293,4 +294,4 @@ def find_recipe(name: str) -> Recipe:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    raise ValueError(f"there is no recipe {name!r}; available are {', '.join(recipe.name for recipe in RECIPES)}")
+    raise ValueError(f"there is no recipe {name!r}; {suggest(name, (recipe.name for recipe in RECIPES))}")

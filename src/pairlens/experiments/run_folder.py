@@ -10,6 +10,7 @@ from typing import Any
 
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
+from pairlens.core.suggestion import closest_folder
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
@@ -220,7 +221,9 @@ class RunFolder:
             data_path: folder of the prepared data sets, if they have moved since the run was trained.
         """
         if not self.config.is_file():
-            raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
+            meant = closest_folder(self.path, self.config.name)
+            remedy = f"it has no {self.config.name}" if meant is None else f"did you mean {meant}?"
+            raise ValueError(f"{self.path} is not the folder of a run: {remedy}")
         experiment = _read(Experiment, self.config, "restore it or train again")
         # The stored path is that of the machine on which the run was trained.
         return replace(experiment, data_path=data_path or experiment.data_path)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pairlens.core.suggestion import closest
 from pairlens.model.batchnorm import fuse_batchnorm
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
@@ -151,8 +152,11 @@ def _create(timm_name: str, weights: str) -> nn.Module:
     import timm
 
     if not timm.is_model(timm_name):
-        similar = ", ".join(timm.list_models(f"*{timm_name[:6]}*")[:5]) or "resnet50, resnext50, efficientnet_lite0"
-        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; similar names are {similar}")
+        meant = closest(timm_name, [*TIMM_NAMES, *timm.list_models()])
+        remedy = (
+            "timm.list_models() returns their names, such as resnet50" if meant is None else f"did you mean {meant}?"
+        )
+        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; {remedy}")
     if weights == "imagenet" and timm_name != TIMM_NAMES["efficientnet_lite0"]:
         return _create_from_hub(timm_name)
     network = timm.create_model(timm_name, pretrained=False, num_classes=0, global_pool="")
