@@ -9,8 +9,7 @@ from typing import get_args
 # These names change with the packages; keep them in one block.
 from pairlens.analysis.audit import audit
 from pairlens.analysis.loss_table import LOSS_CARDS as LOSS_CARDS
-from pairlens.cli.main import commands
-from pairlens.experiments.experiment import Experiment
+from pairlens.cli.main import COMMANDS
 from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, miners
 
@@ -55,7 +54,7 @@ COUNTS: dict[str, Callable[[], int]] = {
     "losses": lambda: len(get_args(Loss)),
     "closed_form_losses": count_closed_forms,
     "other_losses": lambda: len(LOSS_CARDS) - count_closed_forms(),
-    "commands": lambda: len(commands(Experiment())),
+    "commands": lambda: len(COMMANDS),
     "audit_checks": count_audit_checks,
     "recipes": lambda: len(RECIPES),
     "miners": count_miners,

@@ -32,7 +32,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pairlens import cli
+from pairlens.cli.main import main as run_command
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.recorder import RunRecorder
@@ -111,7 +111,7 @@ def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -
         RunRecorder._write = marked(RunRecorder._write, shared, "writing")
         if gap is not None:
             Path.replace = deadly(Path.replace, gap)
-        cli.main(words)
+        run_command(words)
         status = 0
     except SystemExit as stop:
         status = int(stop.code or 0)
@@ -256,7 +256,7 @@ class Faults:
         """Do the same with the installed command, which is not forked from this process."""
         alone, folder = self.reference(setup), self.out / f"{setup}-command"
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-c", "from pairlens.cli import main; main()"]
+        command = [sys.executable, "-c", "from pairlens.cli.main import main; main()"]
         with self.log.open("a", encoding="utf-8") as log:
             started = subprocess.Popen([*command, *self.train_words(setup, folder)], stdout=log, stderr=log)
             limit = time.perf_counter() + 60

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pairlens import cli
+from pairlens.cli.main import main
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from support.experiments import changed
@@ -77,7 +77,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 def status_of(words) -> int:
     try:
-        cli.main([str(word) for word in words])
+        main([str(word) for word in words])
     except SystemExit as stop:
         return stop.code or 0
     return 0

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from pairlens.cli import train as training
-from pairlens.cli.main import CONFIG
+from pairlens.cli.arguments import CONFIG
 from pairlens.cli.options import as_experiment, ranks_registry
 from pairlens.comparison.reproduce import study_text, train_command
 from pairlens.comparison.study import Arm, Benchmark, Study, read_toml

@@ -1,12 +1,13 @@
 import tarfile
 
+import huggingface_hub
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from pairlens.core.images import decode, encode, load_image
 from pairlens.evaluation.evaluate import evaluate
-from pairlens.model import backbone
 from pairlens.model.backbone import Backbone
 
 
@@ -40,17 +41,17 @@ def test_the_feature_map_of_a_transformer_holds_its_patch_tokens(name, tokens):
     assert features[0, 0].numel() == tokens
 
 
-def test_an_unknown_backbone_names_similar_ones():
-    with pytest.raises(ValueError, match=r"resnet51.*similar names are .*resnet"):
-        Backbone("resnet51", "none", "none", 64)
+def test_an_unknown_backbone_names_the_most_similar_one():
+    with pytest.raises(ValueError, match=r"resnet5O.*did you mean resnet50\?"):
+        Backbone("resnet5O", "none", "none", 64)
 
 
 def test_imagenet_without_a_network_connection_names_the_alternatives(monkeypatch):
     def no_network(*_args, **_settings):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(backbone.hub, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(backbone.timm, "create_model", no_network)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(timm, "create_model", no_network)
     with pytest.raises(ValueError, match=r"--weights FILE, or --weights none.*efficientnet_lite0"):
         Backbone("resnet50", "imagenet", "port", 224)
 

@@ -1,6 +1,6 @@
 """A command run in this process, and options that make a run take a second."""
 
-from pairlens import cli
+from pairlens.cli.main import main
 
 QUICK = (
     "--data_name bars --backbone_type resnet10t --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
@@ -11,7 +11,7 @@ QUICK = (
 def run(*words):
     """Run a command; returns its exit status."""
     try:
-        cli.main([str(word) for word in words])
+        main([str(word) for word in words])
     except SystemExit as stop:
         return stop.code or 0
     return 0

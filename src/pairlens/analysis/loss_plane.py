@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.pair_gradient import PairMeasure, similarity_measure
@@ -146,6 +145,9 @@ def follow(plane: SimilarityPlane, starts: int = STARTS) -> Paths:
 
     The forces between the points of the plane are interpolated. A path stops where they vanish.
     """
+    # Imported here, because only this function needs scipy.
+    from scipy.interpolate import RegularGridInterpolator
+
     axes = (plane.s_p, plane.s_n)
     pull = RegularGridInterpolator(axes, plane.pull, bounds_error=False)
     push = RegularGridInterpolator(axes, plane.push, bounds_error=False)

@@ -20,7 +20,6 @@ from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Architecture
 from pairlens.report.photo_rows import ordinal
-from pairlens.report.write import write_report
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import contact_sheet
 from pairlens.training.optimizers import OptimizerConfig
@@ -90,6 +89,9 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     circle = runs["circle"].folder
     sheet = folder / "sheet.png"
     _draw_sheet(circle).save(sheet)
+    # Imported here, because the figures of the report need Matplotlib, which takes long to import.
+    from pairlens.report.write import write_report
+
     report, _ = write_report(folder)
     _print(console, f"Some queries with their nearest photos: {sheet}\nAll results on one page:               {report}")
     _print(console, NEXT.format(run=circle))

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
-from typing import NoReturn
-
-import torch
-from torch import distributed as dist
-from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
+from typing import TYPE_CHECKING, NoReturn
 
 from pairlens.core.untrusted import strip_control_characters
+
+# PyTorch is imported where it is used, because `pairlens --help` and a misspelt command do not need it.
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 # The other ranks notice a rank that dies immediately, because its connection closes. This limit is for a rank that hangs;
 # no step of a run takes so long without communication.
@@ -40,7 +39,7 @@ class ExitReporter:
         rank: the number of this process.
     """
 
-    store: Store | None = None
+    store: "Store | None" = None
     rank: int = 0
 
     def end(self, sentence: str, status: int) -> NoReturn:
@@ -80,9 +79,13 @@ def process_group() -> Iterator[ExitReporter]:
     Each rank takes the GPU of its number on its machine. Ranks communicate by NCCL about tensors on GPUs and by gloo about
     all others.
     """
-    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    # torchrun sets these variables; `torch.distributed.is_torchelastic_launched` reads the first one, too.
+    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield ExitReporter()
         return
+    from torch import distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
     Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
     store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     with ExitStack() as stack:
@@ -116,12 +119,12 @@ def guard(command: Callable[[], object]) -> None:
         except BrokenPipeError:
             # The reader of the output, such as head, has closed it. Python would try to write the rest of it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (torch.OutOfMemoryError, MemoryError):
+        except MemoryError:
             reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
         except (ValueError, OSError, FloatingPointError) as error:
             reporter.end(_sentence(error), WRONG_INPUT)
         except RuntimeError as error:
-            if "can't allocate memory" in str(error):
+            if _is_out_of_memory(error):
                 reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
             if not _is_lost_connection(error):
                 raise
@@ -138,12 +141,23 @@ def _sentence(error: Exception) -> str:
     return strip_control_characters(" ".join(text.split()))
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    # PyTorch has a class of its own for the memory of a GPU, but not for that of the machine.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _is_lost_connection(error: RuntimeError) -> bool:
+    from torch import distributed as dist
+
     # gloo raises plain RuntimeErrors, which only their text tells apart.
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _backend() -> str:
+    import torch
+
     if not torch.cuda.is_available():
         return "gloo"
     gpu = int(os.environ["LOCAL_RANK"])

@@ -4,6 +4,7 @@ The options and the defaults are those of leftthomas/CGD and of its fork for cir
 newer option of `pairlens train`.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 import tyro
 
 from pairlens.cli import options
+from pairlens.cli.arguments import read_arguments
 from pairlens.cli.console import say
 from pairlens.cli.launch import guard
 from pairlens.cli.runs import query
 from pairlens.cli.train import prepare as prepare_one
 from pairlens.cli.train import start
-from pairlens.core.distributed import rank
+from pairlens.core.suggestion import suggest
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import raw_data_sets
 from pairlens.experiments.experiment import Experiment
@@ -102,21 +104,16 @@ def train(arguments: Sequence[str] | None = None) -> None:
 
 def parse_training(arguments: Sequence[str] | None) -> Training:
     """Return the options of an argument list."""
-    config = (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(
-        Training,
-        args=arguments,
-        prog="train.py",
-        config=config,
-        registry=options.ranks_registry(),
-        use_underscores=True,
-        console_outputs=rank() == 0,
-    )
+    return read_arguments(Training, _words(arguments), "train.py")
+
+
+def _words(arguments: Sequence[str] | None) -> Sequence[str]:
+    return sys.argv[1:] if arguments is None else arguments
 
 
 def prepare(arguments: Sequence[str] | None = None) -> None:
     """`python data_utils.py`: prepare every data set in data_path; car and cub both uncropped and cropped."""
-    guard(lambda: tyro.cli(_prepare_all, args=arguments, prog="data_utils.py", use_underscores=True))
+    guard(lambda: read_arguments(_prepare_all, _words(arguments), "data_utils.py")())
 
 
 def _prepare_all(data_path: Path = DATA_PATH) -> None:
@@ -139,7 +136,7 @@ def _prepare_all(data_path: Path = DATA_PATH) -> None:
 
 def look_up(arguments: Sequence[str] | None = None) -> None:
     """`python test.py`: search for a photo in the gallery of a run and write the results as pictures."""
-    guard(lambda: tyro.cli(_look_up, args=arguments, prog="test.py", use_underscores=True))
+    guard(lambda: read_arguments(_look_up, _words(arguments), "test.py")())
 
 
 def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_num: int = 8) -> None:
@@ -174,8 +171,9 @@ def find_run(data_base: str) -> Path:
     if data_base == DATA_BASE and runs:
         say(f"--data_base {DATA_BASE} does not exist; using the newest run, {runs[-1].parent}")
         return runs[-1].parent
-    names = ", ".join(file.parent.name for file in runs) or "none; train one with train.py"
-    raise ValueError(f"there is no data base {data_base}; the runs in {RUNS}/ are: {names}")
+    names = [file.parent.name for file in runs]
+    remedy = suggest(name, names) if names else "train one with train.py"
+    raise ValueError(f"there is no data base {data_base} in {RUNS}/; {remedy}")
 
 
 def _holds(run: Path, name: str) -> bool:

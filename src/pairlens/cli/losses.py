@@ -5,9 +5,6 @@ from pathlib import Path
 
 import tyro
 
-from pairlens.analysis.audit import audit as audit_loss
-from pairlens.analysis.explain import explain as explain_losses
-from pairlens.analysis.pair_weights import ProbeBatch
 from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
@@ -38,6 +35,10 @@ def explain(
         per_class: photos per class in that batch.
         positives: similarity of the other positive pairs in that batch.
     """
+    # Imported here, because the figures need Matplotlib, which `losses` and `recipes` do not wait for.
+    from pairlens.analysis.explain import explain as explain_losses
+    from pairlens.analysis.pair_weights import ProbeBatch
+
     if not losses and not compare:
         raise ValueError("explain needs a loss, as in pairlens explain circle --compare triplet")
     if classes < 2 or per_class < 2 or not -1 <= positives <= 1:
@@ -56,6 +57,8 @@ def audit(loss: tyro.conf.Positional[str], against: str | None = None) -> None:
             128 dimensions.
         against: a reference loss, written in the same way; both values and gradients are compared.
     """
+    from pairlens.analysis.audit import audit as audit_loss
+
     result = audit_loss(loss, against=against)
     open_console().print(audit_table(result))
     # A status of its own, so that a script can tell a failed check from wrong input.

@@ -1,83 +1,161 @@
-"""The program `pairlens`: all commands by their names, and the entry point."""
+"""The program `pairlens`: the table of its commands, and its entry point.
 
+A command is imported when it is called. `pairlens --help`, `pairlens --version` and the sentence about a misspelt command
+therefore need none of the libraries that train a model, and answer at once.
+"""
+
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 
-import tyro
-
-from pairlens.cli.compare import compare_command
-from pairlens.cli.demo import demo
 from pairlens.cli.launch import guard
-from pairlens.cli.losses import audit, explain, losses, recipes
-from pairlens.cli.options import ranks_registry
-from pairlens.cli.runs import evaluate, inspect, query, report
-from pairlens.cli.train import prepare, profile, train_command
-from pairlens.core.distributed import rank, world_size
-from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.recipes import find_recipe
+from pairlens.core.suggestion import suggest
 
 
-def recipe_experiment(arguments: Sequence[str]) -> Experiment:
-    """Return the experiment that `--recipe NAME` among the arguments names, or the defaults.
+@dataclass(frozen=True)
+class Command:
+    """What the table of commands says about one of them.
 
-    The recipe determines the defaults of the other options, so it is read before them.
+    Attributes:
+        module: where its function is, which has the name of the command.
+        summary: the first sentence of the docstring of that function.
     """
-    for word, next_word in zip(arguments, [*arguments[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        if option == "--recipe":
-            return find_recipe(value if equals else next_word).experiment
-    return Experiment()
+
+    module: str
+    summary: str
 
 
-def _option_names(arguments: Sequence[str]) -> frozenset[str]:
-    """Return the names of the options in an argument list, spelled with underscores.
-
-    >>> sorted(_option_names(["train", "--on-nan=stop", "--resume", "runs/mine"]))
-    ['on_nan', 'resume']
-    """
-    options = (word for word in arguments if word.startswith("--"))
-    return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
-
-
-def commands(base: Experiment, named: frozenset[str] = frozenset()) -> dict[str, Callable[..., None]]:
-    """Return every command by its name; the options of `train` have the defaults of an experiment."""
-    return {
-        "prepare": prepare,
-        "train": train_command(base, named),
-        "evaluate": evaluate,
-        "compare": compare_command(),
-        "query": query,
-        "losses": losses,
-        "explain": explain,
-        "audit": audit,
-        "inspect": inspect,
-        "report": report,
-        "recipes": recipes,
-        "profile": profile,
-        "demo": demo,
-    }
+# The summaries repeat the docstrings, because `pairlens --help` does not import the modules; a test holds them equal.
+COMMANDS = {
+    "prepare": Command(
+        "pairlens.cli.train", "Read a raw data set and write it as one file of reduced photos, ready for training."
+    ),
+    "train": Command(
+        "pairlens.cli.train", "Train an embedding model with a pairwise loss, and evaluate it after every epoch."
+    ),
+    "evaluate": Command(
+        "pairlens.cli.runs",
+        "Embed the test photos of a run again with its saved model, write its gallery, and print the metrics.",
+    ),
+    "compare": Command(
+        "pairlens.cli.compare",
+        "Compare losses fairly: the same batches for the same seed, the same budget, intervals, and a verdict.",
+    ),
+    "query": Command(
+        "pairlens.cli.runs",
+        "Find the photos of a run's gallery that are nearest to a photo, and write them as pictures.",
+    ),
+    "losses": Command(
+        "pairlens.cli.losses",
+        "Print every loss: its formula, its parameters, its gradient, its cost and when to use it.",
+    ),
+    "explain": Command(
+        "pairlens.cli.losses",
+        "Draw what a loss does, without any data: its similarity plane, where gradient descent leads, and its pair "
+        "weights.",
+    ),
+    "audit": Command(
+        "pairlens.cli.losses",
+        "Check whether a loss is what it claims to be; ends with exit status 1 if a check fails.",
+    ),
+    "inspect": Command(
+        "pairlens.cli.runs",
+        "Show statistics of a trained model's embeddings, of classes it was trained on and of unseen classes.",
+    ),
+    "report": Command(
+        "pairlens.cli.runs",
+        "Write one page about a run or a comparison: the verdict, tables, typical queries, failures, figures, "
+        "configuration.",
+    ),
+    "recipes": Command("pairlens.cli.losses", "Print recipes: all settings of published experiments."),
+    "profile": Command("pairlens.cli.train", "Print the parameters and multiply-adds of a model."),
+    "demo": Command(
+        "pairlens.cli.demo",
+        "Train on a drawn data set with circle loss and with triplet loss, compare them, and draw what is retrieved.",
+    ),
+}
+# Other commands would do the same work in every process of torchrun, and write the same files.
+DISTRIBUTED = ("train", "evaluate")
+# The column of the names in the help text, and the widest text that is easy to read.
+NAME_WIDTH, TEXT_WIDTH = 12, 100
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; wrong input ends with one sentence on stderr and exit status 2."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-
-    def command() -> None:
-        # Other commands would do the same work in every process, and write the same files.
-        if world_size() > 1 and words[:1] not in (["train"], ["evaluate"]):
-            raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
-        tyro.extras.subcommand_cli_from_dict(
-            commands(recipe_experiment(words), _option_names(words)),
-            args=words,
-            prog="pairlens",
-            config=CONFIG,
-            registry=ranks_registry(),
-            use_underscores=True,
-            # Under torchrun, only one process prints help and errors about options.
-            console_outputs=rank() == 0,
-        )
-
-    guard(command)
+    guard(lambda: _answer(words))
 
 
-CONFIG = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+def _answer(words: list[str]) -> None:
+    """Print the help text or the version, or run the command that the first word names."""
+    match words:
+        case [] | ["-h" | "--help", *_]:
+            sys.stdout.write(help_text())
+        case ["--version", *_]:
+            sys.stdout.write(f"pairlens {installed_version()}\n")
+        case [name, *options] if name in COMMANDS:
+            _run_command(name, options)
+        case [word, *_] if word.startswith("-"):
+            raise ValueError(
+                f"pairlens has no option {word} before the command; {suggest(word, ('--help', '--version'))}"
+            )
+        case [word, *_]:
+            raise ValueError(f"there is no command {word}; {suggest(word, COMMANDS)}")
+
+
+def _run_command(name: str, words: list[str]) -> None:
+    # Imported here, because both import PyTorch.
+    from pairlens.cli.arguments import read_arguments
+    from pairlens.core.distributed import world_size
+
+    if world_size() > 1 and name not in DISTRIBUTED:
+        raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
+    read_arguments(find_command(name, words), words, f"pairlens {name}")()
+
+
+def find_command(name: str, words: Sequence[str] = ()) -> Callable[..., None]:
+    """Import the module of a command and return its function.
+
+    Args:
+        name: of the command.
+        words: the words after the command; the defaults of `train` depend on its --recipe.
+    """
+    module = import_module(COMMANDS[name].module)
+    match name:
+        case "train":
+            return module.train_command(module.recipe_experiment(words), module.option_names(words))
+        case "compare":
+            return module.compare_command()
+    return getattr(module, name)
+
+
+def help_text() -> str:
+    """Return the help text of the program: one sentence for each command, as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, TEXT_WIDTH)
+    lines = [
+        "usage: pairlens COMMAND [OPTIONS]",
+        "",
+        *textwrap.wrap("Deep metric learning for image retrieval, with the pairwise loss as its subject.", width),
+        "",
+        "commands:",
+    ]
+    for name, command in COMMANDS.items():
+        first, rest = f"  {name}".ljust(NAME_WIDTH), " " * NAME_WIDTH
+        lines += textwrap.wrap(command.summary, width, initial_indent=first, subsequent_indent=rest)
+    lines += [
+        "",
+        "options:",
+        "  --help, -h  Show this text; after a command, its options.",
+        "  --version   Show the version.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def installed_version() -> str:
+    """Return the version of the installed package."""
+    from importlib.metadata import version
+
+    return version("pairlens")

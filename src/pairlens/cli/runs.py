@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pairlens.analysis.failure_sheets import write_pictures_of
-from pairlens.analysis.inspection import inspect_run, write_inspection
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.tables import inspection_table, report_table
 from pairlens.evaluation.evaluate import Report
@@ -14,7 +12,6 @@ from pairlens.experiments.outcome import Outcome
 from pairlens.experiments.run import add_baseline, evaluate_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.neighbors.approximate import IndexName
-from pairlens.report.write import write_report
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import write_pictures
 
@@ -140,6 +137,10 @@ def inspect(
         data_path: folder of the prepared data sets, if they have moved since the run.
         device: where to embed; auto takes a GPU if there is one.
     """
+    # Imported here, because the figures need Matplotlib, which `query` does not wait for.
+    from pairlens.analysis.failure_sheets import write_pictures_of
+    from pairlens.analysis.inspection import inspect_run, write_inspection
+
     with Display(open_console(), 0) as display:
         inspection = inspect_run(run, data_path, device, display.watch)
     show_table(open_console(), inspection_table(inspection, str(run)))
@@ -165,6 +166,8 @@ def report(folder: tyro.conf.Positional[Path], out: Path | None = None, data_pat
         out: the HTML file; by default report.html in the folder.
         data_path: folder of the prepared data sets, if they have moved since the run.
     """
+    from pairlens.report.write import write_report
+
     file, missing = write_report(folder, out, data_path)
     if missing:
         say(f"the parts that need the photos are left out: {missing}; give the folder of the data sets as --data_path")

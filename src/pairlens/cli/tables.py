@@ -2,14 +2,13 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
-from pairlens.analysis.audit import Audit
-from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
 from pairlens.core.settings import flat_settings
 from pairlens.core.table import Table
@@ -17,7 +16,11 @@ from pairlens.core.untrusted import strip_control_characters
 from pairlens.evaluation.evaluate import Report, class_words
 from pairlens.experiments.recipes import Recipe
 from pairlens.report.result_table import headline_metrics, select_columns
-from pairlens.report.sections import shape_table
+
+# Every command imports this module; the audit and the inspection bring their figures with them.
+if TYPE_CHECKING:
+    from pairlens.analysis.audit import Audit
+    from pairlens.analysis.inspection import Inspection
 
 VERDICT_COLORS = {"pass": "green", "note": "yellow", "fail": "bold red"}
 # A column takes its widest cell, a space on both sides, and a line.
@@ -92,7 +95,7 @@ def _empty_table(title: str) -> TerminalTable:
     return TerminalTable(title=shown, title_justify="left", title_style="bold", box=box.ROUNDED)
 
 
-def audit_table(result: Audit) -> TerminalTable:
+def audit_table(result: "Audit") -> TerminalTable:
     """Return the results of an audit, one check per row."""
     table = _empty_table(result.name)
     for name in ("check", "verdict", "evidence"):
@@ -103,8 +106,10 @@ def audit_table(result: Audit) -> TerminalTable:
     return table
 
 
-def inspection_table(inspection: Inspection, title: str) -> Table:
+def inspection_table(inspection: "Inspection", title: str) -> Table:
     """Return the statistics of training and test photos, one per row, by their plain names."""
+    from pairlens.report.sections import shape_table
+
     # The sentences of the report page are left out here, where they would break into many lines.
     block = shape_table(inspection)
     notes = ("docs/analysis.md explains each statistic; inspection.csv has them by their short names.",)

@@ -19,6 +19,7 @@ from pairlens.data.prepare import prepare as prepare_data
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_backbone
+from pairlens.experiments.recipes import find_recipe
 from pairlens.experiments.run import Started, resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
@@ -37,6 +38,28 @@ def prepare(options: Preparation) -> None:
     """Read a raw data set and write it as one file of reduced photos, ready for training."""
     catalog = prepare_data(options, show=say)
     say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
+
+
+def recipe_experiment(words: Sequence[str]) -> Experiment:
+    """Return the experiment that `--recipe NAME` among the words names, or the defaults.
+
+    The recipe determines the defaults of the other options, so it is read before them.
+    """
+    for word, next_word in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option == "--recipe":
+            return find_recipe(value if equals else next_word).experiment
+    return Experiment()
+
+
+def option_names(words: Sequence[str]) -> frozenset[str]:
+    """Return the names of the options among the words, spelled with underscores.
+
+    >>> sorted(option_names(["--on-nan=stop", "--resume", "runs/mine"]))
+    ['on_nan', 'resume']
+    """
+    options = (word for word in words if word.startswith("--"))
+    return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
 
 
 def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Callable[..., None]:

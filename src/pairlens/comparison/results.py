@@ -9,6 +9,7 @@ from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.evaluate import SeenClasses
 from pairlens.evaluation.intervals import Interval
+from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.outcome import BEFORE_TRAINING
 
 RESULTS_FILE = "results.json"
@@ -70,7 +71,7 @@ class LossResult:
         for measured in self.metrics:
             if measured.name == name:
                 return measured
-        raise KeyError(f"no metric {name!r}; the metrics are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"there is no metric {name!r}; {suggest_metric(name, [metric.name for metric in self.metrics])}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 from pairlens.core.files import write_text
 from pairlens.core.records import VERSION, from_plain, require, to_plain
 from pairlens.core.settings import find_setting, settings_of, with_settings
+from pairlens.core.suggestion import suggest
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.experiments.experiment import Experiment
@@ -126,7 +127,7 @@ class Study:
         require(
             not benchmark.tuned_in or benchmark.tuned_in in tuned,
             f"{benchmark.name} uses the settings tuned in {benchmark.tuned_in!r}, which is not a tuned benchmark of this "
-            f"study; those are: {', '.join(tuned) or 'none'}",
+            f"study; {suggest(benchmark.tuned_in or '', tuned)}",
         )
 
 
@@ -140,7 +141,7 @@ def check_ranking_metric(name: str, settings: Experiment, metrics: Sequence[Metr
     """
     recalls = settings.evaluation.recalls
     definitions = {d.name: d for d in (*standard_metrics(recalls), *further_metrics(metrics, recalls))}
-    require(name in definitions, f"--metric {name} is not measured; there are {', '.join(definitions)}")
+    require(name in definitions, f"--metric {name} is not measured; {suggest_metric(name, list(definitions))}")
     require(
         definitions[name].higher_is_better,
         f"--metric {name} is better when it is lower, but losses are ranked by a metric that is better when it is higher; "
@@ -230,7 +231,7 @@ def read_toml(file: Path) -> Study:
 def _check_known(names: Iterable[str], known: set[str], what: str, where: str) -> None:
     unknown = sorted(set(names) - known)
     if unknown:
-        raise ValueError(f"{where} has the unknown {what} {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"{where} has the unknown {what} {unknown[0]!r}; {suggest(unknown[0], sorted(known))}")
 
 
 def _check_types(losses: Any, settings: Any, benchmarks: Any, file: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import simplejpeg
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import functional
 
 PIXEL_LIMIT = 100_000_000
 # `prepare` stores no larger pictures. Larger ones in an untrusted catalog would fill the memory of every loader thread.
@@ -116,6 +115,9 @@ def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Resize (height, width, 3) to (size, size, 3), bilinear with antialiasing; the aspect ratio is not kept."""
     if pixels.shape[:2] == (size, size):
         return pixels
+    # torchvision takes longer to import than PyTorch itself, and most commands resize no photo.
+    from torchvision.transforms.v2 import functional
+
     # torch resizes (3, height, width); the permuted view is not copied.
     planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [size, size], antialias=True)
     return planes.permute(1, 2, 0).numpy()

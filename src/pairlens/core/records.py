@@ -18,6 +18,7 @@ from typing import (
     get_type_hints,
 )
 
+from pairlens.core.suggestion import closest, suggest
 from pairlens.core.untrusted import is_plain_text
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
@@ -30,6 +31,8 @@ VERSION = "version"
 RENAMED = {"Shape": "EmbeddingStats", "Field": "Benchmark", "FieldResult": "BenchmarkResult"}
 
 MAX_NUMBER = 2**63
+# The end of the sentence about a wrong value, unless there is a better one.
+CORRECT = "correct it there"
 # An error message quotes only the beginning of a wrong value, which may be megabytes long.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -99,7 +102,9 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         return _choose(get_args(kind), data, where)
     if origin is Literal:
         choices = get_args(kind)
-        return _expect(data in choices, data, f"one of {', '.join(map(repr, choices))}", where)
+        meant = closest(data, choices) if isinstance(data, str) else None
+        remedy = CORRECT if meant is None else f"did you mean {meant}?"
+        return _expect(data in choices, data, f"one of {', '.join(map(repr, choices))}", where, remedy)
     if origin is tuple:
         _expect(isinstance(data, list | tuple), data, "a list", where)
         # All tuples of records are homogeneous: tuple[kind, ...].
@@ -141,7 +146,8 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
     if unknown:
-        raise ValueError(f"{where} has an unknown key {_SHORT.repr(unknown[0])}; known are {', '.join(sorted(hints))}")
+        remedy = suggest(str(unknown[0]), sorted(hints))
+        raise ValueError(f"{where} has an unknown key {_SHORT.repr(unknown[0])}; {remedy}")
     values = {name: _build(hints[name], data[name], f"{where}.{name}") for name in hints if name in data}
     missing = [f.name for f in dataclasses.fields(kind) if f.name not in values and not _has_default(f)]
     if missing:
@@ -202,10 +208,10 @@ def _has_default(field: dataclasses.Field) -> bool:
     return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
-def _expect(holds: bool, data: Any, expected: str, where: str) -> Any:
+def _expect(holds: bool, data: Any, expected: str, where: str, remedy: str = CORRECT) -> Any:
     """Return the data if it is as expected; raises ValueError with its place and its value otherwise."""
     if not holds:
-        raise ValueError(f"{where} holds {_SHORT.repr(data)}, but must be {expected}; correct it there")
+        raise ValueError(f"{where} holds {_SHORT.repr(data)}, but must be {expected}; {remedy}")
     return data
 
 

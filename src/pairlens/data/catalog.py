@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.records import from_plain
+from pairlens.core.suggestion import closest
 from pairlens.core.untrusted import read_json
 from pairlens.data.annotations import SPLITS, Split
 from pairlens.data.arrow_checks import read_table
@@ -27,6 +28,8 @@ MAX_SIDE = 4096
 _PUBLISHED = ("car", "cub", "sop", "isc")
 # Data names whose --source is a file.
 _FILES = {"csv": "TABLE", "coco": "ANNOTATIONS.json"}
+# Those that a name can mean before any data set is prepared; minicars is drawn when it is needed.
+_KNOWN = (*_PUBLISHED, "minicars")
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,20 @@ class Description:
         json_file = file.with_suffix(".json")
         missing = [path for path in (file, json_file) if not path.is_file()]
         if missing:
-            raise FileNotFoundError(f"{missing[0]} does not exist; prepare it with: {_prepare_command(file)}")
+            meant = _similar_data_set(file)
+            unless = "" if meant is None else f"if you did not mean --data_name {meant}, "
+            raise FileNotFoundError(f"{missing[0]} does not exist; {unless}prepare it with: {_prepare_command(file)}")
         try:
             return from_plain(cls, read_json(json_file), str(json_file))
         except ValueError as error:
             raise ValueError(f"{json_file} does not describe a prepared data set ({error}); {_remedy(file)}") from error
+
+
+def _similar_data_set(file: Path) -> str | None:
+    """Return the name of a known or prepared data set that a missing one was probably meant to be."""
+    name = file.parent.name
+    prepared = [other.parent.name for other in file.parent.parent.glob(f"*/{file.name}")]
+    return None if name in _KNOWN else closest(name, [*prepared, *_KNOWN])
 
 
 def _prepare_command(file: Path) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pairlens.core.table import decimal
 from pairlens.evaluation.metric_definitions import MetricChoice
+from pairlens.evaluation.metrics import suggest_metric
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
 
@@ -118,15 +119,15 @@ class Report:
     seen_classes: SeenClasses = "none"
 
     def __getitem__(self, name: str) -> float:
-        """Return the value of a metric by its name; raises KeyError that names the available metrics."""
+        """Return the value of a metric by its name; raises KeyError that names the most similar metric, or all."""
         return self.metric(name).value
 
     def metric(self, name: str) -> Metric:
-        """Return a metric with its interval by its name; raises KeyError that names the available metrics."""
+        """Return a metric with its interval by its name; raises KeyError that names the most similar metric, or all."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric
-        raise KeyError(f"there is no metric {name!r}; available are {', '.join(m.name for m in self.metrics)}")
+        raise KeyError(f"there is no metric {name!r}; {suggest_metric(name, [metric.name for metric in self.metrics])}")
 
     def __str__(self) -> str:
         left_out = f", {self.left_out} queries without a relevant item left out" if self.left_out else ""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 4000
 RESAMPLES_PER_CHUNK = 50
@@ -51,6 +50,9 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if len(values) == 1:
         return Interval(mean, None, None, tuple(map(float, values)))
+    # Imported here, because scipy.stats takes half as long to import as PyTorch.
+    from scipy import stats
+
     half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half, tuple(map(float, values)))
 

@@ -1,7 +1,12 @@
 """Retrieval metrics: pure functions of which neighbours are relevant, with one value per query."""
 
+import re
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from pairlens.core.suggestion import suggest
 
 # Vectors are converted to float64 in chunks of this size.
 ROWS_PER_CHUNK = 8192
@@ -142,3 +147,16 @@ def _hits_within_r(hits: Tensor, relevant: Tensor) -> Tensor:
     cut = hits[:, : int(relevant.max())]
     # (rank,) < (query, 1) broadcasts to (query, rank).
     return cut & (torch.arange(cut.shape[1], device=hits.device) < relevant[:, None])
+
+
+def suggest_metric(name: str, measured: Sequence[str]) -> str:
+    """Return the end of a sentence about a metric that was not measured: which one was probably meant, or all of them.
+
+    >>> suggest_metric("mapr", ["R@1", "MAP@R"])
+    'did you mean MAP@R?'
+    >>> suggest_metric("R@3", ["R@1", "MAP@R"])
+    'available are R@1, MAP@R'
+    """
+    # R@3 is not a misspelt R@1, but another metric.
+    is_other_rank = re.fullmatch(r"[RP]@\d+", name) is not None
+    return f"available are {', '.join(measured)}" if is_other_rank else suggest(name, measured)

@@ -1,12 +1,14 @@
 """Learning curves of a run as a figure: loss, retrieval and similarities over the epochs."""
 
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from pairlens.experiments.outcome import Outcome
 from pairlens.plotting.style import save
+
+# Training imports this module, and its help text must not wait for Matplotlib.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
@@ -21,6 +23,8 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
         title: title of the figure; without a title the figure does not state which epoch is kept either.
         file: an SVG or PNG file, by its suffix.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, retrieval, similarity = figure.subplots(1, 3)
     _draw_loss(loss, outcome)
@@ -38,14 +42,14 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     save(figure, file)
 
 
-def _draw_loss(axes: Axes, outcome: Outcome) -> None:
+def _draw_loss(axes: "Axes", outcome: Outcome) -> None:
     # Epoch 0 has no training loss.
     rows = [(r.epoch, r.train_loss) for r in outcome.rows if r.train_loss is not None]
     axes.plot([epoch for epoch, _ in rows], [loss for _, loss in rows], color=BLUE, marker="o", markersize=3)
     axes.set_ylabel("mean training loss per photo")
 
 
-def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
+def _draw_retrieval(axes: "Axes", outcome: Outcome) -> None:
     epochs = [r.epoch for r in outcome.rows]
     # The first metric is R@k for the smallest k of the experiment.
     names = [outcome.rows[0].report.metrics[0].name, "MAP@R"]
@@ -68,7 +72,7 @@ def _draw_retrieval(axes: Axes, outcome: Outcome) -> None:
     axes.legend(frameon=False, fontsize=7, title="band: 95 % over classes", title_fontsize=7, loc="upper left")
 
 
-def _draw_similarity(axes: Axes, outcome: Outcome) -> None:
+def _draw_similarity(axes: "Axes", outcome: Outcome) -> None:
     # A test set without positive pairs has no mean of them.
     positive = [(r.epoch, r.mean_s_p) for r in outcome.rows if r.mean_s_p is not None]
     negative = [(r.epoch, r.mean_s_n) for r in outcome.rows if r.mean_s_n is not None]

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, get_args
 
 from pairlens.core.records import from_plain
+from pairlens.core.suggestion import closest, suggest
 from pairlens.core.untrusted import parse_json
 from pairlens.losses import Loss
 from pairlens.losses.miners import Miner
@@ -52,7 +53,7 @@ def miner_from_text(text: str) -> Miner | None:
     """Return the miner that a text names, with settings after a colon; None for the text "none".
 
     Raises:
-        ValueError: if there is no such miner or setting; the sentence names the available ones.
+        ValueError: if there is no such miner or setting; the sentence names the most similar one, or all.
 
     >>> miner_from_text("semi_hard:margin=0.1")
     SemiHard(margin=0.1)
@@ -71,7 +72,7 @@ def loss_from_text(text: str) -> Loss:
     """Return the loss of Pairlens that a text names, with or without underscores, and with settings after a colon.
 
     Raises:
-        ValueError: if there is no such loss or setting; the sentence names the available ones.
+        ValueError: if there is no such loss or setting; the sentence names the most similar one, or all.
 
     >>> loss_from_text("multi_similarity:beta=50").beta
     50.0
@@ -127,7 +128,7 @@ def _text_of(name: str, record: Any) -> str:
 def _record_from_text(text: str, kinds: dict[str, type], what: str) -> Any:
     name, _, settings = text.partition(":")
     if name not in kinds:
-        raise ValueError(f"there is no {what} {name}; available are {', '.join(kinds)}")
+        raise ValueError(f"there is no {what} {name}; {suggest(name, kinds)}")
     # Split at commas, except at those within a list in brackets.
     words = [word.partition("=") for word in re.split(r",(?![^\[]*\])", settings) if word]
     return from_plain(kinds[name], {key: _setting(value) for key, _, value in words}, f"the {what} {name}")
@@ -162,7 +163,7 @@ def find_third_party_loss(text: str) -> Callable[..., Any]:
         target = getattr(importlib.import_module(MOVED_MODULES.get(module, module)), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
-            f"{text} cannot be found ({error}); give module:callable with the module on the Python path"
+            f"{text} cannot be found ({error}); {_remedy(text, 'give module:callable with the module on the Python path')}"
         ) from error
     if not inspect.isclass(target):
         function = _checked_callable(target, text)
@@ -193,6 +194,12 @@ def _name_and_settings(expression: str, text: str) -> tuple[str, dict[str, Any]]
     # Deep nesting overflows `ast.parse` (MemoryError) or `literal_eval` (RecursionError).
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
-    raise ValueError(
-        f"{text} does not name a loss; give module:callable or module:Class(name=value), with numbers or text as values"
-    )
+    callables = "give module:callable or module:Class(name=value), with numbers or text as values"
+    raise ValueError(f"{text} does not name a loss; {_remedy(text, callables)}")
+
+
+def _remedy(text: str, otherwise: str) -> str:
+    """Return the end of a sentence about a text that names no third-party loss."""
+    # crcle:gamma=64 is read as module:callable, because it names no loss of Pairlens.
+    meant = closest(text.partition(":")[0], _losses())
+    return otherwise if meant is None else f"did you mean {meant}?"

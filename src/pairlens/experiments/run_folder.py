@@ -11,6 +11,7 @@ from typing import Any
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import VERSION, Plain, Record, from_plain, to_plain
 from pairlens.core.settings import with_settings
+from pairlens.core.suggestion import closest_folder
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
@@ -146,7 +147,9 @@ class RunFolder:
             data_path: folder of the prepared data sets, if they have moved since the run was trained.
         """
         if not self.config.is_file():
-            raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
+            meant = closest_folder(self.path, self.config.name)
+            remedy = f"it has no {self.config.name}" if meant is None else f"did you mean {meant}?"
+            raise ValueError(f"{self.path} is not the folder of a run: {remedy}")
         plain = _read_plain(self.config, "restore it or train again")
         experiment = _build(Experiment, plain, self.config, "restore it or train again")
         # Version 1 stored paths as they were given, which lead from the folder in which the command was started.

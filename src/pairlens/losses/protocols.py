@@ -148,7 +148,7 @@ def _innermost(loss: Any) -> Any:
 
 
 def embedding_function(loss: EmbeddingLoss) -> Callable[..., Tensor]:
-    """Return the function of embeddings and labels that a loss of embeddings is, with the values that it needs as keywords."""
+    """Return a loss of embeddings as a function of embeddings and labels, with the values that it needs as keywords."""
     return loss.function if isinstance(loss, Wrapped) else loss.of_embeddings
 
 

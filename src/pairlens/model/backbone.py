@@ -7,12 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import timm
 import torch
-from huggingface_hub import constants as hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pairlens.core.suggestion import closest
 from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
 
@@ -145,9 +144,15 @@ def _remove_stride(network: nn.Module, name: str) -> None:
 
 
 def _create(timm_name: str, weights: str) -> nn.Module:
+    # Imported here, because timm takes as long to import as PyTorch.
+    import timm
+
     if not timm.is_model(timm_name):
-        similar = ", ".join(timm.list_models(f"*{timm_name[:6]}*")[:5]) or "resnet50, resnext50, efficientnet_lite0"
-        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; similar names are {similar}")
+        meant = closest(timm_name, [*TIMM_NAMES, *timm.list_models()])
+        remedy = (
+            "timm.list_models() returns their names, such as resnet50" if meant is None else f"did you mean {meant}?"
+        )
+        raise ValueError(f"backbone_type {timm_name!r} is not a timm model; {remedy}")
     if weights == "imagenet" and timm_name != TIMM_NAMES["efficientnet_lite0"]:
         return _create_from_hub(timm_name)
     network = timm.create_model(timm_name, pretrained=False, num_classes=0, global_pool="")
@@ -159,6 +164,9 @@ def _create(timm_name: str, weights: str) -> nn.Module:
 
 
 def _create_from_hub(timm_name: str) -> nn.Module:
+    import timm
+    from huggingface_hub import constants as hub
+
     # Without a network connection the hub client retries for a minute. In offline mode it only looks into its cache.
     hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not is_hub_reachable()
     try:

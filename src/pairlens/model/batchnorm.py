@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,6 +75,9 @@ def _is_plain_conv(module: nn.Module) -> bool:
 
 
 def _is_plain_norm(module: nn.Module) -> bool:
+    # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
+    from timm.layers.norm_act import BatchNormAct2d
+
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_var is not None
 
 
@@ -172,6 +174,8 @@ def synchronize_batchnorm(network: nn.Module) -> None:
     if next(network.parameters()).is_cuda:
         # A second conversion would take timm's SyncBatchNormAct for a plain BatchNorm and drop its activation.
         if not any(isinstance(module, nn.SyncBatchNorm) for module in network.modules()):
+            from timm.layers.norm_act import convert_sync_batchnorm
+
             convert_sync_batchnorm(network)
         return
     for name, module in list(network.named_modules()):

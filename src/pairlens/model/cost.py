@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from pairlens.model.embedder import Architecture, Embedder
 
@@ -36,6 +35,8 @@ def profile(architecture: Architecture) -> Profile:
     >>> profile(Architecture(backbone="resnet50", descriptors="SG", dim=1536, classes=98)).parameters
     26858658
     """
+    from torch.utils.flop_counter import FlopCounterMode
+
     size = architecture.image_size
     # Tensors on the meta device have a shape but no memory, so even a large model is counted in milliseconds.
     with torch.device("meta"):

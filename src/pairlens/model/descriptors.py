@@ -1,13 +1,16 @@
 """Global descriptors: mean, max and generalised-mean pooling of a feature map."""
 
+from itertools import permutations
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pairlens.core.similarity import working_precision
+from pairlens.core.suggestion import closest
 
 Letter = Literal["S", "M", "G"]
+CONFIGURATIONS = tuple("".join(chosen) for count in (1, 2, 3) for chosen in permutations("SMG", count))
 
 GEM_FLOOR = 1e-6
 GEM_POWER = 3.0
@@ -91,8 +94,10 @@ def letters(config: str) -> tuple[Letter, ...]:
     ('S', 'G')
     """
     if not config or len(set(config)) != len(config) or not set(config) <= {"S", "M", "G"}:
+        meant = closest(config, CONFIGURATIONS)
         raise ValueError(
-            f"--descriptors {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), such as SG"
+            f"--descriptors {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), "
+            f"{'such as SG' if meant is None else f'did you mean {meant}?'}"
         )
     # The test above has shown that each character is a Letter, which the type checker cannot see.
     return tuple(config)  # pyright: ignore[reportReturnType]

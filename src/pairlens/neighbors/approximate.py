@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import faiss
 import torch
 from torch import Tensor
 
@@ -164,8 +163,11 @@ def open_index(gallery: Tensor, kind: IndexKind) -> ExactIndex | ApproximateInde
             raise ValueError(f"index {kind!r} must be exact, ivf, hnsw, or an Ivf or Hnsw record")
 
 
-def _build(vectors: Tensor, settings: Ivf | Hnsw) -> faiss.Index:
+def _build(vectors: Tensor, settings: Ivf | Hnsw) -> Any:
     """Return the FAISS index of (distinct, dim) unit vectors; inner products of unit vectors are cosines."""
+    # Imported here, because most searches are exact and need no index.
+    import faiss
+
     numbers = vectors.cpu().numpy()
     dim = vectors.shape[1]
     match settings:

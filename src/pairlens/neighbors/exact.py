@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import faiss
 import torch
 from torch import Tensor
 
@@ -121,6 +120,9 @@ class ExactIndex:
         return scores.gather(1, indices), indices
 
     def _top_by_faiss(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        # Imported here, because a search on a GPU and the help texts do not need it.
+        import faiss
+
         vectors = self.distinct.vectors.numpy()
         scores, groups = faiss.knn(queries.numpy(), vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
         return torch.from_numpy(scores), torch.from_numpy(groups)

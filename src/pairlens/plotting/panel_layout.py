@@ -4,10 +4,11 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # In inches of 96 CSS pixels: the text column of the report, and that of a phone of 390 pixels.
 PAGE_WIDTH, NARROW_WIDTH = 10.8, 3.7
@@ -32,13 +33,13 @@ class PanelLayout:
         panel_height: its height.
     """
 
-    figure: Figure
-    rows: Sequence[Sequence[Axes]]
+    figure: "Figure"
+    rows: "Sequence[Sequence[Axes]]"
     panel_width: float
     panel_height: float
 
     @classmethod
-    def of(cls, figure: Figure) -> "PanelLayout":
+    def of(cls, figure: "Figure") -> "PanelLayout":
         """Return the layout of a figure that has not been fitted yet."""
         rows: dict[int, list[Axes]] = {}
         grid_rows = grid_columns = 1
@@ -53,7 +54,7 @@ class PanelLayout:
         )
 
     @property
-    def panels(self) -> list[Axes]:
+    def panels(self) -> "list[Axes]":
         """All panels."""
         return [panel for row in self.rows for panel in row]
 
@@ -66,6 +67,8 @@ class PanelLayout:
         """Fit the figure into a width in inches: fewer panels per row, more rows; if it fits, it stays as it is."""
         if self.figure.get_figwidth() <= width:
             return
+        from matplotlib.gridspec import GridSpec
+
         columns = _columns_that_fit(max(map(len, self.rows)), self.panel_width, width)
         factor = max(MIN_HEIGHT_FACTOR, min(1.0, width / columns / self.panel_width))
         # Each row of the drawn figure is broken by itself, so that two losses never share a line.
@@ -92,11 +95,11 @@ def _columns_that_fit(columns: int, panel_width: float, width: float) -> int:
     return math.ceil(columns / math.ceil(columns / fitting))
 
 
-def _broken(row: Sequence[Axes], columns: int) -> list[Sequence[Axes]]:
+def _broken(row: "Sequence[Axes]", columns: int) -> "list[Sequence[Axes]]":
     return [row[start : start + columns] for start in range(0, len(row), columns)]
 
 
-def _move_legend_above(panel: Axes) -> float:
+def _move_legend_above(panel: "Axes") -> float:
     """Move a legend that stands to the right of a panel above it; returns the height that it needs, in inches."""
     legend = panel.get_legend()
     if legend is None:
@@ -109,7 +112,7 @@ def _move_legend_above(panel: Axes) -> float:
     return LEGEND_LINE * (len(legend.get_texts()) + 1)
 
 
-def _label_axes(panel: Axes) -> None:
+def _label_axes(panel: "Axes") -> None:
     """Show the labels of the y axis, which panels side by side share with the leftmost one."""
     panel.tick_params(labelleft=True)
     if not panel.get_ylabel():
@@ -117,7 +120,7 @@ def _label_axes(panel: Axes) -> None:
         panel.set_ylabel(next((axes.get_ylabel() for axes in shared if axes.get_ylabel()), ""))
 
 
-def _wrap_texts(panel: Axes, width: float) -> None:
+def _wrap_texts(panel: "Axes", width: float) -> None:
     for text in (panel.title, panel.xaxis.label):
         # A letter is about 0.55 em wide; a quarter of the width is left to the axis. Formulas cannot be broken.
         letters = int(0.75 * 72 * width / (0.55 * float(text.get_fontsize())))

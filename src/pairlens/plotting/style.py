@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from pairlens.core.files import atomic_write
 from pairlens.plotting.panel_layout import NARROW_WIDTH, PAGE_WIDTH, PanelLayout
+
+# The colours and the record of a picture are imported by commands that draw nothing, and Matplotlib imports slowly.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PULL, PUSH, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#BBBBBB"
 # The yellow of Okabe and Ito is hardly visible on white paper, so grey takes its place.
@@ -46,7 +48,7 @@ class Picture:
         return self.file.with_suffix(f".dark{self.file.suffix}")
 
 
-def tidy(panels: Iterable[Axes]) -> None:
+def tidy(panels: "Iterable[Axes]") -> None:
     """Remove the upper and the right line of the frame and set the font sizes."""
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -75,7 +77,7 @@ def is_for_a_page() -> bool:
     return _FOR_A_PAGE.get()
 
 
-def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
+def save(figure: "Figure", file: Path, salt: str = "pairlens") -> None:
     """Write a figure to its file, completely or not at all; equal figures give equal SVG files.
 
     Args:
@@ -96,7 +98,9 @@ def save(figure: Figure, file: Path, salt: str = "pairlens") -> None:
         _write(figure, Picture(file, "", "").narrow_file, salt)
 
 
-def _write(figure: Figure, file: Path, salt: str) -> None:
+def _write(figure: "Figure", file: Path, salt: str) -> None:
+    from matplotlib import rc_context
+
     # Without the date, and with ids derived from the salt, an SVG depends on nothing but the figure.
     metadata = {"Date": None} if file.suffix == ".svg" else None
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), atomic_write(file) as part:

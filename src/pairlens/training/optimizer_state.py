@@ -147,7 +147,7 @@ def fit_optimizer_state(optimizer: Optimizer, stored: dict[str, Any]) -> dict[st
 
 
 def fit_schedule_state(schedule: LRScheduler, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored state of a schedule, with tuples and counters where it has them; raises ValueError if it does not fit."""
+    """Return a stored state of a schedule, with its tuples and counters; raises ValueError if it does not fit."""
     own = schedule.state_dict()
     # `load_state_dict` sets every key as an attribute. A schedule may have gained one, but must not lose a method to it.
     gained = stored.keys() - own.keys()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from pairlens.data.annotations import Annotations, Photo, Split
 from pairlens.data.readers.mat_checks import check_mat_file
@@ -37,6 +36,9 @@ def _load(file: Path) -> tuple[np.ndarray, np.ndarray]:
         raise FileNotFoundError(f"{file} is missing; put cars_annos.mat of Cars196 there, beside the folder car_ims")
     try:
         check_mat_file(file)
+        # Imported here, because only this reader needs scipy.
+        from scipy.io import loadmat
+
         contents = loadmat(file, squeeze_me=True, variable_names=["annotations", "class_names"])
         # `squeeze_me` turns an array of one row into a scalar.
         rows = np.atleast_1d(contents["annotations"])

@@ -5,6 +5,7 @@ does not train for retrieval, the settings are those of a benchmark that ran the
 2002.08473), or Musgrave et al., "A Metric Learning Reality Check", ECCV 2020 (arXiv 2003.08505).
 """
 
+from pairlens.core.suggestion import suggest
 from pairlens.experiments.recipes.pair_losses import PAIR_RECIPES
 from pairlens.experiments.recipes.proxy_losses import PROXY_RECIPES
 from pairlens.experiments.recipes.ranking_losses import RANKING_RECIPES
@@ -14,7 +15,7 @@ RECIPES: tuple[Recipe, ...] = (*PAIR_RECIPES, *RANKING_RECIPES, *PROXY_RECIPES)
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of this name; raises ValueError that names the available recipes.
+    """Return the recipe of this name; raises ValueError that names the most similar recipe, or all.
 
     >>> find_recipe("proxy_anchor_cub").experiment.objective.clip_value
     10.0
@@ -22,4 +23,4 @@ def find_recipe(name: str) -> Recipe:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    raise ValueError(f"there is no recipe {name!r}; available are {', '.join(recipe.name for recipe in RECIPES)}")
+    raise ValueError(f"there is no recipe {name!r}; {suggest(name, (recipe.name for recipe in RECIPES))}")
