@@ -15,6 +15,7 @@ from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.suggestion import suggest
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
+from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.experiments.metric_spec import is_from_outside
