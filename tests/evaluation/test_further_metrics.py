@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairlens.core.records import from_plain, to_plain
 from pairlens.evaluation import pair_scores, per_query
-from pairlens.evaluation.evaluate import evaluate
+from pairlens.evaluation.evaluate import Metric, Report, evaluate
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition, further_metrics
 from pairlens.evaluation.metrics import map_at_k, reciprocal_rank
@@ -296,3 +297,12 @@ def test_ranks_must_be_a_number_or_a_known_word(ranks):
 def test_the_direction_of_each_metric_is_known():
     lower = [d.name for d in further_metrics(ALL, (1,)) if not d.higher_is_better]
     assert lower == ["OPIS"]
+
+
+def test_a_standard_report_is_stored_as_before_and_decimals_are_kept():
+    plain = to_plain(evaluate(points(4), torch.tensor([0, 0, 1, 1]), recalls=(1,), metrics=["opis"]))
+    assert set(plain["metrics"][0]) == {"type", "name", "value", "low", "high"}
+    assert plain["metrics"][-1]["decimals"] == 3
+    assert from_plain(Report, plain).metrics[-1].decimals == 3
+    with pytest.raises(ValueError, match="must have 0 to 6 decimals"):
+        from_plain(Metric, plain["metrics"][-1] | {"decimals": 10**9})

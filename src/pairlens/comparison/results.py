@@ -1,14 +1,15 @@
 """Records of a comparison's results: means with intervals, paired differences, learning curves, costs."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairlens.core.files import write_text
-from pairlens.core.records import from_plain, to_plain
+from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.evaluate import SeenClasses
 from pairlens.evaluation.intervals import Interval
+from pairlens.evaluation.metric_definitions import MAX_DECIMALS
 from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.outcome import BEFORE_TRAINING
 
@@ -32,7 +33,13 @@ class Measured:
     over_seeds: Interval
     class_low: float
     class_high: float
-    decimals: int = 1
+    decimals: int = field(default=1, metadata={"omit_default": True})
+
+    def __post_init__(self) -> None:
+        # A stored file could otherwise ask for a text of any length.
+        require(
+            0 <= self.decimals <= MAX_DECIMALS, f"the metric {self.name[:60]} must have 0 to {MAX_DECIMALS} decimals"
+        )
 
 
 @dataclass(frozen=True)

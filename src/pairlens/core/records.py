@@ -61,7 +61,7 @@ def to_plain(value: Any) -> Plain:
     {'type': 'Circle', 'margin': 0.4, 'gamma': 80.0}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_stored(f)}
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_written(f, value)}
         # A record whose stored form has changed says which form this is, and reads the earlier ones (`Versioned`).
         number = getattr(value, "VERSION", None)
         version: dict[str, Plain] = {} if number is None else {VERSION: number}
@@ -202,6 +202,12 @@ def _is_record(kind: Any) -> bool:
 
 def _is_stored(field: dataclasses.Field) -> bool:
     return field.metadata.get("plain", True)
+
+
+def _is_written(field: dataclasses.Field, record: Any) -> bool:
+    # A later field that is left out where it has its default leaves files of earlier versions as they were.
+    is_default = field.metadata.get("omit_default", False) and getattr(record, field.name) == field.default
+    return _is_stored(field) and not is_default
 
 
 def _has_default(field: dataclasses.Field) -> bool:

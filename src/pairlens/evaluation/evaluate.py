@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from pairlens.core.records import require
 from pairlens.core.table import decimal
-from pairlens.evaluation.metric_definitions import MetricChoice
+from pairlens.evaluation.metric_definitions import MAX_DECIMALS, MetricChoice
 from pairlens.evaluation.metrics import suggest_metric
 from pairlens.evaluation.per_query import QueryValues, measure_queries
 from pairlens.neighbors.approximate import Approximation, IndexKind
@@ -64,8 +65,14 @@ class Metric:
     value: float
     low: float
     high: float
-    decimals: int = 1
-    higher_is_better: bool = True
+    decimals: int = field(default=1, metadata={"omit_default": True})
+    higher_is_better: bool = field(default=True, metadata={"omit_default": True})
+
+    def __post_init__(self) -> None:
+        # A stored file could otherwise ask for a text of any length.
+        require(
+            0 <= self.decimals <= MAX_DECIMALS, f"the metric {self.name[:60]} must have 0 to {MAX_DECIMALS} decimals"
+        )
 
     def __str__(self) -> str:
         return f"{self.name} {self.percent(1)} % [{self._percent(self.low, 1)}, {self._percent(self.high, 1)}]"
