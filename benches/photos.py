@@ -39,9 +39,9 @@ from torchvision import transforms
 
 from pairlens.core.images import encode
 from pairlens.data.annotations import Photo
+from pairlens.data.augmentation import AugmentName
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.augmentation import AugmentName
 from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.data.prepare import Preparation, prepare
 from pairlens.data.sampler import ClassBatches

@@ -13,10 +13,12 @@ import warnings
 from pairlens import losses
 from pairlens.analysis.audit import audit
 from pairlens.analysis.explain import explain
+from pairlens.cli.launch import process_group
 from pairlens.comparison.compare import compare
 from pairlens.comparison.results import Results
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.core.pairs import Pairs
+from pairlens.data.augmentation import on_pictures
 from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
 from pairlens.data.sampler import PKSampler
@@ -30,6 +32,10 @@ from pairlens.model.embedder import Embedder
 from pairlens.neighbors.exact import Neighbors, nearest
 from pairlens.retrieval.gallery import Gallery
 from pairlens.training.criterion import Criterion
+from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.gather import gather_with_gradient
+from pairlens.training.learner import Learner, Objective
+from pairlens.training.optimizers import OptimizerConfig, PerStep
 from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 
 __all__ = [
@@ -40,28 +46,38 @@ __all__ = [
     "CrossBatchMemory",
     "Embedder",
     "Embeddings",
+    "Epoch",
     "Experiment",
     "Gallery",
     "InBatch",
+    "Learner",
     "Metric",
     "Neighbors",
+    "Objective",
+    "OptimizerConfig",
     "PKSampler",
     "Pairs",
+    "PerStep",
     "Preparation",
     "Proxies",
     "Report",
     "Results",
     "Run",
+    "Step",
     "Study",
     "audit",
     "compare",
     "embed",
     "evaluate",
     "explain",
+    "fit",
+    "gather_with_gradient",
     "losses",
     "miners",
     "nearest",
+    "on_pictures",
     "prepare",
+    "process_group",
     "resume_run",
     "run",
     "wrap",

@@ -7,9 +7,9 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
+from pairlens.core.images import decode
 from pairlens.data.augmentation import AugmentName, change_colors, on_pictures
 from pairlens.data.catalog import Catalog
-from pairlens.core.images import decode
 from pairlens.data.loader import BatchConfig, TrainingBatches
 from pairlens.data.sampler import ClassBatches
 
@@ -23,7 +23,10 @@ def with_all_generators(photo):
     return (photo // 2 + shift + torch.from_numpy(noise) + random.randrange(20)).to(torch.uint8)
 
 
-FUNCTIONS = [v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), v2.ColorJitter(0.5)]), with_all_generators]
+FUNCTIONS = [
+    v2.Compose([v2.RandomResizedCrop(32), v2.RandomHorizontalFlip(), v2.ColorJitter(0.5)]),
+    with_all_generators,
+]
 
 
 @pytest.fixture
@@ -68,7 +71,9 @@ def test_two_views_are_two_crops_of_each_photo_with_its_label(batches):
     assert torch.equal(batch.indices, whole.indices.repeat_interleave(2))
     assert torch.equal(batch.labels, whole.labels.repeat_interleave(2))
     assert batch.photos.shape == (16, 3, 32, 32)
-    assert all(not torch.equal(first, second) for first, second in zip(batch.photos[::2], batch.photos[1::2], strict=True))
+    assert all(
+        not torch.equal(first, second) for first, second in zip(batch.photos[::2], batch.photos[1::2], strict=True)
+    )
 
 
 @pytest.mark.parametrize("augment", ["color_jitter", "rand_augment"])
@@ -83,7 +88,10 @@ def test_colours_change_after_the_standard_crop(batches, augment):
 def test_colours_are_those_of_torchvision_with_the_same_random_numbers():
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)
-    for augment, transform in (("color_jitter", v2.ColorJitter(0.4, 0.4, 0.4, 0.1)), ("rand_augment", v2.RandAugment())):
+    for augment, transform in (
+        ("color_jitter", v2.ColorJitter(0.4, 0.4, 0.4, 0.1)),
+        ("rand_augment", v2.RandAugment()),
+    ):
         for seed in range(5):
             torch.manual_seed(seed)
             expected = transform(planes).permute(1, 2, 0).numpy()
@@ -124,7 +132,9 @@ def test_a_function_that_returns_no_photo_is_an_error_in_one_sentence(batches, r
 
 @pytest.mark.parametrize("augment", ["randaugment", "", 3, None])
 def test_an_unknown_augmentation_is_an_error_before_anything_is_written(augment):
-    with pytest.raises(ValueError, match=r"--augment .* is not one of standard, random_resized_crop, color_jitter, rand_au"):
+    with pytest.raises(
+        ValueError, match=r"--augment .* is not one of standard, random_resized_crop, color_jitter, rand_au"
+    ):
         BatchConfig(augment=augment)
 
 

@@ -234,7 +234,9 @@ def test_a_schedule_that_cannot_be_stored_is_refused_before_the_first_step():
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1)
     schedule = lr_scheduler.StepLR(optimizer, 1)
     schedule.log = print
-    with pytest.raises(ValueError, match=r"the schedule StepLR cannot be stored in a checkpoint, because its state\.log"):
+    with pytest.raises(
+        ValueError, match=r"the schedule StepLR cannot be stored in a checkpoint, because its state\.log"
+    ):
         check_storable(optimizer, schedule)
 
 

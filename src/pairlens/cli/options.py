@@ -116,7 +116,9 @@ def _help_of(entry: Setting) -> str:
 
 def as_experiment(settings: Any, loss: Loss | None = None) -> Experiment:
     """Return the experiment of a settings record, with its own loss or with another one."""
-    values: dict[str, Any] = {name: getattr(settings, name) for name in settings_of(Experiment) if hasattr(settings, name)}
+    values: dict[str, Any] = {
+        name: getattr(settings, name) for name in settings_of(Experiment) if hasattr(settings, name)
+    }
     values["loss"] = _from_command_line(values["loss"]) if loss is None else loss
     return with_settings(Experiment(), values)
 

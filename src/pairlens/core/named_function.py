@@ -48,4 +48,3 @@ def named(value: Any) -> Any:
     # A callable object and a `functools.partial` have no name of their own, but that of their class.
     origin = value if hasattr(value, "__qualname__") else type(value)
     return NamedFunction(f"{origin.__module__}:{origin.__qualname__}", value)
-

@@ -170,7 +170,9 @@ def apply_function(function: AugmentFunction, pixels: np.ndarray, size: int, see
     with _seeded(seed):
         result: Any = function(planes)
     if not isinstance(result, Tensor) or result.dtype != torch.uint8 or result.ndim != 3 or len(result) != 3:
-        found = f"a {tuple(result.shape)} tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
+        found = (
+            f"a {tuple(result.shape)} tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
+        )
         raise ValueError(
             f"the function for augmentation returned {found}, but must return a (3, height, width) tensor of torch.uint8; "
             "give a function of Pillow pictures as pl.on_pictures(function)"

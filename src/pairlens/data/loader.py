@@ -28,6 +28,7 @@ from pairlens.data.augmentation import (
 from pairlens.data.catalog import Catalog
 from pairlens.data.sampler import ClassBatches
 
+
 class EpochSampler(Protocol):
     """A sampler of batches, such as a batch sampler for a `DataLoader`, whose batches depend on the number of the epoch."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pairlens.core.table import decimal
@@ -75,10 +76,10 @@ class Report:
 
 
 def evaluate(
-    queries: Tensor,
-    labels: Tensor,
-    gallery: Tensor | None = None,
-    gallery_labels: Tensor | None = None,
+    queries: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    gallery: Tensor | np.ndarray | None = None,
+    gallery_labels: Tensor | np.ndarray | None = None,
     *,
     recalls: Sequence[int] = (1, 2, 4, 8),
     index: IndexKind = "exact",
@@ -91,10 +92,10 @@ def evaluate(
     are 95 % percentile intervals of a bootstrap over the query classes, because photos of one class are not independent.
 
     Args:
-        queries: (query, dim) embeddings of any length.
-        labels: (query,) int64.
+        queries: (query, dim) embeddings of any length, as a tensor or a NumPy array of floats of any precision.
+        labels: (query,) integers.
         gallery: (item, dim) embeddings, or None to search the queries among themselves.
-        gallery_labels: (item,) int64, given with `gallery`.
+        gallery_labels: (item,) integers, given with `gallery`.
         recalls: the k of R@k and P@k. For k above the size of the gallery R@k stays constant and P@k decreases.
         index: how to search: "exact"; or, for a million items and more, "ivf" or "hnsw" (or a record `Ivf` or `Hnsw` with
             other settings). These two miss some neighbours; the report states how many, measured on a sample.
@@ -104,7 +105,12 @@ def evaluate(
     Raises:
         ValueError: for shapes that do not match, labels that are not integers, k below 1, or no query with a relevant item.
     """
-    measured = measure_queries(queries, labels, gallery, gallery_labels, recalls=recalls, index=index, sharded=sharded)
+    vectors = _as_tensor(queries)
+    items = None if gallery is None else _as_tensor(gallery)
+    item_labels = None if gallery_labels is None else _as_tensor(gallery_labels)
+    measured = measure_queries(
+        vectors, _as_tensor(labels), items, item_labels, recalls=recalls, index=index, sharded=sharded
+    )
     return Report(
         metrics=_metrics(measured),
         queries=len(measured.queries),
@@ -113,6 +119,16 @@ def evaluate(
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
     )
+
+
+def _as_tensor(values: Tensor | np.ndarray) -> Tensor:
+    """Return an array as a tensor; floats of half or of double precision become float32, integers int64."""
+    # Copied, because an array may be read-only, and torch warns about those.
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    if tensor.is_floating_point() and tensor.ndim > 1 and not isinstance(values, Tensor):
+        return tensor.float()
+    # Labels that are floats stay floats, which is an error with a sentence of its own.
+    return tensor if tensor.is_floating_point() else tensor.long()
 
 
 def _metrics(measured: QueryValues) -> tuple[Metric, ...]:

@@ -148,7 +148,7 @@ def _innermost(loss: Any) -> Any:
 
 
 def embedding_function(loss: EmbeddingLoss) -> Callable[..., Tensor]:
-    """Return the function of embeddings and labels that a loss of embeddings is, with the values that it needs as keywords."""
+    """Return the function that a loss of embeddings is: of embeddings, labels and, as keywords, the values that it needs."""
     return loss.function if isinstance(loss, Wrapped) else loss.of_embeddings
 
 

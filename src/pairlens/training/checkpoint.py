@@ -166,7 +166,7 @@ def _fit_state(state: dict[str, Any], learner: Learner) -> dict[str, Any]:
     classes = _classes(learner)
     for part, stored in state.get("classes", classes).items():
         if stored != classes.get(part):
-            raise ValueError(f"its {part} is {str(stored):.80}, not {classes.get(part)}")
+            raise ValueError(f"its {part} is {stored!s:.80}, not {classes.get(part)}")
     if type(state["epoch"]) is not int or state["epoch"] < 0:
         # Cut, because the value of a damaged file can be very long.
         raise ValueError(f"its epoch is {state['epoch']!r}"[:80])

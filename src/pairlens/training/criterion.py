@@ -121,9 +121,7 @@ class Criterion(nn.Module):
                     return self.of_whole_batch(embeddings, labels, needed)
         return self.of_whole_batch(embeddings, labels, needed)
 
-    def of_whole_batch(
-        self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def of_whole_batch(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
         _check_shapes(embeddings, labels)
         needed = self._needed(labels, extra)

@@ -19,10 +19,7 @@ from pairlens.training.learner import Learner, Objective
 from pairlens.training.precision import choose_precision
 from pairlens.training.training_step import training_step
 
-
-TrainingBatch: TypeAlias = (
-    tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]
-)
+TrainingBatch: TypeAlias = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Mapping[str, Tensor]]
 
 
 class TrainingPhotos(Protocol):

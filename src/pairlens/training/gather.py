@@ -94,7 +94,7 @@ def check_process_group() -> None:
 
 @contextmanager
 def shared_random_numbers(device: torch.device) -> Iterator[None]:
-    """Let every rank draw the same random numbers within the context, so that a miner selects the same pairs on all ranks."""
+    """Let every rank draw the same random numbers in this context, so that a miner selects the same pairs everywhere."""
     seed = torch.randint(1 << 62, (1,), device=device)
     broadcast_from_first([seed])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -140,14 +140,14 @@ def fit_optimizer_state(optimizer: Optimizer, stored: dict[str, Any]) -> dict[st
     require(all(_have_same_form(own[name], stored[name]) for name in others), "its optimizer is another")
     expected = _tried_state_of_each_parameter(optimizer)
     for number, state in stored["state"].items():
-        require(type(number) is int and 0 <= number < len(expected), f"it has no parameter {str(number):.20}")
+        require(type(number) is int and 0 <= number < len(expected), f"it has no parameter {number!s:.20}")
         _check_parameter_state(number, expected[number], state)
     states = {number: _in_form_of(expected[number], state) for number, state in stored["state"].items()}
     return {name: states if name == "state" else _in_form_of(own[name], stored[name]) for name in own}
 
 
 def fit_schedule_state(schedule: LRScheduler, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored state of a schedule, with tuples and counters where it has them; raises ValueError if it does not fit."""
+    """Return a stored state of a schedule in the form of the schedule; raises ValueError if it does not fit."""
     own = schedule.state_dict()
     # `load_state_dict` sets every key as an attribute. A schedule may have gained one, but must not lose a method to it.
     gained = stored.keys() - own.keys()
@@ -166,7 +166,8 @@ def _check_parameter_state(number: int, expected: dict[str, Any], stored: dict[s
         f"the moments of its parameter {number} have another shape",
     )
     require(
-        all(forms[name][1] is found[name][1] for name in forms), f"the moments of its parameter {number} have another type"
+        all(forms[name][1] is found[name][1] for name in forms),
+        f"the moments of its parameter {number} have another type",
     )
     plain = {name: value for name, value in expected.items() if name not in forms and name in stored}
     require(
@@ -210,7 +211,9 @@ def _in_form_of(expected: Any, stored: Any) -> Any:
         known = expected if isinstance(expected, dict) else {}
         return {key: _in_form_of(known.get(key), item) for key, item in stored.items()}
     if isinstance(stored, list):
-        known = expected if isinstance(expected, list | tuple) and len(expected) == len(stored) else [None] * len(stored)
+        known = (
+            expected if isinstance(expected, list | tuple) and len(expected) == len(stored) else [None] * len(stored)
+        )
         items = [_in_form_of(*pair) for pair in zip(known, stored, strict=True)]
         return tuple(items) if isinstance(expected, tuple) else items
     return stored
