@@ -19,61 +19,86 @@ if TYPE_CHECKING:
     from pairlens import losses
     from pairlens.analysis.audit import audit
     from pairlens.analysis.explain import explain
+    from pairlens.cli.launch import process_group
     from pairlens.comparison.compare import compare
     from pairlens.comparison.results import Results
     from pairlens.comparison.study import Arm, Benchmark, Study
     from pairlens.core.pairs import Pairs
+    from pairlens.data.augmentation import on_pictures
     from pairlens.data.catalog import Catalog
+    from pairlens.data.data_config import DataConfig
+    from pairlens.data.loader import BatchConfig
     from pairlens.data.prepare import Preparation, prepare
     from pairlens.data.sampler import PKSampler
     from pairlens.evaluation.embeddings import Embeddings, embed
     from pairlens.evaluation.evaluate import Metric, Report, evaluate
     from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition, Retrieved
     from pairlens.evaluation.pair_scores import PairScores
-    from pairlens.experiments.experiment import Experiment
+    from pairlens.experiments.experiment import EvaluationConfig, Experiment, RunConfig
     from pairlens.experiments.run import Run, resume_run, run
     from pairlens.losses import miners
     from pairlens.losses.protocols import wrap
+    from pairlens.model.architecture import Architecture
     from pairlens.model.embedder import Embedder
     from pairlens.neighbors.exact import Neighbors, nearest
     from pairlens.retrieval.gallery import Gallery
     from pairlens.training.criterion import Criterion
-    from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
+    from pairlens.training.fit import Epoch, Step, fit
+    from pairlens.training.gather import gather_with_gradient
+    from pairlens.training.learner import Learner, Objective
+    from pairlens.training.optimizers import OptimizerConfig, PerStep
+    from pairlens.training.references import CrossBatchMemory, InBatch, Proxies, ReferenceConfig
 
 __all__ = [
+    "Architecture",
     "Arm",
+    "BatchConfig",
     "Benchmark",
     "Catalog",
     "ClassMetric",
     "Criterion",
     "CrossBatchMemory",
+    "DataConfig",
     "Embedder",
     "Embeddings",
+    "Epoch",
+    "EvaluationConfig",
     "Experiment",
     "Gallery",
     "InBatch",
+    "Learner",
     "Metric",
     "MetricDefinition",
     "Neighbors",
+    "Objective",
+    "OptimizerConfig",
     "PKSampler",
     "PairScores",
     "Pairs",
+    "PerStep",
     "Preparation",
     "Proxies",
+    "ReferenceConfig",
     "Report",
     "Results",
     "Retrieved",
     "Run",
+    "RunConfig",
+    "Step",
     "Study",
     "audit",
     "compare",
     "embed",
     "evaluate",
     "explain",
+    "fit",
+    "gather_with_gradient",
     "losses",
     "miners",
     "nearest",
+    "on_pictures",
     "prepare",
+    "process_group",
     "resume_run",
     "run",
     "wrap",
@@ -81,37 +106,53 @@ __all__ = [
 
 # Where each name is defined.
 _HOMES = {
+    "Architecture": "pairlens.model.architecture",
     "Arm": "pairlens.comparison.study",
+    "BatchConfig": "pairlens.data.loader",
     "Benchmark": "pairlens.comparison.study",
     "Catalog": "pairlens.data.catalog",
     "ClassMetric": "pairlens.evaluation.metric_definitions",
     "Criterion": "pairlens.training.criterion",
     "CrossBatchMemory": "pairlens.training.references",
+    "DataConfig": "pairlens.data.data_config",
     "Embedder": "pairlens.model.embedder",
     "Embeddings": "pairlens.evaluation.embeddings",
+    "Epoch": "pairlens.training.fit",
+    "EvaluationConfig": "pairlens.experiments.experiment",
     "Experiment": "pairlens.experiments.experiment",
     "Gallery": "pairlens.retrieval.gallery",
     "InBatch": "pairlens.training.references",
+    "Learner": "pairlens.training.learner",
     "Metric": "pairlens.evaluation.evaluate",
     "MetricDefinition": "pairlens.evaluation.metric_definitions",
     "Neighbors": "pairlens.neighbors.exact",
+    "Objective": "pairlens.training.learner",
+    "OptimizerConfig": "pairlens.training.optimizers",
     "PKSampler": "pairlens.data.sampler",
     "PairScores": "pairlens.evaluation.pair_scores",
     "Pairs": "pairlens.core.pairs",
+    "PerStep": "pairlens.training.optimizers",
     "Preparation": "pairlens.data.prepare",
     "Proxies": "pairlens.training.references",
+    "ReferenceConfig": "pairlens.training.references",
     "Report": "pairlens.evaluation.evaluate",
     "Results": "pairlens.comparison.results",
     "Retrieved": "pairlens.evaluation.metric_definitions",
     "Run": "pairlens.experiments.run",
+    "RunConfig": "pairlens.experiments.experiment",
+    "Step": "pairlens.training.fit",
     "Study": "pairlens.comparison.study",
     "audit": "pairlens.analysis.audit",
     "compare": "pairlens.comparison.compare",
     "embed": "pairlens.evaluation.embeddings",
     "evaluate": "pairlens.evaluation.evaluate",
     "explain": "pairlens.analysis.explain",
+    "fit": "pairlens.training.fit",
+    "gather_with_gradient": "pairlens.training.gather",
     "nearest": "pairlens.neighbors.exact",
+    "on_pictures": "pairlens.data.augmentation",
     "prepare": "pairlens.data.prepare",
+    "process_group": "pairlens.cli.launch",
     "resume_run": "pairlens.experiments.run",
     "run": "pairlens.experiments.run",
     "wrap": "pairlens.losses.protocols",

@@ -124,3 +124,20 @@ def test_bad_input_is_named(arguments, message):
 def test_an_unknown_metric_gives_an_error_with_the_known_ones():
     with pytest.raises(KeyError, match=r"R@1, P@1"):
         evaluate(torch.eye(2), torch.zeros(2, dtype=torch.long), recalls=(1,))["mAP"]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("label_kind", [np.int32, np.int64, np.uint8])
+def test_numpy_arrays_of_any_precision_are_evaluated_as_tensors_are(kind, label_kind):
+    vectors = points(12).numpy().astype(kind)
+    labels = np.repeat(np.arange(4), 3).astype(label_kind)
+    # As arrays that are mapped from a file are.
+    vectors.flags.writeable = labels.flags.writeable = False
+    expected = evaluate(torch.tensor(vectors).float(), torch.tensor(labels).long())
+    assert evaluate(vectors, labels) == expected
+    assert evaluate(vectors[:6], labels[:6], vectors[3:], labels[3:]).gallery == 9
+
+
+def test_numpy_labels_that_are_floats_are_an_error():
+    with pytest.raises(ValueError, match=r"labels are torch\.float64"):
+        evaluate(points(4).numpy(), np.array([0.0, 0.0, 1.0, 1.0]))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pairlens.core.records import require
@@ -144,10 +146,10 @@ class Report:
 
 
 def evaluate(
-    queries: Tensor,
-    labels: Tensor,
-    gallery: Tensor | None = None,
-    gallery_labels: Tensor | None = None,
+    queries: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    gallery: Tensor | np.ndarray | None = None,
+    gallery_labels: Tensor | np.ndarray | None = None,
     *,
     recalls: Sequence[int] = (1, 2, 4, 8),
     metrics: Sequence[MetricChoice] = (),
@@ -161,10 +163,10 @@ def evaluate(
     are 95 % percentile intervals of a bootstrap over the query classes, because photos of one class are not independent.
 
     Args:
-        queries: (query, dim) embeddings of any length.
-        labels: (query,) int64.
+        queries: (query, dim) embeddings of any length, as a tensor or a NumPy array of floats of any precision.
+        labels: (query,) integers.
         gallery: (item, dim) embeddings, or None to search the queries among themselves.
-        gallery_labels: (item,) int64, given with `gallery`.
+        gallery_labels: (item,) integers, given with `gallery`.
         recalls: the k of R@k and P@k. For k above the size of the gallery R@k stays constant and P@k decreases.
         metrics: further metrics: names of Pairlens (`map_at_k`, `map_at_10`, `mrr`, `opis`), and definitions of your own
             (`MetricDefinition`, `ClassMetric`).
@@ -177,10 +179,17 @@ def evaluate(
         ValueError: for shapes that do not match, labels that are not integers, k below 1, no query with a relevant item, or
             a metric that is unknown or does not return finite numbers.
     """
+    vectors = _as_tensor(queries)
+    items = None if gallery is None else _as_tensor(gallery)
+    item_labels = None if gallery_labels is None else _as_tensor(gallery_labels)
     measured = measure_queries(
-        *(queries, labels, gallery, gallery_labels), recalls=recalls, metrics=metrics, index=index, sharded=sharded
+        *(vectors, _as_tensor(labels), items, item_labels),
+        recalls=recalls,
+        metrics=metrics,
+        index=index,
+        sharded=sharded,
     )
-    return summarize(measured, len(queries), len(queries) if gallery is None else len(gallery))
+    return summarize(measured, len(vectors), len(vectors if items is None else items))
 
 
 def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
@@ -199,6 +208,16 @@ def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
     )
+
+
+def _as_tensor(values: Tensor | np.ndarray) -> Tensor:
+    """Return an array as a tensor; floats of half or of double precision become float32, integers int64."""
+    # Copied, because an array may be read-only, and torch warns about those.
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    if tensor.is_floating_point() and tensor.ndim > 1 and not isinstance(values, Tensor):
+        return tensor.float()
+    # Labels that are floats stay floats, which is an error with a sentence of its own.
+    return tensor if tensor.is_floating_point() else tensor.long()
 
 
 def _metrics(measured: QueryValues) -> tuple[Metric, ...]:
