@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pairlens.comparison.run_study import compare
+from pairlens.comparison.run_study import run_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.data.loader import TestBatches
@@ -160,7 +160,7 @@ def test_the_runs_of_a_comparison_share_it(tiny, tmp_path, measurements, weights
     source = write_weights(tmp_path / "w.safetensors") if weights == "file" else weights
     arms = tuple(map(Arm.of, ("triplet", "circle")))
     study = Study(arms, (Benchmark("bars", changed(tiny, num_epochs=0, weights=source), 2),))
-    list(compare(study, tmp_path / "compared"))
+    list(run_study(study, tmp_path / "compared"))
     assert len(measurements) == times
     (result,) = measure(tmp_path / "compared").fields
     assert result.baseline_name == ("random backbone" if weights == "none" else "pretrained backbone (w.safetensors)")
