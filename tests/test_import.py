@@ -88,8 +88,9 @@ def test_the_names_for_type_checkers_are_those_of_the_table():
     (checked,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     homes = {alias.name: node.module for node in checked.body for alias in node.names}
     assert homes.pop("losses") == "pairlens"
+    assert homes.pop("miners") == "pairlens.losses"
     assert homes == pairlens._HOMES
-    assert sorted([*homes, "losses"]) == pairlens.__all__
+    assert sorted([*homes, "losses", "miners"]) == pairlens.__all__
 
 
 def test_every_public_name_is_there_and_listed():

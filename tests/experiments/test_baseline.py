@@ -36,9 +36,9 @@ def measurements(monkeypatch):
     names = []
     real = recorder.measure_baseline
 
-    def counted(backbone, experiment, splits, watch=None):
+    def counted(backbone, experiment, *others):
         names.append(experiment.data.name)
-        return real(backbone, experiment, splits, watch)
+        return real(backbone, experiment, *others)
 
     monkeypatch.setattr(recorder, "measure_baseline", counted)
     return names
@@ -57,7 +57,7 @@ def test_it_is_the_backbone_that_the_run_started_from(finished):
     torch.manual_seed(finished.experiment.run.seed)
     plain = PlainBackbone(Backbone("resnet10t", "none", "none", 32), "resnet10t", 32)
     photos = open_splits(finished.experiment).test
-    vectors = torch.cat([plain.embed(batch.photos) for batch in TestBatches(photos, 32, 24, 0)])
+    vectors = torch.cat([plain.embed_batch(batch.photos) for batch in TestBatches(photos, 32, 24, 0)])
     assert (baseline.name, baseline.image_size) == ("random backbone", 32)
     assert baseline.report == evaluate(vectors, photos.labels)
     assert baseline.report != finished.outcome.untrained
@@ -149,7 +149,7 @@ def test_folds_have_none(tiny, tmp_path, measurements):
 
 
 def test_embeddings_that_are_not_finite_leave_it_out(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(PlainBackbone, "embed", lambda self, photos: torch.full((len(photos), 512), torch.nan))
+    monkeypatch.setattr(PlainBackbone, "embed_batch", lambda self, photos: torch.full((len(photos), 512), torch.nan))
     finished = run(changed(tiny, num_epochs=0), tmp_path / "run")
     assert finished.outcome.baseline is None
     assert not RunFolder(finished.folder).baseline.exists()

@@ -12,7 +12,7 @@ from support.experiments import changed
     ("setting", "message"),
     [
         ({"gd_config": "SX"}, "--descriptors 'SX'"),
-        ({"optimizer": "nadamm"}, "--optimizer 'nadamm' is not one of adam"),
+        ({"optimizer": "nadamm"}, "--optimizer 'nadamm' is not one of adam, .*; did you mean nadam"),
         ({"augment": "anything"}, "--augment 'anything' is not one of standard"),
         ({"batch_size": 2.5}, "--batch_size 2.5 must be an integer"),
         ({"learning_rate": "fast"}, "--learning_rate 'fast' must be a number"),

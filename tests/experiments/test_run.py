@@ -137,8 +137,6 @@ def test_s_p_and_s_n_are_those_of_the_test_photos(finished):
 def test_every_setting_reaches_its_object(tiny):
     asked = changed(
         tiny,
-        tiny,
-        tiny,
         stride="paper",
         learn_power=True,
         descriptors="G",

@@ -135,7 +135,7 @@ class BenchmarkResult:
     losses: tuple[LossResult, ...]
     differences: tuple[Difference, ...]
     missing: int = 0
-    seen_classes: SeenClasses = "none"
+    seen_classes: SeenClasses = field(default="none", metadata={"omit_default": True})
     baseline: Interval | None = None
     baseline_name: str = ""
 

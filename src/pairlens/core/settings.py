@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pairlens.core.named_function import NamedFunction, named
 from pairlens.core.records import require
-from pairlens.core.suggestion import suggest
+from pairlens.core.suggestion import closest
 
 Record = TypeVar("Record")
 
@@ -81,7 +81,9 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
         choices = get_args(kind)
         # A value that is not hashable, or of another type, is simply none of the choices.
         is_choice = isinstance(value, str) and value in choices
-        require(is_choice, f"{name} {value!r} is not one of the choices; {suggest(str(value), choices)}")
+        meant = None if is_choice else closest(str(value), choices)
+        remedy = "" if meant is None else f"; did you mean {meant}?"
+        require(is_choice, f"{name} {value!r} is not one of {', '.join(choices)}{remedy}")
     elif kind is int:
         # In Python a bool is an int, but it is no number of photos.
         require(isinstance(value, int) and not isinstance(value, bool), f"{name} {value!r} must be an integer")

@@ -25,7 +25,7 @@ class PhotoModel(Protocol):
     # Only its `image_size` and `dim` are read.
     architecture: Architecture
 
-    def embed(self, photos: Tensor, /) -> Tensor:
+    def embed_batch(self, photos: Tensor, /) -> Tensor:
         """Return (photo, dim) unit vectors."""
         ...
 

@@ -125,7 +125,7 @@ class Report:
     gallery: int
     classes: int
     approximation: Approximation | None = None
-    seen_classes: SeenClasses = "none"
+    seen_classes: SeenClasses = field(default="none", metadata={"omit_default": True})
 
     def __getitem__(self, name: str) -> float:
         """Return the value of a metric by its name; raises KeyError that names the most similar metric, or all."""

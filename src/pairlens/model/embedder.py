@@ -3,7 +3,6 @@
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -292,10 +291,6 @@ class Embedder(nn.Module):
     def fingerprint(self) -> str:
         """Return a check sum of the weights; stored embeddings name their model by it."""
         return check_sum(self.state_dict())
-
-    def without_head(self) -> Architecture:
-        """Return the architecture without the auxiliary head, which retrieval does not need."""
-        return replace(self.architecture, classes=0)
 
 
 def check_sum(weights: Mapping[str, Tensor]) -> str:

@@ -55,7 +55,7 @@ class PlainBackbone(nn.Module):
         # A map (photo, channel, height, width) is averaged over its places.
         return unit(features.mean(dim=(2, 3)) if features.ndim == 4 else features)
 
-    def embed(self, photos: Tensor) -> Tensor:
+    def embed_batch(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit vectors, computed without gradients."""
         with torch.inference_mode():
             vectors = self(photos)
