@@ -78,6 +78,15 @@ def photos() -> str:
     return markdown(("", "Pairlens, ms", "historical, ms", "ratio", "lowest of the turns"), rows)
 
 
+def start_time() -> str:
+    """CPU seconds until a command answers, beside those of importing PyTorch."""
+    rows = [
+        (f"`{name}`", *(f"{row[key]:.2f}" for key in ("before", "now", "ratio")))
+        for name, row in read("start_time.json")["results"].items()
+    ]
+    return markdown(("process", "0.1.0, s", "now, s", "now / `import torch`"), rows)
+
+
 def starting() -> str:
     """How long the first batch of an epoch takes, and how much memory."""
     rows = [
@@ -327,6 +336,7 @@ TABLES: dict[str, Callable[[], str]] = {
         audit_pml,
         targets,
         photos,
+        start_time,
         starting,
         step_speed,
         step_curve,

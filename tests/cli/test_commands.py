@@ -312,8 +312,8 @@ def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys)
     ("words", "sentence"),
     [
         ([], "explain needs a loss"),
-        (["cirle"], "there is no loss cirle; available are contrastive"),
-        (["circle:gama=3"], "the loss circle has an unknown key 'gama'; known are gamma, margin"),
+        (["cirle"], "there is no loss cirle; did you mean circle?"),
+        (["circle:gama=3"], "the loss circle has an unknown key 'gama'; did you mean gamma?"),
         (["circle", "--per_class", 1], "--classes and --per_class must be 2 or more"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_toml_file_sets_everything(tmp_path):
         ("image_size = 32", "image = 32", "unknown setting 'image'"),
         ("image_size = 32", 'image_size = "big"', "image_size holds 'big'"),
         ("image_size = 32", "seed = 3", "unknown setting 'seed'"),
-        ('metric = "R@2"', 'metric = "R@3"', "--metric R@3 is not measured; there are R@1, R@2"),
+        ('metric = "R@2"', 'metric = "R@3"', "--metric R@3 is not measured; available are R@1, R@2"),
         ('tuned_in = "bars"', 'tuned_in = "birds"', "tuned in 'birds'"),
         ('"circle:gamma=64 as mine"', '"triplet"', "two losses are called triplet"),
         ('name = "with the auxiliary loss"', "", "two benchmarks are called bars"),

@@ -45,10 +45,10 @@ def recipe_experiment(words: Sequence[str]) -> Experiment:
 
     The recipe determines the defaults of the other options, so it is read before them.
     """
-    for word, next_word in zip(words, [*words[1:], ""], strict=True):
+    for number, word in enumerate(words, 1):
         option, equals, value = word.partition("=")
         if option == "--recipe":
-            return find_recipe(value if equals else next_word).experiment
+            return find_recipe(value if equals else [*words, ""][number]).experiment
     return Experiment()
 
 
