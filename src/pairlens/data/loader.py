@@ -195,7 +195,7 @@ class TrainingBatches:
         return _empty_batch(self, chosen[self._own(len(chosen))].repeat_interleave(views_of(self.augment)))
 
     def _fill(self, number: int, numbered: tuple[int, int, PhotoBatch]) -> PhotoBatch:
-        assert isinstance(self.augment, str)
+        assert not callable(self.augment)
         step, photos, batch = numbered
         # Once per batch, not per photo: it costs a system call.
         self.catalog.check_unchanged()

@@ -119,7 +119,7 @@ def _group(parameters: Iterable[Parameter], learning_rate: float, weight_decay: 
 
 
 def _optimizer(config: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
-    if not isinstance(config.name, str):
+    if callable(config.name):
         return config.name(groups)
     rate = config.learning_rate
     eps = config.eps
@@ -163,7 +163,7 @@ def make_schedule(optimizer: Optimizer, epochs: int, config: OptimizerConfig | N
     [12, 16]
     """
     config = config or OptimizerConfig()
-    if not isinstance(config.schedule, str):
+    if callable(config.schedule):
         return config.schedule(optimizer)
     if config.schedule == "step" and not config.warm_up_epochs:
         return MultiStepLR(optimizer, _milestones(epochs), DECAY)
