@@ -86,7 +86,7 @@ def draw_table(canvas: ImageDraw.ImageDraw, top: int, reports: list[tuple[str, R
     best = max(reports, key=lambda row: row[1]["MAP@R"])
     for name, report in reports:
         canvas.line((MARGIN, top + 14, MARGIN + TEXT_WIDTH, top + 14), fill=LINE, width=2)
-        top += 52
+        top += 44
         is_best = name == best[0]
         write(canvas, (MARGIN, top), name, 23, INK, bold=is_best)
         for left, metric in zip(COLUMNS[1:], METRICS, strict=True):
@@ -94,7 +94,7 @@ def draw_table(canvas: ImageDraw.ImageDraw, top: int, reports: list[tuple[str, R
             write(canvas, (MARGIN + left, top), f"{100 * value.value:.1f}", 23, INK, bold=is_best)
             interval = f"{100 * value.low:.1f} to {100 * value.high:.1f}"
             write(canvas, (MARGIN + left, top + 23), interval, 15, SOFT)
-        top += 23
+        top += 20
     classes = reports[0][1].classes
     note = f"small: 95 % interval over the {classes} test classes; one seed"
     write(canvas, (MARGIN, HEIGHT - 34), note, 15, SOFT)

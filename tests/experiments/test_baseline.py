@@ -92,6 +92,13 @@ def test_the_better_baseline_is_that_of_the_metric(finished):
     assert mixed.better_baseline("MAP@R") == ("before training", outcome.untrained)
 
 
+def test_a_baseline_of_other_metrics_is_refused(finished):
+    baseline = finished.outcome.baseline
+    fewer = replace(baseline, report=replace(baseline.report, metrics=baseline.report.metrics[1:]))
+    with pytest.raises(ValueError, match="its baseline, have different metrics"):
+        replace(finished.outcome, baseline=fewer)
+
+
 def test_the_stored_sums_of_the_classes_give_the_report(finished):
     measured = MeasuredBaseline.load(RunFolder(finished.folder).baseline)
     assert measured.record == finished.outcome.baseline

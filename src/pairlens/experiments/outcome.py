@@ -67,7 +67,7 @@ class Outcome:
         baseline: the backbone as it comes; None if it was not measured, as in runs of version 0.1.
 
     Raises:
-        ValueError: if the kept epoch has no row, or if the rows differ in their metrics.
+        ValueError: if the kept epoch has no row, or if the rows and the baseline differ in their metrics.
     """
 
     select: Select
@@ -78,10 +78,13 @@ class Outcome:
     def __post_init__(self) -> None:
         if self.epoch not in {row.epoch for row in self.rows}:
             raise ValueError(f"epoch {self.epoch} was kept, but has no row")
-        # Tables and figures have a column per metric, so all rows must have the same metrics.
-        names = {tuple(metric.name for metric in row.report.metrics) for row in self.rows}
+        # Tables and figures have a column per metric, so all reports must have the same metrics.
+        reports = [row.report for row in self.rows]
+        if self.baseline is not None:
+            reports.append(self.baseline.report)
+        names = {tuple(metric.name for metric in report.metrics) for report in reports}
         if len(names) > 1 or () in names:
-            raise ValueError("its epochs have different metrics, or no metrics")
+            raise ValueError("its epochs, or its baseline, have different metrics, or no metrics")
 
     @property
     def untrained(self) -> Report:
