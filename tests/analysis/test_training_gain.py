@@ -32,6 +32,6 @@ def test_the_gain_is_paired_with_the_model_as_it_was_before_training(compared):
     wide = unpaired_gain(outcome, "MAP@R")
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
-    for changed in ({"seed": 5}, {"weights": "nowhere.pth"}):
-        other = replace(opened, experiment=changed(opened.experiment, **changed))
+    for settings in ({"seed": 5}, {"weights": "nowhere.pth"}):
+        other = replace(opened, experiment=changed(opened.experiment, **settings))
         assert paired_gain(other, "MAP@R") is None
