@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.experiments.run_folder import RunFolder
+from support.experiments import changed
 
 
 def test_the_verdict_of_a_run():
