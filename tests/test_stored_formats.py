@@ -67,13 +67,13 @@ def test_a_stored_run_is_inspected_and_reported(capsys):
 
 
 def test_a_stored_checkpoint_is_resumed_and_its_epochs_kept():
-    before = rows_of("interrupted")
+    before = RunFolder(Path("interrupted")).read_outcome().rows
     experiment = RunFolder(Path("interrupted")).experiment()
     assert experiment.loss == Margin()
     assert experiment.miner == SemiHard(margin=0.1)
     assert run("train", "--resume", "interrupted") == 0
-    after = rows_of("interrupted")
-    assert [row["epoch"] for row in after] == [0, 1, 2]
+    after = RunFolder(Path("interrupted")).read_outcome().rows
+    assert [row.epoch for row in after] == [0, 1, 2]
     assert after[:2] == before
 
 

@@ -144,6 +144,21 @@ def _csv_seeds() -> list[bytes]:
     ]
 
 
+def _coco(data: bytes) -> None:
+    read("coco", _written("coco/boxes.json", data))
+
+
+def _coco_seeds() -> list[bytes]:
+    contents = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9, "split": "train"} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "cup"}, {"id": 2, "name": "spoon"}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": i, "bbox": [0, 0.5, 9, 8], "iscrowd": 0} for i in (1, 2)
+        ],
+    }
+    return [json.dumps(contents).encode()]
+
+
 def _parquet(data: bytes) -> None:
     read("csv", _written("table/table.parquet", data))
 
@@ -361,6 +376,7 @@ TARGETS = {
         ("sop", _split_reader("sop", SOP_FILES), _sop_seeds),
         ("isc", _split_reader("isc", ("Eval/list_eval_partition.txt",)), _shop_seeds),
         ("csv", _csv, _csv_seeds),
+        ("coco", _coco, _coco_seeds),
         ("parquet", _parquet, _parquet_seeds),
         ("catalog", _catalog, lambda: [_catalog_parts()[0]]),
         ("description", _description, lambda: [_catalog_parts()[1]]),

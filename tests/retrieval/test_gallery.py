@@ -131,7 +131,7 @@ def test_a_data_set_prepared_again_is_noticed_and_evaluation_repairs_it(tiny, tm
     with pytest.raises(ValueError, match="ranks"):
         evaluate_run(folder, recalls=(1, 2**62))
     write_bars(tmp_path / "lone" / "bars" / "uncropped.arrow", shots=1)
-    with pytest.raises(ValueError, match="nothing can be measured"):
+    with pytest.raises(ValueError, match="nothing can be found"):
         evaluate_run(folder, data_path=tmp_path / "lone")
     assert RunFolder(folder).gallery.read_bytes() == before
     evaluate_run(folder)

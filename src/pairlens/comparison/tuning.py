@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -264,9 +265,10 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
         shutil.rmtree(folder, ignore_errors=True)
         try:
             fold_settings = {"folds": folds, "fold": fold, "select": "last"}
-            # Without a watcher, `run` would warn of batches that it fits to the smaller training set of a fold.
-            trained = run(with_settings(experiment, fold_settings), folder, watch=lambda _event: None)
-            value = trained.report[metric]
+            with warnings.catch_warnings():
+                # The batches of a fold are fitted to its smaller training set; `pairlens compare` states those of the runs.
+                warnings.filterwarnings("ignore", message="batches of")
+                value = run(with_settings(experiment, fold_settings), folder).report[metric]
         except FloatingPointError:
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0

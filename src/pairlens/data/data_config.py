@@ -14,8 +14,8 @@ class DataConfig:
 
     Attributes:
         path: folder of the prepared data sets.
-        name: car, cub, sop, isc, minicars, folder, csv, or the name given to `pairlens prepare --name`.
-        crop: whole photos, or photos cropped to their bounding box (car and cub).
+        name: car, cub, sop, isc, minicars, folder, csv, coco, or the name given to `pairlens prepare --name`.
+        crop: whole photos, or photos cropped to their bounding box (car, cub, coco, tables with boxes).
 
     Raises:
         ValueError: if the name is not that of a folder in `path`.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
-from pairlens.core.records import VERSION, Plain, Record, from_plain, to_plain
+from pairlens.core.records import VERSION, Record, from_plain, to_plain
 from pairlens.core.settings import with_settings
 from pairlens.core.suggestion import closest_folder
 from pairlens.core.untrusted import read_json
@@ -150,10 +150,9 @@ class RunFolder:
             meant = closest_folder(self.path, self.config.name)
             remedy = f"it has no {self.config.name}" if meant is None else f"did you mean {meant}?"
             raise ValueError(f"{self.path} is not the folder of a run: {remedy}")
-        plain = _read_plain(self.config, "restore it or train again")
-        experiment = _build(Experiment, plain, self.config, "restore it or train again")
+        experiment = _read(Experiment, self.config, "restore it or train again")
         # Version 1 stored paths as they were given, which lead from the folder in which the command was started.
-        if isinstance(plain, dict) and plain.get(VERSION, 1) != 1:
+        if read_json(self.config).get(VERSION, 1) != 1:
             experiment = as_opened(experiment, self.path)
         return with_settings(experiment, {} if data_path is None else {"data_path": data_path})
 
@@ -254,17 +253,10 @@ def _metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
 
 
 def _read(kind: type[Record], file: Path, advice: str) -> Record:
-    return _build(kind, _read_plain(file, advice), file, advice)
-
-
-def _read_plain(file: Path, advice: str) -> Plain:
     try:
-        return read_json(file)
+        plain = read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error}); {advice}") from error
-
-
-def _build(kind: type[Record], plain: Plain, file: Path, advice: str) -> Record:
     try:
         return from_plain(kind, plain, str(file))
     except ValueError as error:

@@ -119,7 +119,7 @@ def _picture(entry: Mapping[str, Any]) -> _Picture:
         raise ValueError("it has no file_name")
     if split is not None and split not in SPLITS:
         raise ValueError(f"the split {str(split)[:80]!r} is not one of {', '.join(SPLITS)}")
-    return _Picture(path, *(_side(entry, name) for name in ("width", "height")), split)
+    return _Picture(path, _side(entry, "width"), _side(entry, "height"), split)
 
 
 def _side(entry: Mapping[str, Any], name: str) -> float:
