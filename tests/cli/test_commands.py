@@ -15,10 +15,10 @@ from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.build import make_criterion
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
+from pairlens.losses.loss_text import command_name
 from pairlens.losses.miners import SemiHard
 from pairlens.training.references import Batch, Memory, Proxies
 from support.commands import QUICK, run

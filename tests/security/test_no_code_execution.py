@@ -23,7 +23,7 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import load_checkpoint
 

@@ -10,7 +10,7 @@ from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.run_folder import OpenRun, Outcome
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import Wrapped
 
 # Two measurements of one model agree this well, also on two machines.
 TOLERANCE = 5e-3

@@ -11,8 +11,8 @@ from pairlens.analysis.explain import write_explanations
 from pairlens.analysis.pair_weights import ProbeBatch
 from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
-from pairlens.experiments.loss_spec import any_loss_from_text, loss_from_text
 from pairlens.experiments.recipes import RECIPES, find_recipe
+from pairlens.losses.loss_text import any_loss_from_text, loss_from_text
 
 FAILED = 1
 

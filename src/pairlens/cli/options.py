@@ -10,8 +10,8 @@ import tyro
 
 from pairlens.comparison.reproduce import loss_option
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name, miner_from_text, miner_text
 from pairlens.losses import Loss
+from pairlens.losses.loss_text import command_name, miner_from_text, miner_text
 from pairlens.losses.miners import Miner
 
 

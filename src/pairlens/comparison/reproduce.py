@@ -9,9 +9,9 @@ from typing import Any
 
 from pairlens.comparison.study import Benchmark, Study
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name, miner_text
+from pairlens.losses.loss_text import command_name, miner_text
 from pairlens.losses.miners import Miner
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import Wrapped
 
 DEFAULTS = Experiment()
 

@@ -15,7 +15,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import Wrapped
 
 FAILED_FILE = "failed.txt"
 

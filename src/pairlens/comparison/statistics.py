@@ -13,9 +13,9 @@ from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import tunable_values
 from pairlens.evaluation.intervals import Interval, bonferroni, class_bootstrap, t_interval
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import loss_text
+from pairlens.losses.third_party import Wrapped
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import miner_from_text, trainable_from_text
+from pairlens.losses.third_party import Wrapped
 
 STUDY_FILE = "study.json"
 SEEDS = 5

@@ -15,7 +15,8 @@ from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped, is_learned_loss
+from pairlens.losses.protocols import is_learned_loss
+from pairlens.losses.third_party import Wrapped
 
 TRIALS_FILE = "trials.json"
 # Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.

@@ -31,16 +31,18 @@ def to_plain(value: Any) -> Plain:
     {'type': 'Circle', 'margin': 0.4, 'gamma': 80.0}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_stored(f)}
+        fields = {f.name: to_plain(_stored_value(f, value)) for f in dataclasses.fields(value) if _is_stored(f)}
         return {TAG: type(value).__name__, **fields}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, Path):
         return value.as_posix()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
-        f"a {type(value).__name__} has no plain form; a record may hold numbers, strings, paths, lists and records"
+        f"a {type(value).__name__} has no plain form; a record may hold numbers, strings, paths, lists, tables and records"
     )
 
 
@@ -75,6 +77,10 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         # All tuples of records are homogeneous: tuple[kind, ...].
         item_kind = get_args(kind)[0]
         return tuple(_build(item_kind, item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is dict:
+        _expect(isinstance(data, Mapping), data, "a table of names and values", where)
+        item_kind = get_args(kind)[1]
+        return {_build_scalar(str, key, where): _build(item_kind, item, f"{where}.{key}") for key, item in data.items()}
     if _is_record(kind):
         return _build_record(kind, data, where)
     return _build_scalar(kind, data, where)
@@ -128,7 +134,8 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         kind = records.get(_current_name(tag))
         _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
         return _build(kind, data, where)
-    scalars = [k for k in kinds if k is not type(None) and not _is_record(k)]
+    # Protocols in an annotation tell type checkers what a user may pass; stored data is never of such a type.
+    scalars = [k for k in kinds if k is not type(None) and not _is_record(k) and not getattr(k, "_is_protocol", False)]
     if not scalars:
         return _expect(False, data, f"one of {', '.join(records)}", where)
     for kind in scalars[:-1]:
@@ -151,6 +158,15 @@ def _is_record(kind: Any) -> bool:
 
 def _is_stored(field: dataclasses.Field) -> bool:
     return field.metadata.get("plain", True)
+
+
+def _stored_value(field: dataclasses.Field, record: Any) -> Any:
+    """Return the value of a field in its stored form."""
+    # A field may hold objects that are no records of Pairlens, such as the loss of another project; its metadata then names
+    # the function that returns the record to be stored in their place.
+    value = getattr(record, field.name)
+    stored_as = field.metadata.get("stored_as")
+    return value if stored_as is None else stored_as(value)
 
 
 def _has_default(field: dataclasses.Field) -> bool:

@@ -10,7 +10,8 @@ from pairlens.evaluation.per_query import MAX_RANK
 from pairlens.losses import Loss, Triplet
 from pairlens.losses.base import Source
 from pairlens.losses.miners import Miner
-from pairlens.losses.protocols import Wrapped, possible_sources
+from pairlens.losses.protocols import possible_sources
+from pairlens.losses.third_party import Wrapped
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.embedder import FreezeBN

@@ -20,7 +20,7 @@ from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import Wrapped
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE

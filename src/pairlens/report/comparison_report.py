@@ -17,7 +17,7 @@ from pairlens.comparison.tuning import read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.core.table import Table
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import Wrapped
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import result_tables
 from pairlens.report.sections import (

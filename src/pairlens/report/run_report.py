@@ -12,8 +12,8 @@ from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import Metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
-from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
+from pairlens.losses.loss_text import loss_text
 from pairlens.plotting.style import Picture
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import headline_metrics, unbroken

@@ -27,7 +27,8 @@ from pairlens.core.records import to_plain
 from pairlens.core.table import Table
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import Wrapped, is_embedding_loss
+from pairlens.losses.protocols import is_embedding_loss
+from pairlens.losses.third_party import Wrapped
 from pairlens.plotting.style import Picture
 from pairlens.report.metric_meanings import METRIC_MEANINGS
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock

@@ -14,7 +14,6 @@ from pairlens.losses.protocols import (
     LearnedLoss,
     MinerFunction,
     PairLoss,
-    Wrapped,
     accepts_miner,
     centers_of,
     has_center_penalty,
@@ -22,6 +21,7 @@ from pairlens.losses.protocols import (
     is_learned_loss,
     possible_sources,
 )
+from pairlens.losses.third_party import Wrapped
 from pairlens.training.references import Batch, Proxies, References
 
 
