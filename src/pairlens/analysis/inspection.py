@@ -61,7 +61,7 @@ def inspect_run(
     model = Embedder.load(folder, str(choose_device(device)))
     # The statistics look at all pairs of photos, whose number is the square of that of the photos.
     seen, unseen = (
-        embed(model, some_classes(part), workers=experiment.workers, watch=watch)
+        embed(model, some_classes(part), workers=experiment.batches.workers, watch=watch)
         for part in (opened.splits.train, opened.splits.test)
     )
     return Inspection(

@@ -71,9 +71,9 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
         # The pretrained weights of the run are no longer here.
         return None
     splits = opened.splits
-    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.workers)
-    before = embedded.measure(experiment.recalls).class_sums()
-    after = opened.run_folder.read_embeddings().measure(experiment.recalls).class_sums()
+    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.batches.workers)
+    before = embedded.measure(experiment.evaluation.recalls).class_sums()
+    after = opened.run_folder.read_embeddings().measure(experiment.evaluation.recalls).class_sums()
     # Other weights or other photos than those of the run would give a difference that is not the gain of the training.
     value_before = before.sums[metric].sum() / before.counts.sum()
     is_same_model = abs(value_before - outcome.untrained[metric]) <= TOLERANCE

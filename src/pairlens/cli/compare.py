@@ -19,6 +19,7 @@ from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
 from pairlens.comparison.tables import write_tables
 from pairlens.comparison.verdicts import verdict
+from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Triplet
 from pairlens.report.result_table import result_tables
@@ -36,8 +37,8 @@ Settings: Any = settings_record(
         "seed": (tyro.conf.Suppress[int], 0),
         "fold": (tyro.conf.Suppress[int], 0),
         "folds": (int, FOLDS),
-        "data_name": (tuple[str, ...], (Experiment().data_name,)),
-        "auxiliary": (tuple[float, ...], (Experiment().auxiliary,)),
+        "data_name": (tuple[str, ...], (Experiment().data.name,)),
+        "auxiliary": (tuple[float, ...], (Experiment().objective.auxiliary,)),
     },
 )
 # These options may be given beside a study from a file or a folder: they change where it runs, not its results.
@@ -64,10 +65,10 @@ class Question:
         """Return the study with these settings; raises ValueError if it is not possible."""
         if not self.losses:
             raise ValueError("compare needs losses, as in --losses triplet circle multi_similarity, or a study file")
-        fixed = {"loss": Triplet(), "seed": 0, "folds": 0, "data_name": Experiment().data_name, "auxiliary": 0.0}
         # The study varies these settings itself, run by run.
-        plain = {f.name: getattr(settings, f.name) for f in fields(Experiment)} | fixed
-        benchmarks = grid(Experiment(**plain), settings.data_name, settings.auxiliary, self.seeds)
+        varied = {"loss", "seed", "fold", "folds", "data_name", "auxiliary"}
+        shared = {name: getattr(settings, name) for name in settings_of(Experiment) if name not in varied}
+        benchmarks = grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
         return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 
 
@@ -141,7 +142,7 @@ def _with_local_options(study: Study, question: Question, settings: Any) -> Stud
             f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine and --all can be given"
         )
     local = {name: getattr(settings, name) for name in given}
-    benchmarks = [replace(b, settings=replace(b.settings, **local)) for b in study.fields]
+    benchmarks = [replace(b, settings=with_settings(b.settings, local)) for b in study.fields]
     return replace(study, fields=tuple(benchmarks))
 
 

@@ -93,13 +93,17 @@ class Display:
         self._bar.stop()
 
     def show(self, event: Event) -> None:
-        """Show one event of the run."""
+        """Show one event of the run; `Started` is shown by the command `train` alone."""
         if isinstance(event, EpochRow):
             self.console.print(_epoch_line(event, self.epochs, self.title), highlight=False, soft_wrap=True)
             # The speed is measured again in every epoch, without the evaluation between two epochs.
             self._bar.reset(self._training, completed=int(self._bar.tasks[self._training].completed))
-        else:
+        elif isinstance(event, Step):
             self._show_step(event)
+
+    def print_line(self, line: str) -> None:
+        """Print one line of text above the progress bar; control characters, which a terminal obeys, are made visible."""
+        self.console.print(strip_control_characters(line), highlight=False, markup=False, soft_wrap=True)
 
     def watch(self, batches: Iterable, count: int) -> Iterator:
         """Yield batches while showing how many of a data set's batches are embedded."""

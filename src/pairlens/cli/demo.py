@@ -12,13 +12,17 @@ from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study, write_study
 from pairlens.comparison.verdicts import headline
-from pairlens.experiments.experiment import Experiment
+from pairlens.data.data_config import DataConfig
+from pairlens.data.loader import BatchConfig
+from pairlens.experiments.experiment import Experiment, RunConfig
 from pairlens.experiments.run import Run, train
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.model.embedder import Architecture
 from pairlens.report.photo_rows import ordinal
 from pairlens.report.write import write_report
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import contact_sheet
+from pairlens.training.optimizers import OptimizerConfig
 
 LOSSES = ("circle", "triplet")
 # The contact sheet: 5 × 7 photos are readable on one screen.
@@ -27,15 +31,11 @@ RETRIEVED = 7
 
 # Small enough for two minutes on two CPU cores. The settings come from about ten trials (docs/results.md).
 SMALL = Experiment(
-    data_name="minicars",
-    backbone_type="efficientnet_lite0",
-    gd_config="SM",
-    feature_dim=128,
-    batch_size=64,
-    num_epochs=6,
-    learning_rate=3e-4,
-    stride="none",
-    image_size=64,
+    data=DataConfig(name="minicars"),
+    model=Architecture("efficientnet_lite0", "SM", dim=128, stride="none", image_size=64),
+    batches=BatchConfig(size=64),
+    optimizer=OptimizerConfig(learning_rate=3e-4),
+    run=RunConfig(epochs=6),
 )
 
 INTRODUCTION = """\
@@ -69,7 +69,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     """
     folder = _new_folder(out)
     folder.mkdir(parents=True)
-    settings = replace(SMALL, data_path=out / "data")
+    settings = replace(SMALL, data=replace(SMALL.data, path=out / "data"))
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
     _print(console, INTRODUCTION.format(losses=" and ".join(LOSSES)))
@@ -82,7 +82,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     before = next(iter(runs.values())).outcome.untrained
     reports = [("before training", before), *((f"{name} loss", run.report) for name, run in runs.items())]
     show_table(console, report_table(reports, "Search for car models that were never seen in training"))
-    _print(console, MEANING.format(k=settings.recalls[-1]))
+    _print(console, MEANING.format(k=settings.evaluation.recalls[-1]))
     (result,) = measure(folder).fields
     _print(console, f"Verdict: {headline(result)}.")
     circle = runs["circle"].folder
@@ -107,7 +107,7 @@ def _new_folder(out: Path) -> Path:
 
 
 def _train(experiment: Experiment, run_folder: RunFolder, arm: Arm, console: Console) -> Run:
-    with Display(console, experiment.num_epochs, title=arm.name) as display:
+    with Display(console, experiment.run.epochs, title=arm.name) as display:
         for event in train(experiment, run_folder, display.watch):
             display.show(event)
     return Run(run_folder.path, experiment, run_folder.read_outcome())

@@ -7,7 +7,7 @@ newer option of `pairlens train`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 import tyro
 
@@ -34,7 +34,7 @@ RUNS = Path("runs")
 LossName = Literal["triplet", "circle", "softtriple"]
 
 if TYPE_CHECKING:
-    Settings = Experiment
+    Settings = Any
 else:
     Settings = options.settings_record(
         "Settings",
@@ -83,10 +83,11 @@ class Training:
         e = self.experiment
         # Triplet has neither, because the original names, which had only its margin, must stay as they were.
         loss = {"triplet": [self.margin], "circle": [self.margin, self.gamma], "softtriple": ["softtriple"]}
-        parts = [e.data_name, e.crop_type, e.backbone_type, e.gd_config, e.feature_dim, e.smoothing, e.temperature]
+        data, model, objective, seed_number = e.data, e.model, e.objective, e.run.seed
+        parts = [data.name, data.crop, model.backbone, model.descriptors, model.dim, objective.smoothing]
         # The original commands had no seed, so the default one is not in the name.
-        seed = [f"seed{e.seed}"] if e.seed else []
-        return "_".join(map(str, [*parts, *loss[self.loss_name], e.batch_size, *seed]))
+        seed = [f"seed{seed_number}"] if seed_number else []
+        return "_".join(map(str, [*parts, objective.temperature, *loss[self.loss_name], e.batches.size, *seed]))
 
 
 def train(arguments: Sequence[str] | None = None) -> None:

@@ -1,14 +1,16 @@
 """Command-line options from dataclasses: what tyro cannot derive from the types alone."""
 
 import inspect
-from dataclasses import MISSING, field, fields, make_dataclass
+from dataclasses import field, fields, make_dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args
 
+import docstring_parser
 import tyro
 
 from pairlens.comparison.reproduce import loss_option
+from pairlens.core.settings import Setting, flat_settings, settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Loss
 from pairlens.losses.loss_text import command_name, miner_from_text, miner_text
@@ -81,28 +83,39 @@ MinerChoice: Any = Annotated[
 
 
 def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, Any]] | None = None) -> type:
-    """Return a dataclass with the fields of `Experiment`, from which tyro derives the options.
+    """Return a flat dataclass with a field for every setting of an experiment, from which tyro derives the options.
 
     Args:
         name: the name of the class.
         base: the defaults of the options.
         changed: fields with another (type, default).
     """
+    values = flat_settings(base)
     special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
-    types = get_type_hints(Experiment) | {key: kind for key, (kind, _) in special.items()}
-    defaults = {f.name: getattr(base, f.name) for f in fields(Experiment)}
-    defaults |= {key: default for key, (_, default) in special.items()}
-    with_defaults = [(key, types[key], field(default=value)) for key, value in defaults.items() if value is not MISSING]
-    record = make_dataclass(name, with_defaults, frozen=True)
-    record.__doc__ = Experiment.__doc__
-    return record
+    options = []
+    for entry in settings_of(Experiment).values():
+        kind, default = special.get(entry.name, (entry.kind, values[entry.name]))
+        aliases = tuple(f"--{alias}" for alias in entry.aliases)
+        # The losses are subcommands, which have their own help texts.
+        if entry.name != "loss":
+            kind = Annotated[kind, tyro.conf.arg(help=_help_of(entry), aliases=aliases)]
+        options.append((entry.name, kind, field(default=default)))
+    return make_dataclass(name, options, frozen=True)
 
 
-def as_experiment(settings: Experiment, loss: Loss | None = None) -> Experiment:
+def _help_of(entry: Setting) -> str:
+    """Return the description of a setting in the docstring of the record that holds it, on one line."""
+    described = {
+        one.arg_name: one.description or "" for one in docstring_parser.parse(entry.owner.__doc__ or "").params
+    }
+    return " ".join(described[entry.path[-1]].split())
+
+
+def as_experiment(settings: Any, loss: Loss | None = None) -> Experiment:
     """Return the experiment of a settings record, with its own loss or with another one."""
-    values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(Experiment)}
+    values: dict[str, Any] = {name: getattr(settings, name) for name in settings_of(Experiment)}
     values["loss"] = _from_command_line(values["loss"]) if loss is None else loss
-    return Experiment(**values)
+    return with_settings(Experiment(), values)
 
 
 def ranks_registry() -> tyro.constructors.ConstructorRegistry:

@@ -2,27 +2,30 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.launch import INTERRUPTED
 from pairlens.cli.options import as_experiment, settings_record
+from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
 from pairlens.core.distributed import barrier, rank
-from pairlens.data.loader import working_size
+from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
-from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run import resume
+from pairlens.experiments.run import Started, resume
 from pairlens.experiments.run import train as train_run
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
+
+# Settings that may change between two parts of a run, because they do not affect its results so far.
+CHANGEABLE = ("on_nan", "checkpoint_minutes")
 
 
 def prepare(options: Preparation) -> None:
@@ -40,7 +43,7 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
     """
 
     def train(
-        settings: Experiment,
+        settings: Any,
         name: str | None = None,
         runs: Path = Path("runs"),
         resume: Path | None = None,
@@ -59,7 +62,7 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            differs = replace(experiment, **_changeable(base)) != base
+            differs = with_settings(experiment, _changeable(base)) != base
             if differs or {"name", "recipe", "runs"} & named:
                 raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
@@ -74,13 +77,12 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
 
 def start(experiment: Experiment, run_folder: RunFolder) -> None:
     """Train an experiment in a new folder and show its progress."""
-    _announce(experiment)
     _show_events(lambda display: train_run(experiment, run_folder, display.watch), experiment, run_folder)
 
 
 def _changeable(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings that may change between two parts of a run, because they do not affect its results so far."""
-    return {"on_nan": experiment.on_nan, "checkpoint_minutes": experiment.checkpoint_minutes}
+    """Return the values of the settings that may change between two parts of a run."""
+    return {name: value for name, value in flat_settings(experiment).items() if name in CHANGEABLE}
 
 
 def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None) -> None:
@@ -92,50 +94,24 @@ def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None
     """
     experiment = run_folder.experiment()
     if changed:
-        experiment = replace(experiment, **changed)
+        experiment = with_settings(experiment, changed)
         if rank() == 0:
             with run_folder.lock():
                 run_folder.write_experiment(experiment)
         # No rank reads the settings before the first one has written them.
         barrier()
-    _announce(experiment)
     _show_events(lambda display: resume(run_folder, display.watch), experiment, run_folder)
-
-
-def _announce(experiment: Experiment) -> None:
-    splits = open_splits(experiment)
-    costs = profile_model(architecture(experiment, splits.train.classes))
-    gallery = "" if splits.gallery is None else f", gallery of {len(splits.gallery)}"
-    held_out = "" if splits.validation is None else f", {splits.validation.classes} classes held out for validation"
-    say(f"model   {experiment.backbone_type} {experiment.gd_config} {experiment.feature_dim}-d: {costs}")
-    say(
-        f"data    {splits.train.file}: training on {len(splits.train)} photos of {splits.train.classes} classes{held_out}"
-    )
-    say(f"        testing on {len(splits.test)} photos of {splits.test.classes} unseen classes{gallery}")
-    say(f"loss    {experiment.loss} on {_references(experiment)}")
-    if working_size(experiment.image_size) > splits.train.size:
-        say(
-            f"note    --image_size {experiment.image_size} enlarges photos stored at {splits.train.size} px; prepare them "
-            f"with --size {working_size(experiment.image_size)}"
-        )
-    if experiment.weights == "none" and experiment.freeze_bn != "none":
-        say(
-            f"note    --weights none with --freeze_bn {experiment.freeze_bn}: BatchNorm keeps its initial statistics; "
-            "from scratch --freeze_bn none learns better"
-        )
-
-
-def _references(experiment: Experiment) -> str:
-    names = {"batch": "the batch", "memory": f"a memory of {experiment.memory_size}", "proxies": "proxies"}
-    miner = "" if experiment.miner is None else f", pairs chosen by {experiment.miner}"
-    return names[experiment.source] + miner
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:
     try:
-        with Display(open_console(), experiment.num_epochs) as display:
+        with Display(open_console(), experiment.run.epochs) as display:
             for event in events(display):
-                display.show(event)
+                if isinstance(event, Started):
+                    for line in start_lines(event):
+                        display.print_line(line)
+                else:
+                    display.show(event)
     except KeyboardInterrupt:
         # A run is made to be interrupted, so this is no error; the sentence says how to continue.
         say(f"interrupted; the last checkpoint is saved. Continue with: pairlens train --resume {run_folder.path}")
@@ -151,9 +127,9 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
 
 
 def profile(
-    backbone_type: str = "resnet50",
-    gd_config: str = "SG",
-    feature_dim: int = 1536,
+    backbone: Annotated[str, tyro.conf.arg(aliases=("--backbone_type",))] = "resnet50",
+    descriptors: Annotated[str, tyro.conf.arg(aliases=("--gd_config",))] = "SG",
+    dim: Annotated[int, tyro.conf.arg(aliases=("--feature_dim",))] = 1536,
     classes: int = 98,
     stride: Stride = "port",
     image_size: int = 224,
@@ -161,12 +137,12 @@ def profile(
     """Print the parameters and multiply-adds of a model.
 
     Args:
-        backbone_type: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        gd_config: global descriptors, one to three of S (mean), M (maximum), G (generalised mean).
-        feature_dim: dimension of the embedding.
+        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        descriptors: global descriptors, one to three of S (mean), M (maximum), G (generalised mean).
+        dim: dimension of the embedding.
         classes: number of training classes, the outputs of the auxiliary head.
         stride: which down-sampling of the backbone is removed.
         image_size: height and width of the photos.
     """
-    model = Architecture(backbone_type, gd_config, feature_dim, classes, stride, image_size)
-    say(f"{backbone_type} {gd_config} {feature_dim}-d, {classes} classes, stride {stride}: {profile_model(model)}")
+    model = Architecture(backbone, descriptors, dim, classes, stride, image_size)
+    say(f"{backbone} {descriptors} {dim}-d, {classes} classes, stride {stride}: {profile_model(model)}")

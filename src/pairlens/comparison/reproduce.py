@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.comparison.study import Benchmark, Study
+from pairlens.core.settings import flat_settings, settings_of
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.loss_text import command_name, miner_text
 from pairlens.losses.miners import Miner
@@ -19,12 +20,12 @@ DEFAULTS = Experiment()
 def differing(experiment: Experiment) -> dict[str, Any]:
     """Return the settings of an experiment that differ from the defaults, without its loss.
 
-    >>> differing(Experiment(batch_size=64))
+    >>> differing(Experiment(batches=BatchConfig(size=64)))
     {'batch_size': 64}
     """
-    names = [f.name for f in fields(Experiment) if f.name != "loss"]
-    values = {name: getattr(experiment, name) for name in names}
-    return {name: value for name, value in values.items() if value != getattr(DEFAULTS, name)}
+    defaults = flat_settings(DEFAULTS)
+    values = flat_settings(experiment)
+    return {name: value for name, value in values.items() if name != "loss" and value != defaults[name]}
 
 
 def train_command(experiment: Experiment, run_folder: Path) -> str | None:
@@ -32,7 +33,7 @@ def train_command(experiment: Experiment, run_folder: Path) -> str | None:
 
     Returns None for a wrapped loss, which can be trained only from Python.
 
-    >>> train_command(Experiment(batch_size=64), Path("runs/mine"))
+    >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """
     loss = experiment.loss
@@ -55,7 +56,7 @@ def loss_option(name: str) -> str:
     >>> loss_option("gamma"), loss_option("temperature")
     ('gamma', 'loss_temperature')
     """
-    return f"loss_{name}" if name in {f.name for f in fields(Experiment)} else name
+    return f"loss_{name}" if name in settings_of(Experiment) else name
 
 
 def option(name: str, value: Any) -> list[str]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, slug, write_study
-from pairlens.comparison.tuning import ELSEWHERE, Trial, read_trials, tune, with_params
+from pairlens.comparison.tuning import Trial, comparable_settings, read_trials, tune, with_params
 from pairlens.core.files import write_text
-from pairlens.core.records import to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
@@ -127,7 +126,7 @@ def is_done(run_folder: RunFolder) -> bool:
     # The outcome is written after every epoch; a run is done when it has the last one.
     if not run_folder.outcome.is_file():
         return False
-    return run_folder.read_outcome().rows[-1].epoch >= run_folder.experiment().num_epochs
+    return run_folder.read_outcome().rows[-1].epoch >= run_folder.experiment().run.epochs
 
 
 def _tune(plan: Plan, benchmark: Benchmark, arm: Arm) -> RunFinished:
@@ -168,17 +167,10 @@ def _events(run_folder: RunFolder, experiment: Experiment) -> Iterator[Event]:
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:
-    stored = _comparable(run_folder.experiment())
-    for name, value in _comparable(experiment).items():
+    stored = comparable_settings(run_folder.experiment())
+    for name, value in comparable_settings(experiment).items():
         if stored[name] != value:
             raise ValueError(
                 f"{run_folder.path} was trained with {name} {stored[name]}, not {value}; give the comparison another "
                 "--out, or remove that folder"
             )
-
-
-def _comparable(experiment: Experiment) -> dict:
-    """Return the settings of an experiment that change its results."""
-    plain = to_plain(experiment)
-    assert isinstance(plain, dict)
-    return {name: value for name, value in plain.items() if name not in ELSEWHERE}

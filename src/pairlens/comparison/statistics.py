@@ -39,7 +39,7 @@ class FinishedRun:
     @classmethod
     def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
         """Read the outcome of a run, and measure its stored embeddings query by query."""
-        measured = run_folder.read_embeddings().measure(run_folder.experiment().recalls)
+        measured = run_folder.read_embeddings().measure(run_folder.experiment().evaluation.recalls)
         by_class = measured.class_sums()
         return cls(seed, run_folder, run_folder.read_outcome(), by_class.sums, by_class.counts)
 
@@ -109,7 +109,7 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
     done = sum(is_done(plan.run_folder(*run)) for run in plan.runs(benchmark))
     return BenchmarkResult(
         name=benchmark.name,
-        data_name=benchmark.settings.data_name,
+        data_name=benchmark.settings.data.name,
         classes=len(counts),
         queries=int(counts.sum()),
         metric=metric,

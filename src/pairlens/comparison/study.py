@@ -5,12 +5,13 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
+from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Loss
@@ -22,7 +23,7 @@ SEEDS = 5
 MAX_COUNT = 10_000
 METRIC = "MAP@R"
 # A study sets loss, seed and folds of its runs itself; every other setting of an experiment can be given.
-SETTINGS = {f.name for f in fields(Experiment)} - {"loss", "seed", "folds", "fold"}
+SETTINGS = set(settings_of(Experiment)) - {"loss", "seed", "folds", "fold"}
 STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric"}
 
 
@@ -114,7 +115,7 @@ class Study:
             1 <= benchmark.seeds <= MAX_COUNT,
             f"{benchmark.name} has {benchmark.seeds} seeds; give --seeds 1 to {MAX_COUNT:,}",
         )
-        recalls = benchmark.settings.recalls
+        recalls = benchmark.settings.evaluation.recalls
         metrics = [f"{letter}@{k}" for letter in "RP" for k in recalls] + ["R-Precision", "MAP@R"]
         require(self.metric in metrics, f"--metric {self.metric} is not measured; there are {', '.join(metrics)}")
         # A chain of benchmarks, each tuned in the next, is not followed.
@@ -139,7 +140,7 @@ def _check_names(what: str, names: Sequence[str]) -> None:
 
 def experiment_of(arm: Arm, benchmark: Benchmark, seed: int) -> Experiment:
     """Return the experiment of one run; raises ValueError if the loss does not fit the settings of the benchmark."""
-    return replace(benchmark.settings, loss=arm.make(), seed=seed)
+    return with_settings(benchmark.settings, {"loss": arm.make(), "seed": seed})
 
 
 def slug(name: str) -> str:
@@ -159,7 +160,7 @@ def grid(
     return tuple(
         Benchmark(
             _benchmark_name(data_name, weight, auxiliaries),
-            replace(settings, data_name=data_name, auxiliary=weight),
+            with_settings(settings, {"data_name": data_name, "auxiliary": weight}),
             seeds,
         )
         for data_name in data_names
@@ -226,7 +227,9 @@ def _plain_benchmark(options: dict[str, Any], where: str) -> Any:
     name = options.pop("name", options.get("data_name", "car"))
     # These belong to the benchmark; everything else is a setting of its experiments.
     plain = {key: options.pop(key) for key in ("seeds", "tuned_in", "first_seed") if key in options}
-    _check_known(options, SETTINGS, "setting", f"{where}, benchmark {name},")
+    # An older name of a setting is as good as its present one.
+    names = {key: entry.name for key in options if (entry := find_setting(Experiment, key)) is not None}
+    _check_known([names.get(key, key) for key in options], SETTINGS, "setting", f"{where}, benchmark {name},")
     if isinstance(options.get("miner"), str):
         options["miner"] = to_plain(miner_from_text(options["miner"]))  # pyright: ignore[reportArgumentType]
     return {"name": name, "settings": options, **plain}

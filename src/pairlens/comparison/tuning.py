@@ -10,7 +10,8 @@ from typing import Any
 
 from pairlens import losses as ls
 from pairlens.core.files import write_text
-from pairlens.core.records import to_plain
+from pairlens.core.records import from_plain, to_plain
+from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
@@ -111,7 +112,7 @@ def space_of(experiment: Experiment) -> dict[str, Range]:
     ['margin', 'learning_rate']
     """
     # A useful learning rate depends on network and optimizer, so the range is around the one that was given.
-    rate = experiment.learning_rate
+    rate = experiment.optimizer.learning_rate
     space = dict(SPACES.get(type(experiment.loss), {}))
     space["learning_rate"] = Range(RATE_FACTOR.low * rate, RATE_FACTOR.high * rate, log=True)
     if experiment.source == "proxies" or is_learned_loss(experiment.loss):
@@ -121,7 +122,7 @@ def space_of(experiment: Experiment) -> dict[str, Range]:
 
 def tunable_values(experiment: Experiment) -> dict[str, float]:
     """Return the values that the tunable settings have in an experiment."""
-    owners = {name: experiment if name in RATES else experiment.loss for name in space_of(experiment)}
+    owners = {name: experiment.optimizer if name in RATES else experiment.loss for name in space_of(experiment)}
     return {name: getattr(owner, name) for name, owner in owners.items()}
 
 
@@ -140,7 +141,7 @@ def with_params(experiment: Experiment, params: Mapping[str, float]) -> Experime
     hyper_parameters: dict[str, Any] = {name: value for name, value in params.items() if name not in RATES}
     # A wrapped function has no fields to replace, so it is replaced only where there is something to change.
     loss: Loss | Wrapped = replace(experiment.loss, **hyper_parameters) if hyper_parameters else experiment.loss
-    return replace(experiment, loss=loss, **rates)
+    return with_settings(replace(experiment, loss=loss), rates)
 
 
 def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: str) -> Trial:
@@ -161,8 +162,8 @@ def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: 
         ValueError: if Optuna is not installed, or the trials in the folder belong to another experiment.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _check_same(folder, experiment, {"folds": folds, "metric": metric})
     task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
-    _check_same(folder, task)
     done = read_trials(folder)
     for number in range(len(done), trials):
         params = tunable_values(experiment) if number == 0 else _suggest(space_of(experiment), done, number, trials)
@@ -208,19 +209,25 @@ def _damaged(folder: Path, reason: Exception | str) -> ValueError:
     return ValueError(f"{folder / TRIALS_FILE} is damaged ({reason}); remove it to tune again")
 
 
-def _check_same(folder: Path, task: dict[str, Any]) -> None:
-    """Raise ValueError if the folder holds the trials of another task."""
+def comparable_settings(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of an experiment that change its results, by their option names, in stored form."""
+    return {name: to_plain(value) for name, value in flat_settings(experiment).items() if name not in ELSEWHERE}
+
+
+def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> None:
+    """Raise ValueError if the folder holds the trials of another experiment, other folds or another metric."""
     record = _read_record(folder)
-    for name, value in task.items():
-        if record and _comparable(record.get(name)) != _comparable(value):
-            raise ValueError(
-                f"the trials in {folder} were made with another {name}; give the comparison another --out, or remove that "
-                "folder"
-            )
-
-
-def _comparable(value: Any) -> Any:
-    return {k: v for k, v in value.items() if k not in ELSEWHERE} if isinstance(value, dict) else value
+    if not record:
+        return
+    stored = from_plain(Experiment, record.get("experiment"), f"{folder / TRIALS_FILE}: experiment")
+    different = [name for name, value in task.items() if record.get(name) != value]
+    if comparable_settings(stored) != comparable_settings(experiment):
+        different.insert(0, "experiment")
+    if different:
+        raise ValueError(
+            f"the trials in {folder} were made with another {different[0]}; give the comparison another --out, or remove "
+            "that folder"
+        )
 
 
 def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: int) -> dict[str, float]:
@@ -252,7 +259,8 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
         # An interrupted fold is not resumed, because it may belong to another trial.
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            value = run(replace(experiment, folds=folds, fold=fold, select="last"), folder).report[metric]
+            fold_settings = {"folds": folds, "fold": fold, "select": "last"}
+            value = run(with_settings(experiment, fold_settings), folder).report[metric]
         except FloatingPointError:
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0

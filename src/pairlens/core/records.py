@@ -5,7 +5,19 @@ import reprlib
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from pairlens.core.untrusted import is_plain_text
 
@@ -13,6 +25,7 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 Record = TypeVar("Record")
 
 TAG = "type"
+VERSION = "version"
 # Class names of records that version 0.1 stored -> their names today. What people have stored stays readable, so an entry
 # is never removed.
 RENAMED = {"Shape": "EmbeddingStats", "Field": "Benchmark", "FieldResult": "BenchmarkResult"}
@@ -21,6 +34,22 @@ MAX_NUMBER = 2**63
 # An error message quotes only the beginning of a wrong value, which may be megabytes long.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A record whose stored form has changed since an earlier version of Pairlens.
+
+    Attributes:
+        VERSION: number of the present form; a stored record without a number has form 1.
+    """
+
+    VERSION: ClassVar[int]
+
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+        """Return the present form of data that was stored in an earlier one; raises ValueError that names a wrong key."""
+        ...
 
 
 def to_plain(value: Any) -> Plain:
@@ -32,7 +61,9 @@ def to_plain(value: Any) -> Plain:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_plain(_stored_value(f, value)) for f in dataclasses.fields(value) if _is_stored(f)}
-        return {TAG: type(value).__name__, **fields}
+        # A record whose stored form has changed says which form this is, and reads the earlier ones (`Versioned`).
+        version: dict[str, Plain] = {VERSION: value.VERSION} if isinstance(value, Versioned) else {}
+        return {TAG: type(value).__name__, **version, **fields}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -110,6 +141,8 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     _expect(isinstance(data, Mapping), data, f"a {kind.__name__} record", where)
     tag = data.get(TAG, kind.__name__)
     _expect(_current_name(tag) == kind.__name__, tag, f"the record type {kind.__name__!r}", where)
+    if isinstance(kind, Versioned):
+        data = _upgraded(kind, data, where)
     stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
     # get_type_hints resolves annotations that are strings, which dataclasses.fields does not.
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
@@ -121,6 +154,18 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}; add it, or make the record again")
     return kind(**values)
+
+
+def _upgraded(kind: type[Versioned], data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the present stored form of a record that was stored in this form or in an earlier one."""
+    version = data.get(VERSION, 1)
+    if type(version) is not int or not 1 <= version <= kind.VERSION:
+        raise ValueError(
+            f"{where} has version {_SHORT.repr(version)}, but this Pairlens reads 1 to {kind.VERSION}; install the Pairlens "
+            "that wrote it, or a newer one"
+        )
+    plain = {key: value for key, value in data.items() if key not in (TAG, VERSION)}
+    return plain if version == kind.VERSION else kind.upgrade(plain, version, where)
 
 
 def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.distributed import shard
+from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.threads import map_in_order
 from pairlens.data.catalog import Catalog
 from pairlens.data.images import decode_one, empty_photos, rows_of
@@ -23,6 +24,29 @@ Augment: TypeAlias = Literal["standard", "random_resized_crop"]
 # Ranges of torchvision's RandomResizedCrop: share of the area of the photo, and width / height.
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """The batches that a model is trained on.
+
+    Attributes:
+        size: number of photos in a training batch.
+        per_class: number of photos per class in a batch.
+        augment: standard (squash, crop, flip) or random_resized_crop.
+        workers: number of threads that load photos; 0 loads them between the steps.
+
+    Raises:
+        ValueError: for a setting out of its range.
+    """
+
+    size: int = setting(128, Rules(option="batch_size", low=1, high=1 << 20))
+    per_class: int = setting(4, Rules(low=1, high=1 << 20))
+    augment: Augment = "standard"
+    workers: int = setting(2, Rules(low=0, high=1024))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class PhotoBatch(NamedTuple):

@@ -21,7 +21,7 @@ class ClassBatches:
     Attributes:
         labels: (photo,) integers.
         batch_size: photos per batch, a multiple of per_class.
-        per_class: K, photos per class; at least 2.
+        per_class: K, photos per class; with 1 no photo has a positive in its batch, which only proxies can do without.
         seed: any non-negative integer.
 
     Raises:
@@ -39,8 +39,8 @@ class ClassBatches:
 
     def __post_init__(self) -> None:
         classes = len(self.labels.unique())
-        if self.per_class < 2:
-            raise ValueError(f"per_class {self.per_class} leaves anchors without a positive; use at least 2")
+        if self.per_class < 1:
+            raise ValueError(f"per_class {self.per_class} must be at least 1")
         needed = self.batch_size // self.per_class
         if needed > classes:
             raise ValueError(

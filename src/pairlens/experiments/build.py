@@ -1,4 +1,4 @@
-"""Construction of the learner and the objective of an experiment: model, criterion, optimizer and schedule."""
+"""Construction of the learner of an experiment: model, criterion, optimizer and schedule."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ import torch
 
 from pairlens.core.distributed import world_size
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses.miners import DistanceWeighted, Miner
+from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import centers_of
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.criterion import Criterion
-from pairlens.training.learner import Learner, Objective, Precision
+from pairlens.training.learner import Learner
 from pairlens.training.optimizers import make_optimizer, make_schedule
 from pairlens.training.random_state import seed_everything
 from pairlens.training.references import Batch, Memory, Proxies, References
@@ -33,66 +33,44 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
         classes: number of training classes.
     """
     # First of all, because everything below draws random numbers.
-    seed_everything(experiment.seed)
-    device = choose_device(experiment.device)
+    seed_everything(experiment.run.seed)
+    device = choose_device(experiment.run.device)
     model = Embedder.from_architecture(architecture(experiment, classes), experiment.weights)
-    model.set_micro_batch(experiment.micro_batch, experiment.freeze_bn)
+    model.set_micro_batch(experiment.objective.micro_batch, experiment.objective.freeze_bn)
     # Convolutions are faster with the channels last in memory, on CPU and GPU.
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if experiment.compile == "yes" or (experiment.compile == "auto" and can_compile(device)):
+    if experiment.run.compile == "yes" or (experiment.run.compile == "auto" and can_compile(device)):
         # In place, because a compiled wrapper would add a prefix to the names of the weights. Each batch size has its own
         # kernels, because after the smaller last batch of an evaluation PyTorch would use slower kernels for any size.
         model.backbone.compile(dynamic=False)
     criterion = make_criterion(experiment, classes).to(device)
-    optimizer = make_optimizer(
-        model,
-        criterion,
-        kind=experiment.optimizer,
-        learning_rate=experiment.learning_rate,
-        head_factor=experiment.head_factor,
-        proxy_learning_rate=experiment.proxy_learning_rate,
-        weight_decay=experiment.weight_decay,
-        eps=experiment.optimizer_eps,
-    )
-    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.num_epochs))
+    optimizer = make_optimizer(model, criterion, experiment.optimizer)
+    return Learner(model, criterion, optimizer, make_schedule(optimizer, experiment.run.epochs))
 
 
 def architecture(experiment: Experiment, classes: int) -> Architecture:
     """Return the architecture of the model of an experiment with `classes` training classes."""
-    return Architecture(
-        backbone=experiment.backbone_type,
-        descriptors=experiment.gd_config,
-        dim=experiment.feature_dim,
-        # Without the auxiliary loss the model has no classification head.
-        classes=classes if experiment.auxiliary > 0 else 0,
-        stride=experiment.stride,
-        image_size=experiment.image_size,
-        learn_power=experiment.learn_power,
-    )
+    # Without the auxiliary loss the model has no classification head.
+    return replace(experiment.model, classes=classes if experiment.objective.auxiliary > 0 else 0)
 
 
 def make_criterion(experiment: Experiment, classes: int) -> Criterion:
     """Return the criterion of an experiment: its loss, its source of references and its miner."""
-    return Criterion(experiment.loss, _references(experiment, classes), _miner(experiment), classes)
-
-
-def _references(experiment: Experiment, classes: int) -> References:
+    dim = experiment.model.dim
+    miner = experiment.miner
+    # Distance-weighted sampling needs the dimension of the embeddings, which the model determines.
+    if isinstance(miner, DistanceWeighted):
+        miner = replace(miner, dim=dim)
     match experiment.source:
         case "batch":
-            return Batch()
+            references: References = Batch()
         case "memory":
-            return Memory(experiment.memory_size, experiment.feature_dim, experiment.memory_warm_up)
+            references = Memory(experiment.references.memory_size, dim, experiment.references.memory_warm_up)
         case "proxies":
-            return Proxies(classes, experiment.feature_dim, centers_of(experiment.loss))
+            references = Proxies(classes, dim, centers_of(experiment.loss))
         case _:
             assert_never(experiment.source)
-
-
-def _miner(experiment: Experiment) -> Miner | None:
-    # Distance-weighted sampling needs the dimension of the embeddings, which the experiment knows.
-    if isinstance(experiment.miner, DistanceWeighted):
-        return replace(experiment.miner, dim=experiment.feature_dim)
-    return experiment.miner
+    return Criterion(experiment.loss, references, miner, classes)
 
 
 def choose_device(name: str) -> torch.device:
@@ -122,40 +100,3 @@ def can_compile(device: torch.device) -> bool:
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
     return torch.cuda.get_device_capability(device) >= MIN_TRITON_CAPABILITY and bool(compiler) and headers.is_file()
-
-
-def make_objective(experiment: Experiment, model: Embedder) -> Objective:
-    """Return the objective of an experiment, with the precision that "auto" stands for on the device of the model."""
-    return Objective(
-        auxiliary=experiment.auxiliary,
-        smoothing=experiment.smoothing,
-        temperature=experiment.temperature,
-        freeze_bn=experiment.freeze_bn,
-        precision=_automatic_precision(model) if experiment.precision == "auto" else experiment.precision,
-        clip_value=experiment.clip_value,
-        warm_up=experiment.warm_up,
-        micro_batch=experiment.micro_batch,
-        on_nan=experiment.on_nan,
-    )
-
-
-def _automatic_precision(model: Embedder) -> Precision:
-    if next(model.parameters()).is_cuda:
-        # GPUs before Ampere only emulate bfloat16, and have no bfloat16 convolutions.
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # On a CPU bfloat16 halves the time of a convolution, except of a depthwise one, which takes longer
-        # (docs/performance.md).
-        fast = _cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model)
-    return "bfloat16" if fast else "float32"
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    # Older versions of PyTorch lack this function; `dict` then returns no capabilities.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _has_depthwise_convolutions(model: Embedder) -> bool:
-    convolutions = (layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
-    return any(layer.groups == layer.in_channels > 1 for layer in convolutions)

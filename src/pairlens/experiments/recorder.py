@@ -112,7 +112,7 @@ class RunRecorder:
 
     def checkpoint_if_due(self, step: Step) -> None:
         """Save a checkpoint if the last one is older than allowed, or would be by the end of the evaluation."""
-        allowed = 60 * self.experiment.checkpoint_minutes
+        allowed = 60 * self.experiment.run.checkpoint_minutes
         # The last step of an epoch is followed by an evaluation, in which no checkpoint is saved.
         until_next = self.evaluating if step.step == step.steps else 0.0
         if allowed and time.perf_counter() - self.saved + until_next >= allowed:
@@ -124,11 +124,11 @@ class RunRecorder:
         test = self._embed_test()
         _check_finite_embeddings(epoch, test.queries)
         sharded = world_size() > 1
-        report = test.evaluate(self.experiment.recalls, sharded=sharded)
+        report = test.evaluate(self.experiment.evaluation.recalls, sharded=sharded)
         validation = None
         if self.splits.validation is not None:
             held_out = self._embed(self.splits.validation)
-            validation = held_out.evaluate(self.experiment.recalls, sharded=sharded)
+            validation = held_out.evaluate(self.experiment.evaluation.recalls, sharded=sharded)
         # The other ranks take the row of rank 0, so that all ranks select the same epoch to the last bit.
         if rank():
             return from_plain(EpochRow, json.loads(broadcast_text("")), "the row of rank 0")
@@ -159,7 +159,7 @@ class RunRecorder:
 
     def _statistics(self, epoch: Epoch, test: Embeddings) -> dict[str, EmbeddingStats | None]:
         """Return the statistics of seen and unseen photos, by the field of the row that holds them."""
-        if not self.experiment.log_analysis:
+        if not self.experiment.evaluation.log_analysis:
             return {}
         loss = self.experiment.loss
         # About as many unseen as seen photos, because some statistics depend on the number of photos.
@@ -194,7 +194,7 @@ class RunRecorder:
         self.run_folder.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:
-        return Outcome(self.experiment.select, best_epoch(self.rows, self.experiment), self.rows)
+        return Outcome(self.experiment.evaluation.select, best_epoch(self.rows, self.experiment), self.rows)
 
     def _embed_test(self) -> RetrievalSet:
         self.test = self._embed(self.splits.test, self.splits.gallery)
@@ -205,8 +205,8 @@ class RunRecorder:
             self.learner.model,
             queries,
             gallery,
-            batch_size=self.experiment.batch_size,
-            workers=self.experiment.workers,
+            batch_size=self.experiment.batches.size,
+            workers=self.experiment.batches.workers,
             watch=self.progress,
         )
 
@@ -238,8 +238,8 @@ def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
     """Return the epoch to keep, the first one of equals; epoch 0, before training, is kept only if there is no other."""
     # `max` returns the first of equal rows.
     trained = rows[1:] or rows
-    name = f"R@{experiment.recalls[0]}"
-    match experiment.select:
+    name = f"R@{experiment.evaluation.recalls[0]}"
+    match experiment.evaluation.select:
         case "last":
             return trained[-1].epoch
         case "test":

@@ -1,7 +1,7 @@
 """Running an experiment: train, evaluate after every epoch, write everything into one folder."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,25 +9,40 @@ from typing import Literal, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
+from pairlens.core.records import require
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.retrieval_set import RetrievalSet
-from pairlens.experiments.build import choose_device, make_learner, make_objective
+from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
-from pairlens.experiments.splits import open_splits
-from pairlens.losses import Loss
-from pairlens.losses.third_party import Wrapped
+from pairlens.experiments.splits import Splits, open_splits
+from pairlens.losses.loss_text import AnyLoss
+from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 
-Event: TypeAlias = Step | EpochRow
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """Training begins: the data set is open and split, and the model is built.
+
+    Attributes:
+        experiment: the settings of the run.
+        splits: its photos.
+    """
+
+    experiment: Experiment
+    splits: Splits
+
+
+Event: TypeAlias = Started | Step | EpochRow
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
     Args:
         experiment: the settings.
         folder: a folder that does not exist yet.
-        watch: called with every `Step` and every `EpochRow`.
+        watch: called with `Started`, then with every `Step` and every `EpochRow`.
 
     Raises:
         ValueError: if the folder exists, or if settings contradict each other or the data set.
@@ -72,21 +87,26 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
 
 
 def resume_run(
-    folder: str | Path, loss: Loss | Wrapped | None = None, watch: Callable[[Event], None] | None = None
+    folder: str | Path,
+    loss: AnyLoss | None = None,
+    watch: Callable[[Event], None] | None = None,
+    trust: Collection[str] = (),
 ) -> Run:
     """Resume an interrupted run to its end; the result is the same as without the interruption.
 
     Args:
         folder: the folder of the run.
-        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
-        watch: called with every `Step` and every `EpochRow`.
+        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
+        watch: called with `Started`, then with every `Step` and every `EpochRow`.
+        trust: instead of `loss`, the modules that may be imported to find it, such as {"my_code.losses"}. This runs their
+            code, so name only modules that are yours.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     run_folder = RunFolder(Path(folder))
-    _consume(resume(run_folder, loss=loss), watch)
-    return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
+    _consume(resume(run_folder, loss=loss, trust=trust), watch)
+    return Run(run_folder.path, run_folder.experiment(loss=loss, trust=trust), run_folder.read_outcome())
 
 
 def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> None:
@@ -98,7 +118,7 @@ def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> 
 
 
 def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None = None) -> Iterator[Event]:
-    """Train an experiment in a new folder; yields a record after every step and after every epoch."""
+    """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch."""
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     splits = open_splits(experiment)
     learner = make_learner(experiment, splits.train.classes)
@@ -109,19 +129,23 @@ def train(experiment: Experiment, run_folder: RunFolder, progress: Watch | None 
         yield from _train(RunRecorder(experiment, run_folder, splits, learner, progress), photos)
 
 
-def resume(run_folder: RunFolder, progress: Watch | None = None, loss: Loss | Wrapped | None = None) -> Iterator[Event]:
-    """Resume a run from its last checkpoint; yields as `train` does, and nothing if all epochs are finished.
+def resume(
+    run_folder: RunFolder, progress: Watch | None = None, loss: AnyLoss | None = None, trust: Collection[str] = ()
+) -> Iterator[Event]:
+    """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
     Args:
         run_folder: the folder of the run.
         progress: wraps the batches to show progress.
-        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
+        trust: instead of `loss`, the modules that may be imported to find it.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    stored = run_folder.experiment()
-    experiment = stored if loss is None else replace(stored, loss=loss)
+    experiment = run_folder.experiment(loss=loss, trust=trust)
+    # Checked before the data set is opened, because the run cannot go on without the code of its loss.
+    require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     with _locked(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
@@ -143,22 +167,29 @@ def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
 
 def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
     # All ranks draw the same batches, of which each loads its shard.
-    sampler = ClassBatches(catalog.labels, experiment.batch_size, experiment.per_class, experiment.seed)
+    sampler = ClassBatches(catalog.labels, experiment.batches.size, experiment.batches.per_class, experiment.run.seed)
     # From pinned memory a batch is copied to a GPU while the CPU continues.
-    pin = choose_device(experiment.device).type == "cuda"
+    pin = choose_device(experiment.run.device).type == "cuda"
     return TrainingBatches(
-        catalog, sampler, experiment.image_size, experiment.augment, experiment.workers, pin, rank(), world_size()
+        catalog,
+        sampler,
+        experiment.model.image_size,
+        experiment.batches.augment,
+        experiment.batches.workers,
+        pin,
+        rank(),
+        world_size(),
     )
 
 
 def _train(recorder: RunRecorder, photos: TrainingBatches) -> Iterator[Event]:
     experiment, learner = recorder.experiment, recorder.learner
-    objective = make_objective(experiment, learner.model)
+    yield Started(experiment, recorder.splits)
     try:
         # Epoch 0 evaluates the model before training.
         if not recorder.rows:
             yield recorder.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
-        for record in fit(learner, photos, objective, experiment.num_epochs):
+        for record in fit(learner, photos, experiment.objective, experiment.run.epochs):
             if isinstance(record, Step):
                 recorder.checkpoint_if_due(record)
                 yield record
@@ -198,12 +229,15 @@ def evaluate_run(
     opened = RunFolder(Path(folder)).open(data_path)
     splits = opened.splits
     # Made before anything is embedded, because a record checks its settings.
-    experiment = replace(opened.experiment, recalls=recalls or opened.experiment.recalls)
+    evaluation = opened.experiment.evaluation
+    evaluation = replace(evaluation, recalls=recalls or evaluation.recalls)
     # Locked, because the gallery is written and the model must not change in between.
     with _locked(opened.run_folder):
         model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
-        test = RetrievalSet.embed(model, splits.test, splits.gallery, workers=experiment.workers, watch=progress)
-        report = test.evaluate(experiment.recalls, index, sharded=world_size() > 1)
+        test = RetrievalSet.embed(
+            model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
+        )
+        report = test.evaluate(evaluation.recalls, index, sharded=world_size() > 1)
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from io import StringIO
@@ -10,6 +11,7 @@ from typing import Any
 
 from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
 from pairlens.core.records import Record, from_plain, to_plain
+from pairlens.core.settings import with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
@@ -17,6 +19,8 @@ from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment, Select
 from pairlens.experiments.splits import Splits, open_splits
+from pairlens.losses.loss_import import open_stored
+from pairlens.losses.loss_text import AnyLoss
 
 
 @dataclass(frozen=True)
@@ -213,17 +217,25 @@ class RunFolder:
         """Write the experiment, completely or not at all."""
         write_text(self.config, json.dumps(to_plain(experiment), indent=2) + "\n")
 
-    def experiment(self, data_path: Path | None = None) -> Experiment:
+    def experiment(
+        self, data_path: Path | None = None, loss: AnyLoss | None = None, trust: Collection[str] = ()
+    ) -> Experiment:
         """Read the experiment; raises ValueError if this is no run folder or holds unknown settings.
+
+        A loss of another project is a `StoredLoss`, which shows its name and settings and cannot be computed, unless one of
+        the last two arguments gives its code. Nothing that the file names is imported otherwise.
 
         Args:
             data_path: folder of the prepared data sets, if they have moved since the run was trained.
+            loss: the loss of the run, if the caller has it at hand.
+            trust: modules that may be imported to find the loss, such as {"my_code.losses"}.
         """
         if not self.config.is_file():
             raise ValueError(f"{self.path} is not the folder of a run: it has no {self.config.name}")
         experiment = _read(Experiment, self.config, "restore it or train again")
+        experiment = replace(experiment, loss=open_stored(experiment.loss, loss, trust))
         # The stored path is that of the machine on which the run was trained.
-        return replace(experiment, data_path=data_path or experiment.data_path)
+        return with_settings(experiment, {} if data_path is None else {"data_path": data_path})
 
     def read_outcome(self) -> Outcome:
         """Read the outcome; raises ValueError if no epoch is finished."""

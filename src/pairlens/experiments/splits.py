@@ -34,20 +34,20 @@ def open_catalog(experiment: Experiment) -> Catalog:
 
     Raises:
         FileNotFoundError: if the data set is not prepared; the sentence names the command that prepares it.
-        ValueError: if the file is damaged, or if `crop_type` is "cropped" for a data set without bounding boxes.
+        ValueError: if the file is damaged, or if the crop is "cropped" for a data set without bounding boxes.
     """
-    file = experiment.data_path / experiment.data_name / f"{experiment.crop_type}.arrow"
-    if experiment.crop_type == "cropped" and experiment.data_name in ("sop", "isc", "minicars", "folder"):
+    data = experiment.data
+    if data.crop == "cropped" and data.name in ("sop", "isc", "minicars", "folder"):
         raise ValueError(
-            f"--crop_type cropped needs bounding boxes, which {experiment.data_name} does not have (car, cub and tables "
+            f"--crop_type cropped needs bounding boxes, which {data.name} does not have (car, cub and tables "
             "with x_1 to y_2 do); use --crop_type uncropped"
         )
-    if experiment.data_name == "minicars":
+    if data.name == "minicars":
         # Rank 0 draws; the other ranks open the file when it is complete.
         if rank() == 0:
-            draw_if_missing(file)
+            draw_if_missing(data.file)
         barrier()
-    return Catalog.open(file)
+    return Catalog.open(data.file)
 
 
 def open_splits(experiment: Experiment) -> Splits:
@@ -68,13 +68,14 @@ def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:
     if not len(train):
         raise ValueError(f"{catalog.file} has no training photos; prepare a data set with a train split")
     # Tuning searches settings on the folds, so the test classes must not be seen there.
-    if experiment.folds:
-        test_classes = fold_classes(train.classes, experiment.folds, experiment.fold)
+    evaluation = experiment.evaluation
+    if evaluation.folds:
+        test_classes = fold_classes(train.classes, evaluation.folds, evaluation.fold)
         return Splits(_without(train, test_classes), None, train.keep_classes(test_classes), None)
     test, gallery = _test_photos(catalog)
-    if experiment.select != "validation":
+    if evaluation.select != "validation":
         return Splits(train, None, test, gallery)
-    held_out = _held_out_classes(train.classes, experiment.seed)
+    held_out = _held_out_classes(train.classes, experiment.run.seed)
     return Splits(_without(train, held_out), train.keep_classes(held_out), test, gallery)
 
 

@@ -25,7 +25,8 @@ def third_party_loss(text: str, name: str = "") -> Any:
 
     Args:
         text: as `find_third_party_loss` takes it.
-        name: the name of a wrapped function; by default the text.
+        name: the name of a wrapped function in a comparison, whose study stores the text; by default the text, which is
+            then stored with the loss.
 
     Raises:
         ValueError: if there is no such loss.
@@ -33,7 +34,7 @@ def third_party_loss(text: str, name: str = "") -> Any:
     loss = find_third_party_loss(text)
     # A record of settings is a loss as it is, but a module of PyTorch and a plain function are wrapped.
     is_record = not inspect.isroutine(loss) and not isinstance(loss, partial) and needs_criterion(loss)
-    return loss if is_record else wrap_named(loss, name or text, text)
+    return loss if is_record else wrap_named(loss, name or text, "" if name else text)
 
 
 def open_stored(stored: Any, given: Any = None, trust: Collection[str] = ()) -> Any:
@@ -57,7 +58,7 @@ def open_stored(stored: Any, given: Any = None, trust: Collection[str] = ()) -> 
     if isinstance(stored, StoredLoss) and _is_trusted(stored.name, trust):
         return _restored(stored)
     if isinstance(stored, Wrapped | WrappedPairs) and obstacle_of(stored) and _is_trusted(stored.source, trust):
-        return third_party_loss(stored.source, stored.name)
+        return replace(third_party_loss(stored.source), name=stored.name)
     return stored
 
 

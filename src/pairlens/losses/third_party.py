@@ -1,6 +1,7 @@
 """Losses of other projects: functions that are wrapped, and classes that a run stores by their importable names."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -16,7 +17,7 @@ from pairlens.losses.protocols import EmbeddingLoss, possible_sources, takes_pai
 
 # The plain values that a field of a stored loss can have.
 Scalar: TypeAlias = bool | int | float | str
-Setting: TypeAlias = Scalar | tuple[Scalar, ...] | None
+FieldValue: TypeAlias = Scalar | tuple[Scalar, ...] | None
 
 
 # The default of the functions below, which is what a wrapped loss has after its run was read from disk. It takes the
@@ -172,8 +173,13 @@ class StoredLoss:
     """
 
     name: str
-    fields: dict[str, Setting]
+    fields: dict[str, FieldValue]
     references: tuple[Source, ...] = SOURCES
+
+    def __post_init__(self) -> None:
+        named = re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.name) is not None
+        require(named, f"the stored loss is called {self.name[:80]!r}, but must be named by module:Class")
+        require(bool(self.references), f"the stored loss {self.name} has no source of references")
 
     @property
     def obstacle(self) -> str:

@@ -71,7 +71,7 @@ class GeneralizedMean(nn.Module):
 
 
 def descriptor(letter: Letter, learn_power: bool = False) -> nn.Module:
-    """Return the pooling layer of one letter of `gd_config`."""
+    """Return the pooling layer of one letter of a descriptor configuration."""
     match letter:
         case "S":
             return Mean()
@@ -92,7 +92,7 @@ def letters(config: str) -> tuple[Letter, ...]:
     """
     if not config or len(set(config)) != len(config) or not set(config) <= {"S", "M", "G"}:
         raise ValueError(
-            f"gd_config {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), such as SG"
+            f"--descriptors {config!r} must be one to three different letters of S (mean), M (max) and G (GeM), such as SG"
         )
     # The test above has shown that each character is a Letter, which the type checker cannot see.
     return tuple(config)  # pyright: ignore[reportReturnType]

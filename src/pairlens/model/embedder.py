@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_text
 from pairlens.core.records import Plain, from_plain, to_plain
+from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import unit
 from pairlens.core.untrusted import first_mismatch, read_json, read_shapes
 from pairlens.model.backbone import Backbone, Stride
@@ -34,40 +35,32 @@ class Architecture:
 
     Attributes:
         backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        descriptors: one to three letters of S, M, G; the first one is the input of the auxiliary head.
-        dim: dimension of the embedding, divisible by the number of letters.
-        classes: outputs of the auxiliary head; 0 for no head.
-        stride: which down-sampling is removed, see `Backbone`.
-        image_size: height and width of the photos.
-        learn_power: whether the exponent p of G is learned or fixed at 3.
+        descriptors: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
+        dim: dimension of the embedding, divisible by the number of descriptors.
+        classes: outputs of the auxiliary classifier; 0 for no classifier. A run takes the number from its data set.
+        stride: the down-sampling that is removed: port (layer 3, as leftthomas/CGD), paper (layer 4), none.
+        image_size: height and width of the photos that the network sees.
+        learn_power: whether the power p of G is learned, or fixed at 3.
 
     Raises:
         ValueError: if the letters are unknown, or a number is out of range or not divisible.
     """
 
-    backbone: str = "resnet50"
-    descriptors: str = "SG"
-    dim: int = 1536
-    classes: int = 0
+    backbone: str = setting("resnet50", Rules(aliases=("backbone_type",)))
+    descriptors: str = setting("SG", Rules(aliases=("gd_config",)))
+    dim: int = setting(1536, Rules(low=1, high=MAX_OUTPUTS, aliases=("feature_dim",)))
+    classes: int = setting(0, Rules(low=0, high=MAX_OUTPUTS, hidden=True))
     stride: Stride = "port"
-    image_size: int = 224
+    image_size: int = setting(224, Rules(low=1, high=MAX_SIDE))
     learn_power: bool = False
 
     def __post_init__(self) -> None:
+        check_settings(self)
         count = len(letters(self.descriptors))
-        if self.dim < 1 or self.dim % count:
+        if self.dim % count:
             raise ValueError(
-                f"feature_dim {self.dim} must be divisible by the {count} descriptors of gd_config {self.descriptors}; "
+                f"--dim {self.dim} must be divisible by the {count} descriptors of --descriptors {self.descriptors}; "
                 f"use {max(count, self.dim // count * count)} or {(self.dim // count + 1) * count}"
-            )
-        if self.classes < 0 or self.image_size < 1:
-            raise ValueError(
-                f"classes {self.classes} must be 0 or more and image_size {self.image_size} must be 1 or more"
-            )
-        if max(self.classes, self.dim) > MAX_OUTPUTS or self.image_size > MAX_SIDE:
-            raise ValueError(
-                f"{self.classes} classes, {self.dim} dimensions or {self.image_size} pixels are too many; use at most "
-                f"{MAX_OUTPUTS:,} classes and dimensions, and at most {MAX_SIDE:,} pixels"
             )
 
 

@@ -64,7 +64,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
     page = Page(
         kind=f"report of the run {run.resolve().name}",
         title=_headline(outcome, gain, loss) + ".",
-        verdict=_verdict(outcome, gain, experiment.seed, missing),
+        verdict=_verdict(outcome, gain, experiment.run.seed, missing),
         facts=_facts(experiment, outcome),
         lead=[TableBlock(_short_table(results)), metric_meanings()],
         sections=[
@@ -100,11 +100,11 @@ def _verdict(outcome: Outcome, gain: Gain, seed: int, missing: str) -> list[str]
 
 def _facts(experiment: Experiment, outcome: Outcome) -> list[tuple[str, str]]:
     report = outcome.report
-    pooling = " + ".join(DESCRIPTORS[letter] for letter in experiment.gd_config)
+    pooling = " + ".join(DESCRIPTORS[letter] for letter in experiment.model.descriptors)
     selected = {"last": "the last", "validation": "best on held-out training classes", "test": "best on the test set"}
     return [
-        ("test data", f"{experiment.data_name}: {report.queries} queries of {report.classes} unseen classes"),
-        ("model", f"{experiment.backbone_type}, {pooling} pooling, {experiment.feature_dim} dimensions"),
+        ("test data", f"{experiment.data.name}: {report.queries} queries of {report.classes} unseen classes"),
+        ("model", f"{experiment.model.backbone}, {pooling} pooling, {experiment.model.dim} dimensions"),
         ("loss", rounded(loss_text(experiment.loss))),
         ("epoch", f"{outcome.epoch} ({selected[outcome.select]})"),
     ]

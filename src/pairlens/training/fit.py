@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -14,6 +14,7 @@ from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner, Objective
+from pairlens.training.precision import choose_precision
 from pairlens.training.training_step import training_step
 
 
@@ -93,6 +94,8 @@ def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: 
             `on_nan="skip"` only after an epoch in which no step was finite.
     """
     check_learner(learner)
+    if objective.precision == "auto":
+        objective = replace(objective, precision=choose_precision(learner.model))
     # `learner.epoch` is part of a checkpoint, so a resumed learner starts behind its last finished epoch.
     while learner.epoch < epochs:
         yield from _fit_epoch(learner, photos, objective, learner.epoch + 1)

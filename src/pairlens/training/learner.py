@@ -6,13 +6,14 @@ from typing import Literal, TypeAlias
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
 from pairlens.training.data_parallel import Network, wrap_ddp
 from pairlens.training.epoch_progress import EpochProgress
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,36 @@ class Objective:
     total = ranking + auxiliary · cross_entropy(logits / temperature, labels, smoothing).
 
     Attributes:
-        auxiliary: weight of the auxiliary classification loss.
-        smoothing: label smoothing, at least 0 and below 1.
-        temperature: temperature of the softmax.
-        freeze_bn: what is frozen in the BatchNorm of the backbone.
-        precision: of the network's forward pass; losses are always computed in float32.
+        smoothing: label smoothing of the auxiliary classification loss.
+        temperature: temperature of its softmax.
+        auxiliary: weight of the auxiliary classification loss; 0 trains with the pairwise loss alone.
+        freeze_bn: what is frozen in the BatchNorm of the backbone: its statistics, all of it, or none.
+        precision: of the network's forward pass; losses are always computed in float32. auto is bfloat16 where that is
+            faster: on a GPU that supports it in hardware (Ampere and later), and on a CPU that does (AVX512-BF16, AMX) if
+            the backbone has no depthwise convolutions; otherwise float32. Name a precision for runs that must agree
+            between machines.
         clip_value: largest absolute value of an element of a gradient, larger ones are clipped; 0 clips nothing.
         warm_up: number of first epochs in which the backbone is frozen.
-        micro_batch: number of photos that go through the backbone at a time; 0 is the whole batch. The gradient is the same.
-        on_nan: whether a step that is not finite stops the run, or is left out and counted.
+        micro_batch: number of photos that go through the backbone at a time, which limits its memory; 0 is the whole
+            batch. The gradient is the same as that of the whole batch, but takes about a third more time.
+        on_nan: a loss or gradient that is not finite stops the run (stop), or its step is left out and counted (skip).
+
+    Raises:
+        ValueError: for a setting out of its range.
     """
 
-    auxiliary: float = 1.0
-    smoothing: float = 0.1
-    temperature: float = 0.5
+    smoothing: float = setting(0.1, Rules(low=0, below=1))
+    temperature: float = setting(0.5, Rules(above=0))
+    auxiliary: float = setting(1.0, Rules(low=0))
     freeze_bn: FreezeBN = "statistics"
-    precision: Precision = "float32"
-    clip_value: float = 0.0
-    warm_up: int = 0
-    micro_batch: int = 0
+    precision: Precision = "auto"
+    clip_value: float = setting(0.0, Rules(low=0))
+    warm_up: int = setting(0, Rules(low=0, high=1 << 40))
+    micro_batch: int = setting(0, Rules(low=0, high=1 << 20))
     on_nan: OnNaN = "stop"
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass

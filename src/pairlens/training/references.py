@@ -1,13 +1,39 @@
 """Sources of the references of a loss: the batch itself, a memory of earlier batches, or learned proxies."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import cosine, self_cosine, unit
 from pairlens.losses.base import Source
+
+ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """What photos are compared with.
+
+    Attributes:
+        source: what photos are compared with: the batch, a memory of earlier batches, or learned proxies; auto is the
+            source that the loss was designed for.
+        memory_size: number of embeddings in the memory.
+        memory_warm_up: number of batches that are compared with themselves before the memory is used.
+
+    Raises:
+        ValueError: for a setting out of its range.
+    """
+
+    source: ReferenceSource = setting("auto", Rules(option="references"))
+    memory_size: int = setting(4096, Rules(low=1, high=1 << 26))
+    memory_warm_up: int = setting(0, Rules(low=0, high=1 << 40))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class Batch(nn.Module):

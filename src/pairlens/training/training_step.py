@@ -13,9 +13,11 @@ from torch.nn.utils import clip_grad_value_
 
 from pairlens.core.distributed import gather_equal_rows
 from pairlens.core.similarity import working_precision
+from pairlens.model.embedder import Embedder
 from pairlens.training.divergence import check_finite_step, gradient_norm
 from pairlens.training.gradient_cosine import gradient_cosine, watch_input
 from pairlens.training.learner import Learner, Objective, Precision
+from pairlens.training.precision import choose_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ def training_step(learner: Learner, objective: Objective, pixels: Tensor, labels
             optimizer the step is left out on the device instead, and the values in the outcome tell that.
     """
     all_labels = gather_equal_rows(labels)  # (photo of all ranks,)
-    with _autocast(pixels.device, objective.precision), watch_input(learner.model.descriptors[0]) as feature_maps:
+    with _autocast(learner.model, objective.precision), watch_input(learner.model.descriptors[0]) as feature_maps:
         embeddings, logits = learner.network(pixels)  # (photo, dim) and (photo, class), of all ranks
     # Outside the autocast, so that losses are computed in float32 also if the network runs in bfloat16.
     ranking = learner.criterion(embeddings, all_labels)
@@ -108,5 +110,8 @@ def _classification(logits: Tensor, labels: Tensor, objective: Objective) -> Ten
     return F.cross_entropy(logits / objective.temperature, labels, label_smoothing=objective.smoothing)
 
 
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+def _autocast(model: Embedder, precision: Precision) -> AbstractContextManager:
+    device = next(model.parameters()).device
+    # `fit` has resolved "auto" once; a caller of a single step pays for it at each step.
+    chosen = choose_precision(model) if precision == "auto" else precision
+    return torch.autocast(device.type, torch.bfloat16) if chosen == "bfloat16" else nullcontext()

@@ -1,0 +1,48 @@
+"""The lines that describe a training when it starts: model, data, loss, and what the user should know about them."""
+
+from collections.abc import Iterator
+
+from pairlens.data.loader import working_size
+from pairlens.experiments.build import architecture
+from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.run import Started
+from pairlens.experiments.splits import Splits
+from pairlens.model.cost import profile
+
+
+def start_lines(started: Started) -> Iterator[str]:
+    """Yield the lines that describe a training."""
+    experiment, splits = started.experiment, started.splits
+    model = experiment.model
+    costs = profile(architecture(experiment, splits.train.classes))
+    gallery = "" if splits.gallery is None else f", gallery of {len(splits.gallery)}"
+    held_out = "" if splits.validation is None else f", {splits.validation.classes} classes held out for validation"
+    train, test = splits.train, splits.test
+    yield f"model   {model.backbone} {model.descriptors} {model.dim}-d: {costs}"
+    yield f"data    {train.file}: training on {len(train)} photos of {train.classes} classes{held_out}"
+    yield f"        testing on {len(test)} photos of {test.classes} unseen classes{gallery}"
+    yield f"loss    {experiment.loss} on {_references(experiment)}"
+    yield from _notes(experiment, splits)
+
+
+def _references(experiment: Experiment) -> str:
+    memory = f"a memory of {experiment.references.memory_size}"
+    names = {"batch": "the batch", "memory": memory, "proxies": "proxies"}
+    miner = "" if experiment.miner is None else f", pairs chosen by {experiment.miner}"
+    return names[experiment.source] + miner
+
+
+def _notes(experiment: Experiment, splits: Splits) -> Iterator[str]:
+    """Yield a line for each setting that works, but not as well as another one would."""
+    image_size = experiment.model.image_size
+    if working_size(image_size) > splits.train.size:
+        yield (
+            f"note    --image_size {image_size} enlarges photos stored at {splits.train.size} px; prepare them with "
+            f"--size {working_size(image_size)}"
+        )
+    freeze_bn = experiment.objective.freeze_bn
+    if experiment.weights == "none" and freeze_bn != "none":
+        yield (
+            f"note    --weights none with --freeze_bn {freeze_bn}: BatchNorm keeps its initial statistics; from scratch "
+            "--freeze_bn none learns better"
+        )
