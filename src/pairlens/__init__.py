@@ -16,7 +16,7 @@ from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import Metric, Report, evaluate
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Run, resume_run, run
-from pairlens.losses.third_party import wrap
+from pairlens.losses.third_party import wrap, wrap_pairs
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.exact import Neighbors, nearest
 from pairlens.retrieval.gallery import Gallery
@@ -47,4 +47,5 @@ __all__ = [
     "resume_run",
     "run",
     "wrap",
+    "wrap_pairs",
 ]

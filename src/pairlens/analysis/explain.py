@@ -11,6 +11,9 @@ from pairlens.analysis.pair_weights import DEFAULT_BATCH, ProbeBatch, weight_cur
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
 from pairlens.core.threads import single_thread
+from pairlens.losses import Sum
+from pairlens.losses.loss_text import loss_name, loss_text
+from pairlens.losses.third_party import WrappedPairs
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
 
@@ -28,7 +31,11 @@ def explain(loss: Any, batch: ProbeBatch = DEFAULT_BATCH, name: str = "", points
     with single_thread():
         plane = similarity_plane(loss, points)
         curves = {level: weight_curve(loss, replace(batch, negatives=level)) for level in OTHER_NEGATIVES}
-    return Explained(name or type(loss).__name__, settings_text(loss), plane, follow(plane), curves)
+    return Explained(name or _name_of(loss), settings_text(loss), plane, follow(plane), curves)
+
+
+def _name_of(loss: Any) -> str:
+    return loss_name(loss) if isinstance(loss, Sum | WrappedPairs) else type(loss).__name__
 
 
 def settings_text(loss: Any) -> str:
@@ -38,6 +45,9 @@ def settings_text(loss: Any) -> str:
     >>> settings_text(Circle(gamma=32))
     'margin 0.4, gamma 32'
     """
+    # A sum and a function that was wrapped have no numbers of their own.
+    if isinstance(loss, Sum | WrappedPairs):
+        return loss_text(loss)
     values = {field.name: getattr(loss, field.name) for field in fields(loss)}
     return ", ".join(f"{name} {f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
 

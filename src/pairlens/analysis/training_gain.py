@@ -1,16 +1,18 @@
 """Gain of one training: the saved model against the same model before training, with an interval over test classes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from pairlens.core.settings import with_settings
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import Metric, Report, percent
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.run_folder import OpenRun, Outcome
-from pairlens.losses.third_party import Wrapped
+from pairlens.losses import Triplet
+from pairlens.losses.protocols import obstacle_of
 
 # Two measurements of one model agree this well, also on two machines.
 TOLERANCE = 5e-3
@@ -62,11 +64,11 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     """
     experiment = opened.experiment
     outcome = opened.outcome
-    # The function of a wrapped loss is not stored, so its run cannot be built again.
-    if isinstance(experiment.loss, Wrapped):
-        return None
+    # The weights of the model are drawn before those of the loss, so a loss whose code is not at hand can be left out.
+    if obstacle_of(experiment.loss):
+        experiment = with_settings(experiment, {"loss": Triplet(), "references": experiment.source})
     try:
-        learner = make_learner(replace(experiment, device="cpu"), opened.splits.train.classes)
+        learner = make_learner(with_settings(experiment, {"device": "cpu"}), opened.splits.train.classes)
     except (ValueError, OSError):
         # The pretrained weights of the run are no longer here.
         return None

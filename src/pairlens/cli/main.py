@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import tyro
 
 from pairlens.cli.compare import compare_command
 from pairlens.cli.demo import demo
 from pairlens.cli.launch import guard
+from pairlens.cli.loss_words import take_loss
 from pairlens.cli.losses import audit, explain, losses, recipes
 from pairlens.cli.options import ranks_registry
 from pairlens.cli.runs import evaluate, inspect, query, report
@@ -39,11 +42,11 @@ def _option_names(arguments: Sequence[str]) -> frozenset[str]:
     return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
 
 
-def commands(base: Experiment, named: frozenset[str] = frozenset()) -> dict[str, Callable[..., None]]:
+def commands(base: Experiment, named: frozenset[str] = frozenset(), loss: Any = None) -> dict[str, Callable[..., None]]:
     """Return every command by its name; the options of `train` have the defaults of an experiment."""
     return {
         "prepare": prepare,
-        "train": train_command(base, named),
+        "train": train_command(base, named, loss),
         "evaluate": evaluate,
         "compare": compare_command(),
         "query": query,
@@ -66,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Other commands would do the same work in every process, and write the same files.
         if world_size() > 1 and words[:1] not in (["train"], ["evaluate"]):
             raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
+        arguments_of_tyro, loss = take_loss(words)
+        base = recipe_experiment(words)
         tyro.extras.subcommand_cli_from_dict(
-            commands(recipe_experiment(words), _option_names(words)),
-            args=words,
+            commands(base if loss is None else replace(base, loss=loss), _option_names(words), loss),
+            args=arguments_of_tyro,
             prog="pairlens",
             config=CONFIG,
             registry=ranks_registry(),

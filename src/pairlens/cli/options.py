@@ -91,7 +91,9 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
         changed: fields with another (type, default).
     """
     values = flat_settings(base)
-    special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
+    # A sum, or a loss of another project, was typed as a text and is no subcommand; its value is kept as it is.
+    loss_kind = LossChoice if type(base.loss) in OPTION_CLASSES else Annotated[Any, tyro.conf.Fixed, tyro.conf.Suppress]
+    special = {"loss": (loss_kind, to_command_line(base.loss)), "miner": (MinerChoice, base.miner), **(changed or {})}
     options = []
     for entry in settings_of(Experiment).values():
         kind, default = special.get(entry.name, (entry.kind, values[entry.name]))

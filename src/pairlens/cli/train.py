@@ -1,7 +1,7 @@
 """The commands `pairlens prepare | train | profile`."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
 from pairlens.core.distributed import barrier, rank
+from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -34,12 +35,13 @@ def prepare(options: Preparation) -> None:
     say(f"{catalog.file}: {len(catalog)} photos of {catalog.classes} classes")
 
 
-def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Callable[..., None]:
+def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: Any = None) -> Callable[..., None]:
     """Return the command `train` whose defaults are those of an experiment.
 
     Args:
         base: the defaults.
         named: the options that were given; --resume needs them, because an option that is given may equal its default.
+        loss: the loss of `base`, if it was typed as a text; beside --resume it is the loss of the run.
     """
 
     def train(
@@ -48,8 +50,12 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
         runs: Path = Path("runs"),
         resume: Path | None = None,
         recipe: str | None = None,
+        trust: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     ) -> None:
         """Train an embedding model with a pairwise loss, and evaluate it after every epoch.
+
+        Instead of the name of a loss, a text can be given: circle:gamma=64, a sum such as circle+0.5*triplet:margin=0.2, or
+        a loss of your own as "my_code.losses:MyLoss(margin=0.2)".
 
         Args:
             settings: the loss, the data, the model and the training.
@@ -59,6 +65,8 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
                 --checkpoint_minutes can be given beside it.
             recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
                 them.
+            trust: beside --resume, a module such as my_code.losses that may be imported to find the loss of the run; this
+                runs its code.
         """
         experiment = as_experiment(settings)
         if resume is not None:
@@ -66,8 +74,9 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
             if differs or {"name", "recipe", "runs"} & named:
                 raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
-            continue_run(RunFolder(resume), changed)
+            continue_run(RunFolder(resume), changed, loss, trust)
             return
+        require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
         start(experiment, RunFolder(runs / (name or experiment.default_name)))
 
     # tyro derives the options from this annotation, which depends on the defaults.
@@ -85,14 +94,19 @@ def _changeable(experiment: Experiment) -> dict[str, Any]:
     return {name: value for name, value in flat_settings(experiment).items() if name in CHANGEABLE}
 
 
-def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None) -> None:
+def continue_run(
+    run_folder: RunFolder, changed: Mapping[str, Any] | None = None, loss: Any = None, trust: Collection[str] = ()
+) -> None:
     """Train the remaining epochs of an interrupted run and show its progress.
 
     Args:
         run_folder: the run.
         changed: new values of settings that may change.
+        loss: the loss of the run, if the caller has its code.
+        trust: modules that may be imported to find the loss.
     """
-    experiment = run_folder.experiment()
+    # Opened with the loss first, so that nothing is written if the run cannot go on.
+    experiment = run_folder.experiment(loss=loss, trust=trust)
     if changed:
         experiment = with_settings(experiment, changed)
         if rank() == 0:
@@ -100,7 +114,7 @@ def continue_run(run_folder: RunFolder, changed: Mapping[str, Any] | None = None
                 run_folder.write_experiment(experiment)
         # No rank reads the settings before the first one has written them.
         barrier()
-    _show_events(lambda display: resume(run_folder, display.watch), experiment, run_folder)
+    _show_events(lambda display: resume(run_folder, display.watch, loss, trust), experiment, run_folder)
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:

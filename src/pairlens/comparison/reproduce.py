@@ -5,14 +5,14 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pairlens.comparison.study import Benchmark, Study
 from pairlens.core.settings import flat_settings, settings_of
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses.loss_text import command_name, miner_text
+from pairlens.losses import Loss
+from pairlens.losses.loss_text import can_be_typed, loss_name, loss_text, miner_text
 from pairlens.losses.miners import Miner
-from pairlens.losses.third_party import Wrapped
 
 DEFAULTS = Experiment()
 
@@ -31,19 +31,23 @@ def differing(experiment: Experiment) -> dict[str, Any]:
 def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     """Return the command that repeats a training under another name, in a folder beside the run folder.
 
-    Returns None for a wrapped loss, which can be trained only from Python.
+    Returns None for a function that was wrapped in Python, which can be trained only from there.
 
     >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """
-    loss = experiment.loss
-    if isinstance(loss, Wrapped):
+    loss: Any = experiment.loss
+    if not can_be_typed(loss):
         return None
-    # Defaults are left out, so that the command shows what is special about the run.
+    # The options of a loss of Pairlens; a sum or a loss of another project is one text. Defaults are left out, so that the
+    # command shows what is special about the run.
+    has_options = isinstance(loss, get_args(Loss))
     hyper_parameters = {
-        loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default
+        loss_option(f.name): getattr(loss, f.name)
+        for f in (fields(loss) if has_options else ())
+        if getattr(loss, f.name) != f.default
     }
-    words = ["pairlens", "train", command_name(type(loss))]
+    words = ["pairlens", "train", loss_name(loss) if has_options else loss_text(loss)]
     for name, value in (hyper_parameters | differing(experiment)).items():
         words += option(name, value)
     words += ["--runs", str(run_folder.parent), "--name", f"{run_folder.name}-again"]

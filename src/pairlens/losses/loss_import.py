@@ -18,6 +18,8 @@ MOVED_MODULES = {
     "pairlens.analysis.control": "pairlens.comparison.controls",
     "pairlens.analysis.known_circles": "pairlens.analysis.circle_variants",
 }
+# Modules of Pairlens that hold functions to compare losses with; what they import and compute is known.
+OWN_MODULES = ("pairlens.comparison.controls", "pairlens.analysis.circle_variants")
 
 
 def third_party_loss(text: str, name: str = "") -> Any:
@@ -25,8 +27,7 @@ def third_party_loss(text: str, name: str = "") -> Any:
 
     Args:
         text: as `find_third_party_loss` takes it.
-        name: the name of a wrapped function in a comparison, whose study stores the text; by default the text, which is
-            then stored with the loss.
+        name: the name of a wrapped function; by default the text.
 
     Raises:
         ValueError: if there is no such loss.
@@ -34,7 +35,7 @@ def third_party_loss(text: str, name: str = "") -> Any:
     loss = find_third_party_loss(text)
     # A record of settings is a loss as it is, but a module of PyTorch and a plain function are wrapped.
     is_record = not inspect.isroutine(loss) and not isinstance(loss, partial) and needs_criterion(loss)
-    return loss if is_record else wrap_named(loss, name or text, "" if name else text)
+    return loss if is_record else wrap_named(loss, name or text, text)
 
 
 def open_stored(stored: Any, given: Any = None, trust: Collection[str] = ()) -> Any:
@@ -55,9 +56,9 @@ def open_stored(stored: Any, given: Any = None, trust: Collection[str] = ()) -> 
         return given
     if isinstance(stored, Sum):
         return replace(stored, losses=tuple(open_stored(part, trust=trust) for _, part in stored.parts))
-    if isinstance(stored, StoredLoss) and _is_trusted(stored.name, trust):
+    if isinstance(stored, StoredLoss) and is_trusted(stored.name, trust):
         return _restored(stored)
-    if isinstance(stored, Wrapped | WrappedPairs) and obstacle_of(stored) and _is_trusted(stored.source, trust):
+    if isinstance(stored, Wrapped | WrappedPairs) and obstacle_of(stored) and is_trusted(stored.source, trust):
         return replace(third_party_loss(stored.source), name=stored.name)
     return stored
 
@@ -68,9 +69,16 @@ def _check_same_loss(stored: Any, given: Any) -> None:
         raise ValueError(f"the run was trained with {stored}, not with {given}; give the same loss, or none")
 
 
-def _is_trusted(name: str, trust: Collection[str]) -> bool:
+def is_trusted(name: str, trust: Collection[str]) -> bool:
+    """Return whether the module of `module:callable`, or a package that contains it, may be imported.
+
+    >>> is_trusted("my_code.losses:MyLoss", {"my_code"}), is_trusted("other:loss", {"my_code"})
+    (True, False)
+    """
     module = name.partition(":")[0]
-    return bool(module) and any(module == trusted or module.startswith(trusted + ".") for trusted in trust if trusted)
+    module = MOVED_MODULES.get(module, module)
+    trusted = [*OWN_MODULES, *filter(None, trust)]
+    return any(module == allowed or module.startswith(allowed + ".") for allowed in trusted)
 
 
 def _restored(stored: StoredLoss) -> Any:
@@ -84,7 +92,7 @@ def _restored(stored: StoredLoss) -> Any:
         ) from error
 
 
-def find_third_party_loss(text: str) -> Callable[..., Any]:
+def find_third_party_loss(text: str, instantiate: bool = True) -> Callable[..., Any]:
     """Return the loss of another project that a text names: a function, a module or a record.
 
     If the text names a class, the result is an instance of it, made with the settings in parentheses. A function gets these
@@ -92,6 +100,7 @@ def find_third_party_loss(text: str) -> Callable[..., Any]:
 
     Args:
         text: such as my_code.losses:circle or pytorch_metric_learning.losses:CircleLoss(m=0.4, gamma=80).
+        instantiate: whether a class is instantiated; otherwise it is returned itself.
 
     Raises:
         ValueError: if there is no such module or name, or if the class cannot be instantiated.
@@ -107,6 +116,8 @@ def find_third_party_loss(text: str) -> Callable[..., Any]:
         raise ValueError(
             f"{text} cannot be found ({error}); give module:callable with the module on the Python path"
         ) from error
+    if not instantiate:
+        return target
     if not inspect.isclass(target):
         function = _checked_callable(target, text)
         return partial(function, **settings) if settings else function

@@ -14,7 +14,7 @@ from pairlens.core.untrusted import parse_json
 from pairlens.losses.all_losses import Loss
 from pairlens.losses.loss_import import find_third_party_loss, third_party_loss
 from pairlens.losses.miners import Miner
-from pairlens.losses.protocols import takes_pairs
+from pairlens.losses.protocols import parts_of, takes_pairs
 from pairlens.losses.sum import SingleLoss, Sum
 from pairlens.losses.third_party import StoredLoss, Wrapped, WrappedPairs, stored_form, wrap_named
 
@@ -113,7 +113,7 @@ def resolve_loss(loss: Any) -> Any:
 
 
 def loss_text(loss: Any) -> str:
-    """Return the text of a loss, as `trainable_from_text` reads it; a function that was wrapped in Python is its name.
+    """Return the text of a loss, as `trainable_from_text` reads it; a function that was wrapped in Python is its name only.
 
     >>> from pairlens.losses import Circle, Triplet
     >>> loss_text(Circle())
@@ -124,12 +124,18 @@ def loss_text(loss: Any) -> str:
     if isinstance(loss, Sum):
         return "+".join((f"{weight!r}*" if weight != 1 else "") + loss_text(part) for weight, part in loss.parts)
     if isinstance(loss, Wrapped | WrappedPairs):
-        return loss.name
+        return loss.source or loss.name
     stored = stored_form(loss)
     if isinstance(stored, StoredLoss):
         settings = ", ".join(f"{name}={value!r}" for name, value in stored.fields.items())
         return f"{stored.name}({settings})"
     return _text_of(loss)
+
+
+def can_be_typed(loss: Any) -> bool:
+    """Return whether `trainable_from_text` makes a loss from its text; not if a function was wrapped in Python."""
+    parts = (part for _, part in parts_of(loss))
+    return all(part.source for part in parts if isinstance(part, Wrapped | WrappedPairs))
 
 
 def loss_name(loss: Any) -> str:

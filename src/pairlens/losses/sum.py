@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -24,6 +26,7 @@ from pairlens.losses.tuning_space import Range
 
 # One loss: of Pairlens, a wrapped function, or a class of another project, which has another form in stored records.
 SingleLoss: TypeAlias = Loss | Wrapped | WrappedPairs | StoredLoss | OtherLoss
+WEIGHT = "weight"
 WEIGHT_SPACE = Range(0.1, 10, log=True)
 
 
@@ -124,7 +127,7 @@ class Sum:
             ranges |= {f"{label}.{name}": range_ for name, range_ in tuning_space(loss).items()}
             # The first weight only scales the whole sum, which the learning rate does as well.
             if number:
-                ranges[f"{label}.weight"] = WEIGHT_SPACE
+                ranges[f"{label}.{WEIGHT}"] = WEIGHT_SPACE
         return ranges
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -142,12 +145,12 @@ class Sum:
         # The annotation allows losses that need more, which the check above has refused.
         parts: tuple[tuple[float, Any], ...] = self.parts
         values = [weight * loss(similarity, pairs) for weight, loss in parts]
-        return sum(values[1:], values[0])
+        return reduce(add, values)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor; only for a sum of losses that are means over anchors."""
         parts: tuple[tuple[float, Any], ...] = self.parts
         weighed = [[weight * term for term in loss.weigh(positive, negative)] for weight, loss in parts]
         # Each term, value or weights, is (anchor, slot) or (anchor, 1) in every loss.
-        value, w_p, w_n = (sum(terms[1:], terms[0]) for terms in zip(*weighed, strict=True))
+        value, w_p, w_n = (reduce(add, terms) for terms in zip(*weighed, strict=True))
         return PairWeights(value, w_p, w_n)

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -13,7 +13,8 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.similarity import working_precision
 from pairlens.losses.base import SOURCES, Source
-from pairlens.losses.protocols import EmbeddingLoss, possible_sources, takes_pairs
+from pairlens.losses.protocols import EmbeddingLoss, parts_of, possible_sources, takes_pairs, tuning_space
+from pairlens.losses.tuning_space import Range
 
 # The plain values that a field of a stored loss can have.
 Scalar: TypeAlias = bool | int | float | str
@@ -56,6 +57,11 @@ class Wrapped:
         return self.function(embeddings, labels)
 
     @property
+    def space(self) -> Mapping[str, Range]:
+        """The tuning ranges that the function brings, if it can be made again with other settings."""
+        return tuning_space(self.function) if self.source else {}
+
+    @property
     def obstacle(self) -> str:
         """Why the loss cannot be computed; empty if it can."""
         return _obstacle(f"the function of the wrapped loss {self.name}", self.source) if _is_missing(self) else ""
@@ -79,6 +85,11 @@ class WrappedPairs:
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) similarities, which the function gets in float32 or float64."""
         return self.function(working_precision(similarity), pairs)
+
+    @property
+    def space(self) -> Mapping[str, Range]:
+        """The tuning ranges that the function brings, if it can be made again with other settings."""
+        return tuning_space(self.function) if self.source else {}
 
     @property
     def obstacle(self) -> str:
@@ -217,6 +228,13 @@ def stored_form(loss: Any) -> Any:
     changed = [key for key, value in values.items() if getattr(again, key) != value]
     require(not changed, f"{name} cannot be stored with a run: its field {changed[:1]} does not come back as it was")
     return stored
+
+
+def is_own_loss(loss: Any) -> bool:
+    """Return whether Pairlens itself computes a loss, or every part of it, so that its errors are faults of Pairlens."""
+    own = [type(part).__module__.partition(".")[0] == "pairlens" for _, part in parts_of(loss)]
+    wrapped = [isinstance(part, Wrapped | WrappedPairs | StoredLoss) for _, part in parts_of(loss)]
+    return all(own) and not any(wrapped)
 
 
 def restore(kind: Callable[..., Any], stored: StoredLoss) -> Any:

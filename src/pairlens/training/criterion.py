@@ -51,8 +51,7 @@ class Criterion(nn.Module):
 
     Raises:
         ValueError: if there is no loss of this name, or loss, references and miner cannot be combined; in forward, if an
-            embedding is not finite (checked on
-            the CPU only, because on a GPU the check would block).
+            embedding is not finite (checked on the CPU only, because on a GPU the check would block).
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
