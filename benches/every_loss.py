@@ -14,6 +14,7 @@ from provenance import RESULTS, about, write_result
 
 from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.cli.demo import SMALL
+from pairlens.core.settings import with_settings
 from pairlens.experiments.run import run
 
 FILE = RESULTS / "every_loss.json"
@@ -29,7 +30,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Train, print and store."""
-    base = replace(SMALL, data_path=options.data_path, auxiliary=0.0, num_epochs=options.epochs, log_analysis=False)
+    base = with_settings(
+        SMALL, {"data_path": options.data_path, "auxiliary": 0.0, "num_epochs": options.epochs, "log_analysis": False}
+    )
     found: dict[str, float] = {}
     before = 0.0
     for entry in LOSS_CARDS:

@@ -10,12 +10,13 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from pairlens.core.settings import with_settings
 from pairlens.experiments import run as running
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
@@ -63,22 +64,25 @@ def share(experiment: Experiment) -> float:
 
 def main(options: Options) -> None:
     """Measure, print and store the shares; a share above the limit is marked."""
-    base = Experiment(
-        loss=Circle(),
-        data_path=options.data_path,
-        data_name="omniglot",
-        gd_config="S",
-        batch_size=32,
-        num_epochs=options.epochs,
-        weights="none",
-        stride="none",
-        freeze_bn="none",
-        precision="bfloat16",
-        workers=0,
+    base = with_settings(
+        Experiment(),
+        {
+            "loss": Circle(),
+            "data_path": options.data_path,
+            "data_name": "omniglot",
+            "descriptors": "S",
+            "batch_size": 32,
+            "num_epochs": options.epochs,
+            "weights": "none",
+            "stride": "none",
+            "freeze_bn": "none",
+            "precision": "bfloat16",
+            "workers": 0,
+        },
     )
     found = {}
     for name, (backbone, size, dim) in MODELS.items():
-        found[name] = share(replace(base, backbone_type=backbone, image_size=size, feature_dim=dim))
+        found[name] = share(with_settings(base, {"backbone": backbone, "image_size": size, "dim": dim}))
         print(
             f"{name}: {100 * found[name]:.2f} % of an epoch{'' if found[name] <= MAX_SHARE else ', too much'}",
             flush=True,

@@ -9,12 +9,13 @@ import os
 import platform
 import statistics
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import tyro
 
+from pairlens.core.settings import with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import resume, train
 from pairlens.experiments.run_folder import EpochRow, Outcome, RunFolder
@@ -23,40 +24,45 @@ from pairlens.losses import Circle, SoftTriple, Triplet
 LOSSES = {"triplet": Triplet(), "circle": Circle(), "softtriple": SoftTriple()}
 RESULTS = Path(__file__).parent / "results" / "real_runs.json"
 
-SCRATCH = Experiment(
-    data_name="omniglot",
-    backbone_type="resnet18",
-    gd_config="S",
-    feature_dim=128,
-    auxiliary=0.0,
-    batch_size=32,
-    num_epochs=12,
-    learning_rate=2e-3,
-    weights="none",
-    stride="none",
-    freeze_bn="none",
-    image_size=64,
-    precision="bfloat16",
+SCRATCH = with_settings(
+    Experiment(),
+    {
+        "data_name": "omniglot",
+        "backbone": "resnet18",
+        "descriptors": "S",
+        "dim": 128,
+        "auxiliary": 0.0,
+        "batch_size": 32,
+        "num_epochs": 12,
+        "learning_rate": 2e-3,
+        "weights": "none",
+        "stride": "none",
+        "freeze_bn": "none",
+        "image_size": 64,
+        "precision": "bfloat16",
+    },
 )
-LITE0 = replace(
+LITE0 = with_settings(
     SCRATCH,
-    data_name="tiny",
-    backbone_type="efficientnet_lite0",
-    weights="imagenet",
-    freeze_bn="statistics",
-    learning_rate=5e-4,
-    num_epochs=3,
-    precision="float32",
+    {
+        "data_name": "tiny",
+        "backbone": "efficientnet_lite0",
+        "weights": "imagenet",
+        "freeze_bn": "statistics",
+        "learning_rate": 5e-4,
+        "num_epochs": 3,
+        "precision": "float32",
+    },
 )
-BIRDS = replace(LITE0, data_name="birds", image_size=160, batch_size=20, num_epochs=4)
+BIRDS = with_settings(LITE0, {"data_name": "birds", "image_size": 160, "batch_size": 20, "num_epochs": 4})
 GENTLE = 5e-5
 STUDIES = {
     "omniglot": (SCRATCH, 3),
-    "tiny-scratch": (replace(SCRATCH, data_name="tiny", num_epochs=8), 1),
+    "tiny-scratch": (with_settings(SCRATCH, {"data_name": "tiny", "num_epochs": 8}), 1),
     "tiny-lite0": (LITE0, 1),
-    "tiny-lite0-gentle": (replace(LITE0, learning_rate=GENTLE), 1),
+    "tiny-lite0-gentle": (with_settings(LITE0, {"learning_rate": GENTLE}), 1),
     "birds-lite0": (BIRDS, 3),
-    "birds-lite0-gentle": (replace(BIRDS, learning_rate=GENTLE), 3),
+    "birds-lite0-gentle": (with_settings(BIRDS, {"learning_rate": GENTLE}), 3),
 }
 
 
@@ -106,7 +112,7 @@ def main(options: Options) -> None:
         for name in options.losses:
             loss, outcomes = LOSSES[name], []
             for seed in range(seeds):
-                experiment = replace(base, loss=loss, seed=seed, data_path=options.data_path)
+                experiment = with_settings(base, {"loss": loss, "seed": seed, "data_path": options.data_path})
                 outcomes.append(finish(experiment, RunFolder(options.runs / f"{study}-{name}-{seed}")))
             per_epoch = [summary(outcomes, row.epoch) for row in outcomes[0].rows]
             seconds = [sum(row.seconds for row in o.rows) for o in outcomes]

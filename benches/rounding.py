@@ -8,7 +8,7 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +16,7 @@ import torch
 import tyro
 
 from pairlens.cli.demo import SMALL
+from pairlens.core.settings import with_settings
 from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
@@ -59,7 +60,7 @@ def train(experiment: Experiment, number: int, folded: bool) -> float:
 def main(options: Options) -> None:
     """Train, print and store."""
     torch.set_num_threads(1)
-    experiment = replace(SMALL, loss=Circle(), data_path=options.data_path, log_analysis=False)
+    experiment = with_settings(SMALL, {"loss": Circle(), "data_path": options.data_path, "log_analysis": False})
     found: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__}
     for name, folded in {"folded": True, "apart": False}.items():
         values = [train(experiment, number, folded) for number in range(options.times)]

@@ -8,7 +8,7 @@ Writes benches/results/short_runs.json.
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
@@ -17,6 +17,7 @@ from real_runs import SCRATCH
 
 from pairlens.analysis.failure_sheets import write_pictures_of
 from pairlens.analysis.inspection import inspect_run, write_inspection
+from pairlens.core.settings import with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.losses import Circle
@@ -24,9 +25,10 @@ from pairlens.losses import Circle
 FILE = RESULTS / "short_runs.json"
 IMAGES = RESULTS.parent.parent / "docs" / "images"
 RUNS = {
-    "omniglot, 8 epochs": replace(SCRATCH, loss=Circle(), num_epochs=8),
-    "birds, historical settings": Experiment(
-        loss=Circle(), data_name="birds", backbone_type="efficientnet_lite0", batch_size=20, num_epochs=1
+    "omniglot, 8 epochs": with_settings(SCRATCH, {"loss": Circle(), "num_epochs": 8}),
+    "birds, historical settings": with_settings(
+        Experiment(),
+        {"loss": Circle(), "data_name": "birds", "backbone": "efficientnet_lite0", "batch_size": 20, "num_epochs": 1},
     ),
 }
 
@@ -44,7 +46,7 @@ def main(options: Options) -> None:
     found = {}
     for name, experiment in RUNS.items():
         with tempfile.TemporaryDirectory() as folder:
-            done = run(replace(experiment, data_path=options.data_path), Path(folder) / "run")
+            done = run(with_settings(experiment, {"data_path": options.data_path}), Path(folder) / "run")
             outcome = done.outcome
             (recall,) = (metric for metric in outcome.report.metrics if metric.name == "R@1")
             found[name] = {

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from pairlens.experiments.build import choose_device, make_learner, make_objective
+from pairlens.core.settings import with_settings
+from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.model.cost import profile
@@ -97,7 +98,7 @@ def our_step(experiment: Experiment, photos: Tensor, labels: Tensor, folded: boo
     learner = make_learner(experiment, CLASSES)
     if not folded:
         unfold(learner.model)
-    objective = make_objective(experiment, learner.model)
+    objective = experiment.objective
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
     return lambda: training_step(learner, objective, photos, labels, probe=False)
@@ -119,8 +120,10 @@ def speed(options: Options) -> dict[str, object]:
     wall = cuda or options.threads > 1
     torch.set_num_threads(options.threads)
     photos, labels = photos_of(options.batch, options.size, device)
-    base = Experiment(Circle(), backbone_type=options.backbone, weights="none", image_size=options.size)
-    full, half = (replace(base, precision=precision) for precision in ("float32", "bfloat16"))
+    base = with_settings(
+        Experiment(Circle()), {"backbone": options.backbone, "weights": "none", "image_size": options.size}
+    )
+    full, half = (with_settings(base, {"precision": precision}) for precision in ("float32", "bfloat16"))
     steps = {
         "plain": plain_step(options.backbone, photos, labels),
         "float32": our_step(full, photos, labels),
@@ -191,15 +194,17 @@ def one(options: Options) -> None:
     """Print the peak memory of this process, the part of it that the step takes, and the processor time of a step."""
     torch.set_num_threads(1)
     photos, labels = photos_of(options.batch, options.small_size, torch.device("cpu"))
-    experiment = Experiment(
-        Circle(),
-        backbone_type=options.small_backbone,
-        weights="none",
-        image_size=options.small_size,
-        batch_size=options.batch,
-        micro_batch=options.micro,
-        precision="float32",
-        device="cpu",
+    experiment = with_settings(
+        Experiment(Circle()),
+        {
+            "backbone": options.small_backbone,
+            "weights": "none",
+            "image_size": options.small_size,
+            "batch_size": options.batch,
+            "micro_batch": options.micro,
+            "precision": "float32",
+            "device": "cpu",
+        },
     )
     step = our_step(experiment, photos, labels)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

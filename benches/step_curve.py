@@ -11,12 +11,13 @@ import statistics
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import tyro
 
+from pairlens.core.settings import with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.losses import Circle
@@ -37,29 +38,31 @@ class Options:
 
 def main(options: Options) -> None:
     """Train, print and store the curves."""
-    base = Experiment(
-        Circle(),
-        data_path=options.data_path,
-        data_name="omniglot",
-        backbone_type=options.backbone,
-        image_size=options.size,
-        num_epochs=options.epochs,
-        gd_config="S",
-        feature_dim=128,
-        batch_size=64,
-        learning_rate=1e-3,
-        weights="none",
-        stride="none",
-        freeze_bn="none",
-        log_analysis=False,
-        device="cpu",
-        workers=0,
+    base = with_settings(
+        Experiment(Circle()),
+        {
+            "data_path": options.data_path,
+            "data_name": "omniglot",
+            "backbone": options.backbone,
+            "image_size": options.size,
+            "num_epochs": options.epochs,
+            "descriptors": "S",
+            "dim": 128,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "weights": "none",
+            "stride": "none",
+            "freeze_bn": "none",
+            "log_analysis": False,
+            "device": "cpu",
+            "workers": 0,
+        },
     )
     curves: dict[str, list[list[float]]] = {"float32": [], "bfloat16": []}
     for seed in range(options.seeds):
         for precision, some in curves.items():
             with tempfile.TemporaryDirectory() as folder:
-                done = run(replace(base, precision=precision, seed=seed), Path(folder) / "run")
+                done = run(with_settings(base, {"precision": precision, "seed": seed}), Path(folder) / "run")
             some.append([row.report["R@1"] for row in done.outcome.rows])
             print(precision, seed, [round(100 * recall, 2) for recall in some[-1]], flush=True)
             keep(options, curves)

@@ -1,7 +1,6 @@
 """A tiny prepared data set, drawn once, on which every room above data is tried."""
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.report import sections
 from pairlens.report.write import write_report
+from support.experiments import changed
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -79,13 +79,14 @@ def data_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(data_path) -> Experiment:
     """An experiment that takes a second or two."""
-    return Experiment(
+    return changed(
+        Experiment(),
         loss=Circle(),
         data_path=data_path,
         data_name="bars",
-        backbone_type="resnet10t",
-        gd_config="SM",
-        feature_dim=16,
+        backbone="resnet10t",
+        descriptors="SM",
+        dim=16,
         batch_size=12,
         per_class=3,
         num_epochs=2,
@@ -103,7 +104,7 @@ def tiny(data_path) -> Experiment:
 @pytest.fixture(scope="session")
 def compared(tiny, tmp_path_factory) -> Path:
     """A finished comparison of two losses on `bars`, three seeds."""
-    settings = replace(tiny, num_epochs=1, backbone_type="test_resnet")
+    settings = changed(tiny, num_epochs=1, backbone="test_resnet")
     study = Study((Arm("triplet", "triplet"), Arm("circle 10", "circle:gamma=10")), (Benchmark("bars", settings, 3),))
     folder = tmp_path_factory.mktemp("compared")
     list(compare(study, folder))

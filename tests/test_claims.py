@@ -11,7 +11,6 @@ import shlex
 import sys
 import tomllib
 from contextlib import redirect_stdout, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ import pairlens
 # These names change with the packages; keep them in one block.
 from pairlens.cli import legacy
 from pairlens.comparison.study import read_toml
+from pairlens.core.settings import flat_settings, with_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "pairlens"
@@ -157,16 +157,16 @@ def workplace(tiny, tmp_path, monkeypatch):
     """A folder with the files that snippets name; `pairlens.run` trains a tiny network there."""
     monkeypatch.chdir(tmp_path)
     Path("data/cub").mkdir(parents=True)
-    prepared = tiny.data_path / tiny.data_name
+    prepared = tiny.data.path / tiny.data.name
     for file in prepared.glob("uncropped.*"):
         Path("data/cub", file.name).write_bytes(file.read_bytes())
     for photo in ("some/photo.jpg", "query.jpg", "photo.jpg"):
         Path(photo).parent.mkdir(exist_ok=True)
         Image.new("RGB", (40, 30), "teal").save(photo)
     train = pairlens.run
-    small = {name: getattr(tiny, name) for name in vars(tiny) if name not in ("loss", "seed", "num_epochs")}
+    small = {name: value for name, value in flat_settings(tiny).items() if name not in ("loss", "seed", "num_epochs")}
     monkeypatch.setattr(
-        pairlens, "run", lambda experiment, *rest: train(replace(experiment, **small, num_epochs=1), *rest)
+        pairlens, "run", lambda experiment, *rest: train(with_settings(experiment, small | {"num_epochs": 1}), *rest)
     )
 
 

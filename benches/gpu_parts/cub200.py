@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpu_parts.context import PartContext, synchronize
+from pairlens.core.settings import with_settings
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
@@ -23,7 +24,7 @@ from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import Report, evaluate
-from pairlens.experiments.build import make_learner, make_objective
+from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.experiments.splits import open_splits
@@ -66,28 +67,30 @@ def measure(context: PartContext) -> None:
         context.save("loading", loading)
         embedding = _seconds_to_embed(experiment, parts.test, context.device)
         context.save("embedding", {"photos": len(parts.test), "seconds": embedding})
-        steps = len(ClassBatches(parts.train.labels, sizes.batch_size, experiment.per_class))
+        steps = len(ClassBatches(parts.train.labels, sizes.batch_size, experiment.batches.per_class))
         epoch = steps * loading["seconds a step"] + embedding
         epochs = _plan_epochs(context.seconds_left, epoch, embedding, len(LOSSES) * len(sizes.seeds), sizes.most_epochs)
         context.save("plan", {"epochs": epochs, "expected seconds an epoch": epoch, **vars(sizes)})
-        _train_all(context, replace(experiment, num_epochs=epochs), sizes, Path(folder))
+        _train_all(context, with_settings(experiment, {"num_epochs": epochs}), sizes, Path(folder))
 
 
 def _experiment(data_path: Path, sizes: Sizes, device: torch.device) -> Experiment:
-    return Experiment(
-        data_path=data_path,
-        data_name="cub",
-        crop_type="cropped",
-        backbone_type="efficientnet_lite0",
-        gd_config="SG",
-        feature_dim=512,
-        image_size=sizes.image_size,
-        batch_size=sizes.batch_size,
-        workers=sizes.workers,
-        device=device.type,  # pyright: ignore[reportArgumentType]
-        # Compiling takes longer than all the epochs that these minutes carry.
-        compile="no",
-        log_analysis=False,
+    return with_settings(
+        Experiment(),
+        {
+            "data_path": data_path,
+            "data_name": "cub",
+            "crop_type": "cropped",
+            "backbone": "efficientnet_lite0",
+            "descriptors": "SG",
+            "dim": 512,
+            "image_size": sizes.image_size,
+            "batch_size": sizes.batch_size,
+            "workers": sizes.workers,
+            "device": device.type,
+            "compile": "no",
+            "log_analysis": False,
+        },
     )
 
 
@@ -118,9 +121,13 @@ def _noise(label: int, shot: int) -> bytes:
 def _measure_backbone(experiment: Experiment, test: Catalog, device: torch.device) -> Report:
     """Evaluate the mean of the last map of the pretrained backbone with its own strides: no projection, no training."""
     model = (
-        Embedder(backbone=experiment.backbone_type, stride="none", image_size=experiment.image_size).to(device).eval()
+        Embedder(backbone=experiment.model.backbone, stride="none", image_size=experiment.model.image_size)
+        .to(device)
+        .eval()
     )
-    batches = TestBatches(test, experiment.image_size, workers=experiment.workers, pin=device.type == "cuda")
+    batches = TestBatches(
+        test, experiment.model.image_size, workers=experiment.batches.workers, pin=device.type == "cuda"
+    )
     with torch.inference_mode():
         parts = [
             model.backbone(model.normalize(batch.photos.to(device, non_blocking=True))).mean(dim=(2, 3)).float()
@@ -132,10 +139,10 @@ def _measure_backbone(experiment: Experiment, test: Catalog, device: torch.devic
 def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, device: torch.device) -> dict[str, float]:
     """Return the seconds a step with photos from the loader and from memory: the difference is how long the GPU waits."""
     learner = make_learner(experiment, train.classes)
-    objective = make_objective(experiment, learner.model)
+    objective = experiment.objective
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
-    sampler = ClassBatches(train.labels, sizes.batch_size, experiment.per_class)
+    sampler = ClassBatches(train.labels, sizes.batch_size, experiment.batches.per_class)
     loader = TrainingBatches(train, sampler, sizes.image_size, workers=sizes.workers, pin=device.type == "cuda")
 
     def take(batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> float:
@@ -166,7 +173,7 @@ def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, devic
 def _seconds_to_embed(experiment: Experiment, test: Catalog, device: torch.device) -> float:
     model = make_learner(experiment, 0).model
     start = time.perf_counter()
-    vectors = embed(model, test, workers=experiment.workers).vectors
+    vectors = embed(model, test, workers=experiment.batches.workers).vectors
     evaluate(vectors, test.labels)
     synchronize(device)
     return time.perf_counter() - start
@@ -187,7 +194,7 @@ def _train_all(context: PartContext, experiment: Experiment, sizes: Sizes, folde
     reports: dict[str, list[dict[str, float]]] = {}
     for seed, name in itertools.product(sizes.seeds, LOSSES):
         start = time.perf_counter()
-        outcome = run(replace(experiment, loss=LOSSES[name], seed=seed), folder / f"{name}{seed}").outcome
+        outcome = run(with_settings(experiment, {"loss": LOSSES[name], "seed": seed}), folder / f"{name}{seed}").outcome
         reports.setdefault(name, []).append(_shown(outcome.report))
         context.save(f"{name}, seed {seed}", {**reports[name][-1], "seconds": time.perf_counter() - start})
         # The losses of one seed start from the same weights, so the model before training is counted once a seed.

@@ -4,13 +4,14 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import step as cpu_bench
 import torch
 
 from gpu_parts.context import PartContext, forget_peak_memory, peak_memory, synchronize
+from pairlens.core.settings import with_settings
 from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
@@ -41,14 +42,16 @@ def measure(context: PartContext) -> None:
     """Measure each way to take the step alone, the plain loop first and again last to show what the card drifts."""
     sizes = DRY if context.dry_run else FULL
     photos, labels = cpu_bench.photos_of(sizes.batch_size, sizes.image_size, context.device)
-    experiment = Experiment(
-        Circle(),
-        backbone_type=sizes.backbone,
-        weights="none",
-        image_size=sizes.image_size,
-        device=context.device.type,
-        precision="bfloat16",
-        compile="no",
+    experiment = with_settings(
+        Experiment(Circle()),
+        {
+            "backbone": sizes.backbone,
+            "weights": "none",
+            "image_size": sizes.image_size,
+            "device": context.device.type,
+            "precision": "bfloat16",
+            "compile": "no",
+        },
     )
     rate = matrix_rate(context.device, sizes.matrix)
     multiply_adds = profile(architecture(experiment, cpu_bench.CLASSES)).multiply_adds
@@ -58,9 +61,11 @@ def measure(context: PartContext) -> None:
     ways: dict[str, Callable[[], Callable[[], object]]] = {
         "plain loop": plain,
         "ours, eager": lambda: cpu_bench.our_step(experiment, photos, labels),
-        "ours, compiled": lambda: cpu_bench.our_step(replace(experiment, compile="yes"), photos, labels),
+        "ours, compiled": lambda: cpu_bench.our_step(with_settings(experiment, {"compile": "yes"}), photos, labels),
         "plain loop, bfloat16 autocast": lambda: _under_autocast(plain(), context.device),
-        "ours, eager, float32": lambda: cpu_bench.our_step(replace(experiment, precision="float32"), photos, labels),
+        "ours, eager, float32": lambda: cpu_bench.our_step(
+            with_settings(experiment, {"precision": "float32"}), photos, labels
+        ),
         "plain loop, again": plain,
     }
     for name, make in ways.items():

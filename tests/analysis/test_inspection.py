@@ -1,5 +1,5 @@
 import csv
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
@@ -12,11 +12,12 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, NPair, ProxyAnchor
+from support.experiments import changed
 from support.twin_checks import unit_points
 
 
 def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
-    finished = run(replace(tiny, num_epochs=1), tmp_path / "run")
+    finished = run(changed(tiny, num_epochs=1), tmp_path / "run")
     found = inspect_run(finished.folder)
     assert (found.seen.photos, found.seen.classes) == (24, 4)
     assert (found.unseen.photos, found.unseen.classes) == (24, 4)
@@ -47,11 +48,11 @@ def test_a_set_without_pairs_is_refused():
 
 
 def test_large_sets_are_cut_to_whole_classes(tiny):
-    catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("train")
+    catalog = Catalog.open(tiny.data.path / "bars" / "uncropped.arrow").select("train")
     few = some_classes(catalog, max_photos=12)
     assert (len(few), few.classes) == (12, 2)
     assert some_classes(catalog, max_photos=100).paths == catalog.paths
-    unseen = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow").select("test")
+    unseen = Catalog.open(tiny.data.path / "bars" / "uncropped.arrow").select("test")
     assert len(some_classes(unseen, max_photos=12)) == 12
 
 

@@ -33,5 +33,5 @@ def test_the_gain_is_paired_with_the_model_as_it_was_before_training(compared):
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
     for changed in ({"seed": 5}, {"weights": "nowhere.pth"}):
-        other = replace(opened, experiment=replace(opened.experiment, **changed))
+        other = replace(opened, experiment=changed(opened.experiment, **changed))
         assert paired_gain(other, "MAP@R") is None

@@ -34,7 +34,7 @@ def trained(data_path, tmp_path_factory):
 def test_train_takes_the_loss_with_its_options_anywhere(trained):
     experiment = RunFolder(trained).experiment()
     assert experiment.loss == Circle(margin=0.4, gamma=10)
-    assert experiment.gd_config == "SM"
+    assert experiment.model.descriptors == "SM"
     assert (trained / "statistics.csv").is_file()
 
 
@@ -67,7 +67,7 @@ def test_train_prints_costs_data_and_loss_first(data_path, tmp_path, capsys):
 def test_recalls_are_written_as_history_does(data_path, tmp_path):
     words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", "--recalls", "1,10", *QUICK]
     assert run("train", *words) == 0
-    assert RunFolder(tmp_path / "r").experiment().recalls == (1, 10)
+    assert RunFolder(tmp_path / "r").experiment().evaluation.recalls == (1, 10)
 
 
 def test_photos_that_would_be_enlarged_are_noted(data_path, tmp_path, capsys):
@@ -271,9 +271,13 @@ def test_a_recipe_decides_what_is_not_given(data_path, tmp_path, flag):
     experiment = RunFolder(tmp_path / "r").experiment()
     recipe = find_recipe("proxy_anchor_cub").experiment
     assert experiment.loss == ProxyAnchor(alpha=16)
-    assert (experiment.optimizer, experiment.clip_value, experiment.warm_up) == ("adamw", 10.0, 5)
-    assert experiment.proxy_learning_rate == recipe.proxy_learning_rate
-    assert (experiment.batch_size, experiment.data_name) == (12, "bars")
+    assert (experiment.optimizer.name, experiment.objective.clip_value, experiment.objective.warm_up) == (
+        "adamw",
+        10.0,
+        5,
+    )
+    assert experiment.optimizer.proxy_learning_rate == recipe.proxy_learning_rate
+    assert (experiment.batches.size, experiment.data.name) == (12, "bars")
 
 
 def test_losses_and_recipes_are_printed_in_full(capsys):
@@ -343,12 +347,12 @@ def test_resume_takes_what_does_not_change_the_past(data_path, tmp_path, capsys)
     assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--num_epochs", 0) == 0
     assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--checkpoint_minutes", 2) == 0
     experiment = RunFolder(tmp_path / "r").experiment()
-    assert (experiment.on_nan, experiment.checkpoint_minutes) == ("skip", 2)
+    assert (experiment.objective.on_nan, experiment.run.checkpoint_minutes) == ("skip", 2)
     assert run("train", "--resume", tmp_path / "r") == 0
     assert RunFolder(tmp_path / "r").experiment() == experiment
     assert run("train", "--resume", tmp_path / "r", "--on_nan", "stop", "--checkpoint-minutes=10") == 0
     experiment = RunFolder(tmp_path / "r").experiment()
-    assert (experiment.on_nan, experiment.checkpoint_minutes) == ("stop", 10)
+    assert (experiment.objective.on_nan, experiment.run.checkpoint_minutes) == ("stop", 10)
     assert run("train", "--resume", tmp_path / "r", "--runs", tmp_path) == 2
     assert run("train", "--resume", tmp_path / "r", "--on_nan", "skip", "--seed", 3) == 2
     assert "give no others beside it" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_a_study_file_is_run_in_the_given_folder(data_path, tmp_path, capsys):
     lines = [f"{name} = {json.dumps(value)}" for name, value in {**settings, "num_epochs": 0}.items()]
     file.write_text('losses = ["triplet", "circle"]\nseeds = 1\n[settings]\n' + "\n".join(lines), encoding="utf-8")
     assert run("compare", file, "--data_path", data_path, "--out", tmp_path / "out") == 0
-    assert read_study(tmp_path / "out").fields[0].settings.data_path == data_path
+    assert read_study(tmp_path / "out").fields[0].settings.data.path == data_path
     assert run("compare", file, "--data_path", data_path, "--image_size", 64) == 2
     assert "holds its own losses and settings" in capsys.readouterr().err
 

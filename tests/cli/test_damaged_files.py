@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,15 @@ from safetensors.torch import load_file, save_file
 from pairlens import cli
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
+from support.experiments import changed
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
     """A finished run beside its data set, in one folder that can be copied."""
     folder = tmp_path_factory.mktemp("whole")
-    shutil.copytree(tiny.data_path / "bars", folder / "data" / "bars")
-    experiment = replace(tiny, backbone_type="test_resnet", num_epochs=1, data_path=folder / "data", log_analysis=False)
+    shutil.copytree(tiny.data.path / "bars", folder / "data" / "bars")
+    experiment = changed(tiny, backbone="test_resnet", num_epochs=1, data_path=folder / "data", log_analysis=False)
     run(experiment, folder / "run")
     return folder
 
@@ -29,7 +29,7 @@ def whole(tiny, tmp_path_factory):
 def copied(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "copy")
     run_folder = RunFolder(folder / "run")
-    run_folder.write_experiment(replace(run_folder.experiment(), data_path=folder / "data"))
+    run_folder.write_experiment(changed(run_folder.experiment(), data_path=folder / "data"))
     return folder
 
 

@@ -1,5 +1,4 @@
 import io
-from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,13 +12,14 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
 from pairlens.report import sections
 from pairlens.report.render import tie_percent
+from support.experiments import changed
 
 
 @pytest.fixture
 def small(tiny, monkeypatch):
     monkeypatch.setattr(dataset, "CLASSES", 8)
     monkeypatch.setattr(dataset, "SHOTS", 4)
-    monkeypatch.setattr(demo, "SMALL", replace(tiny, data_name="minicars", num_epochs=1))
+    monkeypatch.setattr(demo, "SMALL", changed(tiny, data_name="minicars", num_epochs=1))
     monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
@@ -56,7 +56,7 @@ def read_results_of(folder):
 
 
 def test_a_damaged_minicars_is_drawn_again(small, tmp_path):
-    experiment = replace(demo.SMALL, data_path=tmp_path)
+    experiment = changed(demo.SMALL, data_path=tmp_path)
     drawn = open_catalog(experiment)
     assert (len(drawn), drawn.select("train").classes, drawn.size) == (32, 4, dataset.MINICARS_SIZE)
     drawn.file.write_bytes(drawn.file.read_bytes()[:1000])

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,9 +12,11 @@ from torch import OutOfMemoryError
 from torch import distributed as dist
 
 from pairlens.cli.launch import ExitReporter, guard
+from pairlens.comparison.reproduce import differing, option
 from pairlens.experiments.run import run, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.training.fit import Step
+from support.experiments import changed
 
 ROOT = Path(__file__).parents[2]
 STARTING, ENDING = 300, 60
@@ -31,22 +32,17 @@ def torchrun(*words):
 
 @pytest.fixture(scope="module")
 def settings(tiny):
-    return replace(tiny, backbone_type="test_resnet", num_epochs=1, references="memory", memory_size=36)
+    return changed(tiny, backbone="test_resnet", num_epochs=1, references="memory", memory_size=36)
 
 
 @pytest.fixture(scope="module")
 def started(settings, tmp_path_factory):
-    s = settings
-    words = f"""train circle --data_path {s.data_path} --data_name {s.data_name} --backbone_type
-        {s.backbone_type} --gd_config {s.gd_config} --feature_dim {s.feature_dim} --batch_size {s.batch_size} --per_class
-        {s.per_class} --num_epochs {s.num_epochs} --learning_rate {s.learning_rate} --weights none --stride none --freeze_bn
-        none --image_size {s.image_size} --device cpu --precision {s.precision} --workers 0
-        --references memory --memory_size {s.memory_size}
-        --recalls {",".join(map(str, s.recalls))}"""
+    # `option` writes each setting as a user types it.
+    words = ["train", "circle", *(word for name, value in differing(settings).items() for word in option(name, value))]
     runs = tmp_path_factory.mktemp("runs")
     processes = {end: torchrun(ROOT / "tests" / "support" / "torchrun_worker.py", end, runs / end) for end in ENDS}
-    processes["train"] = torchrun("-m", "pairlens", *words.split(), "--runs", runs, "--name", "two")
-    stop_after_a_step(replace(settings, checkpoint_minutes=1e-9), RunFolder(runs / "stopped"))
+    processes["train"] = torchrun("-m", "pairlens", *words, "--runs", runs, "--name", "two")
+    stop_after_a_step(changed(settings, checkpoint_minutes=1e-9), RunFolder(runs / "stopped"))
     processes["resume"] = torchrun("-m", "pairlens", "train", "--resume", runs / "stopped")
     yield processes, runs
     for process in processes.values():

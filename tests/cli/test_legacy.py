@@ -22,19 +22,27 @@ def parse(line):
 
 def test_the_defaults_are_those_of_history():
     experiment = parse("").experiment
-    assert experiment.data_path == Path("/home/data")
-    assert (experiment.data_name, experiment.crop_type) == ("car", "uncropped")
-    assert (experiment.backbone_type, experiment.gd_config, experiment.feature_dim) == ("resnet50", "SG", 1536)
-    assert (experiment.smoothing, experiment.temperature) == (0.1, 0.5)
-    assert (experiment.recalls, experiment.batch_size, experiment.num_epochs) == ((1, 2, 4, 8), 128, 20)
+    assert experiment.data.path == Path("/home/data")
+    assert (experiment.data.name, experiment.data.crop) == ("car", "uncropped")
+    assert (experiment.model.backbone, experiment.model.descriptors, experiment.model.dim) == ("resnet50", "SG", 1536)
+    assert (experiment.objective.smoothing, experiment.objective.temperature) == (0.1, 0.5)
+    assert (experiment.evaluation.recalls, experiment.batches.size, experiment.run.epochs) == ((1, 2, 4, 8), 128, 20)
     assert experiment.loss == Triplet(margin=0.1)
-    assert (experiment.stride, experiment.freeze_bn, experiment.per_class) == ("port", "statistics", 4)
-    assert (experiment.learning_rate, experiment.weights, experiment.image_size) == (1e-4, "imagenet", 224)
+    assert (experiment.model.stride, experiment.objective.freeze_bn, experiment.batches.per_class) == (
+        "port",
+        "statistics",
+        4,
+    )
+    assert (experiment.optimizer.learning_rate, experiment.weights, experiment.model.image_size) == (
+        1e-4,
+        "imagenet",
+        224,
+    )
 
 
 def test_the_command_of_the_readme_parses_word_for_word():
     experiment = parse("--feature_dim 512 --gd_config SM").experiment
-    assert (experiment.feature_dim, experiment.gd_config) == (512, "SM")
+    assert (experiment.model.dim, experiment.model.descriptors) == (512, "SM")
 
 
 def test_every_historical_option_arrives():
@@ -45,15 +53,15 @@ def test_every_historical_option_arrives():
     )
     experiment = parse(line).experiment
     assert experiment.loss == Circle(margin=0.3, gamma=64)
-    assert (experiment.data_path, experiment.data_name, experiment.crop_type) == (Path("/d"), "cub", "cropped")
-    assert (experiment.backbone_type, experiment.gd_config, experiment.feature_dim) == ("resnext50", "MSG", 513)
-    assert (experiment.smoothing, experiment.temperature) == (0.2, 0.7)
-    assert (experiment.recalls, experiment.batch_size, experiment.num_epochs) == ((1, 10, 100), 64, 3)
+    assert (experiment.data.path, experiment.data.name, experiment.data.crop) == (Path("/d"), "cub", "cropped")
+    assert (experiment.model.backbone, experiment.model.descriptors, experiment.model.dim) == ("resnext50", "MSG", 513)
+    assert (experiment.objective.smoothing, experiment.objective.temperature) == (0.2, 0.7)
+    assert (experiment.evaluation.recalls, experiment.batches.size, experiment.run.epochs) == ((1, 10, 100), 64, 3)
 
 
 @pytest.mark.parametrize("config", ["S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM"])
 def test_every_historical_descriptor_configuration_is_accepted(config):
-    assert parse(f"--gd_config {config}").experiment.gd_config == config
+    assert parse(f"--gd_config {config}").experiment.model.descriptors == config
 
 
 def test_loss_names():

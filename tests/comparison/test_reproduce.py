@@ -1,7 +1,6 @@
 """What the report tells a person to type is read back as the same."""
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +17,7 @@ from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
 from pairlens.losses.miners import SemiHard
 from pairlens.losses.third_party import wrap
+from support.experiments import changed
 
 
 def parsed(text):
@@ -35,8 +35,8 @@ def parsed(text):
     return found
 
 
-ODD = Experiment(
-    Circle(0.25, 64),
+ODD = changed(
+    Experiment(Circle(0.25, 64)),
     data_path=Path("my photos"),
     data_name="tiny set",
     recalls=(1, 10),
@@ -77,8 +77,8 @@ def test_a_wrapped_loss_has_no_command():
 
 def test_a_study_is_read_back_from_its_text(tmp_path):
     arms = (Arm("triplet", "triplet"), Arm("mine", "circle:gamma=64.0"))
-    settings = replace(ODD, loss=Experiment().loss, data_name="omniglot")
-    other = replace(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
+    settings = changed(ODD, loss=Experiment().loss, data_name="omniglot")
+    other = changed(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
     study = Study(arms, (Benchmark("one", settings, 3), Benchmark('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
     file = tmp_path / "study.toml"
     file.write_text(study_text(study), encoding="utf-8")

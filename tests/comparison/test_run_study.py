@@ -13,13 +13,14 @@ from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.run import _training_batches
 from pairlens.experiments.splits import open_catalog, split_catalog
+from support.experiments import changed
 
 ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
 
 
 @pytest.fixture
 def quick(tiny):
-    return replace(tiny, num_epochs=1, batch_size=6, backbone_type="test_resnet")
+    return changed(tiny, num_epochs=1, batch_size=6, backbone="test_resnet")
 
 
 def diverging(embeddings, labels):
@@ -67,7 +68,7 @@ def test_more_losses_and_seeds_can_be_added_to_finished_runs(compared, tiny):
 def test_a_stored_run_with_other_settings_is_refused(quick, tmp_path):
     list(compare(Study(ARMS, (Benchmark("bars", quick, 1),)), tmp_path))
     with pytest.raises(ValueError, match=r"was trained with learning_rate 0\.001, not 0\.1"):
-        list(compare(Study(ARMS, (Benchmark("bars", replace(quick, learning_rate=0.1), 1),)), tmp_path))
+        list(compare(Study(ARMS, (Benchmark("bars", changed(quick, learning_rate=0.1), 1),)), tmp_path))
 
 
 def test_a_run_without_its_settings_starts_again(quick, tmp_path):
@@ -99,9 +100,9 @@ def test_a_loss_that_raises_is_named(quick, tmp_path):
 def test_an_impossible_study_is_refused_before_anything_runs(quick, tmp_path):
     for study, message in (
         (Study((ARMS[0], Arm("x", "nonsense")), (Benchmark("bars", quick, 1),)), "no loss nonsense"),
-        (Study(ARMS, (Benchmark("bars", replace(quick, data_name="nowhere"), 1),)), "does not exist"),
+        (Study(ARMS, (Benchmark("bars", changed(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
-            Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", replace(quick, references="memory"), 1),)),
+            Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", changed(quick, references="memory"), 1),)),
             "cannot be used with proxyanchor",
         ),
     ):
@@ -111,7 +112,7 @@ def test_an_impossible_study_is_refused_before_anything_runs(quick, tmp_path):
 
 
 def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_another(quick, tmp_path, monkeypatch):
-    alone = Benchmark("alone", replace(quick, auxiliary=0.0), 1)
+    alone = Benchmark("alone", changed(quick, auxiliary=0.0), 1)
     beside = Benchmark("beside", quick, 1, tuned_in="alone")
     study = Study(ARMS, (alone, beside), tune=2, folds=2)
     done = list(compare(study, tmp_path))
@@ -121,9 +122,9 @@ def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_anoth
         best = max(read_trials(plan.tuning_folder(alone, arm)), key=lambda t: t.value)
         for benchmark in (alone, beside):
             experiment = plan.run_folder(benchmark, arm, 0).experiment()
-            assert experiment.learning_rate == best.params["learning_rate"]
+            assert experiment.optimizer.learning_rate == best.params["learning_rate"]
             assert experiment.loss.margin == best.params["margin"]
-            assert experiment.auxiliary == benchmark.settings.auxiliary
+            assert experiment.objective.auxiliary == benchmark.settings.objective.auxiliary
     assert not (tmp_path / "tuning" / "beside").exists()
     monkeypatch.setattr(comparing, "tune", partial(pytest.fail, "tuned again"))
 

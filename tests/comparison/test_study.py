@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle, RecallAtK, Triplet
 from pairlens.losses.loss_text import loss_from_text, loss_text, trainable_from_text
 from pairlens.losses.third_party import Wrapped
+from support.experiments import changed
 
 TWO = (Arm.of("triplet"), Arm.of("circle:gamma=64 as mine"))
 
@@ -43,9 +43,9 @@ def test_a_toml_file_sets_everything(tmp_path):
     assert (study.tune, study.folds, study.metric) == (6, 3, "R@2")
     first, second = study.fields
     assert (first.name, first.seeds, second.seeds, second.tuned_in) == ("bars", 4, 2, "bars")
-    assert first.settings.image_size == second.settings.image_size == 32
+    assert first.settings.model.image_size == second.settings.model.image_size == 32
     assert first.settings.miner.margin == 0.2
-    assert (first.settings.auxiliary, second.settings.auxiliary) == (1.0, 0.5)
+    assert (first.settings.objective.auxiliary, second.settings.objective.auxiliary) == (1.0, 0.5)
     write_study(study, tmp_path)
     assert read_study(tmp_path) == study
 
@@ -78,7 +78,7 @@ def test_a_mistake_in_a_toml_file_is_named(tmp_path, old, new, message):
 
 def test_a_grid_has_a_benchmark_for_every_data_set_and_every_auxiliary_weight():
     fields = grid(Experiment(), ("car", "cub"), (0.0, 1.0), 5)
-    assert [(f.name, f.settings.data_name, f.settings.auxiliary) for f in fields] == [
+    assert [(f.name, f.settings.data.name, f.settings.objective.auxiliary) for f in fields] == [
         ("car, loss alone", "car", 0.0),
         ("car, auxiliary 1", "car", 1.0),
         ("cub, loss alone", "cub", 0.0),
@@ -88,8 +88,8 @@ def test_a_grid_has_a_benchmark_for_every_data_set_and_every_auxiliary_weight():
 
 
 def test_a_run_has_the_settings_of_its_benchmark_but_for_loss_and_seed():
-    field = Benchmark("car", Experiment(gd_config="SM", feature_dim=64))
-    assert experiment_of(TWO[1], field, 3) == replace(field.settings, loss=Circle(gamma=64), seed=3)
+    field = Benchmark("car", changed(Experiment(), descriptors="SM", dim=64))
+    assert experiment_of(TWO[1], field, 3) == changed(field.settings, loss=Circle(gamma=64), seed=3)
 
 
 def test_a_third_party_loss_is_wrapped_under_its_name():

@@ -1,6 +1,5 @@
 """torch.compile for a GPU gives the same function in one graph; on the CPU only the graph is made."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ from pairlens.experiments.run import run
 from pairlens.losses import Circle, ProxyAnchor
 from pairlens.training.fit import fit
 from pairlens.training.learner import Objective
+from support.experiments import changed
 from support.loss_cases import CLASSES, DIM, criterion
 from support.tiny_training import STEPS, Noise, last_epoch, tiny_learner
 
@@ -61,17 +61,17 @@ def test_a_compiled_backbone_learns_the_same_and_does_not_block(device, no_waiti
 
 
 def test_a_compiled_experiment_runs(tiny, device, tmp_path):
-    experiment = replace(
+    experiment = changed(
         tiny,
         device=device.type,
         compile="yes",
-        backbone_type="test_resnet",
+        backbone="test_resnet",
         precision="bfloat16",
         freeze_bn="statistics",
         micro_batch=6,
     )
     found = run(experiment, tmp_path / "compiled").outcome.rows
-    expected = run(replace(experiment, compile="no"), tmp_path / "plain").outcome.rows
+    expected = run(changed(experiment, compile="no"), tmp_path / "plain").outcome.rows
     assert [row.epoch for row in found] == [0, 1, 2]
     assert [row.train_loss for row in found[1:]] == pytest.approx([row.train_loss for row in expected[1:]], rel=0.1)
     assert found[0].mean_s_p == pytest.approx(expected[0].mean_s_p, abs=0.01)

@@ -1,7 +1,6 @@
 """The training loop on a GPU: it learns, resumes, detects values that are not finite, and does not block."""
 
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
 from pairlens.training.references import Memory, Proxies
+from support.experiments import changed
 from support.tiny_training import STEPS, Noise, farthest, last_epoch, state_of, tiny_learner
 
 FREE = Objective(freeze_bn="none")
@@ -174,7 +174,7 @@ def test_a_step_does_not_block_the_cpu(name, kind, device, no_waiting):
 
 
 def settings_on(device, tiny, **others):
-    return replace(tiny, device=device.type, compile="no", backbone_type="test_resnet", workers=2, **others)
+    return changed(tiny, device=device.type, compile="no", backbone="test_resnet", workers=2, **others)
 
 
 def test_an_experiment_runs_and_is_resumed_after_an_interruption(tiny, device, tmp_path):

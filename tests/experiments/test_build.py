@@ -1,39 +1,11 @@
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from pairlens.experiments import build as learners
-from pairlens.experiments.build import make_learner, make_objective
-from support.fake_gpu import FAKE_GPU, fake_gpu
-
-DEPTHWISE = "test_efficientnet"
-
-
-@pytest.mark.parametrize(
-    ("multiplies", "backbone", "expected"),
-    [
-        (True, "resnet10t", "bfloat16"),
-        (True, "resnext26ts", "bfloat16"),
-        (True, DEPTHWISE, "float32"),
-        (False, "resnet10t", "float32"),
-    ],
-)
-def test_auto_is_bfloat16_where_that_is_faster(tiny, monkeypatch, multiplies, backbone, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": multiplies}, raising=False)
-    asked = replace(tiny, precision="auto", backbone_type=backbone)
-    assert make_objective(asked, make_learner(asked, 4).model).precision == expected
-    named = replace(asked, precision="float32")
-    assert make_objective(named, make_learner(named, 4).model).precision == "float32"
-
-
-@pytest.mark.parametrize(("ampere", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_is_bfloat16_on_a_gpu_that_does_not_only_emulate_it(monkeypatch, ampere, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: ampere or including_emulation)
-    with fake_gpu():
-        assert learners._automatic_precision(torch.nn.Linear(2, 2, device=FAKE_GPU)) == expected
-
+from pairlens.experiments.build import make_learner
+from support.experiments import changed
 
 MISSING = {
     "Triton": "find_spec",
@@ -66,13 +38,8 @@ def test_training_is_compiled_for_its_batch_size_though_an_evaluation_has_others
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=note))
-    model = make_learner(replace(tiny, compile="yes", backbone_type="test_resnet"), 4).model
+    model = make_learner(changed(tiny, compile="yes", backbone="test_resnet"), 4).model
     for photos in (8, 5):
         model.embed(torch.zeros(photos, 3, 32, 32))
     model(torch.zeros(8, 3, 32, 32))
     assert sizes == [[]] * 3
-
-
-def test_without_known_cpu_capabilities_auto_is_float32(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert not learners._cpu_multiplies_bfloat16()

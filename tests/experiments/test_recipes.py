@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -9,6 +8,7 @@ from pairlens.experiments.build import make_criterion, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.losses import Loss
+from support.experiments import changed
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 
@@ -20,9 +20,9 @@ def test_every_loss_has_a_recipe_and_names_are_unique():
 
 @each_recipe
 def test_a_recipe_can_be_stored_and_its_criterion_learns(recipe):
-    experiment = replace(recipe.experiment, feature_dim=16, memory_size=recipe.experiment.batch_size)
+    experiment = changed(recipe.experiment, dim=16, memory_size=recipe.experiment.batches.size)
     assert from_plain(Experiment, to_plain(recipe.experiment)) == recipe.experiment
-    assert recipe.experiment.batch_size % recipe.experiment.per_class == 0
+    assert recipe.experiment.batches.size % recipe.experiment.batches.per_class == 0
     labels = torch.arange(6).repeat_interleave(2)
     embeddings = torch.randn(12, 16, requires_grad=True)
     make_criterion(experiment, 6)(embeddings, labels).backward()
@@ -32,13 +32,13 @@ def test_a_recipe_can_be_stored_and_its_criterion_learns(recipe):
 
 def test_proxy_anchor_has_the_settings_of_its_code(tiny):
     experiment = find_recipe("proxy_anchor_cub").experiment
-    e = replace(experiment, backbone_type="resnet10t", image_size=32, weights="none", feature_dim=16)
+    e = changed(experiment, backbone="resnet10t", image_size=32, weights="none", dim=16)
     learner = make_learner(e, classes=4)
     rates = [group["lr"] for group in learner.optimizer.param_groups]
     assert isinstance(learner.optimizer, torch.optim.AdamW)
     assert rates == [1e-4, 1e-4, 1e-2]
     assert [group["weight_decay"] for group in learner.optimizer.param_groups] == [1e-4, 1e-4, 0.0]
-    assert (e.warm_up, e.clip_value, e.freeze_bn) == (5, 10.0, "all")
+    assert (e.objective.warm_up, e.objective.clip_value, e.objective.freeze_bn) == (5, 10.0, "all")
 
 
 def test_an_unknown_recipe_gives_an_error_with_the_known_ones():

@@ -22,7 +22,7 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
-from pairlens.experiments.build import make_learner, make_objective
+from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recorder import best_epoch
 from pairlens.experiments.run import evaluate_run, run
@@ -33,6 +33,7 @@ from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint
 from pairlens.training.fit import Step
 from pairlens.training.learner import Objective
+from support.experiments import changed
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_the_kept_model_is_the_one_that_was_measured(finished):
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny, tmp_path):
-    again, other = run(tiny, tmp_path / "again"), run(replace(tiny, seed=1), tmp_path / "other")
+    again, other = run(tiny, tmp_path / "again"), run(changed(tiny, seed=1), tmp_path / "other")
     state, repeated, different = (r.model().state_dict() for r in (finished, again, other))
     assert all(torch.equal(state[name], repeated[name]) for name in state)
     assert again.outcome.report == finished.outcome.report
@@ -92,7 +93,7 @@ def test_a_run_resumed_after_an_epoch_equals_an_uninterrupted_one(finished, tiny
     kept, whole = Embedder.load(run_folder.path).state_dict(), finished.model().state_dict()
     assert all(torch.equal(kept[name], whole[name]) for name in whole)
     assert run_folder.read_outcome().report == finished.report
-    assert list(running.resume(run_folder)) == []
+    assert [type(event) for event in running.resume(run_folder)] == [running.Started]
 
 
 def test_a_finished_run_without_its_checkpoint_is_not_changed(finished, tmp_path):
@@ -108,7 +109,7 @@ def test_a_run_resumes_without_the_weights_that_it_started_from(tiny, tmp_path):
     save_file(Embedder(backbone="resnet10t", weights="none", stride="none").backbone.network.state_dict(), weights)
     run_folder = RunFolder(tmp_path / "run")
     events = running.train(replace(tiny, weights=str(weights)), run_folder)
-    next(events)
+    next(event for event in events if isinstance(event, EpochRow))
     events.close()
     weights.unlink()
     assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [1, 2]
@@ -116,7 +117,7 @@ def test_a_run_resumes_without_the_weights_that_it_started_from(tiny, tmp_path):
 
 def test_model_and_gallery_are_those_of_the_kept_epoch(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "best_epoch", lambda rows, _experiment: min(1, rows[-1].epoch))
-    finished = run(replace(tiny, num_epochs=3), tmp_path / "kept")
+    finished = run(changed(tiny, num_epochs=3), tmp_path / "kept")
     reports = [row.report for row in finished.outcome.rows]
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
     assert finished.outcome.epoch == 1
@@ -132,15 +133,23 @@ def test_s_p_and_s_n_are_those_of_the_test_photos(finished):
 
 
 def test_every_setting_reaches_its_object(tiny):
-    asked = replace(
-        tiny, stride="paper", learn_power=True, gd_config="G", smoothing=0.2, temperature=0.7, auxiliary=2.0
+    asked = changed(
+        tiny,
+        tiny,
+        tiny,
+        stride="paper",
+        learn_power=True,
+        descriptors="G",
+        smoothing=0.2,
+        temperature=0.7,
+        auxiliary=2.0,
     )
-    asked = replace(asked, freeze_bn="all", precision="bfloat16", weight_decay=0.5, augment="random_resized_crop")
+    asked = changed(asked, freeze_bn="all", precision="bfloat16", weight_decay=0.5, augment="random_resized_crop")
     learner = make_learner(asked, classes=4)
     assert learner.model.architecture == Architecture("resnet10t", "G", 16, 4, "paper", 32, learn_power=True)
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
-    assert make_objective(asked, make_learner(asked, 4).model) == Objective(2.0, 0.2, 0.7, "all", "bfloat16")
-    catalog = Catalog.open(asked.data_path / "bars" / "uncropped.arrow").select("train")
+    assert asked.objective == Objective(0.2, 0.7, 2.0, "all", "bfloat16")
+    catalog = Catalog.open(asked.data.path / "bars" / "uncropped.arrow").select("train")
     batches = running._training_batches(asked, catalog)
     assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)
     assert (batches.sampler.batch_size, batches.sampler.per_class, batches.sampler.seed) == (12, 3, 0)
@@ -149,7 +158,7 @@ def test_every_setting_reaches_its_object(tiny):
 def test_queries_without_a_gallery_give_an_error(tiny, tmp_path):
     write_bars(tmp_path / "half" / "uncropped.arrow", ("train", "query"))
     with pytest.raises(ValueError, match="query photos or gallery photos, but not both"):
-        run(replace(tiny, data_path=tmp_path, data_name="half"), tmp_path / "run")
+        run(changed(tiny, data_path=tmp_path, data_name="half"), tmp_path / "run")
 
 
 def test_a_run_stopped_before_its_first_epoch_can_be_resumed(tiny, tmp_path):
@@ -168,7 +177,7 @@ def test_an_existing_folder_is_never_overwritten(finished, tiny):
 
 
 def test_softtriple_trains_its_centres_and_keeps_them_in_the_checkpoint(tiny, tmp_path):
-    experiment = replace(tiny, loss=SoftTriple(centers=2), num_epochs=1)
+    experiment = changed(tiny, loss=SoftTriple(centers=2), num_epochs=1)
     started = make_learner(experiment, classes=4).criterion.references.vectors.detach().clone()
     run(experiment, tmp_path / "soft")
     learner = make_learner(experiment, classes=4)
@@ -178,26 +187,26 @@ def test_softtriple_trains_its_centres_and_keeps_them_in_the_checkpoint(tiny, tm
 
 @pytest.mark.parametrize("loss", [Triplet(), Circle(margin=0.25, gamma=256)])
 def test_every_loss_runs_on_proxies(tiny, tmp_path, loss):
-    experiment = replace(tiny, loss=loss, references="proxies", num_epochs=1)
+    experiment = changed(tiny, loss=loss, references="proxies", num_epochs=1)
     assert run(experiment, tmp_path / "proxies").outcome.epoch == 1
 
 
 def test_query_and_gallery_are_separate_files(tiny, tmp_path):
-    finished = run(replace(tiny, data_name="shop", num_epochs=1), tmp_path / "shop")
+    finished = run(changed(tiny, data_name="shop", num_epochs=1), tmp_path / "shop")
     assert (finished.folder / "queries.safetensors").is_file()
     assert (finished.report.queries, finished.report.gallery, finished.report.left_out) == (24, 24, 0)
     assert evaluate_run(finished.folder) == finished.report
 
 
 def test_zero_epochs_measure_the_untrained_model(tiny, tmp_path):
-    finished = run(replace(tiny, num_epochs=0), tmp_path / "zero")
+    finished = run(changed(tiny, num_epochs=0), tmp_path / "zero")
     assert finished.outcome.epoch == 0
     assert finished.report == finished.outcome.untrained
 
 
 def test_validation_classes_are_training_classes_that_are_not_trained_on(tiny):
-    catalog = Catalog.open(tiny.data_path / "bars" / "uncropped.arrow")
-    splits = split_catalog(catalog, replace(tiny, select="validation"))
+    catalog = Catalog.open(tiny.data.path / "bars" / "uncropped.arrow")
+    splits = split_catalog(catalog, changed(tiny, select="validation"))
     train, held_out = set(splits.train.paths), set(splits.validation.paths)
     assert not train & held_out
     assert train | held_out == set(catalog.select("train").paths)
@@ -206,7 +215,7 @@ def test_validation_classes_are_training_classes_that_are_not_trained_on(tiny):
 
 
 def test_selection_on_validation_works_and_is_reported(tiny, tmp_path):
-    experiment = replace(tiny, select="validation", batch_size=9)
+    experiment = changed(tiny, select="validation", batch_size=9)
     finished = run(experiment, tmp_path / "validation")
     assert "held-out" in finished.outcome.selection
     header = (finished.folder / "statistics.csv").read_text(encoding="utf-8").splitlines()[0]
@@ -228,13 +237,13 @@ def run_row():
 
 def test_which_epoch_is_kept():
     rows = rows_with([0.9, 0.2, 0.5, 0.5, 0.3])
-    settings = Experiment(recalls=(1,))
+    settings = changed(Experiment(), recalls=(1,))
     assert best_epoch(rows, settings) == 4
-    assert best_epoch(rows, replace(settings, select="test")) == 2
+    assert best_epoch(rows, changed(settings, select="test")) == 2
     assert best_epoch(rows[:1], settings) == 0
     held_out = rows_with([0.0, 0.1, 0.2, 0.9, 0.3])
     both = tuple(replace(row, validation=other.report) for row, other in zip(rows, held_out, strict=True))
-    assert best_epoch(both, replace(settings, select="validation")) == 3
+    assert best_epoch(both, changed(settings, select="validation")) == 3
 
 
 def test_a_selection_on_test_is_stated():
@@ -259,8 +268,8 @@ def test_an_opened_run_has_its_settings_photos_and_result(finished, tiny, tmp_pa
     opened = RunFolder(finished.folder).open()
     assert (opened.experiment, opened.outcome) == (tiny, finished.outcome)
     assert (len(opened.splits.train), len(opened.splits.test), opened.splits.gallery) == (24, 24, None)
-    moved = shutil.copytree(tiny.data_path, tmp_path / "moved")
-    assert RunFolder(finished.folder).open(moved).experiment == replace(tiny, data_path=moved)
+    moved = shutil.copytree(tiny.data.path, tmp_path / "moved")
+    assert RunFolder(finished.folder).open(moved).experiment == changed(tiny, data_path=moved)
     assert RunFolder(finished.folder).open(moved).splits.test.file.is_relative_to(moved)
 
 
@@ -273,9 +282,9 @@ def test_a_run_without_a_finished_epoch_cannot_be_opened(tiny, tmp_path):
 
 def test_a_data_set_that_is_not_prepared_names_the_command(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match="pairlens prepare --data_name cub"):
-        run(replace(tiny, data_name="cub", data_path=tmp_path), tmp_path / "x")
+        run(changed(tiny, data_name="cub", data_path=tmp_path), tmp_path / "x")
     with pytest.raises(ValueError, match="needs bounding boxes, which sop"):
-        run(replace(tiny, data_name="sop", crop_type="cropped", data_path=tmp_path), tmp_path / "x")
+        run(changed(tiny, data_name="sop", crop_type="cropped", data_path=tmp_path), tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -297,7 +306,7 @@ def test_a_run_of_a_wrapped_loss_is_evaluated_and_resumed_in_python(tiny, tmp_pa
 
 
 def test_a_resumed_run_with_a_memory_equals_an_uninterrupted_one(tiny, tmp_path):
-    experiment = replace(tiny, references="memory", memory_size=40, memory_warm_up=1, warm_up=1, clip_value=1.0)
+    experiment = changed(tiny, references="memory", memory_size=40, memory_warm_up=1, warm_up=1, clip_value=1.0)
     whole = run(experiment, tmp_path / "whole")
     run_folder = RunFolder(tmp_path / "stopped")
     events = running.train(experiment, run_folder)
@@ -324,7 +333,7 @@ def test_the_analysis_has_one_row_per_epoch_of_seen_and_unseen_photos(finished):
 
 
 def test_the_analysis_does_not_change_the_training(finished, tiny, tmp_path):
-    blind = run(replace(tiny, log_analysis=False), tmp_path / "blind")
+    blind = run(changed(tiny, log_analysis=False), tmp_path / "blind")
     state, other = finished.model().state_dict(), blind.model().state_dict()
     assert all(torch.equal(state[name], other[name]) for name in state)
     assert not RunFolder(blind.folder).analysis.exists()
@@ -347,14 +356,14 @@ def weights(folder):
 
 
 def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(finished, tiny, tmp_path):
-    other = run(replace(tiny, workers=2), tmp_path / "two")
+    other = run(changed(tiny, workers=2), tmp_path / "two")
     assert all(torch.equal(t, weights(other.folder)[name]) for name, t in weights(finished.folder).items())
     assert [row.train_loss for row in other.outcome.rows] == [row.train_loss for row in finished.outcome.rows]
 
 
 def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
     threads, results = torch.get_num_threads(), []
-    settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
+    settings = changed(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
@@ -375,7 +384,7 @@ run(RunFolder(Path(sys.argv[1])).experiment(), Path(sys.argv[2]))
 
 def test_another_kind_of_processor_agrees_to_rounding_only(tiny, tmp_path):
     # The code of PyTorch and oneDNN for ten-year-old processors stands for another machine.
-    settings = replace(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
+    settings = changed(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
     here = weights(run(settings, tmp_path / "here").folder)
     older = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-W", "error", "-c", RUN_AGAIN, tmp_path / "here", tmp_path / "there"]
@@ -393,7 +402,7 @@ def until(events, steps):
 
 
 def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(finished, tiny, tmp_path, monkeypatch):
-    run_folder, settings = RunFolder(tmp_path / "r"), replace(tiny, checkpoint_minutes=1e-9)
+    run_folder, settings = RunFolder(tmp_path / "r"), changed(tiny, checkpoint_minutes=1e-9)
     events = running.train(settings, run_folder)
     until(events, 3)
     events.close()
@@ -409,7 +418,7 @@ def test_checkpoints_within_an_epoch_are_written_when_they_are_due(tiny, tmp_pat
     monkeypatch.setattr(recorder, "save_checkpoint", lambda learner, *_: written.append(learner.progress is not None))
     for minutes, within in ((0, 0), (1e-9, 4), (60, 0)):
         written.clear()
-        run(replace(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))
+        run(changed(tiny, checkpoint_minutes=minutes), tmp_path / str(minutes))
         assert (written.count(True), written.count(False)) == (within, 3)
 
 
@@ -432,16 +441,16 @@ def test_the_folder_of_a_run_that_was_killed_at_its_start_can_be_used(tiny, tmp_
     (tmp_path / "r").mkdir()
     for name in (".lock", "config.json.part"):
         (tmp_path / "r" / name).write_text("", encoding="utf-8")
-    assert run(replace(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
+    assert run(changed(tiny, num_epochs=0), tmp_path / "r").outcome.epoch == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, tmp_path, workers, damage):
-    shutil.copytree(tiny.data_path / "bars", tmp_path / "data" / "bars")
+    shutil.copytree(tiny.data.path / "bars", tmp_path / "data" / "bars")
     file = tmp_path / "data" / "bars" / "uncropped.arrow"
     run_folder = RunFolder(tmp_path / "r")
-    events = running.train(replace(tiny, data_path=tmp_path / "data", workers=workers), run_folder)
+    events = running.train(changed(tiny, data_path=tmp_path / "data", workers=workers), run_folder)
     until(events, 1)
     data = file.read_bytes()
     if damage == "cut":
@@ -459,13 +468,13 @@ def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, 
 def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
     run_folder = RunFolder(tmp_path / "r")
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 2 .*checkpoint\.safetensors, of 0 epochs and 1 steps"):
-        list(running.train(replace(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), run_folder))
+        list(running.train(changed(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), run_folder))
     assert len(run_folder.read_outcome().rows) == 1
 
 
 def test_a_last_step_that_overflows_the_weights_names_the_last_good_checkpoint(tiny, tmp_path):
     run_folder = RunFolder(tmp_path / "r")
-    settings = replace(tiny, learning_rate=1e30, batch_size=24, per_class=6)
+    settings = changed(tiny, learning_rate=1e30, batch_size=24, per_class=6)
     with pytest.raises(
         FloatingPointError, match=r"after epoch 1 the embedding of .* is not finite.*last good checkpoint"
     ):
@@ -485,7 +494,7 @@ def test_skipped_steps_have_a_column(tiny, tmp_path, monkeypatch):
         return learn(*arguments, **named)
 
     monkeypatch.setattr(fit, "training_step", sometimes)
-    run_folder = RunFolder(run(replace(tiny, on_nan="skip"), tmp_path / "r").folder)
+    run_folder = RunFolder(run(changed(tiny, on_nan="skip"), tmp_path / "r").folder)
     with run_folder.statistics.open(encoding="utf-8") as file:
         assert [row["skipped"] for row in csv.DictReader(file)] == ["1", "0"]
 

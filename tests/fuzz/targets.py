@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -47,6 +47,7 @@ from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import VERSION
 from pairlens.training.checkpoint import _checksum as check_sum
 from pairlens.training.checkpoint import _read as read_checkpoint
+from support.experiments import changed
 
 # The errors that a reader may raise; each has a message.
 ALLOWED_ERRORS = (ValueError, FileNotFoundError, SafetensorError)
@@ -253,8 +254,8 @@ def _experiment(data: bytes) -> None:
 
 
 def _experiment_seeds() -> list[bytes]:
-    proxies = replace(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10))
-    mined = replace(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
+    proxies = changed(Experiment(), loss=SoftTriple(), miner=None, recalls=(1, 10))
+    mined = changed(Experiment(), loss=Circle(gamma=10), miner=SemiHard(), references="memory")
     return [json.dumps(to_plain(experiment)).encode() for experiment in (Experiment(), proxies, mined)]
 
 

@@ -18,6 +18,7 @@ from pairlens.report.result_table import result_tables
 from pairlens.report.sections import points, rounded
 from pairlens.report.write import write_report
 from support.commands import run
+from support.experiments import changed
 from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 
 
@@ -92,8 +93,8 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
 
 
 def test_every_benchmark_has_its_own_part(tiny, tmp_path):
-    settings = replace(tiny, num_epochs=0, backbone_type="test_resnet")
-    benchmarks = [Benchmark(name, replace(settings, data_name=name), 1) for name in ("bars", "shop")]
+    settings = changed(tiny, num_epochs=0, backbone="test_resnet")
+    benchmarks = [Benchmark(name, changed(settings, data_name=name), 1) for name in ("bars", "shop")]
     list(compare(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
     file, missing = write_report(tmp_path)
     assert missing == ""

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from PIL import Image
 
@@ -8,16 +6,17 @@ from pairlens.data.images import load_image
 from pairlens.experiments.run import evaluate_run, resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.retrieval.gallery import Gallery, _short_name
+from support.experiments import changed
 
 
 @pytest.fixture(scope="module")
 def gallery(tiny, tmp_path_factory):
-    return Gallery.open(run(replace(tiny, num_epochs=1), tmp_path_factory.mktemp("runs") / "g").folder)
+    return Gallery.open(run(changed(tiny, num_epochs=1), tmp_path_factory.mktemp("runs") / "g").folder)
 
 
 @pytest.fixture(scope="module")
 def shop(tiny, tmp_path_factory):
-    experiment = replace(tiny, num_epochs=0, data_name="shop")
+    experiment = changed(tiny, num_epochs=0, data_name="shop")
     return Gallery.open(run(experiment, tmp_path_factory.mktemp("runs") / "s").folder)
 
 
@@ -79,7 +78,7 @@ def test_a_picture_of_the_catalog_is_recognised_by_its_pixels(tiny, tmp_path_fac
             Image.fromarray(pixels).save(source / name / f"{shot}.png")
     options = Preparation("folder", out, source=source, name="noise", size=36, quality=88)
     prepare(options, show=lambda _line: None)
-    experiment = replace(tiny, data_path=out, data_name="noise", num_epochs=0)
+    experiment = changed(tiny, data_path=out, data_name="noise", num_epochs=0)
     gallery = Gallery.open(run(experiment, out / "run").folder)
     query = gallery.query(source / "f" / "2.png")
     assert (query.class_name, gallery.catalog.paths[query.position]) == ("f", "f/2.png")
@@ -123,7 +122,7 @@ def test_more_results_than_photos_are_refused(gallery):
 
 def test_a_data_set_prepared_again_is_noticed_and_evaluation_repairs_it(tiny, tmp_path):
     write_bars(tmp_path / "bars" / "uncropped.arrow")
-    folder = run(replace(tiny, data_path=tmp_path, num_epochs=0), tmp_path / "run").folder
+    folder = run(changed(tiny, data_path=tmp_path, num_epochs=0), tmp_path / "run").folder
     write_bars(tmp_path / "bars" / "uncropped.arrow", size=40)
     for open_again in (lambda: Gallery.open(folder), lambda: list(resume(RunFolder(folder)))):
         with pytest.raises(ValueError, match=r"prepared (anew|again)"):
@@ -141,7 +140,7 @@ def test_a_data_set_prepared_again_is_noticed_and_evaluation_repairs_it(tiny, tm
 
 def test_the_data_set_may_have_moved(tiny, tmp_path):
     write_bars(tmp_path / "old" / "bars" / "uncropped.arrow")
-    folder = run(replace(tiny, data_path=tmp_path / "old", num_epochs=0), tmp_path / "run").folder
+    folder = run(changed(tiny, data_path=tmp_path / "old", num_epochs=0), tmp_path / "run").folder
     (tmp_path / "old").rename(tmp_path / "new")
     assert Gallery.open(folder, tmp_path / "new").search("test/bar5/test2.jpg", 1)
     assert evaluate_run(folder, data_path=tmp_path / "new").queries == 24

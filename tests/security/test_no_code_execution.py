@@ -53,7 +53,7 @@ FORBIDDEN_METHODS = {
 }
 # Resolves the module:callable that a user types on the command line or in a study. That no stored file is resolved is
 # tested in test_opening_a_run_imports_nothing_it_names.
-MAY_IMPORT = {"loss_spec.py"}
+MAY_IMPORT = {"loss_import.py"}
 
 
 def dotted(node):

@@ -14,7 +14,7 @@ from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, fit
 from pairlens.training.learner import Learner, Objective
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from pairlens.training.references import Batch, Memory, Proxies
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
@@ -33,7 +33,7 @@ class Case:
     dtype: torch.dtype = torch.float64
     optimizer: str = "sgd"
     broken: int | None = None
-    objective: Objective = Objective()  # noqa: RUF009
+    objective: Objective = Objective()
 
 
 class Weighted(torch.nn.Module):
@@ -102,7 +102,9 @@ def learner_of(case):
     references = {"batch": Batch, "memory": lambda: Memory(20, DIM), "proxies": lambda: Proxies(4, DIM)}
     criterion = Criterion(loss, references[case.references](), case.miner, classes=4).to(case.dtype)
     optimizer = make_optimizer(
-        model, criterion, kind=case.optimizer, learning_rate=1e-2, proxy_learning_rate=1e-2, weight_decay=0.0
+        model,
+        criterion,
+        OptimizerConfig(name=case.optimizer, learning_rate=1e-2, proxy_learning_rate=1e-2, weight_decay=0.0),
     )
     return Learner(model, criterion, optimizer, make_schedule(optimizer, EPOCHS))
 

@@ -8,7 +8,7 @@ from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, fit
 from pairlens.training.learner import Learner
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 
 CLASSES, DIM, STEPS, SIZE = 4, 8, 4, 32
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
@@ -58,7 +58,7 @@ def tiny_learner(device, loss=None, references=None, miner=None, kind="adam", dt
     model = tiny_model().to(device, dtype).to(memory_format=torch.channels_last)
     criterion = Criterion(loss or Circle(gamma=16), references, miner, CLASSES).to(device, dtype)
     optimizer = make_optimizer(
-        model, criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0
+        model, criterion, OptimizerConfig(name=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
     )
     return Learner(model, criterion, optimizer, make_schedule(optimizer, 2))
 

@@ -6,7 +6,7 @@ from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from pairlens.training.references import Batch, Proxies
 
 
@@ -35,5 +35,7 @@ def learner(loss=None, classes=4, epochs=5):
     )
     references = Proxies(4, 8, loss.centers) if isinstance(loss, SoftTriple) else Batch()
     criterion = Criterion(loss or Circle(), references, classes=4)
-    optimizer = make_optimizer(model, criterion, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    optimizer = make_optimizer(
+        model, criterion, OptimizerConfig(learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    )
     return Learner(model, criterion, optimizer, make_schedule(optimizer, epochs))

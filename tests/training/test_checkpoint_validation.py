@@ -1,6 +1,5 @@
 import json
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from pairlens.training import checkpoint
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.fit import fit
 from pairlens.training.learner import Objective
+from support.experiments import changed
 from support.training_setup import Photos, learner
 
 
@@ -73,7 +73,7 @@ def test_a_state_that_does_not_match_the_learner_gives_an_error(saved, tmp_path,
     "record", [None, [], {}, {"rows": [1]}, *({"catalog": "x", "rows": r} for r in (None, [], {}))]
 )
 def test_a_checkpoint_without_rows_gives_an_error(tiny, tmp_path, monkeypatch, record):
-    folder = run(replace(tiny, num_epochs=0), tmp_path / "r").folder
+    folder = run(changed(tiny, num_epochs=0), tmp_path / "r").folder
     monkeypatch.setattr("pairlens.experiments.recorder.load_checkpoint", lambda *_: record)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*no rows"):
         list(resume(RunFolder(folder)))

@@ -14,7 +14,7 @@ from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner, Objective
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from pairlens.training.references import Memory
 from pairlens.training.training_step import _check_finite, training_step
 from support.fake_gpu import FAKE_GPU, MixedDevicesError, fake_gpu, taken_for_gpu
@@ -123,7 +123,9 @@ def learner(loss, source="batch", classes=CLASSES, miner=None):
         backbone="test_resnet", descriptors="SG", dim=DIM, classes=classes, weights="none", stride="none", image_size=32
     )
     made = criterion(loss, source)
-    optimizer = make_optimizer(model, made, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    optimizer = make_optimizer(
+        model, made, OptimizerConfig(learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    )
     made.miner = miner
     whole = Learner(model.to(FAKE_GPU), made.to(FAKE_GPU), optimizer, make_schedule(optimizer, 3))
     optimizer.step = Recorder(optimizer)
@@ -186,7 +188,7 @@ def test_a_fused_optimizer_accepts_its_flag_on_the_device():
         model = Embedder(backbone="test_resnet", weights="none", stride="none", image_size=32, dim=8)
         made = criterion(SoftTriple(), "proxies")
         optimizer = make_optimizer(
-            model, made, kind="adam", learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0
+            model, made, OptimizerConfig(name="adam", learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
         )
         steps = Learner(model, made, optimizer, make_schedule(optimizer, 3))
         for parameter in (*model.parameters(), *made.parameters()):

@@ -4,7 +4,7 @@ import torch
 from pairlens.losses import Margin, SoftTriple
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from pairlens.training.training_step import _classification
 from support.training_setup import Photos, learner
 
@@ -94,7 +94,9 @@ def test_the_network_computes_in_the_precision_of_the_objective(precision, dtype
 
 def test_only_the_network_has_weight_decay():
     made = learner(SoftTriple(centers=2))
-    optimizer = make_optimizer(made.model, made.criterion, learning_rate=1, proxy_learning_rate=1, weight_decay=0.3)
+    optimizer = make_optimizer(
+        made.model, made.criterion, OptimizerConfig(learning_rate=1, proxy_learning_rate=1, weight_decay=0.3)
+    )
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.3, 0.0]
 
 
@@ -108,7 +110,9 @@ def test_no_rate_decays_before_the_first_epoch_nor_twice_at_once(epochs, expecte
 def test_every_optimizer_changes_all_weights_and_resumes_from_its_state(kind):
     made = learner(SoftTriple(centers=2))
     made.optimizer = make_optimizer(
-        made.model, made.criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0
+        made.model,
+        made.criterion,
+        OptimizerConfig(name=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0),
     )
     made.schedule = make_schedule(made.optimizer, 5)
     before = [p.detach().clone() for p in (made.model.projections[0].weight, made.criterion.references.vectors)]
@@ -121,7 +125,9 @@ def test_every_optimizer_changes_all_weights_and_resumes_from_its_state(kind):
 def test_the_layers_after_the_backbone_can_have_a_higher_learning_rate():
     made = learner()
     optimizer = make_optimizer(
-        made.model, made.criterion, learning_rate=1.0, head_factor=5.0, proxy_learning_rate=1.0, weight_decay=0.0
+        made.model,
+        made.criterion,
+        OptimizerConfig(learning_rate=1.0, head_factor=5.0, proxy_learning_rate=1.0, weight_decay=0.0),
     )
     backbone, head = optimizer.param_groups
     assert (backbone["lr"], head["lr"]) == (1.0, 5.0)
@@ -167,7 +173,9 @@ def test_a_fused_or_foreach_optimizer_learns_what_the_plain_one_learns(kind):
     for plain in (True, False):
         made = learner(SoftTriple(centers=2))
         made.optimizer = make_optimizer(
-            made.model, made.criterion, kind=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.1
+            made.model,
+            made.criterion,
+            OptimizerConfig(name=kind, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.1),
         )
         for group in made.optimizer.param_groups:
             group |= {"fused": False, "foreach": False} if plain else {}

@@ -6,7 +6,7 @@ from pairlens.losses import Circle, SoftTriple
 from pairlens.model.embedder import Embedder
 from pairlens.training.fit import Epoch, fit
 from pairlens.training.learner import Learner, Objective
-from pairlens.training.optimizers import make_optimizer, make_schedule
+from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
 from pairlens.training.training_step import training_step
 from support.loss_cases import CASES, CLASSES, DIM, criterion
 
@@ -34,7 +34,9 @@ def learner(loss, source, micro_batch, dropout=0.0, epochs=5):
     model.projections = nn.ModuleList(nn.Linear(6, DIM // 2, bias=False) for _ in range(2))
     model.head = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, CLASSES))
     model.micro_batch = micro_batch
-    optimizer = make_optimizer(model, made, learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    optimizer = make_optimizer(
+        model, made, OptimizerConfig(learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
+    )
     return Learner(model, made, optimizer, make_schedule(optimizer, epochs))
 
 
