@@ -56,6 +56,16 @@ TWINS = [
     (ls.RecallAtK(), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
     (ls.RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
 ]
+SUMS = [
+    (
+        ls.Sum((ls.Circle(), ls.Triplet(0.3, "cosine")), (1, 0.5)),
+        lambda s, y: naive.circle(s, y, 0.4, 80) + 0.5 * pairwise.triplet(s, y, 0.3, "cosine", False),
+    ),
+    (
+        ls.Sum((ls.PooledCircle(), ls.Contrastive())),
+        lambda s, y: pairwise.pooled_circle(s, y, 0.4, 80) + pairwise.contrastive(s, y, 1.0),
+    ),
+]
 PROXY_TWINS = [
     (ls.ProxyNCA(), lambda s, y: proxies.proxy_nca(s, y, 3.0)),
     (ls.ProxyNCAPlus(), lambda s, y: proxies.proxy_nca_plus(s, y, 1 / 9)),
@@ -71,14 +81,14 @@ PROXY_TWINS = [
 layouts = st.lists(st.integers(0, 3), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=parameter_name)
+@pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
 @settings(max_examples=15, deadline=None)
 @given(labels=layouts, dim=st.sampled_from([2, 5]), seed=st.integers(0, 99))
 def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
     check_against_twin(loss, lambda s: twin(s, labels), labels, dim, seed)
 
 
-@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=parameter_name)
+@pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
 def test_equals_its_plain_loop_where_positives_are_few(loss, twin):
     """Ten classes of two photos: the positives are gathered here, and mostly a masked matrix in the test above."""
     labels = [*range(10), *range(10), 10]
@@ -159,7 +169,7 @@ def opposite_and_identical():
     return similarity, Pairs.between(torch.tensor([0, 1]), torch.arange(4))
 
 
-WEIGHED = [loss for loss, _ in TWINS + PROXY_TWINS + OF_EMBEDDINGS if has_pair_weights(loss)]
+WEIGHED = [loss for loss, _ in TWINS + SUMS + PROXY_TWINS + OF_EMBEDDINGS if has_pair_weights(loss)]
 
 
 @pytest.mark.parametrize("loss", WEIGHED, ids=str)

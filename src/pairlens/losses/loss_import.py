@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pairlens.losses.protocols import needs_criterion, obstacle_of
+from pairlens.core.records import to_plain
+from pairlens.losses.protocols import is_embedding_loss, needs_criterion, obstacle_of
 from pairlens.losses.sum import Sum
 from pairlens.losses.third_party import StoredLoss, Wrapped, WrappedPairs, restore, stored_form, wrap_named
 
@@ -64,8 +65,9 @@ def open_stored(stored: Any, given: Any = None, trust: Collection[str] = ()) -> 
 
 
 def _check_same_loss(stored: Any, given: Any) -> None:
-    # A wrapped function cannot be compared with what is stored, which is only its name.
-    if not isinstance(stored, Wrapped | WrappedPairs) and stored_form(given) != stored_form(stored):
+    # A wrapped function cannot be compared with what is stored, which is only its name. Plain forms are compared, because
+    # the parts of a sum are records of other projects on one side and what is stored of them on the other.
+    if not isinstance(stored, Wrapped | WrappedPairs) and to_plain(stored_form(given)) != to_plain(stored):
         raise ValueError(f"the run was trained with {stored}, not with {given}; give the same loss, or none")
 
 
@@ -131,7 +133,7 @@ def find_third_party_loss(text: str, instantiate: bool = True) -> Callable[..., 
 
 
 def _checked_callable(target: Any, text: str) -> Callable[..., Any]:
-    if callable(target):
+    if callable(target) or is_embedding_loss(target):
         return target
     raise ValueError(f"{text} is not callable; give a function of (embeddings, labels), or a class whose instances are")
 

@@ -1,7 +1,7 @@
 """The weighted sum of several losses."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from pairlens.losses.protocols import (
     has_pair_weights,
     is_embedding_loss,
     is_learned_loss,
+    obstacle_of,
     possible_sources,
     tuning_space,
 )
@@ -31,7 +32,12 @@ WEIGHT_SPACE = Range(0.1, 10, log=True)
 
 
 def _stored_forms(losses: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(map(stored_form, losses))
+    """Return the losses of a sum as they are stored."""
+    # What is stored of a loss of embeddings does not say that it compares nothing, so it may be added to any source.
+    return tuple(
+        replace(stored, references=SOURCES) if isinstance(stored, StoredLoss) and is_embedding_loss(loss) else stored
+        for loss, stored in zip(losses, map(stored_form, losses), strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,8 @@ class Sum:
             f"{name}: {', '.join(possible_sources(loss))}" for name, loss in zip(names, self.losses, strict=True)
         ]
         require(bool(self.references), f"these losses have no source of references in common ({'; '.join(sources)})")
-        comparing = [loss for loss in self.losses if not is_embedding_loss(loss)]
+        # What is stored of a loss of another project does not say how many centres it has.
+        comparing = [loss for loss in self.losses if not is_embedding_loss(loss) and not obstacle_of(loss)]
         centers = {centers_of(loss) for loss in comparing}
         require(
             len(centers) <= 1 or "proxies" not in self.references,

@@ -13,12 +13,13 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.similarity import working_precision
 from pairlens.losses.base import SOURCES, Source
-from pairlens.losses.protocols import EmbeddingLoss, parts_of, possible_sources, takes_pairs, tuning_space
+from pairlens.losses.protocols import is_embedding_loss, parts_of, possible_sources, takes_pairs, tuning_space
 from pairlens.losses.tuning_space import Range
 
 # The plain values that a field of a stored loss can have.
 Scalar: TypeAlias = bool | int | float | str
-FieldValue: TypeAlias = Scalar | tuple[Scalar, ...] | None
+# The last type is the one that an error names, so texts come last.
+FieldValue: TypeAlias = tuple[Scalar, ...] | Scalar | None
 
 
 # The default of the functions below, which is what a wrapped loss has after its run was read from disk. It takes the
@@ -251,7 +252,7 @@ def _check_is_loss_record(loss: Any, kind: type) -> None:
         )
     frozen = kind.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
     require(frozen, f"{kind.__name__} can change during a run; make it a frozen dataclass: @dataclass(frozen=True)")
-    computes = isinstance(loss, EmbeddingLoss) or (callable(loss) and not _sees_embeddings(kind.__call__))
+    computes = is_embedding_loss(loss) or (callable(loss) and not _sees_embeddings(kind.__call__))
     require(
         computes,
         f"{kind.__name__} has no method that computes it; write __call__(self, similarity, pairs) or "
