@@ -1,5 +1,9 @@
 """Every loss against its plain-loop twin in float64, and all closed-form pair weights against autograd."""
 
+import dataclasses
+import inspect
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,6 +150,29 @@ def test_losses_of_embeddings_equal_their_plain_loops(loss, twin, labels, seed):
     value, expected = loss.of_embeddings(fast, torch.tensor(labels)), twin(slow, labels)
     assert abs(value - expected) < 1e-10
     assert torch.allclose(gradient_of(value, fast), gradient_of(expected, slow), atol=1e-8)
+
+
+# Their twins are called by the tests of their own: two above, and one in test_softtriple.py.
+TWINS_OF_CENTERS = {ls.SubCenterArcFace, ls.Margin, ls.SoftTriple}
+
+
+@pytest.mark.parametrize("kind", get_args(ls.Loss), ids=lambda kind: kind.__name__)
+def test_every_loss_has_a_plain_loop_twin(kind):
+    twins = {type(loss) for loss, _ in TWINS + PROXY_TWINS + OF_EMBEDDINGS}
+    assert kind in twins | TWINS_OF_CENTERS, (
+        f"write {kind.__name__} as plain loops in tests/support/naive/ and list it here"
+    )
+
+
+def test_every_exported_loss_is_in_the_union():
+    """A loss that is exported but not in the union `Loss` would have no command, no twin and no row in the table."""
+    exported = {getattr(ls, name) for name in ls.__all__}
+    losses = {kind for kind in exported if inspect.isclass(kind) and dataclasses.is_dataclass(kind)}
+    assert losses == {*get_args(ls.Loss), ls.Sum}
+    union = {
+        kind for name in ls.__all__ if name.endswith("Loss") or "LossOf" in name for kind in get_args(getattr(ls, name))
+    }
+    assert union == set(get_args(ls.Loss))
 
 
 def few_positives(count=24, dim=6):

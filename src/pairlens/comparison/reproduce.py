@@ -13,6 +13,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Loss
 from pairlens.losses.loss_text import can_be_typed, loss_name, loss_text, miner_text
 from pairlens.losses.miners import Miner
+from pairlens.losses.tuning_space import Range
 
 DEFAULTS = Experiment()
 
@@ -90,6 +91,12 @@ def study_text(study: Study) -> str:
     lines += [f"metric = {_toml(study.metric)}", "", "[settings]", *_toml_lines(shared)]
     for benchmark in study.fields:
         lines += _benchmark_lines(benchmark, shared)
+    for name, ranges in study.spaces.items():
+        lines += [
+            "",
+            f"[spaces.{_toml(name)}]",
+            *(f"{_toml(key)} = {_toml_range(value)}" for key, value in ranges.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -115,6 +122,10 @@ def _toml_lines(settings: dict[str, Any]) -> Iterator[str]:
         # A study sets seed, folds and fold of each of its runs itself.
         if name not in ("seed", "folds", "fold"):
             yield f"{name} = {_toml(value)}"
+
+
+def _toml_range(range_: Range) -> str:
+    return f"{{low = {_toml(range_.low)}, high = {_toml(range_.high)}, log = {_toml(range_.log)}}}"
 
 
 def _toml(value: Any) -> str:

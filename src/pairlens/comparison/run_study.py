@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, slug, write_study
-from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tune, with_params
+from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
 from pairlens.core.files import write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Event, resume, train
@@ -105,7 +105,10 @@ def check(plan: Plan) -> None:
     """Raise ValueError or FileNotFoundError if the study cannot be run as it is."""
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
-            experiment_of(arm, benchmark, 0)
+            experiment = experiment_of(arm, benchmark, 0)
+            if plan.study.tune:
+                # This refuses a range for a setting that the loss does not have.
+                tunable_values(experiment, plan.study.space(arm))
         open_splits(benchmark.settings)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.base import mean_over_anchors
-from pairlens.losses.protocols import has_pair_weights, is_embedding_loss, is_learned_loss, parts_of
+from pairlens.losses.protocols import is_embedding_loss, is_learned_loss, parts_of, weighs_pairs
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
@@ -44,13 +44,13 @@ def similarity_measure(loss: Any) -> PairMeasure:
     Raises:
         ValueError: for a loss of the embeddings without pair weights.
     """
-    if is_embedding_loss(loss):
-        if has_pair_weights(loss):
-            return partial(mean_over_anchors, loss.weigh)
+    if not weighs_pairs(loss):
         raise ValueError(
             f"{type(loss).__name__} is a function of the embeddings, not of their similarities, so its pairs have no "
             "weights; choose a loss of similarities"
         )
+    if is_embedding_loss(loss):
+        return partial(mean_over_anchors, loss.weigh)
     parts = parts_of(loss)
     if len(parts) > 1:
         measures = [(weight, similarity_measure(part)) for weight, part in parts]

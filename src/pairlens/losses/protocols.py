@@ -159,6 +159,16 @@ def has_pair_weights(loss: Any) -> TypeGuard[ClosedFormLoss]:
     return isinstance(loss, ClosedFormLoss)
 
 
+def weighs_pairs(loss: Any) -> bool:
+    """Return whether the pairs of a loss have weights: it is a function of similarities, or gives the weights itself.
+
+    >>> from pairlens.losses import Circle, NPair
+    >>> weighs_pairs(Circle()), weighs_pairs(NPair()), weighs_pairs(lambda similarity, pairs: similarity.sum())
+    (True, True, True)
+    """
+    return not is_embedding_loss(loss) or has_pair_weights(loss)
+
+
 def obstacle_of(loss: Any) -> str:
     """Return the sentence that says why a loss that was read from disk cannot be computed; "" if it can be computed."""
     parts = (part for _, part in parts_of(loss))
