@@ -68,6 +68,8 @@ PROXIES = [
     ls.Sum((ls.ProxyAnchor(), ls.NormSoftmax(), ls.NPair()), (1, 0.5, 0.1)),
     ls.Sum((ls.SoftTriple(), ls.SubCenterArcFace(centers=10))),
 ]
+# Losses that a rotation of the space changes, because they contain a variance over its coordinates.
+DEPENDS_ON_AXES = (ls.SNRContrastive,)
 MEMORY = [loss for loss in BATCH if "memory" in possible_sources(loss)]
 CASES = [
     *((loss, "batch") for loss in BATCH),
