@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, paired_gain, unpaired_gain
 from pairlens.experiments.run_folder import RunFolder
+from support.experiments import changed
 
 
 def test_the_verdict_of_a_run():
@@ -32,6 +33,6 @@ def test_the_gain_is_paired_with_the_model_as_it_was_before_training(compared):
     wide = unpaired_gain(outcome, "MAP@R")
     assert wide.low <= gain.low + 1e-9
     assert wide.high >= gain.high - 1e-9
-    for changed in ({"seed": 5}, {"weights": "nowhere.pth"}):
-        other = replace(opened, experiment=changed(opened.experiment, **changed))
+    for settings in ({"seed": 5}, {"weights": "nowhere.pth"}):
+        other = replace(opened, experiment=changed(opened.experiment, **settings))
         assert paired_gain(other, "MAP@R") is None

@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pairlens.cli.main import commands
+from pairlens.core.settings import settings_of
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.build import make_criterion
@@ -164,8 +164,8 @@ def test_prepare_and_train_on_own_photos(tmp_path, capsys):
 
 WRONG = [
     (["train", "--data_name", "cub", "--data_path", "nowhere"], "pairlens prepare --data_name cub --data_path"),
-    (["train", "--data_name", "cub", "--feature_dim", "7", "--data_path", "nowhere"], "pairlens prepare"),
-    (["train", "--gd_config", "XX"], "gd_config 'XX'"),
+    (["train", "--data_name", "cub", "--feature_dim", "8", "--data_path", "nowhere"], "pairlens prepare"),
+    (["train", "--gd_config", "XX"], "--descriptors 'XX'"),
     (["train", "--recalls", "1,zwei"], "recalls"),
     (["train", "--resume", "nowhere"], "not the folder of a run"),
     (["train", "--resume", "nowhere", "--num_epochs", "5"], "give no others beside it"),
@@ -276,7 +276,7 @@ def test_a_recipe_decides_what_is_not_given(data_path, tmp_path, flag):
         10.0,
         5,
     )
-    assert experiment.optimizer.proxy_learning_rate == recipe.proxy_learning_rate
+    assert experiment.optimizer.proxy_learning_rate == recipe.optimizer.proxy_learning_rate
     assert (experiment.batches.size, experiment.data.name) == (12, "bars")
 
 
@@ -289,8 +289,8 @@ def test_losses_and_recipes_are_printed_in_full(capsys):
     assert all(f"{recipe.name}\n  from: {recipe.source}" in text for recipe in RECIPES)
     assert run("recipes", "margin_cub") == 0
     text = capsys.readouterr().out
-    assert "miner=DistanceWeighted(dim=512, cutoff=0.5, limit=1.4)" in text
-    assert all(f"{f.name}=" in text for f in fields(Experiment))
+    assert "miner=DistanceWeighted(dim=512, cutoff=0.5, limit=1.4)" in " ".join(text.split())
+    assert all(f"{setting.name}=" in text for setting in settings_of(Experiment).values())
 
 
 def test_explain_draws_several_losses_and_writes_their_numbers(tmp_path, capsys):

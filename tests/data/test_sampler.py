@@ -51,7 +51,7 @@ GOLDEN = [10, 11, 1, 2]
 @pytest.mark.parametrize(
     ("batch_size", "per_class", "message"),
     [
-        (8, 1, "without a positive"),
+        (8, 0, "per_class 0 must be at least 1"),
         (10, 4, "must be a multiple"),
         (4, 4, "at least two"),
         (32, 4, "use --batch_size 20"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pairlens.core.records import from_plain, to_plain
+from pairlens.data.sampler import ClassBatches
 from pairlens.experiments.build import make_criterion, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES, find_recipe
@@ -44,3 +45,21 @@ def test_proxy_anchor_has_the_settings_of_its_code(tiny):
 def test_an_unknown_recipe_gives_an_error_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no recipe 'x'; available are .*proxy_anchor_cub"):
         find_recipe("x")
+
+
+@each_recipe
+def test_a_recipe_draws_its_batches_and_takes_a_step(recipe):
+    experiment = recipe.experiment
+    classes = experiment.batches.size // experiment.batches.per_class
+    # As many classes as a batch needs, with as many photos as it draws from each.
+    labels = torch.arange(classes).repeat_interleave(experiment.batches.per_class)
+    sampler = ClassBatches(labels, experiment.batches.size, experiment.batches.per_class, experiment.run.seed)
+    photos = next(iter(sampler.epoch(1)))
+    criterion = make_criterion(changed(experiment, dim=12, memory_size=experiment.batches.size), classes)
+    embeddings = torch.randn(len(photos), 12, requires_grad=True)
+    optimizer = torch.optim.SGD([embeddings, *criterion.parameters()], lr=1.0)
+    before = embeddings.detach().clone()
+    criterion(embeddings, labels[photos]).backward()
+    optimizer.step()
+    assert embeddings.isfinite().all()
+    assert not torch.equal(embeddings, before)

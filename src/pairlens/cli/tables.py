@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 
 from rich import box
 from rich.cells import cell_len
@@ -12,6 +11,7 @@ from rich.table import Table as TerminalTable
 from pairlens.analysis.audit import Audit
 from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
+from pairlens.core.settings import flat_settings
 from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
 from pairlens.evaluation.evaluate import Report
@@ -123,7 +123,6 @@ def losses_table() -> TerminalTable:
 
 def recipe_text(recipe: Recipe) -> str:
     """Return a recipe in full: its source, what differs from the paper, and every setting."""
-    experiment = recipe.experiment
-    settings = [f"{f.name}={getattr(experiment, f.name)}" for f in fields(experiment)]
+    settings = [f"{name}={value}" for name, value in flat_settings(recipe.experiment).items()]
     body = textwrap.fill("  ".join(settings), 116, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
     return f"{recipe.name}\n  from: {recipe.source}\n  differs: {recipe.differs}\n{body}\n"

@@ -16,7 +16,6 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
-    runtime_checkable,
 )
 
 from pairlens.core.untrusted import is_plain_text
@@ -36,7 +35,6 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 
 
-@runtime_checkable
 class Versioned(Protocol):
     """A record whose stored form has changed since an earlier version of Pairlens.
 
@@ -62,7 +60,8 @@ def to_plain(value: Any) -> Plain:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_plain(_stored_value(f, value)) for f in dataclasses.fields(value) if _is_stored(f)}
         # A record whose stored form has changed says which form this is, and reads the earlier ones (`Versioned`).
-        version: dict[str, Plain] = {VERSION: value.VERSION} if isinstance(value, Versioned) else {}
+        number = getattr(value, "VERSION", None)
+        version: dict[str, Plain] = {} if number is None else {VERSION: number}
         return {TAG: type(value).__name__, **version, **fields}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
@@ -141,7 +140,7 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     _expect(isinstance(data, Mapping), data, f"a {kind.__name__} record", where)
     tag = data.get(TAG, kind.__name__)
     _expect(_current_name(tag) == kind.__name__, tag, f"the record type {kind.__name__!r}", where)
-    if isinstance(kind, Versioned):
+    if hasattr(kind, "VERSION"):
         data = _upgraded(kind, data, where)
     stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
     # get_type_hints resolves annotations that are strings, which dataclasses.fields does not.

@@ -31,7 +31,7 @@ PAIR_RECIPES = (
         ROTH_DIFFERS + "; Roth draws one semi-hard negative per positive, here all of them count",
         roth_settings(ls.AllTriplets(0.2, "squared", semi_hard=True)),
     ),
-    make_recipe("contrastive_cub", ROTH, ROTH_DIFFERS, roth_settings(ls.Contrastive(1.0), **DISTANCE_WEIGHTED)),
+    make_recipe("contrastive_cub", ROTH, ROTH_DIFFERS, roth_settings(ls.Contrastive(1.0)), DISTANCE_WEIGHTED),
     make_recipe(
         "xbm_sop",
         "Wang et al., CVPR 2020, arXiv 1912.06798: a memory as large as the training set, used after 1000 batches",
@@ -86,7 +86,8 @@ PAIR_RECIPES = (
         "supcon_cub",
         "Khosla et al., NeurIPS 2020, arXiv 2004.11362: t = 0.1; optimizer of " + ROTH,
         "the paper trains from scratch with two views per photo in batches of 6144; there is no published retrieval result",
-        roth_settings(ls.SupCon(0.1), per_class=4),
+        roth_settings(ls.SupCon(0.1)),
+        {"per_class": 4},
     ),
     make_recipe(
         "tuplet_margin_cub",
@@ -104,7 +105,8 @@ PAIR_RECIPES = (
         "ranked_list_cub",
         "Wang et al., CVPR 2019, arXiv 1903.03238: 1.2, 0.4, 10, 0, 0.5; optimizer of " + ROTH,
         "its backbone is BN-Inception; learning rates and batch of the paper are unconfirmed",
-        roth_settings(ls.RankedList(), batch_size=60, per_class=3),
+        roth_settings(ls.RankedList()),
+        {"batch_size": 60, "per_class": 3},
     ),
     make_recipe(
         "margin_cub",

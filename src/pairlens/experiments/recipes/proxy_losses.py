@@ -66,25 +66,32 @@ PROXY_RECIPES = (
         {"optimizer": "sgd", "learning_rate": 1e-3, "proxy_learning_rate": 1e-3, "weight_decay": 1e-4},
     ),
     make_recipe(
-        "cosface_cub", REALITY, REALITY_DIFFERS, reality_settings(ls.CosFace(100.0, 0.62), proxy_learning_rate=1e-2)
+        "cosface_cub",
+        REALITY,
+        REALITY_DIFFERS,
+        reality_settings(ls.CosFace(100.0, 0.62)),
+        {"proxy_learning_rate": 1e-2},
     ),
     make_recipe(
         "arcface_cub",
         REALITY + " (23.2 degrees)",
         REALITY_DIFFERS,
-        reality_settings(ls.ArcFace(100.0, 0.405), proxy_learning_rate=1e-2),
+        reality_settings(ls.ArcFace(100.0, 0.405)),
+        {"proxy_learning_rate": 1e-2},
     ),
     make_recipe(
         "sphereface_cub",
         "Liu et al., CVPR 2017, arXiv 1704.08063: m = 4; optimizer of the Reality Check",
         "the paper is about faces and uses the length of the embedding as scale; there is no published retrieval result",
-        reality_settings(ls.SphereFace(), proxy_learning_rate=1e-2),
+        reality_settings(ls.SphereFace()),
+        {"proxy_learning_rate": 1e-2},
     ),
     make_recipe(
         "sub_center_arcface_cub",
         "Deng et al., ECCV 2020: K = 3, 64, 0.5; optimizer of the Reality Check",
         "the paper is about faces; there is no published retrieval result",
-        reality_settings(ls.SubCenterArcFace(), proxy_learning_rate=1e-2),
+        reality_settings(ls.SubCenterArcFace()),
+        {"proxy_learning_rate": 1e-2},
     ),
     make_recipe(
         "softtriple_cub",

@@ -42,16 +42,16 @@ def make_recipe(name: str, source: str, differs: str, *settings: dict[str, Any])
     return Recipe(name, source, with_settings(Experiment(), merged), differs)
 
 
-def roth_settings(loss: Any, **settings: Any) -> dict[str, Any]:
+def roth_settings(loss: Any) -> dict[str, Any]:
     """Return the settings of the benchmark of Roth et al. for a loss."""
     batch = {"batch_size": 112, "per_class": 2, "dim": 128, "num_epochs": 150}
-    return {"loss": loss, "data_name": "cub", **batch, "learning_rate": 1e-5, "weight_decay": 4e-4, **settings}
+    return {"loss": loss, "data_name": "cub", **batch, "learning_rate": 1e-5, "weight_decay": 4e-4}
 
 
-def reality_settings(loss: Any, **settings: Any) -> dict[str, Any]:
+def reality_settings(loss: Any) -> dict[str, Any]:
     """Return the settings of the benchmark of Musgrave et al. for a loss."""
     batch = {"batch_size": 32, "per_class": 4, "dim": 128, "num_epochs": 100, "freeze_bn": "all"}
-    return {"loss": loss, "data_name": "cub", **batch, "optimizer": "rmsprop", "learning_rate": 1e-6, **settings}
+    return {"loss": loss, "data_name": "cub", **batch, "optimizer": "rmsprop", "learning_rate": 1e-6}
 
 
 CUB = {"data_name": "cub", "dim": 512}
