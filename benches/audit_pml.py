@@ -15,8 +15,8 @@ from provenance import RESULTS, about, write_result
 from pairlens.analysis.audit import Audit, audit
 from pairlens.analysis.audit_checks import CLASSES, DIM
 from pairlens.analysis.loss_table import LOSS_CARDS
-from pairlens.experiments.loss_spec import find_third_party_loss
 from pairlens.losses import Circle
+from pairlens.losses.loss_import import find_third_party_loss
 
 FILE = RESULTS / "audit.json"
 PML = "pytorch-metric-learning"

@@ -170,7 +170,10 @@ def soft_triple_peer(classes: int, centers: int) -> nn.Module:
 
 
 def whole_smooth_ap(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Smooth-AP as it is usually written, over all triples (anchor, reference, reference); PML has none."""
+    """Smooth-AP as it is usually written, over all triples (anchor, reference, reference).
+
+    The SmoothAPLoss of pytorch-metric-learning is another function.
+    """
     unit = nn.functional.normalize(embeddings, dim=1)
     similarity = unit @ unit.T
     positive = (labels[:, None] == labels).fill_diagonal_(False)

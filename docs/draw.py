@@ -14,21 +14,20 @@ from pairlens.analysis.explain import explain_loss, write_explanations
 from pairlens.analysis.loss_figures import draw_weight_curve
 from pairlens.analysis.loss_table import HEADER, LOSS_CARDS
 from pairlens.analysis.pair_weights import weight_curve
-from pairlens.losses import Circle, MultiSimilarity, NPair, ProxyAnchor, SNRContrastive, Triplet
+from pairlens.losses import Circle, MultiSimilarity, ProxyAnchor, Triplet
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "losses.md"
 FIGURES = "images/losses"
 # The figure of docs/analysis.md, and how wide it is in pixels.
 EXPLAINED, WIDTH = (Triplet(margin=0.3), Circle(margin=0.25, gamma=32), MultiSimilarity(), ProxyAnchor()), 1300
-AXES = {NPair: "inner product of the pair", SNRContrastive: "minus the distance of the pair"}
 
 
 def draw_figures() -> None:
     """Draw the weight curve of every loss with its defaults."""
     for entry in LOSS_CARDS:
-        of = AXES.get(entry.loss, "similarity of the pair")
-        draw_weight_curve(weight_curve(entry.loss()), entry.name, DOCS / FIGURES / entry.figure, of)
+        if entry.figure:
+            draw_weight_curve(weight_curve(entry.loss()), entry.name, DOCS / FIGURES / entry.figure, entry.axis)
 
 
 def draw_explanation() -> None:

@@ -34,8 +34,27 @@ SCRIPT_FILES = sorted([*ROOT.glob("*.py"), *(f for folder in SCRIPT_FOLDERS[1:] 
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 50
 # Only losses/protocols.py asks a loss for these attributes, or whether it is one of these protocols.
-LOSS_ATTRIBUTES = {"references", "centers", "weigh", "initial", "of_embeddings", "penalty"}
-LOSS_PROTOCOLS = {"PairLoss", "ClosedFormLoss", "CenterLoss", "PenalizedCenterLoss", "LearnedLoss", "EmbeddingLoss"}
+LOSS_ATTRIBUTES = {
+    "references",
+    "centers",
+    "weigh",
+    "initial",
+    "of_embeddings",
+    "penalty",
+    "parts",
+    "obstacle",
+    "space",
+}
+LOSS_PROTOCOLS = {
+    "PairLoss",
+    "ClosedFormLoss",
+    "CenterLoss",
+    "PenalizedCenterLoss",
+    "LearnedLoss",
+    "EmbeddingLoss",
+    "CombinedLoss",
+    "UncomputableLoss",
+}
 
 
 def parse(file):

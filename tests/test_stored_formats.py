@@ -11,9 +11,9 @@ import pairlens as pl
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import read_study, read_toml
 from pairlens.core.records import RENAMED
-from pairlens.experiments.loss_spec import any_loss_from_text
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Margin
+from pairlens.losses.loss_text import any_loss_from_text
 from pairlens.losses.miners import SemiHard
 from support.commands import run
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pairlens.experiments.experiment import EvaluationConfig, Experiment, RunConfig
     from pairlens.experiments.run import Run, resume_run, run
     from pairlens.losses import miners
-    from pairlens.losses.protocols import wrap
+    from pairlens.losses.third_party import wrap, wrap_pairs
     from pairlens.model.architecture import Architecture
     from pairlens.model.embedder import Embedder
     from pairlens.neighbors.exact import Neighbors, nearest
@@ -102,6 +102,7 @@ __all__ = [
     "resume_run",
     "run",
     "wrap",
+    "wrap_pairs",
 ]
 
 # Where each name is defined.
@@ -155,7 +156,8 @@ _HOMES = {
     "process_group": "pairlens.cli.launch",
     "resume_run": "pairlens.experiments.run",
     "run": "pairlens.experiments.run",
-    "wrap": "pairlens.losses.protocols",
+    "wrap": "pairlens.losses.third_party",
+    "wrap_pairs": "pairlens.losses.third_party",
 }
 # The names of version 0.1, which warn for one version.
 _OLD_NAMES = {"Batch": "InBatch", "Memory": "CrossBatchMemory"}

@@ -9,7 +9,7 @@ from pairlens.analysis.audit_checks import noisy_batch, pair_gradient_of
 from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.analysis.operation_count import OperationCount, count_operations
 from pairlens.core.pairs import Pairs
-from pairlens.experiments.loss_spec import find_third_party_loss
+from pairlens.losses.loss_import import find_third_party_loss
 from pairlens.training.criterion import Criterion
 from support.naive import circles
 

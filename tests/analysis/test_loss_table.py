@@ -20,7 +20,7 @@ def test_every_loss_has_a_row():
 @pytest.mark.parametrize("entry", LOSS_CARDS, ids=lambda entry: entry.name)
 def test_the_page_shows_the_current_row_and_its_figure(entry):
     assert entry.markdown("images/losses") in PAGE, "run make docs"
-    assert (DOCS / "images" / "losses" / entry.figure).is_file(), "run make docs"
+    assert not entry.figure or (DOCS / "images" / "losses" / entry.figure).is_file(), "run make docs"
 
 
 def test_the_page_has_no_row_of_a_removed_loss():

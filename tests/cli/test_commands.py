@@ -15,10 +15,10 @@ from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.build import make_criterion
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name
 from pairlens.experiments.recipes import RECIPES, find_recipe
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Loss, ProxyAnchor, SoftTriple, Triplet
+from pairlens.losses.loss_text import command_name
 from pairlens.losses.miners import SemiHard
 from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
 from support.commands import QUICK, run
@@ -238,8 +238,8 @@ def test_any_combination_that_makes_sense_trains(data_path, tmp_path, words, exp
     ("words", "sentence"),
     [
         (["angular", "--references", "memory"], "--references memory cannot be used with angular"),
-        (["proxyanchor", "--references", "batch"], "--references batch cannot be used with proxyanchor"),
-        (["npair", "--references", "proxies"], "--references proxies cannot be used with npair"),
+        (["proxyanchor", "--references", "batch"], "--references batch cannot be used with proxy_anchor"),
+        (["npair", "--references", "proxies"], "--references proxies cannot be used with n_pair"),
         (["triplet", "--references", "memory", "--memory_size", 4], "--memory_size 4 does not hold a batch of 12"),
         (["circle", "--references", "proxies", "--miner", "hardest"], "a miner selects pairs of photos"),
         (["npair", "--miner", "hardest"], "a miner selects pairs of photos"),
@@ -258,8 +258,8 @@ def test_a_miner_takes_its_settings_and_a_wrong_one_is_named(data_path, tmp_path
     words = ["--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK, "--num_epochs", 0]
     assert run("train", "--miner", "semi_hard:margin=0.3", *words) == 0
     assert RunFolder(tmp_path / "r").experiment().miner == SemiHard(0.3)
-    assert run("train", "--miner", "semihard", *words) == 2
-    assert "there is no miner semihard" in capsys.readouterr().err
+    assert run("train", "--miner", "semi_hart", *words) == 2
+    assert "there is no miner semi_hart" in capsys.readouterr().err
     assert run("train", "--miner", "semi_hard:width=1", *words) == 2
     assert "unknown key 'width'" in capsys.readouterr().err
 

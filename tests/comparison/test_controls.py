@@ -1,7 +1,7 @@
 import torch
 
 from pairlens.comparison.controls import no_loss
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.training.criterion import Criterion
 
 

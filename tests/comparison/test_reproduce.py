@@ -16,7 +16,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK
 from pairlens.losses.miners import SemiHard
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from support.experiments import changed
 
 

@@ -103,7 +103,7 @@ def test_an_impossible_study_is_refused_before_anything_runs(quick, tmp_path):
         (Study(ARMS, (Benchmark("bars", changed(quick, data_name="nowhere"), 1),)), "does not exist"),
         (
             Study((ARMS[0], Arm("p", "proxy_anchor")), (Benchmark("bars", changed(quick, references="memory"), 1),)),
-            "cannot be used with proxyanchor",
+            "cannot be used with proxy_anchor",
         ),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

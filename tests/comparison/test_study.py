@@ -4,9 +4,9 @@ import pytest
 
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, grid, read_study, read_toml, write_study
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import loss_from_text, loss_text, trainable_from_text
 from pairlens.losses import Circle, RecallAtK, Triplet
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import loss_from_text, loss_text, trainable_from_text
+from pairlens.losses.third_party import Wrapped
 from support.experiments import changed
 
 TWO = (Arm.of("triplet"), Arm.of("circle:gamma=64 as mine"))

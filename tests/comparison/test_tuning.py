@@ -1,14 +1,23 @@
 import json
+from dataclasses import replace
 from typing import get_args
 
 import pytest
+import torch
 
 from pairlens.comparison import tuning
-from pairlens.comparison.tuning import SPACES, read_trials, space_of, tunable_values, tune, with_params
+from pairlens.comparison.reproduce import study_text
+from pairlens.comparison.run_study import Plan, check
+from pairlens.comparison.study import Study, read_toml
+from pairlens.comparison.tuning import read_trials, space_of, tunable_values, tune, with_params
+from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.experiments.splits import fold_classes, open_catalog, split_catalog
 from pairlens.losses import Circle, Loss, Margin, ProxyAnchor, Triplet
+from pairlens.losses.loss_text import loss_name, loss_text, trainable_from_text
+from pairlens.losses.tuning_space import Range
+from pairlens.training.references import InBatch
 from support.experiments import changed
 
 
@@ -24,7 +33,6 @@ def test_the_published_values_lie_inside_the_search_space(kind):
     for name, value in tunable_values(experiment).items():
         assert space[name].low <= value <= space[name].high, name
         assert space[name].low > 0 or not space[name].log
-    assert set(SPACES) <= set(get_args(Loss))
     assert with_params(experiment, tunable_values(experiment)) == experiment
 
 
@@ -139,3 +147,89 @@ def test_settings_that_diverge_count_as_worst(quick, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuning, "run", diverge)
     assert tune(quick, tmp_path, 1, 2, "MAP@R").folds == (0.0, 0.0)
+
+
+FOREIGN = "support.foreign_losses"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (f"{FOREIGN}:Hinge", {"margin": 0.5}),
+        (f"{FOREIGN}:Hinge(margin=0.25)", {"margin": 0.25}),
+        (f"{FOREIGN}:Module(scale=2.0)", {"scale": 2.0}),
+        (
+            "circle+0.5*triplet",
+            {"circle.margin": 0.4, "circle.gamma": 80, "triplet.margin": 0.1, "triplet.weight": 0.5},
+        ),
+    ],
+)
+def test_losses_of_other_projects_and_sums_bring_their_ranges(text, values):
+    experiment = Experiment(loss=trainable_from_text(text, "mine"))
+    assert tunable_values(experiment) == values | {"learning_rate": 1e-4}
+    assert set(space_of(experiment)) == {*values, "learning_rate"}
+    same = with_params(experiment, tunable_values(experiment))
+    assert loss_text(same.loss) == loss_text(trainable_from_text(loss_text(same.loss)))
+    last = list(values)[-1]
+    changed = with_params(experiment, {last: 0.7})
+    assert tunable_values(changed) == values | {last: 0.7, "learning_rate": 1e-4}
+    assert loss_name(changed.loss) == loss_name(experiment.loss) or "0.7" in loss_name(changed.loss)
+
+
+def test_a_study_gives_the_ranges_of_a_function_of_another_project(tmp_path):
+    text = f"{FOREIGN}:mean_negative"
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'losses = ["{text} as mine", "circle:gamma=64"]\n'
+        f'[spaces."{text}"]\npower = {{low = 1, high = 5}}\n'
+        "[spaces.circle]\ngamma = {low = 8, high = 64, log = true}\n",
+        encoding="utf-8",
+    )
+    study = read_toml(file)
+    mine, circle = study.arms
+    assert study.space(mine) == {"power": Range(1.0, 5.0)}
+    assert study.space(circle) == {"gamma": Range(8.0, 64.0, log=True)}
+    assert from_plain(Study, json.loads(json.dumps(to_plain(study)))) == study
+    assert read_toml_text(study, tmp_path) == study
+    experiment = Experiment(loss=mine.make())
+    assert tunable_values(experiment, study.space(mine)) == {"power": 1, "learning_rate": 1e-4}
+    changed = with_params(experiment, {"power": 3.0}, study.space(mine))
+    similarity, pairs = InBatch()(torch.nn.functional.normalize(torch.randn(6, 4), dim=1), torch.arange(6) % 2)
+    expected = similarity[pairs.negative].pow(3).mean() - similarity[pairs.positive].mean()
+    assert torch.equal(changed.loss(similarity, pairs), expected)
+
+
+def read_toml_text(study, folder):
+    """Read a study back from the TOML that a report shows."""
+    file = folder / "again.toml"
+    file.write_text(study_text(study), encoding="utf-8")
+    return read_toml(file)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "sentence"),
+    [
+        ("[spaces.triplett]\nmargin = {low = 1, high = 2}", "belong to no loss of the study"),
+        ("[spaces.circle]\nmargin = {low = 2, high = 1}", "from 2.0 to 1.0 is empty"),
+        ("[spaces.circle]\nmargin = {low = 0, high = 1, log = true}", "must start above 0"),
+        ("[spaces.circle]\nmargin = {low = 0, top = 1}", "unknown key 'top'"),
+        ("[spaces.circle]\nmargn = {low = 0, high = 1}", "margn is no setting of Circle"),
+    ],
+)
+def test_wrong_ranges_of_a_study_are_refused(tmp_path, spaces, sentence):
+    file = tmp_path / "study.toml"
+    file.write_text(f'losses = ["circle", "triplet"]\ntune = 2\n{spaces}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=sentence):
+        check(Plan(read_toml(file), tmp_path))
+
+
+def test_a_tuned_function_of_another_project_is_stored_with_its_settings(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "run", lambda experiment, folder: pytest.fail("no trial is missing"))
+    text = f"{FOREIGN}:mean_negative(power=2)"
+    stored = changed(quick, loss=trainable_from_text(text, "mine"))
+    assert not tuning.differing_settings(from_plain(Experiment, to_plain(stored)), stored)
+    other = changed(quick, loss=trainable_from_text(f"{FOREIGN}:mean_negative(power=3)", "mine"))
+    assert list(tuning.differing_settings(from_plain(Experiment, to_plain(stored)), other)) == ["loss"]
+    # Version 0.1 stored only the name.
+    old = changed(quick, loss=replace(stored.loss, source=""))
+    assert not tuning.differing_settings(from_plain(Experiment, to_plain(old)), other)

@@ -5,7 +5,7 @@ import torch
 
 from pairlens.losses import Circle, Margin, SoftTriple, Triplet
 from pairlens.losses.miners import Hardest
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, Proxies
 

@@ -38,10 +38,11 @@ from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import _name_and_settings, any_loss_from_text, loss_from_text, miner_from_text
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple
+from pairlens.losses.loss_import import name_and_settings
+from pairlens.losses.loss_text import any_loss_from_text, loss_from_text, miner_from_text
 from pairlens.losses.miners import SemiHard
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import VERSION
@@ -333,7 +334,7 @@ def _naming(data: bytes) -> None:
 
 
 def _settings(text: str) -> None:
-    _name_and_settings(text.partition(":")[2] or text, text)
+    name_and_settings(text.partition(":")[2] or text, text)
 
 
 def _naming_seeds() -> list[bytes]:

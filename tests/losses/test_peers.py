@@ -204,3 +204,10 @@ def test_proxy_nca_leaves_its_own_proxy_out_of_the_sum_and_pml_does_not():
     other = of_proxies(pml.ProxyNCALoss(CLASSES, DIM, softmax_scale=9), "proxies", transposed=False)
     assert measured(plain)[0] < measured(other)[0]
     assert 0.9 < cosine_of_gradients(plain, other) < 0.9999
+
+
+def test_smooth_ap_of_the_peer_is_another_function():
+    """It has the same name since version 2.9; docs/losses.md says so."""
+    value, _ = measured(ours(ls.SmoothAP()))
+    other, _ = measured(theirs(pml.SmoothAPLoss()))
+    assert abs(value - other) > 0.05

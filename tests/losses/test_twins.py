@@ -1,5 +1,9 @@
 """Every loss against its plain-loop twin in float64, and all closed-form pair weights against autograd."""
 
+import dataclasses
+import inspect
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,6 +60,16 @@ TWINS = [
     (ls.RecallAtK(), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
     (ls.RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
 ]
+SUMS = [
+    (
+        ls.Sum((ls.Circle(), ls.Triplet(0.3, "cosine")), (1, 0.5)),
+        lambda s, y: naive.circle(s, y, 0.4, 80) + 0.5 * pairwise.triplet(s, y, 0.3, "cosine", False),
+    ),
+    (
+        ls.Sum((ls.PooledCircle(), ls.Contrastive())),
+        lambda s, y: pairwise.pooled_circle(s, y, 0.4, 80) + pairwise.contrastive(s, y, 1.0),
+    ),
+]
 PROXY_TWINS = [
     (ls.ProxyNCA(), lambda s, y: proxies.proxy_nca(s, y, 3.0)),
     (ls.ProxyNCAPlus(), lambda s, y: proxies.proxy_nca_plus(s, y, 1 / 9)),
@@ -71,14 +85,14 @@ PROXY_TWINS = [
 layouts = st.lists(st.integers(0, 3), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=parameter_name)
+@pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
 @settings(max_examples=15, deadline=None)
 @given(labels=layouts, dim=st.sampled_from([2, 5]), seed=st.integers(0, 99))
 def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
     check_against_twin(loss, lambda s: twin(s, labels), labels, dim, seed)
 
 
-@pytest.mark.parametrize(("loss", "twin"), TWINS, ids=parameter_name)
+@pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
 def test_equals_its_plain_loop_where_positives_are_few(loss, twin):
     """Ten classes of two photos: the positives are gathered here, and mostly a masked matrix in the test above."""
     labels = [*range(10), *range(10), 10]
@@ -138,6 +152,29 @@ def test_losses_of_embeddings_equal_their_plain_loops(loss, twin, labels, seed):
     assert torch.allclose(gradient_of(value, fast), gradient_of(expected, slow), atol=1e-8)
 
 
+# Their twins are called by the tests of their own: two above, and one in test_softtriple.py.
+TWINS_OF_CENTERS = {ls.SubCenterArcFace, ls.Margin, ls.SoftTriple}
+
+
+@pytest.mark.parametrize("kind", get_args(ls.Loss), ids=lambda kind: kind.__name__)
+def test_every_loss_has_a_plain_loop_twin(kind):
+    twins = {type(loss) for loss, _ in TWINS + PROXY_TWINS + OF_EMBEDDINGS}
+    assert kind in twins | TWINS_OF_CENTERS, (
+        f"write {kind.__name__} as plain loops in tests/support/naive/ and list it here"
+    )
+
+
+def test_every_exported_loss_is_in_the_union():
+    """A loss that is exported but not in the union `Loss` would have no command, no twin and no row in the table."""
+    exported = {getattr(ls, name) for name in ls.__all__}
+    losses = {kind for kind in exported if inspect.isclass(kind) and dataclasses.is_dataclass(kind)}
+    assert losses == {*get_args(ls.Loss), ls.Sum}
+    union = {
+        kind for name in ls.__all__ if name.endswith("Loss") or "LossOf" in name for kind in get_args(getattr(ls, name))
+    }
+    assert union == set(get_args(ls.Loss))
+
+
 def few_positives(count=24, dim=6):
     labels = torch.arange(count) % (count // 2)
     points = unit_points(count, dim)
@@ -159,7 +196,7 @@ def opposite_and_identical():
     return similarity, Pairs.between(torch.tensor([0, 1]), torch.arange(4))
 
 
-WEIGHED = [loss for loss, _ in TWINS + PROXY_TWINS + OF_EMBEDDINGS if has_pair_weights(loss)]
+WEIGHED = [loss for loss, _ in TWINS + SUMS + PROXY_TWINS + OF_EMBEDDINGS if has_pair_weights(loss)]
 
 
 @pytest.mark.parametrize("loss", WEIGHED, ids=str)

@@ -23,7 +23,7 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import load_checkpoint
 
@@ -53,7 +53,7 @@ FORBIDDEN_METHODS = {
 }
 # Resolves the module:callable that a user types on the command line or in a study. That no stored file is resolved is
 # tested in test_opening_a_run_imports_nothing_it_names.
-MAY_IMPORT = {"loss_spec.py", "metric_spec.py"}
+MAY_IMPORT = {"loss_import.py", "metric_spec.py"}
 
 
 def dotted(node):

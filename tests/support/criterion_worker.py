@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pairlens.core.distributed import rank, world_size
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import DistanceWeighted
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, Proxies
 from support.ddp_worker import group

@@ -9,7 +9,7 @@ from torch import distributed as dist
 from pairlens.core.distributed import all_reduce_sum, broadcast_text, gather_rows, rank, shard, world_size
 from pairlens.losses import Circle, Margin, MultiSimilarity, ProxyAnchor, Triplet
 from pairlens.losses.miners import DistanceWeighted
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.model.embedder import Embedder
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, fit

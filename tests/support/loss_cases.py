@@ -44,6 +44,9 @@ BATCH = [
     ls.SmoothAP(count_query=True),
     ls.RecallAtK(),
     ls.SupAP(),
+    ls.Sum((ls.Circle(), ls.Triplet(margin=0.2)), (1, 0.5)),
+    ls.Sum((ls.MultiSimilarity(), ls.PooledCircle(), ls.Margin())),
+    ls.Sum((ls.Contrastive(), ls.NPair()), (2, 0.1)),
 ]
 PROXIES = [
     ls.Triplet(),
@@ -62,7 +65,11 @@ PROXIES = [
     ls.SphereFace(),
     ls.SoftTriple(),
     ls.SoftTriple(gamma=0.01),
+    ls.Sum((ls.ProxyAnchor(), ls.NormSoftmax(), ls.NPair()), (1, 0.5, 0.1)),
+    ls.Sum((ls.SoftTriple(), ls.SubCenterArcFace(centers=10))),
 ]
+# Losses that a rotation of the space changes, because they contain a variance over its coordinates.
+DEPENDS_ON_AXES = (ls.SNRContrastive,)
 MEMORY = [loss for loss in BATCH if "memory" in possible_sources(loss)]
 CASES = [
     *((loss, "batch") for loss in BATCH),

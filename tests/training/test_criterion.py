@@ -4,7 +4,7 @@ from pytorch_metric_learning import losses as pml
 
 from pairlens.losses import Angular, Circle, Margin, NPair, ProxyAnchor, SoftTriple, Triplet
 from pairlens.losses.miners import Hardest
-from pairlens.losses.protocols import Wrapped, wrap
+from pairlens.losses.third_party import Wrapped, wrap
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, Proxies
 

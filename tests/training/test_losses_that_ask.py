@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pairlens.losses import Circle
-from pairlens.losses.protocols import wrap
+from pairlens.losses.third_party import wrap
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, fit
 from pairlens.training.learner import Objective

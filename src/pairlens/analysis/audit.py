@@ -13,8 +13,8 @@ from pairlens.analysis import audit_checks
 from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Finding, gradient_of, noisy_batch
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
 from pairlens.core.threads import single_thread
-from pairlens.experiments.loss_spec import any_loss_from_text
 from pairlens.losses import Circle
+from pairlens.losses.loss_text import any_loss_from_text
 from pairlens.losses.protocols import centers_of, is_embedding_loss, needs_criterion, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import InBatch, Proxies

@@ -1,33 +1,22 @@
 """Explanation of a loss without any data: its numbers as tables, and one figure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.analysis.loss_figures import Explained, draw_explanations
+from pairlens.analysis.explanation import Explained, Explanation
 from pairlens.analysis.loss_plane import POINTS, follow, similarity_plane
 from pairlens.analysis.pair_weights import DEFAULT_BATCH, ProbeBatch, weight_curve
 from pairlens.core.files import write_text
 from pairlens.core.table import Table
 from pairlens.core.threads import single_thread
-from pairlens.experiments.loss_spec import loss_from_text
+from pairlens.losses import Sum
+from pairlens.losses.loss_text import loss_from_text, loss_name, loss_text
 from pairlens.losses.protocols import is_embedding_loss, needs_criterion
+from pairlens.losses.third_party import WrappedPairs
 
 OTHER_NEGATIVES = (0.0, 0.2, 0.5)
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """The explanation of one or more losses.
-
-    Attributes:
-        losses: what there is to draw of each loss, with all its numbers.
-        files: the figures and tables that were written.
-    """
-
-    losses: tuple[Explained, ...]
-    files: tuple[Path, ...] = ()
 
 
 def explain(
@@ -86,7 +75,11 @@ def explain_loss(loss: Any, batch: ProbeBatch = DEFAULT_BATCH, name: str = "", p
     with single_thread():
         plane = similarity_plane(loss, points)
         curves = {level: weight_curve(loss, replace(batch, negatives=level)) for level in OTHER_NEGATIVES}
-    return Explained(name or type(loss).__name__, settings_text(loss), plane, follow(plane), curves)
+    return Explained(name or _name_of(loss), settings_text(loss), plane, follow(plane), curves)
+
+
+def _name_of(loss: Any) -> str:
+    return loss_name(loss) if isinstance(loss, Sum | WrappedPairs) else type(loss).__name__
 
 
 def settings_text(loss: Any) -> str:
@@ -96,12 +89,18 @@ def settings_text(loss: Any) -> str:
     >>> settings_text(Circle(gamma=32))
     'margin 0.4, gamma 32'
     """
+    # A sum and a function that was wrapped have no numbers of their own.
+    if isinstance(loss, Sum | WrappedPairs):
+        return loss_text(loss)
     values = {field.name: getattr(loss, field.name) for field in fields(loss)}
     return ", ".join(f"{name} {f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
 
 
 def write_explanations(explained: Sequence[Explained], folder: Path) -> list[Path]:
     """Write the figure as `explain.svg` and `explain.png`, and every number in it as CSV tables; returns the files."""
+    # Imported here, because Matplotlib takes long to import, and only figures need it.
+    from pairlens.analysis.loss_figures import draw_explanations
+
     figures = [folder / "explain.svg", folder / "explain.png"]
     for file in figures:
         draw_explanations(explained, file)

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pairlens.analysis.loss_plane import Paths, SimilarityPlane
+from pairlens.analysis.explanation import Explained
+from pairlens.analysis.loss_plane import SimilarityPlane
 from pairlens.analysis.pair_weights import WeightCurve
 from pairlens.plotting.style import DASHES, FAINT, INK, PULL, PUSH, save, tidy
 
@@ -99,25 +99,6 @@ def weight_limit(weights: np.ndarray) -> float:
         return 0.0
     limit = 1.5 * float(np.quantile(visible, 0.9))
     return limit if highest > 2 * limit else highest
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """What there is to draw of one loss.
-
-    Attributes:
-        name: the name of the loss.
-        settings: its hyper-parameters, as text.
-        plane: the loss over the similarity plane.
-        paths: where gradient descent leads in the plane.
-        curves: its weight curves, by the similarity of the other negatives.
-    """
-
-    name: str
-    settings: str
-    plane: SimilarityPlane
-    paths: Paths
-    curves: dict[float, WeightCurve]
 
 
 def draw_explanations(explained: Sequence[Explained], file: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pairlens import losses as ls
-from pairlens.losses.protocols import possible_sources
+from pairlens.losses.protocols import possible_sources, weighs_pairs
 
 # How the time of a batch grows: B photos per batch, P positives per anchor, C classes.
 PAIRS, RANKS, PROXIES = "B²", "B² P", "B C"
@@ -20,6 +20,7 @@ class LossCard:
         pushes: which pairs it moves.
         cost: what its time grows with: B photos per batch, P positives per anchor, C classes, K centres per class.
         use: when to use it.
+        axis: what the pair weights are a function of.
     """
 
     loss: type
@@ -27,6 +28,7 @@ class LossCard:
     pushes: str
     cost: str
     use: str
+    axis: str = "similarity of the pair"
 
     @property
     def name(self) -> str:
@@ -45,14 +47,14 @@ class LossCard:
 
     @property
     def figure(self) -> str:
-        """The file name of the figure with its weight curve."""
-        return f"{self.name.lower()}.svg"
+        """The file name of the figure with its weight curve; "" for a loss of embeddings whose pairs have no weights."""
+        return f"{self.name.lower()}.svg" if weighs_pairs(self.loss()) else ""
 
     def markdown(self, figures: str) -> str:
         """Return its row of the table in docs/losses.md; `figures` is the folder of the weight curves."""
         cells = [f"`{self.name}`", self.formula, self.parameters, self.pushes, self.cost, self.use, self.references]
         # An upright stroke would end the cell of a Markdown table.
-        picture = f"![weights of {self.name}]({figures}/{self.figure})"
+        picture = f"![weights of {self.name}]({figures}/{self.figure})" if self.figure else "none"
         return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells] + [picture]) + " |"
 
 
@@ -141,6 +143,7 @@ LOSS_CARDS = (
         "as NT-Xent at t = 1, and towards short embeddings",
         PAIRS,
         "embeddings whose length matters",
+        axis="inner product of the pair",
     ),
     LossCard(
         ls.NTXent,
@@ -197,6 +200,7 @@ LOSS_CARDS = (
         "as contrastive, each pair relative to the power of its anchor",
         PAIRS,
         "embeddings that are not normalised",
+        axis="minus the distance of the pair",
     ),
     LossCard(
         ls.Quadruplet,

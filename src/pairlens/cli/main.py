@@ -113,11 +113,12 @@ def _run_command(name: str, words: list[str]) -> None:
 
     if world_size() > 1 and name not in DISTRIBUTED:
         raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
-    read_arguments(find_command(name, words), words, f"pairlens {name}")()
+    command, words = find_command(name, words)
+    read_arguments(command, words, f"pairlens {name}")()
 
 
-def find_command(name: str, words: Sequence[str] = ()) -> Callable[..., None]:
-    """Import the module of a command and return its function.
+def find_command(name: str, words: Sequence[str] = ()) -> tuple[Callable[..., None], list[str]]:
+    """Import the module of a command; returns its function, and the words that are left for its options.
 
     Args:
         name: of the command.
@@ -126,10 +127,10 @@ def find_command(name: str, words: Sequence[str] = ()) -> Callable[..., None]:
     module = import_module(COMMANDS[name].module)
     match name:
         case "train":
-            return module.train_command(module.recipe_experiment(words), module.option_names(words))
+            return module.find_train_command(words)
         case "compare":
-            return module.compare_command()
-    return getattr(module, name)
+            return module.compare_command(), list(words)
+    return getattr(module, name), list(words)
 
 
 def help_text() -> str:

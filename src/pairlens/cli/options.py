@@ -12,9 +12,9 @@ import tyro
 from pairlens.comparison.reproduce import loss_option
 from pairlens.core.settings import Setting, flat_settings, settings_of, with_settings, without_functions
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name, miner_from_text, miner_text
 from pairlens.experiments.metric_spec import metric_text
 from pairlens.losses import Loss
+from pairlens.losses.loss_text import command_name, miner_from_text, miner_text
 from pairlens.losses.miners import Miner
 
 
@@ -92,7 +92,9 @@ def settings_record(name: str, base: Experiment, changed: dict[str, tuple[Any, A
         changed: fields with another (type, default).
     """
     values = flat_settings(base)
-    special = {"loss": (LossChoice, to_command_line(base.loss)), "miner": (MinerChoice, base.miner)}
+    # A sum, or a loss of another project, was typed as a text and is no subcommand; its value is kept as it is.
+    loss_kind = LossChoice if type(base.loss) in OPTION_CLASSES else Annotated[Any, tyro.conf.Fixed, tyro.conf.Suppress]
+    special = {"loss": (loss_kind, to_command_line(base.loss)), "miner": (MinerChoice, base.miner)}
     # On the command line a metric is always a text.
     special["metrics"] = (tuple[str, ...], tuple(map(metric_text, base.evaluation.metrics)))
     special |= changed or {}

@@ -158,17 +158,24 @@ def inspect(
         say(str(file))
 
 
-def report(folder: tyro.conf.Positional[Path], out: Path | None = None, data_path: Path | None = None) -> None:
+def report(
+    folder: tyro.conf.Positional[Path],
+    out: Path | None = None,
+    data_path: Path | None = None,
+    trust: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+) -> None:
     """Write one page about a run or a comparison: the verdict, tables, typical queries, failures, figures, configuration.
 
     Args:
         folder: the folder of a run or of a comparison.
         out: the HTML file; by default report.html in the folder.
         data_path: folder of the prepared data sets, if they have moved since the run.
+        trust: a module such as my_code.losses that may be imported to draw and audit a loss of your own; this runs its
+            code.
     """
     from pairlens.report.write import write_report
 
-    file, missing = write_report(folder, out, data_path)
+    file, missing = write_report(folder, out, data_path, trust=trust)
     if missing:
         say(f"the parts that need the photos are left out: {missing}; give the folder of the data sets as --data_path")
     say(f"report: {file}")

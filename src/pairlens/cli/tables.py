@@ -15,6 +15,7 @@ from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
 from pairlens.evaluation.evaluate import Report, class_words
 from pairlens.experiments.recipes import Recipe
+from pairlens.losses.loss_text import command_name
 from pairlens.report.result_table import headline_metrics, select_columns
 
 # Every command imports this module; the audit and the inspection bring their figures with them.
@@ -123,7 +124,9 @@ def losses_table() -> TerminalTable:
     for name in COLUMNS:
         table.add_column(name, overflow="fold")
     for e in LOSS_CARDS:
-        table.add_row(e.name.lower(), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references)
+        table.add_row(
+            command_name(e.loss), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references
+        )
     return table
 
 

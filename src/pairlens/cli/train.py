@@ -1,7 +1,8 @@
 """The commands `pairlens prepare | train | profile`."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,12 @@ import tyro
 
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.launch import INTERRUPTED
+from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
 from pairlens.core.distributed import barrier, rank
+from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
 from pairlens.data.prepare import prepare as prepare_data
@@ -62,12 +65,20 @@ def option_names(words: Sequence[str]) -> frozenset[str]:
     return frozenset(option[2:].partition("=")[0].replace("-", "_") for option in options)
 
 
-def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Callable[..., None]:
+def find_train_command(words: Sequence[str]) -> tuple[Callable[..., None], list[str]]:
+    """Return the command `train` with the defaults that its words ask for, and the words that are left for its options."""
+    options, loss = take_loss(words)
+    base = recipe_experiment(words)
+    return train_command(base if loss is None else replace(base, loss=loss), option_names(words), loss), options
+
+
+def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: Any = None) -> Callable[..., None]:
     """Return the command `train` whose defaults are those of an experiment.
 
     Args:
         base: the defaults.
         named: the options that were given; --resume needs them, because an option that is given may equal its default.
+        loss: the loss of `base`, if it was typed as a text; beside --resume it is the loss of the run.
     """
 
     def train(
@@ -76,8 +87,12 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
         runs: Path = Path("runs"),
         resume: Path | None = None,
         recipe: str | None = None,
+        trust: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     ) -> None:
         """Train an embedding model with a pairwise loss, and evaluate it after every epoch.
+
+        Instead of the name of a loss, a text can be given: circle:gamma=64, a sum such as circle+0.5*triplet:margin=0.2, or
+        a loss of your own as "my_code.losses:MyLoss(margin=0.2)".
 
         Args:
             settings: the loss, the data, the model and the training.
@@ -88,6 +103,8 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
                 module:name.
             recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
                 them.
+            trust: beside --resume, a module such as my_code.losses that may be imported to find the loss of the run; this
+                runs its code.
         """
         experiment = as_experiment(settings)
         if resume is not None:
@@ -96,8 +113,11 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset()) -> Call
             if differs or {"name", "recipe", "runs"} & named:
                 raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
-            continue_run(RunFolder(resume), changed, experiment.evaluation.metrics if GIVEN_AGAIN in named else None)
+            continue_run(
+                RunFolder(resume), changed, experiment.evaluation.metrics if GIVEN_AGAIN in named else None, loss, trust
+            )
             return
+        require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
         # A recipe names its backbone, also where that is the default.
         experiment, line = fit_backbone(experiment, named | ({"backbone"} if "recipe" in named else set()))
         if line:
@@ -129,6 +149,8 @@ def continue_run(
     run_folder: RunFolder,
     changed: Mapping[str, Any] | None = None,
     metrics: Sequence[MetricChoice] | None = None,
+    loss: Any = None,
+    trust: Collection[str] = (),
 ) -> None:
     """Train the remaining epochs of an interrupted run and show its progress.
 
@@ -136,8 +158,11 @@ def continue_run(
         run_folder: the run.
         changed: new values of settings that may change.
         metrics: all further metrics of the run, if they were given again.
+        loss: the loss of the run, if the caller has its code.
+        trust: modules that may be imported to find the loss.
     """
-    experiment = run_folder.experiment()
+    # Opened with the loss first, so that nothing is written if the run cannot go on.
+    experiment = run_folder.experiment(loss=loss, trust=trust)
     if changed:
         experiment = with_settings(experiment, changed)
         if rank() == 0:
@@ -145,7 +170,7 @@ def continue_run(
                 run_folder.write_experiment(experiment)
         # No rank reads the settings before the first one has written them.
         barrier()
-    _show_events(lambda display: resume(run_folder, display.watch, metrics=metrics), experiment, run_folder)
+    _show_events(lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust), experiment, run_folder)
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
-from pairlens.comparison.figures import draw_comparison
 from pairlens.comparison.results import Results, write_results
 from pairlens.comparison.run_study import RunFinished, run_study
 from pairlens.comparison.statistics import measure
@@ -38,6 +37,9 @@ def compare(
     """
     if not isinstance(study, Study | str | Path):
         raise ValueError(f"a {type(study).__name__} is no study; give a pl.Study or the path of a TOML file")
+    # Imported here, because Matplotlib takes long to import, and only figures need it.
+    from pairlens.comparison.figures import draw_comparison
+
     planned = study if isinstance(study, Study) else read_toml(Path(study))
     place = Path(folder) if folder is not None else default_folder(study)
     for finished in run_study(planned, place, engine):

@@ -5,17 +5,18 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pairlens.comparison.study import Benchmark, Study
 from pairlens.core.named_function import NamedFunction
 from pairlens.core.settings import flat_settings, settings_of
 from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import command_name, miner_text
 from pairlens.experiments.metric_spec import metric_text
+from pairlens.losses import Loss
+from pairlens.losses.loss_text import can_be_typed, loss_name, loss_text, miner_text
 from pairlens.losses.miners import Miner
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.tuning_space import Range
 
 DEFAULTS = Experiment()
 
@@ -34,22 +35,26 @@ def differing(experiment: Experiment) -> dict[str, Any]:
 def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     """Return the command that repeats a training under another name, in a folder beside the run folder.
 
-    Returns None for what can be used only from Python: a wrapped loss, a function as a setting, or a metric that has only
-    a definition.
+    Returns None for what can be used only from Python: a function that was wrapped there, a function as a setting, or a
+    metric that has only a definition.
 
     >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """
-    loss = experiment.loss
+    loss: Any = experiment.loss
     changed = differing(experiment)
     has_function = any(isinstance(value, NamedFunction) for value in changed.values())
-    if isinstance(loss, Wrapped) or has_function or not all(isinstance(m, str) for m in experiment.evaluation.metrics):
+    if not can_be_typed(loss) or has_function or not all(isinstance(m, str) for m in experiment.evaluation.metrics):
         return None
-    # Defaults are left out, so that the command shows what is special about the run.
+    # The options of a loss of Pairlens; a sum or a loss of another project is one text. Defaults are left out, so that the
+    # command shows what is special about the run.
+    has_options = isinstance(loss, get_args(Loss))
     hyper_parameters = {
-        loss_option(f.name): getattr(loss, f.name) for f in fields(loss) if getattr(loss, f.name) != f.default
+        loss_option(f.name): getattr(loss, f.name)
+        for f in (fields(loss) if has_options else ())
+        if getattr(loss, f.name) != f.default
     }
-    words = ["pairlens", "train", command_name(type(loss))]
+    words = ["pairlens", "train", loss_name(loss) if has_options else loss_text(loss)]
     for name, value in (hyper_parameters | changed).items():
         words += option(name, value)
     words += ["--runs", str(run_folder.parent), "--name", f"{run_folder.name}-again"]
@@ -97,6 +102,12 @@ def study_text(study: Study) -> str:
     lines += [f"metric = {_toml(study.metric)}", "", "[settings]", *_toml_lines(shared)]
     for benchmark in study.fields:
         lines += _benchmark_lines(benchmark, shared)
+    for name, ranges in study.spaces.items():
+        lines += [
+            "",
+            f"[spaces.{_toml(name)}]",
+            *(f"{_toml(key)} = {_toml_range(value)}" for key, value in ranges.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -122,6 +133,10 @@ def _toml_lines(settings: dict[str, Any]) -> Iterator[str]:
         # A study sets seed, folds and fold of each of its runs itself.
         if name not in ("seed", "folds", "fold"):
             yield f"{name} = {_toml(value)}"
+
+
+def _toml_range(range_: Range) -> str:
+    return f"{{low = {_toml(range_.low)}, high = {_toml(range_.high)}, log = {_toml(range_.log)}}}"
 
 
 def _toml(value: Any) -> str:

@@ -16,7 +16,7 @@ from pairlens.comparison.study import (
     slug,
     write_study,
 )
-from pairlens.comparison.tuning import Trial, comparable_settings, read_trials, tune, with_params
+from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
 from pairlens.core.files import write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
@@ -24,7 +24,7 @@ from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
 
@@ -73,13 +73,13 @@ class Plan:
         experiment = experiment_of(arm, benchmark, seed)
         if not self.study.tune:
             return experiment
-        return with_params(experiment, self.chosen(benchmark, arm).params)
+        return with_params(experiment, self.chosen(benchmark, arm).params, self.study.space(arm))
 
     def chosen(self, benchmark: Benchmark, arm: Arm) -> Trial:
         """Return the best trial of a loss; trials that are missing are run first."""
         experiment = experiment_of(arm, self.owner(benchmark), 0)
         folder = self.tuning_folder(benchmark, arm)
-        return tune(experiment, folder, self.study.tune, self.study.folds, self.study.metric)
+        return tune(experiment, folder, self.study.tune, self.study.folds, self.study.metric, self.study.space(arm))
 
     def runs(self, benchmark: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
         """Yield the runs of a benchmark, all losses with one seed before the next seed.
@@ -115,7 +115,10 @@ def check(plan: Plan) -> None:
     """Raise ValueError or FileNotFoundError if the study cannot be run as it is."""
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
-            experiment_of(arm, benchmark, 0)
+            experiment = experiment_of(arm, benchmark, 0)
+            if plan.study.tune:
+                # This refuses a range for a setting that the loss does not have.
+                tunable_values(experiment, plan.study.space(arm))
         further = import_metrics(benchmark.settings.evaluation.metrics)
         check_ranking_metric(plan.study.metric, benchmark.settings, further)
         open_splits(benchmark.settings)
@@ -162,7 +165,7 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
         return RunFinished(what, None, str(error))
     except (TypeError, RuntimeError, LookupError) as error:
         # An error of a third-party loss is the user's to fix; any other error is a fault of Pairlens, shown in full.
-        if not isinstance(experiment.loss, Wrapped):
+        if is_own_loss(experiment.loss):
             raise
         raise ValueError(
             f"{what}: the loss raised {type(error).__name__}: {error}; try it with pairlens audit"
@@ -185,10 +188,8 @@ def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:
     if trained.batches != experiment.batches:
         # A run stores the batches that were fitted to its data set.
         experiment, _ = fit_batches(experiment, open_splits(experiment).train)
-    stored = comparable_settings(trained)
-    for name, value in comparable_settings(experiment).items():
-        if stored[name] != value:
-            raise ValueError(
-                f"{run_folder.path} was trained with {name} {stored[name]}, not {value}; give the comparison another "
-                "--out, or remove that folder"
-            )
+    for name, (stored, present) in differing_settings(trained, experiment).items():
+        raise ValueError(
+            f"{run_folder.path} was trained with {name} {stored}, not {present}; give the comparison another --out, or "
+            "remove that folder"
+        )

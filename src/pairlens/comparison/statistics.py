@@ -15,10 +15,9 @@ from pairlens.evaluation.intervals import RESAMPLES, Interval, bonferroni, class
 from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import can_be_typed, loss_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +160,8 @@ def _loss_result(plan: Plan, benchmark: Benchmark, arm: Arm, runs: list[Finished
     epochs = zip(*(run.outcome.rows for run in runs), strict=True)
     return LossResult(
         name=arm.name,
-        # The experiment of a wrapped loss does not store its hyper-parameters; the study does.
-        loss=arm.loss if isinstance(experiment.loss, Wrapped) else loss_text(experiment.loss),
+        # The runs of version 0.1 do not store the text of a function that was wrapped; the study does.
+        loss=loss_text(experiment.loss) if can_be_typed(experiment.loss) else arm.loss,
         settings=_tuned_rates(experiment) if plan.study.tune else "",
         metrics=_metrics(runs),
         curve=tuple(t_interval([row.report[plan.study.metric] for row in rows]) for rows in epochs),

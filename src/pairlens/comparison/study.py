@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from pairlens.core.untrusted import read_json, read_text
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.loss_spec import miner_from_text, trainable_from_text
 from pairlens.experiments.metric_spec import is_from_outside
 from pairlens.experiments.stored_paths import as_opened, as_stored
-from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import miner_from_text, trainable_from_text
+from pairlens.losses.tuning_space import Range
 
 STUDY_FILE = "study.json"
 SEEDS = 5
@@ -29,7 +28,7 @@ MAX_COUNT = 10_000
 METRIC = "MAP@R"
 # A study sets loss, seed and folds of its runs itself; every other setting of an experiment can be given.
 SETTINGS = set(settings_of(Experiment)) - {"loss", "seed", "folds", "fold"}
-STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric"}
+STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric", "spaces"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,12 @@ class Arm:
         loss, _, name = (part.strip() for part in text.partition(" as "))
         return cls(name or loss, loss)
 
-    def make(self) -> Loss | Wrapped:
+    @property
+    def space_names(self) -> tuple[str, str]:
+        """The names under which a study may give tuning ranges for this loss: its own, and its text without settings."""
+        return self.name, re.sub(r"(^[A-Za-z_-]+):.*=.*|\(.*", r"\1", self.loss)
+
+    def make(self) -> Any:
         """Return the loss; raises ValueError if the text names none."""
         return trainable_from_text(self.loss, self.name)
 
@@ -97,6 +101,8 @@ class Study:
             they are given.
         folds: number of folds into which the training classes are divided for tuning.
         metric: the metric by which losses are tuned and ranked.
+        spaces: tuning ranges of losses, by the name of the loss or the text of it without settings; they take the place of
+            the ranges that the loss brings itself.
     """
 
     arms: tuple[Arm, ...]
@@ -104,6 +110,7 @@ class Study:
     tune: int = 0
     folds: int = 4
     metric: str = METRIC
+    spaces: dict[str, dict[str, Range]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
@@ -114,6 +121,16 @@ class Study:
         require(not self.tune or self.folds >= 2, f"--folds must be at least 2 to tune, not {self.folds}")
         for benchmark in self.fields:
             self._check_benchmark(benchmark)
+        known = {name for arm in self.arms for name in arm.space_names}
+        unknown = sorted(set(self.spaces) - known)
+        require(
+            not unknown,
+            f"the tuning ranges of {unknown[:1]} belong to no loss of the study; there are: {sorted(known)}",
+        )
+
+    def space(self, arm: Arm) -> dict[str, Range]:
+        """Return the tuning ranges that the study gives for a loss; none if it gives none."""
+        return next((self.spaces[name] for name in arm.space_names if name in self.spaces), {})
 
     def _check_benchmark(self, benchmark: Benchmark) -> None:
         require(
@@ -203,7 +220,7 @@ def read_toml(file: Path) -> Study:
 
     `losses` lists the losses, `[settings]` holds options of `pairlens train` for all benchmarks, and every `[[fields]]`
     is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds` and `metric` are as on the
-    command line.
+    command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low = 0.1, high = 1, log = true}.
 
     Raises:
         ValueError: naming the key that is unknown or has a value of the wrong type.

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens import losses as ls
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.settings import flat_settings, with_settings
@@ -17,8 +16,10 @@ from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
 from pairlens.experiments.stored_paths import NO_FILE
-from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped, is_learned_loss
+from pairlens.losses.loss_settings import loss_settings, with_loss_settings
+from pairlens.losses.protocols import is_learned_loss, tuning_space
+from pairlens.losses.third_party import Wrapped, WrappedPairs, stored_form
+from pairlens.losses.tuning_space import Range
 
 TRIALS_FILE = "trials.json"
 # Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.
@@ -26,64 +27,9 @@ ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes")
 RATES = ("learning_rate", "proxy_learning_rate")
 
 
-@dataclass(frozen=True)
-class Range:
-    """The interval from which tuning suggests the value of a hyper-parameter.
-
-    Attributes:
-        low: lower end.
-        high: upper end.
-        log: whether values are suggested evenly on a logarithmic scale.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-
-MARGIN = Range(0.02, 0.5)
-SCALE = Range(8, 256, log=True)
-TEMPERATURE = Range(0.02, 0.5, log=True)
 # As factors of the learning rate that was given; the rate of proxies is absolute.
 RATE_FACTOR = Range(0.2, 5, log=True)
 PROXY_RATE = Range(1e-3, 1, log=True)
-BINOMIAL = {"alpha": Range(0.5, 20, log=True), "beta": Range(10, 100, log=True), "lam": Range(0.2, 0.8)}
-CIRCLE = {"margin": Range(0.1, 0.5), "gamma": Range(16, 256, log=True)}
-ARC = {"scale": SCALE, "margin": Range(0.05, 0.6)}
-
-# Losses that are not listed have only learning rates to tune. Every range contains the value of the loss's paper.
-SPACES: dict[type, dict[str, Range]] = {
-    ls.Contrastive: {"margin": Range(0.3, 1.3)},
-    ls.SimilarityContrastive: {"margin": Range(0.1, 0.7)},
-    ls.Triplet: {"margin": MARGIN},
-    ls.AllTriplets: {"margin": MARGIN},
-    ls.Circle: CIRCLE,
-    ls.PooledCircle: CIRCLE,
-    ls.MultiSimilarity: BINOMIAL,
-    ls.BinomialDeviance: BINOMIAL,
-    ls.LiftedStructure: {"margin": Range(0.3, 1.5)},
-    ls.GeneralizedLifted: {"margin": Range(0.3, 1.5)},
-    ls.NTXent: {"temperature": TEMPERATURE},
-    ls.SupCon: {"temperature": TEMPERATURE},
-    ls.TupletMargin: {"degrees": Range(1, 12), "scale": SCALE},
-    ls.Angular: {"degrees": Range(30, 50)},
-    ls.RankedList: {"alpha": Range(0.8, 1.4), "margin": Range(0.1, 0.8)},
-    ls.Quadruplet: {"margin": Range(0.1, 1.2)},
-    ls.SmoothAP: {"temperature": Range(0.003, 0.1, log=True)},
-    ls.SupAP: {"temperature": Range(0.003, 0.1, log=True)},
-    ls.RecallAtK: {"similarity_temperature": Range(0.003, 0.1, log=True)},
-    ls.ProxyNCA: {"scale": Range(1, 32, log=True)},
-    ls.ProxyNCAPlus: {"temperature": Range(0.03, 0.5, log=True)},
-    ls.ProxyAnchor: {"alpha": SCALE, "delta": Range(0.0, 0.3)},
-    ls.NormSoftmax: {"temperature": Range(0.02, 0.3, log=True)},
-    ls.CosFace: ARC,
-    ls.ArcFace: ARC,
-    ls.SubCenterArcFace: ARC,
-    ls.SphereFace: {"scale": SCALE},
-    ls.SoftTriple: {"lam": Range(5, 80, log=True), "gamma": Range(0.03, 0.5, log=True), "delta": Range(0.0, 0.3)},
-    ls.Margin: {"alpha": Range(0.05, 0.5), "beta": Range(0.6, 1.4)},
-    ls.SNRContrastive: {"negative_margin": Range(0.2, 1.5)},
-}
 
 
 @dataclass(frozen=True)
@@ -103,49 +49,61 @@ class Trial:
     value: float
 
 
-def space_of(experiment: Experiment) -> dict[str, Range]:
+def space_of(experiment: Experiment, given: Mapping[str, Range] | None = None) -> dict[str, Range]:
     """Return the settings that tuning may change, with their ranges.
 
     These are the hyper-parameters of the loss, the learning rate, and the learning rate of proxies and of the loss's own
     parameters if there are any.
+
+    Args:
+        experiment: the loss and its settings.
+        given: the ranges that the study gives for this loss, in place of those that the loss brings itself.
 
     >>> list(space_of(Experiment()))
     ['margin', 'learning_rate']
     """
     # A useful learning rate depends on network and optimizer, so the range is around the one that was given.
     rate = experiment.optimizer.learning_rate
-    space = dict(SPACES.get(type(experiment.loss), {}))
+    space = dict(given or tuning_space(experiment.loss))
     space["learning_rate"] = Range(RATE_FACTOR.low * rate, RATE_FACTOR.high * rate, log=True)
     if experiment.source == "proxies" or is_learned_loss(experiment.loss):
         space["proxy_learning_rate"] = PROXY_RATE
     return space
 
 
-def tunable_values(experiment: Experiment) -> dict[str, float]:
-    """Return the values that the tunable settings have in an experiment."""
-    owners = {name: experiment.optimizer if name in RATES else experiment.loss for name in space_of(experiment)}
-    return {name: getattr(owner, name) for name, owner in owners.items()}
+def tunable_values(experiment: Experiment, given: Mapping[str, Range] | None = None) -> dict[str, float]:
+    """Return the values that the tunable settings have in an experiment; `given` is as in `space_of`."""
+    names = space_of(experiment, given)
+    of_loss = loss_settings(experiment.loss, [name for name in names if name not in RATES])
+    return of_loss | {name: getattr(experiment.optimizer, name) for name in names if name in RATES}
 
 
-def with_params(experiment: Experiment, params: Mapping[str, float]) -> Experiment:
-    """Return an experiment with other values of its tunable settings.
+def with_params(
+    experiment: Experiment, params: Mapping[str, float], given: Mapping[str, Range] | None = None
+) -> Experiment:
+    """Return an experiment with other values of its tunable settings; `given` is as in `space_of`.
 
     Raises:
         ValueError: for a setting that cannot be tuned in this experiment.
     """
-    unknown = sorted(set(params) - set(space_of(experiment)))
+    unknown = sorted(set(params) - set(space_of(experiment, given)))
     if unknown:
         raise ValueError(
             f"the stored trials set {unknown[0]!r}, which this loss does not have; remove the folder of these trials"
         )
     rates: dict[str, Any] = {name: value for name, value in params.items() if name in RATES}
     hyper_parameters: dict[str, Any] = {name: value for name, value in params.items() if name not in RATES}
-    # A wrapped function has no fields to replace, so it is replaced only where there is something to change.
-    loss: Loss | Wrapped = replace(experiment.loss, **hyper_parameters) if hyper_parameters else experiment.loss
-    return with_settings(replace(experiment, loss=loss), rates)
+    return with_settings(replace(experiment, loss=with_loss_settings(experiment.loss, hyper_parameters)), rates)
 
 
-def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: str) -> Trial:
+def tune(
+    experiment: Experiment,
+    folder: Path,
+    trials: int,
+    folds: int,
+    metric: str,
+    given: Mapping[str, Range] | None = None,
+) -> Trial:
     """Try several combinations of settings and return the best one, by cross-validation over training classes.
 
     Each trial trains once per fold on the classes of the other folds, and is measured on the classes of that fold. Trial
@@ -158,6 +116,7 @@ def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: 
         trials: number of trials.
         folds: number of folds of the training classes.
         metric: the metric to maximise.
+        given: the ranges that the study gives for this loss.
 
     Raises:
         ValueError: if Optuna is not installed, or the trials in the folder belong to another experiment.
@@ -167,8 +126,9 @@ def tune(experiment: Experiment, folder: Path, trials: int, folds: int, metric: 
     task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
     done = read_trials(folder)
     for number in range(len(done), trials):
-        params = tunable_values(experiment) if number == 0 else _suggest(space_of(experiment), done, number, trials)
-        values = _cross_validate(with_params(experiment, params), folder / "running", folds, metric)
+        space = space_of(experiment, given)
+        params = tunable_values(experiment, given) if number == 0 else _suggest(space, done, number, trials)
+        values = _cross_validate(with_params(experiment, params, given), folder / "running", folds, metric)
         done.append(Trial(number, params, values, sum(values) / len(values)))
         # Written after every trial, so that an interruption loses at most the trial that is running.
         record = {**task, "trials": [asdict(trial) for trial in done]}
@@ -210,13 +170,30 @@ def _damaged(folder: Path, reason: Exception | str) -> ValueError:
     return ValueError(f"{folder / TRIALS_FILE} is damaged ({reason}); remove it to tune again")
 
 
-def comparable_settings(experiment: Experiment) -> dict[str, Any]:
-    """Return the settings of an experiment that change its results, by their option names, in stored form."""
-    settings = flat_settings(experiment)
-    if settings["weights"] not in NO_FILE:
+def differing_settings(stored: Experiment, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that change results and differ, by their option names: the stored value and the present one."""
+    present = flat_settings(experiment)
+    loss = stored.loss
+    if isinstance(loss, Wrapped | WrappedPairs) and isinstance(present["loss"], type(loss)) and not loss.source:
+        # Version 0.1 did not store by which name a function was found.
+        present["loss"] = replace(present["loss"], source="")
+    different = {}
+    for name, value in flat_settings(stored).items():
+        plain = [_comparable(name, one) for one in (value, present[name])]
+        if name not in ELSEWHERE and plain[0] != plain[1]:
+            different[name] = (plain[0], plain[1])
+    return different
+
+
+def _comparable(name: str, value: Any) -> Any:
+    """Return the value of a setting in stored form, in which equal settings are equal."""
+    if name == "loss":
+        # A loss of another project is equal whether its code is at hand or not.
+        return to_plain(stored_form(value))
+    if name == "weights" and value not in NO_FILE:
         # The same file may be written as a path from another folder.
-        settings["weights"] = Path(settings["weights"]).absolute().as_posix()
-    return {name: to_plain(value) for name, value in settings.items() if name not in ELSEWHERE}
+        return Path(value).absolute().as_posix()
+    return to_plain(value)
 
 
 def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> None:
@@ -226,7 +203,7 @@ def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> N
         return
     stored = from_plain(Experiment, record.get("experiment"), f"{folder / TRIALS_FILE}: experiment")
     different = [name for name, value in task.items() if record.get(name) != value]
-    if comparable_settings(stored) != comparable_settings(experiment):
+    if differing_settings(stored, experiment):
         different.insert(0, "experiment")
     if different:
         raise ValueError(

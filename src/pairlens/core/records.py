@@ -61,19 +61,21 @@ def to_plain(value: Any) -> Plain:
     {'type': 'Circle', 'margin': 0.4, 'gamma': 80.0}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if _is_written(f, value)}
+        fields = {f.name: to_plain(_stored_value(f, value)) for f in dataclasses.fields(value) if _is_written(f, value)}
         # A record whose stored form has changed says which form this is, and reads the earlier ones (`Versioned`).
         number = getattr(value, "VERSION", None)
         version: dict[str, Plain] = {} if number is None else {VERSION: number}
         return {TAG: type(value).__name__, **version, **fields}
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, Path):
         return value.as_posix()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(
-        f"a {type(value).__name__} has no plain form; a record may hold numbers, strings, paths, lists and records"
+        f"a {type(value).__name__} has no plain form; a record may hold numbers, strings, paths, lists, tables and records"
     )
 
 
@@ -110,6 +112,10 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         # All tuples of records are homogeneous: tuple[kind, ...].
         item_kind = get_args(kind)[0]
         return tuple(_build(item_kind, item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is dict:
+        _expect(isinstance(data, Mapping), data, "a table of names and values", where)
+        item_kind = get_args(kind)[1]
+        return {_build_scalar(str, key, where): _build(item_kind, item, f"{where}.{key}") for key, item in data.items()}
     if _is_record(kind):
         return _build_record(kind, data, where)
     return _build_scalar(kind, data, where)
@@ -178,8 +184,9 @@ def _choose(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         kind = records.get(_current_name(tag))
         _expect(kind is not None, tag, f"one of the types {', '.join(records)}", where)
         return _build(kind, data, where)
-    # A function is never made from data.
-    scalars = [k for k in kinds if k is not type(None) and not _is_record(k) and get_origin(k) is not Callable]
+    # A function is never made from data. Protocols in an annotation tell type checkers what a user may pass; stored data is
+    # never of such a type.
+    scalars = [k for k in kinds if k is not type(None) and not _is_record(k) and not _is_only_for_callers(k)]
     if not scalars:
         return _expect(False, data, f"one of {', '.join(records)}", where)
     for kind in scalars[:-1]:
@@ -208,6 +215,19 @@ def _is_written(field: dataclasses.Field, record: Any) -> bool:
     # A later field that is left out where it has its default leaves files of earlier versions as they were.
     is_default = field.metadata.get("omit_default", False) and getattr(record, field.name) == field.default
     return _is_stored(field) and not is_default
+
+
+def _is_only_for_callers(kind: Any) -> bool:
+    return get_origin(kind) is Callable or getattr(kind, "_is_protocol", False)
+
+
+def _stored_value(field: dataclasses.Field, record: Any) -> Any:
+    """Return the value of a field in its stored form."""
+    # A field may hold objects that are no records of Pairlens, such as the loss of another project; its metadata then names
+    # the function that returns the record to be stored in their place.
+    value = getattr(record, field.name)
+    stored_as = field.metadata.get("stored_as")
+    return value if stored_as is None else stored_as(value)
 
 
 def _has_default(field: dataclasses.Field) -> bool:

@@ -11,7 +11,7 @@ from pairlens.core.similarity import unit
 from pairlens.evaluation import geometry
 from pairlens.evaluation.geometry import PairSimilarities
 from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
-from pairlens.losses.protocols import is_embedding_loss, possible_sources
+from pairlens.losses.protocols import has_batch_weights
 
 # The weights of a loss are measured on the (512, 512) similarities of the first photos.
 MAX_WEIGHTED_PHOTOS = 512
@@ -121,8 +121,7 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
 def _weight_share(vectors: Tensor, labels: Tensor, loss: Any) -> geometry.WeightShare | None:
     pairs = Pairs.within(labels)
     # A loss of embeddings or of proxies has no weights on the pairs of a batch.
-    has_weights = loss is not None and not is_embedding_loss(loss) and "batch" in possible_sources(loss)
-    if not has_weights or not bool(pairs.complete.any()):
+    if loss is None or not has_batch_weights(loss) or not bool(pairs.complete.any()):
         return None
     # (photo, photo) in float64, because the weights of some losses span many orders of magnitude.
     gradient = pair_gradient(similarity_measure(loss), (vectors @ vectors.T).double(), pairs)

@@ -1,6 +1,6 @@
 """The experiment: all settings that define a run, as nested records that lie beside the code that they configure."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pairlens.core.records import require
@@ -9,10 +9,12 @@ from pairlens.data.data_config import DataConfig
 from pairlens.data.loader import BatchConfig
 from pairlens.evaluation.metric_definitions import MAX_RANK, MetricChoice
 from pairlens.experiments.metric_spec import check_choices
-from pairlens.losses import Loss, Triplet
+from pairlens.losses import Triplet
 from pairlens.losses.base import Source
+from pairlens.losses.loss_text import AnyLoss, folder_words, loss_name, resolve_loss
 from pairlens.losses.miners import Miner
-from pairlens.losses.protocols import Wrapped, possible_sources
+from pairlens.losses.protocols import possible_sources
+from pairlens.losses.third_party import stored_form
 from pairlens.model.embedder import Architecture
 from pairlens.training.learner import Objective
 from pairlens.training.optimizers import OptimizerConfig
@@ -100,7 +102,8 @@ class Experiment:
     """Everything that defines a run: the same record on the same machine gives the same result.
 
     Attributes:
-        loss: the pairwise loss, with its hyper-parameters; in Python also `wrap` of any function of embeddings and labels.
+        loss: the pairwise loss, with its hyper-parameters, or its name; in Python also a frozen dataclass of your own, and
+            `wrap` or `wrap_pairs` of any function.
         data: which prepared data set.
         model: the network.
         weights: imagenet, none, or a file of backbone weights.
@@ -114,7 +117,7 @@ class Experiment:
         run: epochs, seed and device.
 
     Raises:
-        ValueError: for settings that contradict each other.
+        ValueError: for settings that contradict each other, or a loss that a run could not store.
 
     >>> from pairlens.losses import Circle
     >>> experiment = Experiment(Circle(), DataConfig(name="cub"), Architecture(backbone="resnet50", dim=512))
@@ -126,7 +129,7 @@ class Experiment:
     VERSION: ClassVar[int] = 2
 
     # The order of the fields is that of the options in the help texts of the command line.
-    loss: Loss | Wrapped = Triplet()
+    loss: AnyLoss = field(default=Triplet(), metadata={"stored_as": stored_form})
     data: DataConfig = DataConfig()
     model: Architecture = Architecture()
     weights: str = "imagenet"
@@ -141,11 +144,14 @@ class Experiment:
     def __post_init__(self) -> None:
         # Python users may give a path; a frozen record can only be changed like this.
         object.__setattr__(self, "weights", str(self.weights))
+        object.__setattr__(self, "loss", resolve_loss(self.loss))
+        # A loss that cannot be stored is refused here and not when the run is written, after the data set was opened.
+        stored_form(self.loss)
         self._check_records()
         possible = possible_sources(self.loss)
         require(
             self.source in possible,
-            f"--references {self.references.source} cannot be used with {_loss_name(self.loss)}, which compares photos "
+            f"--references {self.references.source} cannot be used with {loss_name(self.loss)}, which compares photos "
             f"with {' or '.join(possible)}; use --references {possible[0]}",
         )
         # A memory is the only source whose size must suit the batch.
@@ -191,15 +197,11 @@ class Experiment:
         # What has its default value is left out of the name.
         source = [] if self.source == possible_sources(self.loss)[0] else [self.source]
         miner = [] if self.miner is None else [type(self.miner).__name__.lower()]
-        values = [_short(getattr(self.loss, f.name)) for f in fields(self.loss) if f.metadata.get("plain", True)]
+        loss, *values = map(_short, folder_words(self.loss))
         model = [self.model.backbone.replace("/", "-"), self.model.descriptors, self.model.dim]
-        parts = [self.data.name, self.data.crop, *model, _loss_name(self.loss), *source, *miner, *values]
+        parts = [self.data.name, self.data.crop, *model, loss, *source, *miner, *values]
         fold = [f"fold{self.evaluation.fold}of{self.evaluation.folds}"] if self.evaluation.folds else []
         return "_".join(map(str, [*parts, *fold, f"seed{self.run.seed}"]))
-
-
-def _loss_name(loss: Loss | Wrapped) -> str:
-    return type(loss).__name__.lower()
 
 
 def _short(value: object) -> str:

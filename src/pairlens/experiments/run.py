@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
+from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
@@ -26,8 +27,8 @@ from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, open_splits
-from pairlens.losses import Loss
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_text import AnyLoss
+from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
@@ -100,27 +101,30 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
 
 def resume_run(
     folder: str | Path,
-    loss: Loss | Wrapped | None = None,
+    loss: AnyLoss | None = None,
     watch: Callable[[Event], None] | None = None,
     metrics: Sequence[MetricChoice] | None = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    trust: Collection[str] = (),
 ) -> Run:
     """Resume an interrupted run to its end; the result is the same as without the interruption.
 
     Args:
         folder: the folder of the run.
-        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
         watch: called with `Started`, then with every `Step` and every `EpochRow`.
         metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
         functions: the functions that are settings of the run (optimizer, schedule, augment, sampler), by the name of the
             setting, because functions are not stored.
+        trust: instead of `loss`, the modules that may be imported to find it, such as {"my_code.losses"}. This runs their
+            code, so name only modules that are yours.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     run_folder = RunFolder(Path(folder))
-    _consume(resume(run_folder, loss=loss, metrics=metrics, functions=functions), watch)
-    return Run(run_folder.path, run_folder.experiment(), run_folder.read_outcome())
+    _consume(resume(run_folder, loss=loss, metrics=metrics, functions=functions, trust=trust), watch)
+    return Run(run_folder.path, run_folder.experiment(loss=loss, trust=trust), run_folder.read_outcome())
 
 
 def _consume(events: Iterator[Event], watch: Callable[[Event], None] | None) -> Started:
@@ -169,27 +173,30 @@ def train(
 def resume(
     run_folder: RunFolder,
     progress: Watch | None = None,
-    loss: Loss | Wrapped | None = None,
+    loss: AnyLoss | None = None,
     metrics: Sequence[MetricChoice] | None = None,
     others: Sequence[RunFolder] = (),
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    trust: Collection[str] = (),
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
     Args:
         run_folder: the folder of the run.
         progress: wraps the batches to show progress.
-        loss: the loss of the run, needed if it was wrapped, because a wrapped loss is not stored.
+        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
         metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
         functions: the functions that are settings of the run, by the name of the setting.
+        trust: instead of `loss`, the modules that may be imported to find it.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    stored = with_settings(run_folder.experiment(), functions or {})
-    experiment = stored if loss is None else replace(stored, loss=loss)
-    measured = stored_metrics(stored.evaluation.metrics, metrics, run_folder.path)
+    experiment = with_settings(run_folder.experiment(loss=loss, trust=trust), functions or {})
+    # Checked before the data set is opened, because the run cannot go on without the code of its loss.
+    require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
+    measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
     with _locked(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.

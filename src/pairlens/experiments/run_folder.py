@@ -2,8 +2,9 @@
 
 import csv
 import json
+from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.splits import Splits, open_splits
 from pairlens.experiments.stored_paths import as_opened, as_stored
+from pairlens.losses.loss_import import open_stored
+from pairlens.losses.loss_text import AnyLoss
 
 
 @dataclass(frozen=True)
@@ -140,17 +143,25 @@ class RunFolder:
         stored = as_stored(experiment, self.path)
         write_text(self.config, json.dumps(to_plain(stored), indent=2) + "\n")
 
-    def experiment(self, data_path: Path | None = None) -> Experiment:
+    def experiment(
+        self, data_path: Path | None = None, loss: AnyLoss | None = None, trust: Collection[str] = ()
+    ) -> Experiment:
         """Read the experiment; raises ValueError if this is no run folder or holds unknown settings.
+
+        A loss of another project is a `StoredLoss`, which shows its name and settings and cannot be computed, unless one of
+        the last two arguments gives its code. Nothing that the file names is imported otherwise.
 
         Args:
             data_path: folder of the prepared data sets, if they have moved since the run was trained.
+            loss: the loss of the run, if the caller has it at hand.
+            trust: modules that may be imported to find the loss, such as {"my_code.losses"}.
         """
         if not self.config.is_file():
             meant = closest_folder(self.path, self.config.name)
             remedy = f"it has no {self.config.name}" if meant is None else f"did you mean {meant}?"
             raise ValueError(f"{self.path} is not the folder of a run: {remedy}")
         experiment = _read(Experiment, self.config, "restore it or train again")
+        experiment = replace(experiment, loss=open_stored(experiment.loss, loss, trust))
         # Version 1 stored paths as they were given, which lead from the folder in which the command was started.
         if read_json(self.config).get(VERSION, 1) != 1:
             experiment = as_opened(experiment, self.path)

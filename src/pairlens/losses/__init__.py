@@ -1,98 +1,11 @@
 """The losses of deep metric learning, each a frozen dataclass: its fields are its hyper-parameters, and it is callable.
 
-A loss belongs to Pairlens if it is in the union `Loss`; there is no other registry.
+`all_losses` lists the losses, and `Sum` adds several of them.
 """
 
-from typing import TypeAlias
+from pairlens.losses import all_losses, miners
+from pairlens.losses.all_losses import *  # noqa: F403 (every name in the list of all losses is public)
+from pairlens.losses.sum import Sum
 
-from pairlens.losses import miners
-from pairlens.losses.angular import Angular
-from pairlens.losses.circle import Circle, PooledCircle
-from pairlens.losses.contrastive import Contrastive, SimilarityContrastive
-from pairlens.losses.fastap import FastAP
-from pairlens.losses.histogram import Histogram
-from pairlens.losses.lifted import GeneralizedLifted, LiftedStructure
-from pairlens.losses.margin import Margin
-from pairlens.losses.multi_similarity import BinomialDeviance, MultiSimilarity
-from pairlens.losses.npair import NPair
-from pairlens.losses.ntxent import NTXent, SupCon, TupletMargin
-from pairlens.losses.proxy_anchor import ProxyAnchor
-from pairlens.losses.proxy_nca import ProxyNCA, ProxyNCAPlus
-from pairlens.losses.quadruplet import Quadruplet
-from pairlens.losses.ranked_list import RankedList
-from pairlens.losses.recall_at_k import RecallAtK
-from pairlens.losses.smooth_ap import SmoothAP, SupAP
-from pairlens.losses.snr import SNRContrastive
-from pairlens.losses.softmax import ArcFace, CosFace, NormSoftmax, SphereFace, SubCenterArcFace
-from pairlens.losses.softtriple import SoftTriple
-from pairlens.losses.triplet import AllTriplets, Triplet
-
-PairwiseLoss: TypeAlias = (
-    Contrastive
-    | SimilarityContrastive
-    | Triplet
-    | AllTriplets
-    | Circle
-    | PooledCircle
-    | MultiSimilarity
-    | BinomialDeviance
-    | LiftedStructure
-    | GeneralizedLifted
-    | NTXent
-    | SupCon
-    | TupletMargin
-    | Angular
-    | RankedList
-    | Quadruplet
-    | Histogram
-)
-RankingLoss: TypeAlias = FastAP | SmoothAP | SupAP | RecallAtK
-ProxyLoss: TypeAlias = ProxyNCA | ProxyNCAPlus | ProxyAnchor | NormSoftmax | CosFace | ArcFace | SphereFace
-LossOfCenters: TypeAlias = SubCenterArcFace | SoftTriple
-LossThatLearns: TypeAlias = Margin
-LossOfEmbeddings: TypeAlias = NPair | SNRContrastive
-Loss: TypeAlias = PairwiseLoss | RankingLoss | ProxyLoss | LossOfCenters | LossThatLearns | LossOfEmbeddings
-
-__all__ = [
-    "AllTriplets",
-    "Angular",
-    "ArcFace",
-    "BinomialDeviance",
-    "Circle",
-    "Contrastive",
-    "CosFace",
-    "FastAP",
-    "GeneralizedLifted",
-    "Histogram",
-    "LiftedStructure",
-    "Loss",
-    "LossOfCenters",
-    "LossOfEmbeddings",
-    "LossThatLearns",
-    "Margin",
-    "MultiSimilarity",
-    "NPair",
-    "NTXent",
-    "NormSoftmax",
-    "PairwiseLoss",
-    "PooledCircle",
-    "ProxyAnchor",
-    "ProxyLoss",
-    "ProxyNCA",
-    "ProxyNCAPlus",
-    "Quadruplet",
-    "RankedList",
-    "RankingLoss",
-    "RecallAtK",
-    "SNRContrastive",
-    "SimilarityContrastive",
-    "SmoothAP",
-    "SoftTriple",
-    "SphereFace",
-    "SubCenterArcFace",
-    "SupAP",
-    "SupCon",
-    "Triplet",
-    "TupletMargin",
-    "miners",
-]
+__all__ = ["Sum", "miners"]
+__all__ += all_losses.__all__

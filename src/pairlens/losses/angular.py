@@ -13,6 +13,7 @@ from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
 from pairlens.losses.base import Source, check_finite, positive_columns, row_blocks, runs_eagerly
 from pairlens.losses.reductions import log1p_exp, mean_over
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Angular:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
+    space: ClassVar[dict[str, Range]] = {"degrees": Range(30, 50)}
     degrees: float = 45.0
 
     def __post_init__(self) -> None:

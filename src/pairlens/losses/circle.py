@@ -11,6 +11,9 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import SOURCES, AnchorLoss, PairWeights, Side, Source, WeighPairs, anchor_losses
 from pairlens.losses.reductions import ABSENT, log1p_exp
+from pairlens.losses.tuning_space import Range
+
+CIRCLE_SPACE = {"margin": Range(0.1, 0.5), "gamma": Range(16, 256, log=True)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Circle(AnchorLoss):
     True
     """
 
+    space: ClassVar[dict[str, Range]] = CIRCLE_SPACE
     margin: float = 0.4
     gamma: float = 80.0
 
@@ -92,6 +96,7 @@ class PooledCircle:
     """
 
     references: ClassVar[tuple[Source, ...]] = SOURCES
+    space: ClassVar[dict[str, Range]] = CIRCLE_SPACE
     margin: float = 0.4
     gamma: float = 80.0
 

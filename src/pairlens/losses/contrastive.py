@@ -1,10 +1,12 @@
 """Contrastive losses: pull positives together, push negatives a margin apart, every pair independent of the others."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Contrastive(AnchorLoss):
     tensor(0.5000)
     """
 
+    space: ClassVar[dict[str, Range]] = {"margin": Range(0.3, 1.3)}
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -66,6 +69,7 @@ class SimilarityContrastive(AnchorLoss):
     tensor(0.7500)
     """
 
+    space: ClassVar[dict[str, Range]] = {"margin": Range(0.1, 0.7)}
     margin: float = 0.5
 
     def __post_init__(self) -> None:

@@ -10,6 +10,9 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, positive_columns, runs_eagerly
+from pairlens.losses.tuning_space import Range
+
+LIFTED_SPACE = {"margin": Range(0.3, 1.5)}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class LiftedStructure:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
+    space: ClassVar[dict[str, Range]] = LIFTED_SPACE
     margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -81,6 +85,7 @@ class GeneralizedLifted(AnchorLoss):
     tensor(1.)
     """
 
+    space: ClassVar[dict[str, Range]] = LIFTED_SPACE
     margin: float = 1.0
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal, working_precision
 from pairlens.losses.base import PairWeights, Side, Source, anchor_losses, row_blocks
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Margin:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch", "memory")
+    space: ClassVar[dict[str, Range]] = {"alpha": Range(0.05, 0.5), "beta": Range(0.6, 1.4)}
     alpha: float = 0.2
     beta: float = 1.2
     nu: float = 0.0

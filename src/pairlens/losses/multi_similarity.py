@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.reductions import log1p_exp
+from pairlens.losses.tuning_space import Range
+
+BINOMIAL_SPACE = {"alpha": Range(0.5, 20, log=True), "beta": Range(10, 100, log=True), "lam": Range(0.2, 0.8)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class MultiSimilarity(AnchorLoss):
     tensor(1.3863)
     """
 
+    space: ClassVar[dict[str, Range]] = BINOMIAL_SPACE
     alpha: float = 2.0
     beta: float = 40.0
     lam: float = 0.5
@@ -102,6 +107,7 @@ class BinomialDeviance(AnchorLoss):
     tensor(1.3863)
     """
 
+    space: ClassVar[dict[str, Range]] = BINOMIAL_SPACE
     alpha: float = 2.0
     beta: float = 40.0
     lam: float = 0.5

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.reductions import ABSENT, log1p_exp
+from pairlens.losses.tuning_space import SCALE, Range
+
+TEMPERATURE_SPACE = {"temperature": Range(0.02, 0.5, log=True)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class NTXent(AnchorLoss):
     tensor(0.6931)
     """
 
+    space: ClassVar[dict[str, Range]] = TEMPERATURE_SPACE
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
@@ -71,6 +76,7 @@ class TupletMargin(AnchorLoss):
     tensor(0.6931)
     """
 
+    space: ClassVar[dict[str, Range]] = {"degrees": Range(1, 12), "scale": SCALE}
     degrees: float = 5.73
     scale: float = 64.0
 
@@ -115,6 +121,7 @@ class SupCon(AnchorLoss):
     tensor(0.6931)
     """
 
+    space: ClassVar[dict[str, Range]] = TEMPERATURE_SPACE
     temperature: float = 0.1
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses.base import mean_over_anchors
-from pairlens.losses.protocols import has_pair_weights, is_embedding_loss, is_learned_loss
+from pairlens.losses.protocols import is_embedding_loss, is_learned_loss, parts_of, weighs_pairs
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
@@ -37,20 +37,24 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
 def similarity_measure(loss: Any) -> PairMeasure:
     """Return a loss as a function of (similarity, pairs).
 
-    A loss with learned parameters is evaluated at their initial values. A loss of embeddings that has pair weights is
-    evaluated without its penalty on the embeddings; what it weighs takes the place of the similarity (inner products
-    for N-pair, minus its distance for SNR).
+    A sum is evaluated part by part. A loss with learned parameters is evaluated at their initial values. A loss of
+    embeddings that has pair weights is evaluated without its penalty on the embeddings; what it weighs takes the place of
+    the similarity (inner products for N-pair, minus its distance for SNR).
 
     Raises:
         ValueError: for a loss of the embeddings without pair weights.
     """
-    if is_embedding_loss(loss):
-        if has_pair_weights(loss):
-            return partial(mean_over_anchors, loss.weigh)
+    if not weighs_pairs(loss):
         raise ValueError(
             f"{type(loss).__name__} is a function of the embeddings, not of their similarities, so its pairs have no "
             "weights; choose a loss of similarities"
         )
+    if is_embedding_loss(loss):
+        return partial(mean_over_anchors, loss.weigh)
+    parts = parts_of(loss)
+    if len(parts) > 1:
+        measures = [(weight, similarity_measure(part)) for weight, part in parts]
+        return lambda similarity, pairs: torch.stack([w * measure(similarity, pairs) for w, measure in measures]).sum()
     if is_learned_loss(loss):
         initial = loss.initial(1)  # (1,): every class starts at the same value
         return lambda similarity, pairs: loss(similarity, pairs, initial.to(similarity).expand(len(similarity)))

@@ -1,16 +1,17 @@
-"""What a loss is: the protocols of losses, the questions that other packages ask about a loss, and `wrap`.
+"""What a loss is: the protocols of losses, and the questions that other packages ask about a loss.
 
 No other module looks at the attributes of a loss to find out what it is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard, runtime_checkable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.base import SOURCES, PairWeights, Side, Source
+from pairlens.losses.base import SOURCES, AnchorLoss, PairWeights, Side, Source
+from pairlens.losses.tuning_space import Range
 
 # A miner selects, from (anchor, reference) similarities and their pairs, the pairs that the loss is to see.
 MinerFunction: TypeAlias = Callable[[Tensor, Pairs], Pairs]
@@ -76,6 +77,39 @@ class EmbeddingLoss(Protocol):
         ...
 
 
+@runtime_checkable
+class CombinedLoss(Protocol):
+    """A weighted sum of other losses."""
+
+    @property
+    def parts(self) -> tuple[tuple[float, Any], ...]:
+        """The (weight, loss) pairs of the sum."""
+        ...
+
+
+@runtime_checkable
+class UncomputableLoss(Protocol):
+    """What is left of a loss after its run was read from disk: it may say why it cannot be computed."""
+
+    @property
+    def obstacle(self) -> str:
+        """The sentence that says why the loss cannot be computed and what to do; empty if it can be computed."""
+        ...
+
+
+@runtime_checkable
+class WrapsFunction(Protocol):
+    """A loss that is a wrapped function; see `wrap` and `wrap_pairs`."""
+
+    name: str
+    function: Callable[..., Tensor]
+    source: str
+
+
+# What a `Criterion` and an `Experiment` accept from other projects.
+OtherLoss: TypeAlias = PairLoss | CenterLoss | LearnedLoss | EmbeddingLoss
+
+
 # The functions below are called once per criterion or figure, not in every step: checking an object against a protocol takes
 # as long as a pass over the similarities of a small batch.
 
@@ -97,17 +131,27 @@ def centers_of(loss: Any) -> int:
     >>> centers_of(Circle()), centers_of(SoftTriple(centers=5))
     (1, 5)
     """
-    return loss.centers if isinstance(loss, CenterLoss) else 1
+    return max((part.centers for _, part in parts_of(loss) if isinstance(part, CenterLoss)), default=1)
 
 
-def is_embedding_loss(loss: Any) -> TypeGuard[EmbeddingLoss]:
-    """Return whether a loss is computed from embeddings and labels instead of similarities and pairs."""
-    return isinstance(loss, EmbeddingLoss)
+def parts_of(loss: Any) -> tuple[tuple[float, Any], ...]:
+    """Return the (weight, loss) pairs of a sum of losses; any other loss is a sum of itself.
+
+    >>> from pairlens.losses import Circle
+    >>> parts_of(Circle())
+    ((1.0, Circle(margin=0.4, gamma=80.0)),)
+    """
+    return loss.parts if isinstance(loss, CombinedLoss) else ((1.0, loss),)
 
 
-def is_learned_loss(loss: Any) -> TypeGuard[LearnedLoss]:
-    """Return whether a loss has a learned parameter per class."""
-    return isinstance(loss, LearnedLoss)
+def is_embedding_loss(loss: Any) -> bool:
+    """Return whether a loss, or a part of it, is computed from embeddings and labels instead of similarities and pairs."""
+    return any(isinstance(part, EmbeddingLoss) for _, part in parts_of(loss))
+
+
+def is_learned_loss(loss: Any) -> bool:
+    """Return whether a loss, or a part of it, has a learned parameter per class."""
+    return any(isinstance(part, LearnedLoss) for _, part in parts_of(loss))
 
 
 def has_center_penalty(loss: Any) -> TypeGuard[PenalizedCenterLoss]:
@@ -116,7 +160,11 @@ def has_center_penalty(loss: Any) -> TypeGuard[PenalizedCenterLoss]:
 
 
 def has_pair_weights(loss: Any) -> TypeGuard[ClosedFormLoss]:
-    """Return whether a loss gives its pair weights in closed form."""
+    """Return whether a loss gives its pair weights in closed form; a sum does if all its parts are means over anchors."""
+    # A loss with pair weights may still have its own mean, such as Proxy-Anchor over proxies, so weights of different means
+    # must not be added.
+    if isinstance(loss, CombinedLoss):
+        return all(isinstance(part, AnchorLoss) for _, part in loss.parts)
     return isinstance(loss, ClosedFormLoss)
 
 
@@ -125,8 +173,8 @@ def needs_of(loss: Any) -> tuple[str, ...]:
 
     >>> class Weighted:
     ...     needs = ("weight",)
-    >>> needs_of(Weighted()), needs_of(wrap(Weighted())), needs_of(len)
-    (('weight',), ('weight',), ())
+    >>> needs_of(Weighted()), needs_of(len)
+    (('weight',), ())
     """
     return tuple(getattr(_innermost(loss), "needs", ()))
 
@@ -144,12 +192,57 @@ def wants_unit_vectors(loss: Any) -> bool:
 
 def _innermost(loss: Any) -> Any:
     # A wrapped loss has no attributes of its own that say what it needs.
-    return loss.function if isinstance(loss, Wrapped) else loss
+    return loss.function if isinstance(loss, WrapsFunction) else loss
 
 
 def embedding_function(loss: EmbeddingLoss) -> Callable[..., Tensor]:
     """Return a loss of embeddings as a function of embeddings and labels, with the values that it needs as keywords."""
-    return loss.function if isinstance(loss, Wrapped) else loss.of_embeddings
+    return loss.function if isinstance(loss, WrapsFunction) else loss.of_embeddings
+
+
+def weighs_pairs(loss: Any) -> bool:
+    """Return whether the pairs of a loss have weights: it is a function of similarities, or gives the weights itself.
+
+    >>> from pairlens.losses import Circle, NPair
+    >>> weighs_pairs(Circle()), weighs_pairs(NPair()), weighs_pairs(lambda similarity, pairs: similarity.sum())
+    (True, True, True)
+    """
+    return not is_embedding_loss(loss) or has_pair_weights(loss)
+
+
+def obstacle_of(loss: Any) -> str:
+    """Return the sentence that says why a loss that was read from disk cannot be computed; "" if it can be computed."""
+    parts = (part for _, part in parts_of(loss))
+    return next((part.obstacle for part in parts if isinstance(part, UncomputableLoss) and part.obstacle), "")
+
+
+def has_batch_weights(loss: Any) -> bool:
+    """Return whether a loss weighs the pairs of a batch, so that these weights can be measured on embeddings."""
+    return not obstacle_of(loss) and not is_embedding_loss(loss) and "batch" in possible_sources(loss)
+
+
+def tuning_space(loss: Any) -> Mapping[str, Range]:
+    """Return the ranges from which tuning takes the hyper-parameters of a loss; none if it does not say.
+
+    >>> from pairlens.losses import Triplet
+    >>> tuning_space(Triplet())
+    {'margin': Range(low=0.02, high=0.5, log=False)}
+    """
+    return getattr(loss, "space", {})
+
+
+def takes_pairs(function: Any) -> bool:
+    """Return whether the first parameters of a function, or of an object that is called, are `similarity, pairs`.
+
+    >>> takes_pairs(lambda similarity, pairs: similarity.sum()), takes_pairs(lambda embeddings, labels: embeddings.sum())
+    (True, False)
+    """
+    try:
+        names = tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        # Functions that are written in C may have no signature.
+        return False
+    return names[:2] == ("similarity", "pairs")
 
 
 def accepts_miner(loss: Any) -> bool:
@@ -159,7 +252,7 @@ def accepts_miner(loss: Any) -> bool:
     >>> accepts_miner(Circle()), accepts_miner(NPair())
     (True, False)
     """
-    return not isinstance(loss, EmbeddingLoss | CenterLoss)
+    return not any(isinstance(part, EmbeddingLoss | CenterLoss) for _, part in parts_of(loss))
 
 
 def needs_criterion(loss: Any) -> bool:
@@ -172,49 +265,7 @@ def needs_criterion(loss: Any) -> bool:
     (True, False)
     """
     # A module of another library may have an attribute of one of these names by chance.
-    return not isinstance(loss, nn.Module) and (hasattr(loss, "references") or isinstance(loss, ClosedFormLoss))
-
-
-# The default of `Wrapped.function`, which is what a wrapped loss has after its run was read from disk.
-def _not_stored(embeddings: Tensor, labels: Tensor) -> Tensor:
-    raise ValueError(
-        "the function of a wrapped loss is not stored with its run; resume the run in Python, with "
-        "pl.resume_run(folder, loss=pl.wrap(...))"
-    )
-
-
-@dataclass(frozen=True)
-class Wrapped:
-    """Any function of (embeddings, labels) as a loss; made by `wrap`.
-
-    Attributes:
-        name: its name in folders, tables and figures.
-        function: the function itself, which is not stored with a run.
-    """
-
-    references: ClassVar[tuple[Source, ...]] = ("batch",)
-    name: str
-    function: Callable[[Tensor, Tensor], Tensor] = field(default=_not_stored, repr=False, metadata={"plain": False})
-
-    def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of (photo, dim) embeddings and (photo,) labels."""
-        return self.function(embeddings, labels)
-
-
-def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> Wrapped:
-    """Return any function of (embeddings, labels), such as a loss of pytorch-metric-learning, as a loss of Pairlens.
-
-    It can be given to a `Criterion` or an `Experiment`, so it can be trained and analysed like the others. If the
-    function is a module, its parameters become parameters of the criterion.
-
-    Args:
-        function: takes (photo, dim) embeddings and (photo,) labels, and returns a scalar.
-        name: its name; by default that of the function or its class.
-
-    >>> import torch
-    >>> from pairlens.training.criterion import Criterion
-    >>> criterion = Criterion(wrap(lambda embeddings, labels: embeddings.pow(2).sum()))
-    >>> criterion(torch.eye(3), torch.tensor([0, 0, 1]))
-    tensor(3.)
-    """
-    return Wrapped(name or getattr(function, "__name__", type(function).__name__), function)
+    if isinstance(loss, nn.Module):
+        return False
+    is_loss = isinstance(loss, ClosedFormLoss | EmbeddingLoss | LearnedLoss)
+    return is_loss or hasattr(loss, "references") or takes_pairs(loss)

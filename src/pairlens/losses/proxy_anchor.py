@@ -11,6 +11,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import PairWeights, Side, Source, anchor_losses
 from pairlens.losses.reductions import log1p_exp
+from pairlens.losses.tuning_space import SCALE, Range
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ProxyAnchor:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {"alpha": SCALE, "delta": Range(0.0, 0.3)}
     alpha: float = 32.0
     delta: float = 0.1
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source
 from pairlens.losses.ntxent import NTXent
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ProxyNCA(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {"scale": Range(1, 32, log=True)}
     scale: float = 3.0
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class ProxyNCAPlus(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {"temperature": Range(0.03, 0.5, log=True)}
     temperature: float = 1 / 9
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
 from pairlens.losses.base import Source, check_finite, runs_eagerly
 from pairlens.losses.reductions import ABSENT, mean_over
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Quadruplet:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
+    space: ClassVar[dict[str, Range]] = {"margin": Range(0.1, 1.2)}
     margin: float = 1.0
     second_margin: float = 0.5
 

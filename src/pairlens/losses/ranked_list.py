@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RankedList(AnchorLoss):
     tensor(0.2000)
     """
 
+    space: ClassVar[dict[str, Range]] = {"alpha": Range(0.8, 1.4), "margin": Range(0.1, 0.8)}
     alpha: float = 1.2
     margin: float = 0.4
     t_positive: float = 0.0

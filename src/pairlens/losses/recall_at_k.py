@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.smooth_rank import Cost, sigmoid_step, sum_over_ranks, weights_are_gradient
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class RecallAtK(AnchorLoss):
     tensor(0.5000)
     """
 
+    space: ClassVar[dict[str, Range]] = {"similarity_temperature": Range(0.003, 0.1, log=True)}
     k: tuple[int, ...] = (1, 2, 4, 8, 16)
     rank_temperature: float = 1.0
     similarity_temperature: float = 0.01

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.smooth_rank import Cost, SmoothStep, sigmoid_step, sum_over_ranks, weights_are_gradient, with_query
+from pairlens.losses.tuning_space import Range
+
+RANK_SPACE = {"temperature": Range(0.003, 0.1, log=True)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class SmoothAP(AnchorLoss):
     tensor(0.3333)
     """
 
+    space: ClassVar[dict[str, Range]] = RANK_SPACE
     temperature: float = 0.01
     count_query: bool = False
 
@@ -82,6 +87,7 @@ class SupAP(AnchorLoss):
     tensor(0.3333)
     """
 
+    space: ClassVar[dict[str, Range]] = RANK_SPACE
     temperature: float = 0.01
     rho: float = 100.0
     offset: float = 1.44

@@ -11,6 +11,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
 from pairlens.losses.base import PairWeights, Side, Source, mean_over_anchors
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SNRContrastive:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
+    space: ClassVar[dict[str, Range]] = {"negative_margin": Range(0.2, 1.5)}
     positive_margin: float = 0.0
     negative_margin: float = 1.0
     penalty: float = 0.1

@@ -13,6 +13,9 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source
 from pairlens.losses.ntxent import against_negatives, inverse_sine, sine
+from pairlens.losses.tuning_space import SCALE, Range
+
+ARC_SPACE = {"scale": SCALE, "margin": Range(0.05, 0.6)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class NormSoftmax(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {"temperature": Range(0.02, 0.3, log=True)}
     temperature: float = 0.05
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ class CosFace(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = ARC_SPACE
     scale: float = 64.0
     margin: float = 0.35
 
@@ -107,6 +112,7 @@ class ArcFace(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = ARC_SPACE
     scale: float = 64.0
     margin: float = 0.5
 
@@ -148,6 +154,7 @@ class SphereFace(AnchorLoss):
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {"scale": SCALE}
     scale: float = 64.0
     margin: int = 4
 
@@ -191,6 +198,7 @@ class SubCenterArcFace:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = ARC_SPACE
     centers: int = 3
     scale: float = 64.0
     margin: float = 0.5

@@ -13,6 +13,7 @@ from pairlens.core.records import require
 from pairlens.core.similarity import cosine, distance
 from pairlens.losses.base import Source
 from pairlens.losses.reductions import mean_over
+from pairlens.losses.tuning_space import Range
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class SoftTriple:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("proxies",)
+    space: ClassVar[dict[str, Range]] = {
+        "lam": Range(5, 80, log=True),
+        "gamma": Range(0.03, 0.5, log=True),
+        "delta": Range(0.0, 0.3),
+    }
     centers: int = 10
     lam: float = 20.0
     gamma: float = 0.1

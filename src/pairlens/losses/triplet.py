@@ -1,7 +1,7 @@
 """Triplet losses: over the hardest triplet of each anchor, over all of them, or over the semi-hard ones."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.reductions import ABSENT, log1p_exp
+from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
 # Up to this number of positives per anchor, comparing all negatives with each of them is faster than a binary search.
 MAX_COMPARED = 8
@@ -47,6 +48,7 @@ class Triplet(AnchorLoss):
     tensor(0.1000)
     """
 
+    space: ClassVar[dict[str, Range]] = MARGIN_SPACE
     margin: float = 0.1
     measure: DistanceMeasure = "distance"
     soft: bool = False
@@ -98,6 +100,7 @@ class AllTriplets(AnchorLoss):
     tensor(0.1000)
     """
 
+    space: ClassVar[dict[str, Range]] = MARGIN_SPACE
     margin: float = 0.1
     measure: DistanceMeasure = "distance"
     semi_hard: bool = False

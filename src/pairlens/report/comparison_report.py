@@ -1,7 +1,7 @@
 """The report of a comparison: which loss retrieves best, how sure that is, and what its model retrieves."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,8 @@ from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import class_words
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import Wrapped
+from pairlens.losses.loss_import import is_trusted
+from pairlens.losses.protocols import obstacle_of
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import result_tables
 from pairlens.report.sections import (
@@ -52,13 +53,16 @@ class BenchmarkPart:
     missing: str = field(default="")
 
 
-def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) -> tuple[Page, str]:
+def comparison_page(
+    folder: Path, scratch: Path, data_path: Path | None = None, trust: Collection[str] = ()
+) -> tuple[Page, str]:
     """Return the page of a comparison, and why the parts that need photos are missing ("" if they are not).
 
     Args:
         folder: the comparison.
         scratch: where figures are drawn; the page needs them until it is rendered.
         data_path: where the data sets are now, if they have moved.
+        trust: modules that may be imported to find a loss of another project.
 
     Raises:
         ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
@@ -68,7 +72,7 @@ def comparison_page(folder: Path, scratch: Path, data_path: Path | None = None) 
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
     level = 3 if several else 2
-    parts = [_part(plan, benchmarks[result.name], result, scratch, data_path, level) for result in results]
+    parts = [_part(plan, benchmarks[result.name], result, scratch, data_path, trust, level) for result in results]
     # Several benchmarks often lack the same data set; the reason is given once.
     missing = list(dict.fromkeys(part.missing for part in parts if part.missing))
     headlines = [headline(result) for result in results]
@@ -104,7 +108,13 @@ def _facts(plan: Plan, results: Sequence[BenchmarkResult]) -> list[tuple[str, st
 
 
 def _part(
-    plan: Plan, benchmark: Benchmark, result: BenchmarkResult, scratch: Path, data_path: Path | None, level: int
+    plan: Plan,
+    benchmark: Benchmark,
+    result: BenchmarkResult,
+    scratch: Path,
+    data_path: Path | None,
+    trust: Collection[str],
+    level: int,
 ) -> BenchmarkPart:
     folder = scratch / slug(benchmark.name)
     best = result.losses[0]
@@ -122,7 +132,7 @@ def _part(
     model = [replace(section, title=section.title + of) if section.level == level else section for section in model]
     tables = result_tables(plan.folder, result)
     lead = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
-    losses = [(loss.name, _loss_of(plan, loss)) for loss in result.losses]
+    losses = [(loss.name, _loss_of(plan, loss, trust)) for loss in result.losses]
     sections = [
         *model,
         _details(result, tables.complete, folder, level),
@@ -134,12 +144,12 @@ def _part(
     return BenchmarkPart(lead, sections, missing)
 
 
-def _loss_of(plan: Plan, result: LossResult) -> Any:
-    """Return a loss as it was trained; a Python function, which runs do not store, is taken from the study."""
-    loss = RunFolder(plan.folder / result.runs[0]).experiment().loss
-    if not isinstance(loss, Wrapped):
-        return loss
-    return next(arm for arm in plan.study.arms if arm.name == result.name).make()
+def _loss_of(plan: Plan, result: LossResult, trust: Collection[str]) -> Any:
+    """Return a loss as it was trained; of another project, with its code only if its module is trusted."""
+    loss = RunFolder(plan.folder / result.runs[0]).experiment(trust=trust).loss
+    arm = next(arm for arm in plan.study.arms if arm.name == result.name)
+    # The runs of version 0.1 do not store the text of a function that was wrapped; the study does.
+    return arm.make() if obstacle_of(loss) and is_trusted(arm.loss, trust) else loss
 
 
 def _details(result: BenchmarkResult, complete: Sequence[Table], folder: Path, level: int) -> Section:

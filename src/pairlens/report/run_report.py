@@ -1,6 +1,7 @@
 """The report of one run: what training changed, what the model retrieves, how it was trained."""
 
 import shlex
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import Report, class_words
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
-from pairlens.experiments.loss_spec import loss_text
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.losses.loss_text import loss_name, loss_text
 from pairlens.plotting.style import Picture
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import headline_metrics, unbroken
@@ -35,19 +36,20 @@ from pairlens.report.sections import (
 DESCRIPTORS = {"S": "mean", "M": "maximum", "G": "generalised mean"}
 
 
-def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[Page, str]:
+def run_page(run: Path, scratch: Path, data_path: Path | None = None, trust: Collection[str] = ()) -> tuple[Page, str]:
     """Return the page of a run, and why the parts that need its photos are missing ("" if they are not).
 
     Args:
         run: its folder.
         scratch: where figures are drawn; the page needs them until it is rendered.
         data_path: where the data set is now, if it has moved.
+        trust: modules that may be imported to find a loss of another project.
 
     Raises:
         ValueError: if the folder is not the folder of a run, or no epoch is finished.
     """
     run_folder = RunFolder(run)
-    experiment = run_folder.experiment()
+    experiment = run_folder.experiment(trust=trust)
     outcome = run_folder.read_outcome()
     model: ModelSections | None = None
     gain: Gain | None = None
@@ -59,7 +61,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None) -> tuple[P
         missing = str(error)
     # Without the values of each class, which the photos may be needed for, the interval is wider.
     gain = gain or unpaired_gain(outcome, METRIC)
-    loss = loss_text(experiment.loss).partition(":")[0]
+    loss = loss_name(experiment.loss)
     results = _result_table(outcome)
     page = Page(
         kind=f"report of the run {run.resolve().name}",

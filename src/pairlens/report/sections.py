@@ -27,7 +27,8 @@ from pairlens.core.records import to_plain
 from pairlens.core.table import Table, decimal
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.protocols import Wrapped, is_embedding_loss
+from pairlens.losses.protocols import is_embedding_loss, obstacle_of
+from pairlens.losses.third_party import Wrapped
 from pairlens.plotting.style import Picture
 from pairlens.report.metric_meanings import METRIC_MEANINGS, further_meanings
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Paragraph, Section, TableBlock
@@ -121,8 +122,8 @@ def metric_meanings(names: Iterable[str]) -> TableBlock:
 
 def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
     """Draw the similarity planes of the losses that are functions of pairs; None if there is no such loss."""
-    # A loss of embeddings or a Python function has no value at a single pair of similarities.
-    drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss)]
+    # A loss of embeddings or a function of them has no value at a single pair of similarities.
+    drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss) and not obstacle_of(loss)]
     if not drawable:
         return None
     draw_explanations([explain_loss(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
@@ -147,9 +148,8 @@ def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int =
 
 
 def _audit_block(name: str, loss: Any, folded: bool) -> Block:
-    # Such a loss has only its name left: the function was given in Python.
-    if isinstance(loss, Wrapped) and loss == Wrapped(loss.name):
-        return Paragraph(f"{name} is a Python function, which a run does not store; audit it with pairlens audit.")
+    if obstacle_of(loss):
+        return Paragraph(f"{name} is not audited here, because {obstacle_of(loss)}.")
     result = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
     rows = [(finding.check, finding.verdict, finding.evidence) for finding in result.findings]
     failed = f"{len(result.failed)} failed ({', '.join(result.failed)})" if result.failed else "no check failed"

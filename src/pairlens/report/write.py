@@ -1,5 +1,6 @@
 """Writing the report of the run or the comparison in a folder."""
 
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,11 @@ REPORT_FILE = "report.html"
 
 
 def write_report(
-    folder: Path, out: Path | None = None, data_path: Path | None = None, max_bytes: int = MAX_BYTES
+    folder: Path,
+    out: Path | None = None,
+    data_path: Path | None = None,
+    max_bytes: int = MAX_BYTES,
+    trust: Collection[str] = (),
 ) -> tuple[Path, str]:
     """Write the report of a run or of a comparison as one HTML file.
 
@@ -23,6 +28,7 @@ def write_report(
         out: the file; by default report.html in the folder.
         data_path: where the data sets are now, if they have moved.
         max_bytes: the limit of its size; photos are made smaller to meet it.
+        trust: modules that may be imported to find a loss of another project.
 
     Returns:
         The file, and why the parts that need photos are missing ("" if they are not).
@@ -41,7 +47,7 @@ def write_report(
     # The page holds its figures as data, so their files are needed only until it is rendered.
     with TemporaryDirectory() as scratch, figures_for_a_page():
         make_page = comparison_page if is_comparison else run_page
-        page, missing = make_page(folder, Path(scratch), data_path)
+        page, missing = make_page(folder, Path(scratch), data_path, trust)
         text = render(page, max_bytes)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

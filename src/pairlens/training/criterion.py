@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +11,23 @@ from torch import Tensor, nn
 from pairlens.core.distributed import world_size
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
+from pairlens.losses.loss_text import AnyLoss, resolve_loss
 from pairlens.losses.protocols import (
-    CenterLoss,
-    EmbeddingLoss,
     LearnedLoss,
     MinerFunction,
-    PairLoss,
-    Wrapped,
     accepts_miner,
     centers_of,
     embedding_function,
     has_center_penalty,
+    has_pair_weights,
     is_embedding_loss,
     is_learned_loss,
     needs_of,
+    obstacle_of,
+    parts_of,
     possible_sources,
 )
+from pairlens.losses.third_party import Wrapped, WrappedPairs
 from pairlens.training.gather import (
     broadcast_from_first,
     check_process_group,
@@ -52,8 +53,9 @@ class Criterion(nn.Module):
     optimizer. `state_dict()` holds these parameters and the memory.
 
     Args:
-        loss: a loss of `pairlens.losses`, your own function of (similarity, pairs), or `wrap` of a function of
-            embeddings.
+        loss: a loss of `pairlens.losses` or its name, such as "circle"; your own function of (similarity, pairs); or `wrap`
+            of a function of embeddings. Of a `Sum`, each part gets what it needs: the similarities, which are computed once,
+            or the embeddings.
         references: `InBatch()` (default), `CrossBatchMemory(...)` or `Proxies(...)`.
         miner: selects the pairs that the loss sees.
         classes: number of classes, for a loss with one parameter per class.
@@ -62,9 +64,9 @@ class Criterion(nn.Module):
             the whole batch. With False each rank has the loss of its own photos, which lacks the pairs between ranks.
 
     Raises:
-        ValueError: if loss, references and miner cannot be combined; in forward, if an embedding is not finite (checked on
-            the CPU only, because on a GPU the check would block), if a value that the loss needs is missing, or if
-            there are several processes that have not joined a process group.
+        ValueError: if there is no loss of this name, or loss, references and miner cannot be combined; in forward, if an
+            embedding is not finite (checked on the CPU only, because on a GPU the check would block), if a value that the
+            loss needs is missing, or if there are several processes that have not joined a process group.
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -76,7 +78,7 @@ class Criterion(nn.Module):
 
     def __init__(
         self,
-        loss: PairLoss | CenterLoss | LearnedLoss | EmbeddingLoss,
+        loss: AnyLoss | str,
         references: References | None = None,
         miner: MinerFunction | None = None,
         classes: int | None = None,
@@ -84,21 +86,25 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         # The protocols are checked here once, because such a check takes as long as a forward pass on a small batch.
-        self.loss: Any = loss
+        self.loss: Any = resolve_loss(loss)
         self.miner = miner
         self.references: Any = references if references is not None else InBatch()
-        _check_fit(loss, self.references, miner)
+        _check_fit(self.loss, self.references, miner)
         self.gather = gather
         # The ranks must start with the same proxies, although each may have been made with another seed.
         self._is_synchronized = False
-        self._needs = needs_of(loss)
-        self._of_embeddings = is_embedding_loss(loss)
-        self._penalized = has_center_penalty(loss) and isinstance(self.references, Proxies)
-        if is_learned_loss(loss):
-            self.learned = nn.Parameter(_initial(loss, classes))
-        # As a submodule, so that `parameters()` and `state_dict()` include it.
-        if isinstance(loss, Wrapped) and isinstance(loss.function, nn.Module):
-            self.wrapped = loss.function
+        # The pair weights of a sum are added up in one pass, so such a sum is computed as a single loss.
+        parts = ((1.0, self.loss),) if has_pair_weights(self.loss) else parts_of(self.loss)
+        on_proxies = isinstance(self.references, Proxies)
+        self._parts = [_as_part(weight, part, on_proxies) for weight, part in parts]
+        self._compares = not all(part.of_embeddings for part in self._parts)
+        self._needs = tuple(dict.fromkeys(name for part in self._parts for name in part.needs))
+        for number, part in enumerate(self._parts):
+            if part.learned:
+                self.learned = nn.Parameter(_initial(part.loss, classes))
+            # As a submodule, so that `parameters()` and `state_dict()` include it.
+            if isinstance(part.loss, Wrapped | WrappedPairs) and isinstance(part.loss.function, nn.Module):
+                self.add_module("wrapped" if len(self._parts) == 1 else f"wrapped{number}", part.loss.function)
 
     def forward(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels.
@@ -125,17 +131,41 @@ class Criterion(nn.Module):
         """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
         _check_shapes(embeddings, labels)
         needed = self._needed(labels, extra)
-        if self._of_embeddings:
-            _check_batch(embeddings, Pairs.within(labels))
-            return embedding_function(self.loss)(embeddings, labels, **needed)
-        similarity, all_pairs = self.references(unit(embeddings), labels)  # (anchor, reference)
+        similarity, pairs = self._compared(embeddings, labels)
+        values = [self._value(part, embeddings, labels, similarity, pairs, needed) for part in self._parts]
+        return values[0] if len(values) == 1 else torch.stack(values).sum()
+
+    def _compared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor | None, Pairs]:
+        """Return the (anchor, reference) similarities, None for losses of embeddings alone, and the pairs."""
+        if not self._compares:
+            pairs = Pairs.within(labels)
+            _check_batch(embeddings, pairs)
+            return None, pairs
+        similarity, all_pairs = self.references(unit(embeddings), labels)
         _check_batch(embeddings, all_pairs)
         # Detached, because the selection of pairs has no gradient.
-        pairs = all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
-        if "learned" in self._parameters:
-            return self.loss(similarity, pairs, self._learned_of(labels), **needed)
-        loss: Tensor = self.loss(similarity, pairs, **needed)
-        return loss + self.loss.penalty(self.references.unit_centers) if self._penalized else loss
+        return similarity, all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
+
+    def _value(
+        self,
+        part: "_Part",
+        embeddings: Tensor,
+        labels: Tensor,
+        similarity: Tensor | None,
+        pairs: Pairs,
+        needed: dict[str, Tensor],
+    ) -> Tensor:
+        """Return the weighted value of one loss."""
+        own = {name: needed[name] for name in part.needs}
+        if part.of_embeddings:
+            value = embedding_function(part.loss)(embeddings, labels, **own)
+        elif part.learned:
+            value = part.loss(similarity, pairs, self._learned_of(labels), **own)
+        else:
+            value = part.loss(similarity, pairs, **own)
+        if part.penalized:
+            value = value + part.loss.penalty(self.references.unit_centers)
+        return value if part.weight == 1 else part.weight * value
 
     def _needed(self, labels: Tensor, extra: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """Return the further values that the loss needs; raises ValueError if one is missing or of another length."""
@@ -174,8 +204,26 @@ class Criterion(nn.Module):
         return f"loss={self.loss}" + (f", miner={self.miner}" if self.miner is not None else "")
 
 
+class _Part(NamedTuple):
+    """One loss of a criterion, with the answers of its protocols."""
+
+    weight: float
+    loss: Any
+    of_embeddings: bool
+    learned: bool
+    penalized: bool
+    needs: tuple[str, ...]
+
+
+def _as_part(weight: float, loss: Any, on_proxies: bool) -> _Part:
+    penalized = has_center_penalty(loss) and on_proxies
+    return _Part(weight, loss, is_embedding_loss(loss), is_learned_loss(loss), penalized, needs_of(loss))
+
+
 def _check_fit(loss: Any, references: References, miner: MinerFunction | None) -> None:
     name = type(loss).__name__
+    if obstacle_of(loss):
+        raise ValueError(obstacle_of(loss))
     # Checked at construction, so that a wrong combination is noticed before the first batch.
     if references.source not in possible_sources(loss):
         calls = {
