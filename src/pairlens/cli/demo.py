@@ -114,7 +114,7 @@ def _train(
     experiment: Experiment, run_folder: RunFolder, arm: Arm, console: Console, others: Sequence[RunFolder]
 ) -> Run:
     with Display(console, experiment.run.epochs, title=arm.name) as display:
-        for event in train(experiment, run_folder, display.watch, others):
+        for event in train(experiment, run_folder, display.watch, others=others):
             display.show(event)
     return Run(run_folder.path, experiment, run_folder.read_outcome())
 

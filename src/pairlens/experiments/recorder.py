@@ -26,6 +26,7 @@ from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, seen_classes
+from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
@@ -138,9 +139,10 @@ class RunRecorder:
         Args:
             others: runs whose baseline is taken if it is that of the same weights and photos.
         """
-        if self.experiment.evaluation.folds:
-            return
         backbone = self.learner.model.backbone
+        # Only a backbone that timm knows by name has a form as it comes.
+        if self.experiment.evaluation.folds or not isinstance(backbone, Backbone):
+            return
         measured = None
         if rank() == 0:
             # An earlier start of this run may have measured it and stopped before the first checkpoint.
