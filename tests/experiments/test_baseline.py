@@ -15,9 +15,10 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
 from pairlens.experiments.baseline import Baseline, MeasuredBaseline, initial_backbone
+from pairlens.experiments.evaluate_run import add_baseline
 from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.recorder import RunRecorder
-from pairlens.experiments.run import add_baseline, run
+from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Backbone

@@ -23,10 +23,11 @@ from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import best_epoch
-from pairlens.experiments.run import evaluate_run, run
+from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet

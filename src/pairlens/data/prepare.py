@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pairlens.core.images import reduce_to_square
+from pairlens.core.suggestion import suggest
 from pairlens.core.threads import map_in_order
 from pairlens.data.annotations import SPLITS, Annotations, Photo
 from pairlens.data.catalog import MAX_SIDE, Catalog, Crop, Description, Origin
@@ -89,7 +90,7 @@ class Preparation:
     def _check_reader(self) -> None:
         known = reader_names()
         if self.data_name not in (*known, RECORDS) or self.data_name != Path(self.data_name).name:
-            raise ValueError(f"--data_name {self.data_name!r} is not a reader; the readers are {', '.join(known)}")
+            raise ValueError(f"--data_name {self.data_name!r} is not a reader; {suggest(self.data_name, known)}")
         files = {"csv": "the path of the table", "coco": "the path of the JSON file"}
         if self.data_name in files and self.source is None:
             raise ValueError(f"--data_name {self.data_name} needs --source, {files[self.data_name]}")
