@@ -269,7 +269,7 @@ def test_the_source_is_in_the_data_folder_by_default(class_folders, tmp_path):
     [({"name": "a/b"}, "plain folder name"), ({"name": ".."}, "plain folder name"), ({"size": 0}, "--size 0"),
      ({"quality": 101}, "--quality 101"), ({"data_name": "csv"}, "needs --source"),
      ({"data_name": "coco"}, "needs --source"),
-     ({"data_name": "pets"}, "is not a reader; the readers are car, cub"), ({"data_name": ""}, "is not a reader"),
+     ({"data_name": "pets"}, "is not a reader; available are car, cub"), ({"data_name": ""}, "is not a reader"),
      ({"split": "half"}, "--split 'half' is not one of classes, photos, given"), ({"seed": -1}, "--seed -1"),
      ({"images": "x"}, "--images is for --data_name coco")],
 )  # fmt: skip

@@ -54,7 +54,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_its_photos():
 
 def test_a_gradient_that_is_not_finite_is_detected_if_the_loss_is_finite():
     made = learner()
-    made.criterion.loss = lambda similarity, pairs: (similarity.sum() * 0).sqrt()
+    made.criterion = Criterion(lambda similarity, pairs: (similarity.sum() * 0).sqrt())
     before = [p.clone() for p in made.model.parameters()]
     with pytest.raises(DivergedError, match=r"the norm of the gradient became nan, in epoch 1, step 1"):
         next(fit(made, Photos(), Objective(clip_value=1.0), 1))

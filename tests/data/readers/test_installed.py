@@ -87,7 +87,5 @@ def test_a_reader_that_cannot_be_used_is_an_error_in_one_sentence(package, class
 
 
 def test_an_unknown_reader_is_refused_with_the_names_of_all(package):
-    with pytest.raises(
-        ValueError, match=r"--data_name 'pet' is not a reader; the readers are car, .*coco, absent, .*pets"
-    ):
+    with pytest.raises(ValueError, match=r"--data_name 'pet' is not a reader; did you mean pets"):
         Preparation("pet")
