@@ -37,7 +37,7 @@ def test_one_photo_per_box_with_the_id_in_its_key(tmp_path):
         ("kitchen/a.jpg#12", "spoon", "test", (5, 5, 25, 25)),
     ]
     assert (annotations.root, annotations.given) == (tmp_path, False)
-    assert annotations.notes == ("1 images are left out, because no object in them is annotated.",)
+    assert [(entry.path, entry.kind) for entry in annotations.left_out] == [("empty.jpg", "image without annotation")]
 
 
 def test_the_folder_of_the_photos(tmp_path):
@@ -58,10 +58,10 @@ def test_images_may_have_a_split(tmp_path):
     assert annotations.given
 
 
-def test_crowds_are_left_out_with_a_note(tmp_path):
+def test_crowds_are_left_out_and_counted(tmp_path):
     annotations = coco.read(_write(tmp_path, annotations=_changed(BOXES, 2, iscrowd=1)))
     assert len(annotations.photos) == 2
-    assert annotations.notes[0].startswith("1 annotations of crowds are left out")
+    assert annotations.left_out[0].kind == "crowd annotation"
 
 
 @pytest.mark.parametrize(

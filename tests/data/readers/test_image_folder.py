@@ -40,8 +40,22 @@ def test_only_train_and_test_folders_give_a_split(tmp_path):
     assert not image_folder.read(tmp_path).given
 
 
-def test_suffixes_nesting_and_hidden_files(tmp_path):
-    names = ["1.JPG", "2.jpeg", "3.PnG", "4.webp", "5.bmp", "6.gif", "7.tif", "8.TIFF", "deep/er/9.jpg"]
+def test_suffixes_and_hidden_files(tmp_path):
+    names = [
+        "1.JPG",
+        "2.jpeg",
+        "3.PnG",
+        "4.webp",
+        "5.bmp",
+        "6.gif",
+        "7.tif",
+        "8.TIFF",
+        "9.ppm",
+        "A.pgm",
+        "B.jp2",
+        "C.tga",
+        "D.jpe",
+    ]
     photos = [f"a/{name}" for name in names]
     others = ["a/.x.jpg", "a/.git/x.jpg", ".thumbs/x.jpg", "__MACOSX/x.jpg", "a/x.txt", "a/jpg"]
     _touch(tmp_path, *photos, *others, "b/1.jpg")

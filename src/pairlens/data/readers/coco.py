@@ -1,13 +1,18 @@
 """COCO reader: a JSON file with `images`, `categories` and `annotations`; one photo per annotated box."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pairlens.core.boxes import Box
 from pairlens.core.untrusted import read_json
-from pairlens.data.annotations import SPLITS, Annotations, Box, Photo, Split
+from pairlens.data.account import Exclusion
+from pairlens.data.annotations import SPLITS, Annotations, Photo, Split
+from pairlens.data.photo_paths import with_slashes
 from pairlens.data.split import halve_classes
 
 # A box may exceed its picture by the rounding of its corners.
@@ -33,24 +38,24 @@ def read(file: Path, images: Path | None = None) -> Annotations:
     """
     contents = _load(file)
     folder = _folder(file, images)
-    pictures = dict(_numbered(file, contents, "images", _picture))
+    pictures = dict(_numbered(file, contents, "images", partial(_picture, folder)))
     names = dict(_numbered(file, contents, "categories", _category))
     if len(set(names.values())) < len(names):
         raise ValueError(f"{file} has two categories of the same name; rename one of them")
-    crowds = 0
+    crowds: list[int] = []
     photos = []
     for number, entry in _entries(file, contents, "annotations"):
         # A crowd is many objects in one box, of which none can be compared.
         if entry.get("iscrowd"):
-            crowds += 1
+            crowds.append(number)
             continue
         photos.append(_photo(file, number, entry, pictures, names))
     _check_splits(file, pictures)
     given = any(picture.split for picture in pictures.values())
     classes = sorted({photo.class_name for photo in photos})
-    empty = len(pictures) - len({photo.path for photo in photos})
-    notes = _notes(crowds, empty)
-    return Annotations("coco", folder, tuple(photos) if given else halve_classes(photos, classes), given, notes)
+    left_out = (*map(_crowd, crowds), *_without_box(pictures, photos))
+    listed = tuple(photos) if given else halve_classes(photos, classes)
+    return Annotations("coco", folder, listed, given, left_out=left_out)
 
 
 def _folder(file: Path, images: Path | None) -> Path:
@@ -112,14 +117,14 @@ def _numbered(
         yield number, parsed
 
 
-def _picture(entry: Mapping[str, Any]) -> _Picture:
+def _picture(folder: Path, entry: Mapping[str, Any]) -> _Picture:
     path = entry.get("file_name")
     split = entry.get("split")
     if not isinstance(path, str) or not path:
         raise ValueError("it has no file_name")
     if split is not None and split not in SPLITS:
         raise ValueError(f"the split {str(split)[:80]!r} is not one of {', '.join(SPLITS)}")
-    return _Picture(path, _side(entry, "width"), _side(entry, "height"), split)
+    return _Picture(with_slashes(path, folder), _side(entry, "width"), _side(entry, "height"), split)
 
 
 def _side(entry: Mapping[str, Any], name: str) -> float:
@@ -133,7 +138,7 @@ def _category(entry: Mapping[str, Any]) -> str:
     name = entry.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError("it has no name")
-    return name
+    return unicodedata.normalize("NFC", name)
 
 
 def _photo(
@@ -175,10 +180,12 @@ def _check_splits(file: Path, pictures: Mapping[int, _Picture]) -> None:
         raise ValueError(f"{file} gives some images a split but not {without!r}; give it to all of them or to none")
 
 
-def _notes(crowds: int, empty: int) -> tuple[str, ...]:
-    notes = []
-    if crowds:
-        notes.append(f"{crowds:,} annotations of crowds are left out, because such a box holds many objects.")
-    if empty:
-        notes.append(f"{empty:,} images are left out, because no object in them is annotated.")
-    return tuple(notes)
+def _crowd(number: int) -> Exclusion:
+    return Exclusion(f"annotation {number}", "crowd annotation", "such a box holds many objects")
+
+
+def _without_box(pictures: Mapping[int, _Picture], photos: Iterable[Photo]) -> Iterator[Exclusion]:
+    annotated = {photo.path for photo in photos}
+    for picture in pictures.values():
+        if picture.path not in annotated:
+            yield Exclusion(picture.path, "image without annotation", "no object in it is annotated")
