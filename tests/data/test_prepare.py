@@ -53,7 +53,11 @@ def test_photos_labels_and_pixels_are_prepared(class_folders, tmp_path):
     assert catalog.splits == ("train",) * 6 + ("test",) * 4
     expected = [[50 * label, 100, 20 * copy] for label in range(5) for copy in range(2)]
     assert (_colours(catalog) - torch.tensor(expected)).abs().max() <= 3
-    assert lines[1:4] == ["train: 3 classes, 6 photos", "test: 2 classes, 4 photos", "Found 10: 10 read."]
+    assert lines[1:4] == [
+        "train: 3 classes, 6 photos",
+        "test: 2 classes, 4 photos",
+        "Found 10: 10 read, 0 refused, 0 left out.",
+    ]
     description = json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))
     assert description["origin"]["folder"] == "photos"
     assert sorted(path.name for path in catalog.file.parent.iterdir()) == ["uncropped.arrow", "uncropped.json"]
@@ -177,7 +181,7 @@ def test_one_photo_in_a_hundred_may_fail(tmp_path):
         rows = list(csv.reader(file))
     assert [row[0] for row in rows] == ["path", "a/0000.jpg", "b/0001.jpg"]
     assert "cannot be read as a picture" in rows[1][1]
-    assert "Found 200: 198 read, 2 refused (2 unreadable files)." in lines
+    assert "Found 200: 198 read, 2 refused (2 unreadable files), 0 left out." in lines
     assert json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))["failures"] == 2
     with pytest.raises(ValueError, match="2 of 200 photos cannot be read, but with --strict all must be readable"):
         _prepare(tmp_path, strict=True)

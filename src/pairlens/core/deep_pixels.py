@@ -1,5 +1,6 @@
 """Pictures of more than 8 bits: how much of their range a data set uses, and their conversion to 8 bits."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,11 @@ class Depth:
 
     integers: float = 0.0
     floats: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A stored record may come from anyone.
+        if not (0 <= self.integers < math.inf and 0 <= self.floats < math.inf):
+            raise ValueError(f"the white of deep pictures is {self.integers} and {self.floats}; it is a number from 0")
 
     def white(self, kind: DeepKind, maximum: float) -> float:
         """Return the white of a picture of this kind, whose largest value is `maximum`."""

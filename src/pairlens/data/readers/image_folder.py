@@ -62,7 +62,7 @@ def _place(path: Path, splits: dict[str, Split], class_depth: int | None) -> _Me
     top = path.parts[0]
     if splits and top not in splits:
         validation = len(path.parts) > 1 and role_of(top) == "validation"
-        kind = f"photo in {top}" if validation else f"photo beside {' and '.join(splits)}"
+        kind = f"photo in {top}" if validation else "photo beside the split folders"
         why = "training holds out classes of train for validation" if validation else "it belongs to no split"
         return Exclusion(path.as_posix(), kind, why)
     folders = tuple(unicodedata.normalize("NFC", name) for name in path.parts[bool(splits) : -1])
