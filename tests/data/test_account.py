@@ -86,7 +86,7 @@ def test_a_set_of_which_nothing_can_be_read_is_refused_with_the_cause(class_fold
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_share_out_of_range_is_refused(value):
-    with pytest.raises(ValueError, match="--max_failures .* is not a share"):
+    with pytest.raises(ValueError, match=r"--max_failures .* is not a share"):
         Preparation("folder", max_failures=value)
 
 
@@ -147,7 +147,7 @@ def test_a_set_behind_links_is_refused_with_the_cause(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "p").symlink_to(tmp_path / "outside")
     with pytest.raises(
-        ValueError, match="lists no photos that can be read .left out: 1 linked photo: .*--follow_links"
+        ValueError, match=r"lists no photos that can be read .left out: 1 linked photo: .*--follow_links"
     ):
         _prepare(tmp_path, **_csv(tmp_path / "set", ["p/1.png"]))
 

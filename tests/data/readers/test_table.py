@@ -148,8 +148,14 @@ def test_every_common_way_to_write_a_table(tmp_path, separator, encoding, newlin
 
 
 def test_quotes_after_blanks_blank_lines_and_empty_cells_at_the_end(tmp_path):
-    text = 'label, path, split\na, "x,1/1.jpg" , train,,\n\n"b ""2""", 2.jpg,test\n'
+    text = 'label, path, split\na, "x,1/1.jpg", train,,\n\n"b ""2""", 2.jpg,test\n'
     assert _photos(_read(tmp_path, text)) == [("x,1/1.jpg", "a", "train"), ("2.jpg", 'b "2"', "test")]
+
+
+def test_a_quote_that_is_not_closed_does_not_swallow_rows(tmp_path):
+    for text in ('label,path\na,"1.jpg\nb,2.jpg\n', 'label,path\n"a"b,1.jpg\n'):
+        with pytest.raises(ValueError, match="cannot be read as a table"):
+            _read(tmp_path, text)
 
 
 @pytest.mark.parametrize("path", ["x\\y\\1.jpg", ".\\x\\y\\1.jpg", "x\\z\\..\\y\\1.jpg"])
@@ -159,7 +165,7 @@ def test_backslashes_are_read_as_slashes(tmp_path, path):
 
 @pytest.mark.parametrize("path", ["..\\1.jpg", "C:\\photos\\1.jpg", "\\\\server\\1.jpg", "x\\..\\..\\1.jpg"])
 def test_backslashes_do_not_lead_out(tmp_path, path):
-    with pytest.raises(ValueError, match="not inside|does not lead to a photo inside"):
+    with pytest.raises(ValueError, match=r"not inside|does not lead to a photo inside"):
         _read(tmp_path, f"label,path,split\na,{path},train\n")
 
 
