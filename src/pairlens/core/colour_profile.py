@@ -29,7 +29,7 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion of a profile to sRGB, None if the pixels can stay as they are."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != "RGB":
+        if source.profile.xcolor_space.strip() != "RGB":  # pyright: ignore[reportAttributeAccessIssue]
             return None
         target = ImageCms.createProfile("sRGB")
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC

@@ -44,10 +44,10 @@ def repaired_files(contents: bytes) -> Iterator[tuple[str, bytes]]:
 def _has_all_pixels(jpeg: bytes) -> bool:
     """Whether a JPEG file is decoded without a warning, and its last scan is complete."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
         target = "CMYK" if colours in ("CMYK", "YCCK") else "RGB"
         # At an eighth of the size every coefficient is still read, in a fraction of the memory.
-        simplejpeg.decode_jpeg(jpeg, target, min_height=max(1, height // 8), min_width=max(1, width // 8))
+        simplejpeg.decode_jpeg(jpeg, target, min_height=max(1, int(rows) // 8), min_width=max(1, int(columns) // 8))
     except ValueError:
         return False
     return _has_all_scans(jpeg)
@@ -84,12 +84,13 @@ def _largest_frame(contents: bytes) -> bytes | None:
             break
         candidate = JPEG_START + contents[match.start() :]
         try:
-            height, width, *_ = simplejpeg.decode_jpeg_header(candidate)
+            rows, columns, *_ = simplejpeg.decode_jpeg_header(candidate)
         except ValueError:
             continue
         # The first of equal ones: later ones lack a table.
-        if largest is None or height * width > largest[0]:
-            largest = (height * width, candidate)
+        pixels = int(rows) * int(columns)
+        if largest is None or pixels > largest[0]:
+            largest = (pixels, candidate)
     return None if largest is None else largest[1]
 
 

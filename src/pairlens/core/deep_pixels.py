@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -115,9 +115,10 @@ def read_low_bytes(image: Image.Image) -> np.ndarray | None:
     if layout is None:
         return None
     swapped = layout[:-1] + ("B" if layout.endswith("L") else "L")
-    image.tile = [
-        tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:]))  # pyright: ignore
-        for tile in image.tile  # pyright: ignore[reportAttributeAccessIssue]
+    # Only a picture of an open file has the attribute `tile`, and `layout` says that this is one.
+    file: Any = image
+    file.tile = [
+        tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])) for tile in file.tile
     ]
     image.load()
     return np.asarray(image)

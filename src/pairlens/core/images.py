@@ -47,7 +47,7 @@ _AS_IT_IS = PhotoReading()
 
 
 @dataclass(frozen=True)
-class Picture:
+class PhotoPixels:
     """A picture file that has been read.
 
     Attributes:
@@ -65,7 +65,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class SmallPhoto:
-    """A photo as it is stored in a catalog: its JPEG, the shorter side of what was kept of it, and `Picture.repair`."""
+    """A photo as it is stored in a catalog: its JPEG, the shorter side of what was kept of it, and `PhotoPixels.repair`."""
 
     jpeg: bytes
     side: int
@@ -100,7 +100,7 @@ def load_image(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Image
     return Image.fromarray(turn_upright(picture.pixels, picture.orientation).copy())
 
 
-def read_picture(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Picture:
+def read_picture(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> PhotoPixels:
     """Read a picture file; the next call in this thread may overwrite its pixels.
 
     Raises:
@@ -135,7 +135,7 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> Picture:
+def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
     try:
         return _decode_file(source, reading)
     except (TooManyPixelsError, MemoryError):
@@ -148,7 +148,7 @@ def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> Picture:
         raise
 
 
-def _decode_file(source: bytes | Path, reading: PhotoReading) -> Picture:
+def _decode_file(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
     if isinstance(source, bytes) and source.startswith(JPEG_START):
         picture = _decode_common_jpeg(source, reading)
         if picture is not None:
@@ -160,14 +160,14 @@ def _decode_file(source: bytes | Path, reading: PhotoReading) -> Picture:
             raise TooManyPixelsError(f"{pixels:,} pixels")
         with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
             rgb = _stored_rgb(image, reading, source)
-            return Picture(np.array(rgb), orientation_of(image))
+            return PhotoPixels(np.array(rgb), orientation_of(image))
 
 
 def _open(source: bytes | Path) -> Image.Image:
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable_formats())
 
 
-def _decode_common_jpeg(jpeg: bytes, reading: PhotoReading) -> Picture | None:
+def _decode_common_jpeg(jpeg: bytes, reading: PhotoReading) -> PhotoPixels | None:
     """Read a JPEG without Pillow, which is faster; None if it is damaged or of a rare kind."""
     metadata = read_jpeg_metadata(jpeg)
     if metadata is None:
@@ -181,7 +181,7 @@ def _decode_common_jpeg(jpeg: bytes, reading: PhotoReading) -> Picture | None:
         return None
     if metadata.profile and reading.convert_colours:
         pixels = to_srgb(pixels, metadata.profile)
-    return Picture(pixels, metadata.orientation, factor)
+    return PhotoPixels(pixels, metadata.orientation, factor)
 
 
 def as_rgb(image: Image.Image, reading: PhotoReading = _AS_IT_IS) -> Image.Image:

@@ -95,13 +95,14 @@ def decode_jpeg_reduced(jpeg: Jpeg, limit: int = PIXEL_LIMIT) -> tuple[int, np.n
         result: 2, 4 or 8, and uint8 (height, width, 3) with both sides divided by it, rounded up.
     """
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
-        pixels = int(height) * int(width)
+        rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        pixels = int(rows) * int(columns)
         if colours not in _FAST_COLOURS or not limit < pixels <= REDUCED_LIMITS * limit:
             return None
         factor = next(factor for factor in (2, 4, 8) if pixels <= limit * factor**2)
-        sides = -(-height // factor), -(-width // factor)
-        return factor, simplejpeg.decode_jpeg(jpeg, min_height=sides[0], min_width=sides[1])
+        height = -(-int(rows) // factor)
+        width = -(-int(columns) // factor)
+        return factor, simplejpeg.decode_jpeg(jpeg, min_height=height, min_width=width)
     except ValueError:
         return None
 

@@ -239,6 +239,11 @@ class Catalog:
         # (photo,) of this view, out of all rows of the file.
         return self._table[name].take(pa.array(self.rows.numpy()))
 
+    @property
+    def stored_reading(self) -> PhotoReading | None:
+        """The way of reading photos as a model stores it: None for the usual one, so that models of old need no entry."""
+        return None if self.reading == PhotoReading() else self.reading
+
     @cached_property
     def classes(self) -> int:
         """The number of distinct labels in this view."""

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
-from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
@@ -216,13 +215,8 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
     learner = make_learner(experiment, catalog.classes)
     model = learner.model
     # Stored with the model, so that it reduces a new photo in the same way as the photos of its data set.
-    model.architecture = replace(
-        model.architecture,
-        stored_size=catalog.size,
-        stored_quality=catalog.quality,
-        # The usual way of reading needs no entry, so that models are stored as by earlier versions.
-        stored_reading=None if catalog.reading == PhotoReading() else catalog.reading,
-    )
+    stored = {"stored_size": catalog.size, "stored_quality": catalog.quality, "stored_reading": catalog.stored_reading}
+    model.architecture = replace(model.architecture, **stored)
     return learner
 
 

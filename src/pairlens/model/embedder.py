@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_text
-from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.threads import map_in_order
@@ -194,9 +193,7 @@ class Embedder(nn.Module):
             raise ValueError(f"batch_size {batch_size} must be 1 or more")
         single, alone = single_photos(photos)
         shape = self.architecture
-        view = PhotoInput(
-            shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading or PhotoReading()
-        )
+        view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
         chunks = [single[start : start + batch_size] for start in range(0, len(single), batch_size)]
         device = next(self.parameters()).device
         # Threads pay off only where the model computes one batch while they read the next.

@@ -1,7 +1,7 @@
 """Photos as people have them (files, pictures, arrays, tensors, bytes) to the pixels that evaluation gives a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,13 +31,13 @@ class PhotoInput:
         image_size: height and width of the photos that the model sees.
         stored_size: side of the stored pictures.
         quality: JPEG quality of the stored pictures.
-        reading: how the files of photos become pixels.
+        reading: how the files of photos become pixels, if not as usual.
     """
 
     image_size: int
     stored_size: int
     quality: int
-    reading: PhotoReading = field(default=PhotoReading())
+    reading: PhotoReading | None = None
 
     def read(self, photos: Sequence[Any]) -> Tensor:
         """Return photos as one batch of pixels.
@@ -61,7 +61,7 @@ class PhotoInput:
                 return self._of_file(Path(photo))
             case bytes() | bytearray() | memoryview():
                 return self._of_stored(
-                    reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self.reading)
+                    reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self.reading or PhotoReading())
                 )
             case Image.Image():
                 return self._of_picture(photo)
@@ -75,11 +75,13 @@ class PhotoInput:
     def _of_file(self, file: Path) -> np.ndarray:
         if file.is_dir():
             raise ValueError(f"{file} is a folder; give its picture files, as a list of paths")
-        return self._of_stored(reduce_to_square(file, self.stored_size, None, self.quality, self.reading))
+        return self._of_stored(
+            reduce_to_square(file, self.stored_size, None, self.quality, self.reading or PhotoReading())
+        )
 
     def _of_picture(self, picture: Image.Image) -> np.ndarray:
         try:
-            rgb = as_rgb(picture, self.reading)
+            rgb = as_rgb(picture, self.reading or PhotoReading())
         # Pillow reads the pixels only now, and a damaged file makes its decoders raise errors of many types.
         except Exception as error:
             raise ValueError(f"the PIL picture cannot be read ({error}); replace or remove it") from error
