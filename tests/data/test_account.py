@@ -198,7 +198,7 @@ def test_one_depth_for_all_photos_of_a_data_set(tmp_path):
 
 def test_colours_are_kept_if_asked_for_and_then_prepared_again(class_folders, tmp_path):
     first, _ = _prepare(tmp_path)
-    again, lines = _prepare(tmp_path, no_icc=True)
+    again, lines = _prepare(tmp_path, icc=False)
     assert lines[-1].startswith("Written to")
     assert (first.digest, again.reading.convert_colours) == (again.digest, False)
 

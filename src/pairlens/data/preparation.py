@@ -51,8 +51,8 @@ class Preparation:
     """For folder: how many folders, counted from the split, make the class; by default all, down to the photo."""
     follow_links: bool = False
     """Read what links inside the data folder lead to outside of it."""
-    no_icc: bool = False
-    """Keep the values of photos with a colour profile; otherwise they are converted to sRGB."""
+    icc: bool = True
+    """Convert photos with a colour profile to sRGB; without it their values are kept as they are."""
     max_failures: float = 0.01
     """The share of the photos that may be unreadable, from 0 to 1."""
     strict: bool = False
@@ -105,7 +105,7 @@ class Preparation:
     @property
     def reading(self) -> PhotoReading:
         """How the files of the photos become pixels."""
-        return PhotoReading(convert_colours=not self.no_icc, box_frame=self.box_frame)
+        return PhotoReading(convert_colours=self.icc, box_frame=self.box_frame)
 
     @property
     def allowed_failures(self) -> float:
