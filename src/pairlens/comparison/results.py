@@ -137,9 +137,9 @@ class BenchmarkResult:
     differences: tuple[Difference, ...]
     missing: int = 0
     seen_classes: SeenClasses = field(default="none", metadata={"omit_default": True})
-    one_class: bool = field(default=False, metadata={"omit_default": True})
     baseline: Interval | None = None
     baseline_name: str = ""
+    one_class: bool = field(default=False, metadata={"omit_default": True})
 
     @property
     def baselines(self) -> list[tuple[str, Interval]]:
