@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from pairlens.core.boxes import ShareBox
 from pairlens.data.readers import coco, read
 
 IMAGES = [
@@ -116,3 +117,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("pairlens.core.untrusted.MAX_JSON_BYTES", 100)
     with pytest.raises(ValueError, match="but at most 100 are read"):
         coco.read(_write(tmp_path))
+
+
+def test_boxes_as_shares_are_read_and_a_mixture_is_refused(tmp_path):
+    shares = [dict(entry, bbox=[left, 0, 0.5, 1]) for entry, left in zip(BOXES, (0, 0.25, 0.5), strict=True)]
+    boxes = {photo.box for photo in coco.read(_write(tmp_path, annotations=shares)).photos}
+    assert boxes == {ShareBox(left, 0, left + 0.5, 1) for left in (0, 0.25, 0.5)}
+    with pytest.raises(ValueError, match=r"annotation 12: the box 0\.25, 0, 0\.75, 1 lies within 0 to 1"):
+        coco.read(_write(tmp_path, annotations=[BOXES[0], shares[1]]))
