@@ -172,7 +172,7 @@ def _photo(
 
 def _corners(entry: Mapping[str, Any]) -> Corners | None:
     """Return (x_1, y_1, x_2, y_2) of a COCO box (left, top, width, height); None if it is not four numbers."""
-    corners = entry.get("bbox")
+    corners: Any = entry.get("bbox")
     is_numbers = isinstance(corners, list) and all(type(value) in (int, float) for value in corners)
     if not is_numbers or len(corners) != 4 or not all(abs(value) < MAX_ID for value in corners):
         return None
