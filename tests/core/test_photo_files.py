@@ -233,13 +233,41 @@ def _chunk(name, content, crc=None):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+def _tiff(values, compression, order):
+    """A TIFF file of three colours of 16 bits, plain (1) or compressed (8)."""
+    height, width, _ = values.shape
+    contents = values.astype(order + "u2").tobytes()
+    contents = zlib.compress(contents) if compression == 8 else contents
+    bits, strip = 8 + 2 + 12 * 10 + 4, 8 + 2 + 12 * 10 + 10
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, bits), (259, 3, 1, compression), (262, 3, 1, 2),
+        (273, 4, 1, strip), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(contents)), (284, 3, 1, 1),
+    ]  # fmt: skip
+    file = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(entries))
+    for tag, kind, count, value in entries:
+        short = kind == 3 and count == 1
+        file += struct.pack(
+            order + ("HHIHH" if short else "HHII"), tag, kind, count, *([value, 0] if short else [value])
+        )
+    return file + bytes(4) + struct.pack(order + "HHH", 16, 16, 16) + contents
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("order", "<>")
+def test_colours_of_12_bits_in_a_tiff(order, compression):
+    values = np.random.default_rng(0).integers(0, 4096, (9, 8, 3))
+    values[0, 0] = 4095
+    read = np.asarray(load_image(_tiff(values, compression, order)), dtype=int)
+    assert np.abs(read - values * 255 / 4095).max() <= 0.5
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_each_depth_uses_all_grey_levels(bits, channels, tmp_path):
     ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
     values = np.repeat(np.tile(ramp, (4, 1))[:, :, None], channels, axis=2)
-    if channels == 4:
-        values[:, :, 3] = 2**bits - 1
+    if channels in (2, 4):
+        values[:, :, -1] = 2**bits - 1
     grey = np.asarray(load_image(_png(values)), dtype=int)[0, :, 0]
     # Pillow cuts 16-bit colours to their upper byte, and the others are rounded to the nearest level.
     assert np.abs(grey - np.arange(256)).max() <= 1

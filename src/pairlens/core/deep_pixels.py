@@ -1,6 +1,7 @@
 """Pictures of more than 8 bits: how much of their range a data set uses, and their conversion to 8 bits."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,10 @@ DeepKind = Literal["integers", "floats"]
 _BITS = (8, 10, 12, 14, 16)
 # Floats are shares of white; resampling may take them a little beyond it.
 _LARGEST_SHARE = 2.0
+# How Pillow names the layouts of 16-bit colours: the upper byte first (B), last (L), or as the machine has it (N).
+_DEEP_LAYOUTS = tuple(f"{colours};16{order}" for colours in ("RGB", "RGBA") for order in "BLN")
+_UPPER_BYTE_LAST = ("L", "N") if sys.byteorder == "little" else ("L",)
+_GREY_WITH_OPACITY = "LA;16B"
 # Pixels are converted in blocks of rows of about this number, because float64 takes eight times the memory of a byte.
 _PIXELS_PER_BLOCK = 1 << 20
 
@@ -114,14 +119,16 @@ def read_low_bytes(image: Image.Image) -> np.ndarray | None:
     layout = _deep_colour_layout(image)
     if layout is None:
         return None
-    swapped = layout[:-1] + ("B" if layout.endswith("L") else "L")
+    # Grey with opacity has two bytes for each: as 8-bit colours they are upper and lower grey, upper and lower opacity.
+    swapped = "RGBA" if layout == _GREY_WITH_OPACITY else layout[:-1] + ("B" if layout[-1] in _UPPER_BYTE_LAST else "L")
     # Only a picture of an open file has the attribute `tile`, and `layout` says that this is one.
     file: Any = image
     file.tile = [
         tile._replace(args=swapped if isinstance(tile.args, str) else (swapped, *tile.args[1:])) for tile in file.tile
     ]
     image.load()
-    return np.asarray(image)
+    low = np.asarray(image)
+    return low[:, :, [1, 1, 1, 3]] if layout == _GREY_WITH_OPACITY else low
 
 
 def colours_of_deep(high: np.ndarray, low: np.ndarray, white: float) -> Image.Image:
@@ -139,7 +146,7 @@ def _deep_colour_layout(image: Image.Image) -> str | None:
     """Return how Pillow names the layout of 16-bit colours, such as RGB;16B; None for any other picture."""
     for tile in getattr(image, "tile", ()):
         layout = tile.args if isinstance(tile.args, str) else next(iter(tile.args or ()), None)
-        if layout in ("RGB;16B", "RGB;16L", "RGBA;16B", "RGBA;16L"):
+        if layout in _DEEP_LAYOUTS or (layout == _GREY_WITH_OPACITY and image.mode == "RGBA"):
             return layout
     return None
 
