@@ -218,7 +218,7 @@ def test_a_command_line_parses(words, monkeypatch):
 
 def parse_pairlens(words, monkeypatch):
     calls, find = [], cli.find_command
-    monkeypatch.setattr(cli, "find_command", lambda *words: stub(find(*words), calls))
+    monkeypatch.setattr(cli, "find_command", lambda *words: (stub(find(*words)[0], calls), list(words[1])))
     with suppress(SystemExit):
         cli.main(words)
     assert calls or {"--help", "--version"} & set(words), f"pairlens {shlex.join(words)} is refused"

@@ -18,21 +18,21 @@ WRONG = {
     "train circle --feature_dmi 3": "pairlens train has no option --feature_dmi; did you mean --feature_dim?",
     "train circle --margn=3": "pairlens train has no option --margn; did you mean --margin?",
     "train --qqq": "pairlens train has no option --qqq; pairlens train --help lists what it has",
-    "train --gamma 3": "--gamma is an option of circle, pooledcircle, softtriple; name one of them, or see pairlens train "
+    "train --gamma 3": "--gamma is an option of circle, pooled_circle, soft_triple; name one of them, or see pairlens train "
     "--help",
     "train --stride prt": "--stride must be one of port, paper, none, not 'prt'; did you mean port?",
     "train --stride xyz": "--stride must be one of port, paper, none, not 'xyz'",
     "train --miner hrdest": "--miner: there is no miner hrdest; did you mean hardest?",
-    "train --feature_dim many": "--feature_dim must be a whole number, not 'many'",
+    "train --feature_dim many": "--feature_dim/--dim must be a whole number, not 'many'",
     "train --learning_rate fast": "--learning_rate must be a number, not 'fast'",
-    "train --feature_dim": "--feature_dim needs a value; pairlens train --help says which",
+    "train --feature_dim": "--feature_dim/--dim needs a value; pairlens train --help says which",
     "train --recipe circel_cub": "there is no recipe 'circel_cub'; did you mean circle_cub?",
-    "train --gd_config sg": "gd_config 'sg' must be one to three different letters of S (mean), M (max) and G (GeM), did "
-    "you mean SG?",
+    "train --gd_config sg": "--descriptors 'sg' must be one to three different letters of S (mean), M (max) and G (GeM), "
+    "did you mean SG?",
     "query": "pairlens query needs PATH, the folder of a run; pairlens query --help says how to write it",
     "query runs/mine --indx ivf": "pairlens query has no option --indx; did you mean --index?",
     "query runs/mine more": "pairlens query does not know 'more'; pairlens query --help lists what it has",
-    "prepare --data_name cbu": "--data_name must be one of car, cub, sop, isc, folder, csv, not 'cbu'; did you mean cub?",
+    "prepare --data_name cbu": "--data_name 'cbu' is not a reader; did you mean cub?",
     "recipes circel_cub": "there is no recipe 'circel_cub'; did you mean circle_cub?",
     "explain crcle": "there is no loss crcle; did you mean circle?",
     "audit circle:gama=3": "the loss circle has an unknown key 'gama'; did you mean gamma?",

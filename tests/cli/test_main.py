@@ -65,7 +65,7 @@ def test_a_historical_command_imports_no_library_that_its_help_does_not_need(nam
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_is_the_first_sentence_of_the_docstring(name):
-    function = find_command(name)
+    function, _ = find_command(name)
     assert function.__name__ == name
     docstring = inspect.getdoc(function) or ""
     assert COMMANDS[name].summary == " ".join(docstring.partition("\n\n")[0].split())

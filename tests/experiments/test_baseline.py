@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pairlens.experiments.evaluate_run import add_baseline
 from safetensors.torch import load_file, save_file
 
 from pairlens.comparison.run_study import run_study
@@ -17,7 +18,7 @@ from pairlens.experiments import run as running
 from pairlens.experiments.baseline import Baseline, MeasuredBaseline, initial_backbone
 from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.recorder import RunRecorder
-from pairlens.experiments.run import add_baseline, run
+from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Backbone

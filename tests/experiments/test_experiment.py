@@ -48,7 +48,7 @@ def test_auto_is_the_source_that_the_loss_was_designed_for():
     [
         (
             {"loss": SoftTriple(), "references": "batch"},
-            "--references batch cannot be used with softtriple.*use.*proxies",
+            "--references batch cannot be used with soft_triple.*use.*proxies",
         ),
         ({"loss": Angular(), "references": "memory"}, "--references memory cannot be used with angular"),
         ({"references": "memory", "memory_size": 64}, "--memory_size 64 does not hold a batch of 128"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from pairlens.experiments.evaluate_run import evaluate_run
 
 import pairlens as pl
 from pairlens.core.records import to_plain
@@ -13,7 +14,7 @@ from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import EvaluationConfig, Experiment
 from pairlens.experiments.metric_spec import import_metrics
-from pairlens.experiments.run import evaluate_run, resume_run, run, train
+from pairlens.experiments.run import resume_run, run, train
 from pairlens.experiments.run_folder import RunFolder
 from support.experiments import changed
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pairlens.experiments.evaluate_run import evaluate_run
 from pytorch_metric_learning import losses as pml
 from safetensors.torch import save_file
 
@@ -26,7 +27,7 @@ from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import best_epoch
-from pairlens.experiments.run import evaluate_run, run
+from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import split_catalog
 from pairlens.losses import Circle, SoftTriple, Triplet

@@ -32,7 +32,7 @@ def as_timm_pools(name, backbone, image_size=64):
 def test_it_is_the_backbone_as_timm_pools_it(name):
     model, backbone = plain(name)
     expected = as_timm_pools(name, backbone)
-    assert model.embed(PHOTOS) == pytest.approx(expected, abs=1e-5)
+    assert model.embed_batch(PHOTOS) == pytest.approx(expected, abs=1e-5)
     assert model.architecture.dim == expected.shape[1]
 
 
@@ -40,7 +40,7 @@ def test_a_removed_stride_changes_nothing():
     vectors = []
     for stride in ("port", "paper", "none"):
         torch.manual_seed(0)
-        vectors.append(plain("resnet10t", stride)[0].embed(PHOTOS))
+        vectors.append(plain("resnet10t", stride)[0].embed_batch(PHOTOS))
     assert torch.equal(vectors[0], vectors[2])
     assert torch.equal(vectors[1], vectors[2])
 
@@ -50,12 +50,14 @@ def test_a_pooling_with_weights_of_its_own_gives_way_to_the_mean_of_the_map():
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.mean, backbone.std))
     with torch.inference_mode():
         features = backbone.eval()((PHOTOS / 255 - mean) / std)
-    assert model.embed(PHOTOS) == pytest.approx(torch.nn.functional.normalize(features.mean(dim=(2, 3))), abs=1e-5)
+    assert model.embed_batch(PHOTOS) == pytest.approx(
+        torch.nn.functional.normalize(features.mean(dim=(2, 3))), abs=1e-5
+    )
 
 
 def test_the_backbone_keeps_its_weights_and_its_mode():
     backbone = Backbone("resnet10t", "none", "port", 64).train()
     before = check_sum(backbone.network.state_dict())
-    PlainBackbone(backbone, "resnet10t", 64).embed(PHOTOS)
+    PlainBackbone(backbone, "resnet10t", 64).embed_batch(PHOTOS)
     assert check_sum(backbone.network.state_dict()) == before
     assert backbone.training

@@ -1,11 +1,12 @@
 from unicodedata import normalize
 
 import pytest
+from pairlens.experiments.evaluate_run import evaluate_run
 from PIL import Image
 
 from conftest import write_bars
 from pairlens.core.images import load_image
-from pairlens.experiments.run import evaluate_run, resume, run
+from pairlens.experiments.run import resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.retrieval.gallery import Gallery, _find, _short_name
 from support.experiments import changed

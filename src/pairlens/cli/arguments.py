@@ -117,7 +117,8 @@ def _about_value(text: str, prog: str) -> str:
     for pattern, kind in NUMBER_KINDS.items():
         if value := re.fullmatch(pattern, reason):
             return f"{option} must be {kind}, not {value[1]}"
-    return f"{option}: {reason}"
+    # What a record refuses when it is made is no fault of one option, and its sentence names the options itself.
+    return f"{option}: {reason}" if option.startswith("-") else reason
 
 
 def _about_unknown(word: str, target: Callable[..., Any], words: Sequence[str], prog: str, printed: str) -> str:

@@ -8,8 +8,8 @@ import tyro
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.tables import inspection_table, report_table
 from pairlens.evaluation.evaluate import Report
+from pairlens.experiments.evaluate_run import add_baseline, evaluate_run
 from pairlens.experiments.outcome import Outcome
-from pairlens.experiments.run import add_baseline, evaluate_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.retrieval.gallery import Gallery

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from pairlens.core.photo_reading import BoxFrame, PhotoReading
+from pairlens.core.suggestion import suggest
 from pairlens.data.catalog import MAX_SIDE, Crop
 from pairlens.data.readers import DataName, reader_names
 from pairlens.data.split import SplitRule
@@ -91,7 +92,7 @@ class Preparation:
     def _check_reader(self) -> None:
         known = reader_names()
         if self.data_name not in (*known, RECORDS) or self.data_name != Path(self.data_name).name:
-            raise ValueError(f"--data_name {self.data_name!r} is not a reader; the readers are {', '.join(known)}")
+            raise ValueError(f"--data_name {self.data_name!r} is not a reader; {suggest(self.data_name, known)}")
         files = {"csv": "the path of the table", "coco": "the path of the JSON file"}
         if self.data_name in files and self.source is None:
             raise ValueError(f"--data_name {self.data_name} needs --source, {files[self.data_name]}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
 from pairlens.core.files import UnwritableError
@@ -17,8 +17,6 @@ from pairlens.data.loader import TrainingBatches
 from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
-from pairlens.evaluation.retrieval_set import RetrievalSet
-from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device, make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
@@ -30,7 +28,6 @@ from pairlens.experiments.splits import Splits, open_splits
 from pairlens.losses.loss_text import AnyLoss
 from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
-from pairlens.neighbors.approximate import IndexName
 from pairlens.training.checkpoint import CHECKPOINT_FILE
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
@@ -165,7 +162,7 @@ def train(
     photos = _training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
-    with _locked(run_folder):
+    with lock_on_first_rank(run_folder):
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics)
         yield from _train(recorder, photos, others, batches)
 
@@ -197,7 +194,7 @@ def resume(
     # Checked before the data set is opened, because the run cannot go on without the code of its loss.
     require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
-    with _locked(run_folder):
+    with lock_on_first_rank(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
         started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
@@ -220,7 +217,7 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
     return learner
 
 
-def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
+def lock_on_first_rank(run_folder: RunFolder) -> AbstractContextManager[None]:
     """Lock the folder on rank 0, which alone writes to it; the ranks must not compete for the lock."""
     return run_folder.lock() if rank() == 0 else nullcontext()
 
@@ -269,90 +266,3 @@ def _train(
     except UnwritableError as error:
         resume_command = f"pairlens train --resume {recorder.run_folder.path}"
         raise UnwritableError(f"{error}, then resume with {resume_command}") from error
-
-
-def evaluate_run(
-    folder: str | Path,
-    recalls: tuple[int, ...] | None = None,
-    *,
-    data_path: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    progress: Watch | None = None,
-    index: IndexName = "exact",
-    metrics: Sequence[MetricChoice] | None = None,
-) -> Report:
-    """Embed the test photos of a run again with its kept model, write its gallery again, and return the report.
-
-    Args:
-        folder: the folder of the run.
-        recalls: other K than those of the run.
-        data_path: folder of the prepared data sets, if they have moved since the run was trained.
-        device: where to embed.
-        progress: wraps the batches to show progress.
-        index: how to search; for an approximate index the report states how many neighbours it misses.
-        metrics: other further metrics than those of the run; needed if one of them is from outside, because its code is
-            not stored.
-
-    Raises:
-        ValueError: if the folder is not that of a finished run, if a metric is unknown, or if another process is writing
-            into it.
-        FileNotFoundError: if the data set is not there.
-    """
-    opened = RunFolder(Path(folder)).open(data_path)
-    splits = opened.splits
-    # Made before anything is embedded, because a record checks its settings.
-    evaluation = opened.experiment.evaluation
-    further = stored_metrics(evaluation.metrics, metrics, opened.run_folder.path)
-    evaluation = replace(evaluation, recalls=recalls or evaluation.recalls, metrics=further)
-    # Locked, because the gallery is written and the model must not change in between.
-    with _locked(opened.run_folder):
-        model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
-        test = RetrievalSet.embed(
-            model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
-        )
-        report = test.evaluate(evaluation.recalls, evaluation.metrics, index, sharded=world_size() > 1)
-        report = replace(report, seen_classes=splits.seen_classes)
-        if rank() == 0:
-            opened.run_folder.write_embeddings(test, model.fingerprint())
-    return report
-
-
-def add_baseline(
-    folder: str | Path,
-    *,
-    metrics: Sequence[MetricChoice] | None = None,
-    data_path: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    progress: Watch | None = None,
-) -> Outcome:
-    """Measure the backbone of a run as it comes, store it with the run and return the outcome that holds it.
-
-    Runs of version 0.1 lack it; a run that has it stays as it is.
-
-    Args:
-        folder: the folder of the run.
-        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
-        data_path: folder of the prepared data sets, if they have moved since the run was trained.
-        device: where to embed.
-        progress: wraps the batches to show progress.
-
-    Raises:
-        ValueError: if the folder is not that of a finished run, if another process is writing into it, or if the weights
-            that the run started from are not available.
-        FileNotFoundError: if the data set is not there.
-    """
-    opened = RunFolder(Path(folder)).open(data_path)
-    run_folder = opened.run_folder
-    if opened.outcome.baseline is not None:
-        return opened.outcome
-    further = stored_metrics(opened.experiment.evaluation.metrics, metrics, run_folder.path)
-    with _locked(run_folder):
-        backbone = initial_backbone(opened.experiment).to(choose_device(device))
-        measured = measure_baseline(backbone, opened.experiment, opened.splits, further, progress)
-        if measured is None:
-            return opened.outcome
-        outcome = replace(opened.outcome, baseline=measured.record)
-        if rank() == 0:
-            measured.save(run_folder.baseline)
-            run_folder.write_outcome(outcome)
-    return outcome
