@@ -53,7 +53,11 @@ def test_photos_labels_and_pixels_are_prepared(class_folders, tmp_path):
     assert catalog.splits == ("train",) * 6 + ("test",) * 4
     expected = [[50 * label, 100, 20 * copy] for label in range(5) for copy in range(2)]
     assert (_colours(catalog) - torch.tensor(expected)).abs().max() <= 3
-    assert lines[:2] == ["train: 3 classes, 6 photos", "test: 2 classes, 4 photos"]
+    assert lines[1:4] == [
+        "train: 3 classes, 6 photos",
+        "test: 2 classes, 4 photos",
+        "Found 10: 10 read, 0 refused, 0 left out.",
+    ]
     description = json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))
     assert description["origin"]["folder"] == "photos"
     assert sorted(path.name for path in catalog.file.parent.iterdir()) == ["uncropped.arrow", "uncropped.json"]
@@ -177,7 +181,7 @@ def test_one_photo_in_a_hundred_may_fail(tmp_path):
         rows = list(csv.reader(file))
     assert [row[0] for row in rows] == ["path", "a/0000.jpg", "b/0001.jpg"]
     assert "cannot be read as a picture" in rows[1][1]
-    assert lines[-3].startswith("2 photos were left out")
+    assert "Found 200: 198 read, 2 refused (2 unreadable files), 0 left out." in lines
     assert json.loads(catalog.file.with_suffix(".json").read_text(encoding="utf-8"))["failures"] == 2
     with pytest.raises(ValueError, match="2 of 200 photos cannot be read, but with --strict all must be readable"):
         _prepare(tmp_path, strict=True)
@@ -204,14 +208,14 @@ def test_a_listed_photo_that_is_missing_is_a_failure(class_folders, tmp_path):
 @pytest.mark.parametrize("cores", [1, 3])
 def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path, monkeypatch, cores):
     threads = set()
-    reduce = module.reduce_to_square
+    reduce = module.reduce_photo
 
     def reduce_slowly(*arguments):
         threads.add(threading.get_ident())
         time.sleep(0.01)
         return reduce(*arguments)
 
-    monkeypatch.setattr(module, "reduce_to_square", reduce_slowly)
+    monkeypatch.setattr(module, "reduce_photo", reduce_slowly)
     monkeypatch.setattr(module, "_cores", lambda: cores)
     catalog, _ = _prepare(tmp_path)
     jpegs = [encode(load_image(class_folders / path), 16) for path in catalog.paths]
@@ -220,7 +224,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path,
 
 
 def test_an_interrupt_leaves_no_file_and_no_thread(class_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "reduce_to_square", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(module, "reduce_photo", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path)
     assert list((tmp_path / "data" / "folder").iterdir()) == []

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
+from pairlens.cli.tables import report_table
 from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.intervals import class_bootstrap
@@ -141,3 +142,15 @@ def test_numpy_arrays_of_any_precision_are_evaluated_as_tensors_are(kind, label_
 def test_numpy_labels_that_are_floats_are_an_error():
     with pytest.raises(ValueError, match=r"labels are torch\.float64"):
         evaluate(points(4).numpy(), np.array([0.0, 0.0, 1.0, 1.0]))
+
+
+def test_one_class_is_said_to_give_100_percent_by_construction():
+    lone = evaluate(points(4), torch.tensor([3, 3, 3, 3]))
+    assert (lone["R@1"], lone["MAP@R"], lone.one_class) == (1.0, 1.0, True)
+    assert "all items are of one class, so every figure is 100 % by construction" in str(lone)
+    notes = report_table([("model", lone)], "").notes
+    assert "1 unseen class (nothing else can be found, so every figure is 100 % by construction)" in notes[0]
+    # One class of queries in a gallery of two is a real task.
+    mixed = evaluate(points(2), torch.tensor([3, 3]), points(5, seed=1), torch.tensor([3, 3, 4, 4, 4]))
+    assert (mixed.classes, mixed.one_class) == (1, False)
+    assert "construction" not in str(mixed) + report_table([("model", mixed)], "").notes[0]

@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from pyarrow import parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -141,6 +141,8 @@ def _csv(data: bytes) -> None:
 def _csv_seeds() -> list[bytes]:
     return [
         b"label,path,split,x_1,y_1,x_2,y_2\n1,a.jpg,train,0,0,9,9\n2,b.jpg,test,,,,\n",
+        'Label; Path; split\né; x\\1.jpg; train\nNA; "2;.jpg"; test\n'.encode("utf-16"),
+        b"label\tpath\tx_1\ty_1\tx_2\ty_2\na\t1.jpg\t0\t0.25\t0.5\t1\nb\t2.jpg\t\t\t\t\n",
         b'label,path,split,is_query,is_gallery\n"1",a.jpg,train,,\n2,b.jpg,validation,True,False\n2,c.jpg,validation,0,1\n',
     ]
 
@@ -362,7 +364,28 @@ def _picture_seeds() -> list[bytes]:
         buffer = io.BytesIO()
         image.save(buffer, kind)
         seeds.append(buffer.getvalue())
-    return seeds
+    return [*seeds, *_photo_seeds(colour)]
+
+
+def _photo_seeds(colour: Image.Image) -> list[bytes]:
+    """Pictures with what cameras add: a turn, a profile, more than 8 bits, scans; and one without its end marker."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    deep = Image.fromarray(np.arange(120, dtype=np.uint16).reshape(12, 10) * 30)
+    seeds = []
+    for kind, image, options in (
+        ("JPEG", colour, {"exif": exif, "icc_profile": profile}),
+        ("JPEG", colour, {"progressive": True}),
+        ("PNG", colour, {"exif": exif, "icc_profile": profile}),
+        ("WEBP", colour, {"exif": exif}),
+        ("TIFF", colour, {"tiffinfo": {0x0112: 6}}),
+        ("PNG", deep, {}),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        seeds.append(buffer.getvalue())
+    return [*seeds, seeds[1][:-2]]
 
 
 def _jpeg(data: bytes) -> None:

@@ -1,12 +1,14 @@
+from unicodedata import normalize
+
 import pytest
+from pairlens.experiments.evaluate_run import evaluate_run
 from PIL import Image
 
 from conftest import write_bars
 from pairlens.core.images import load_image
-from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.run import resume, run
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.retrieval.gallery import Gallery, _short_name
+from pairlens.retrieval.gallery import Gallery, _find, _short_name
 from support.experiments import changed
 
 
@@ -151,3 +153,17 @@ def test_the_stored_picture_comes_back(gallery):
     match = gallery.search("test/bar5/test2.jpg", 1)[0]
     position = gallery.catalog.paths.index(match.path)
     assert match.picture.tobytes() == load_image(bytes(gallery.catalog.jpeg(position))).tobytes()
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_a_key_is_found_in_any_spelling(stored, asked):
+    paths = tuple(normalize(stored, path) for path in ("a/1.jpg", "café/é.jpg", "café/ô.jpg#1", "café/ô.jpg#2"))
+    for name, rows in (
+        ("café/é.jpg", [1]),
+        ("é.jpg", [1]),
+        ("café/ô.jpg", [2, 3]),
+        ("café/ô.jpg#2", [3]),
+        ("è.jpg", []),
+    ):
+        assert _find(paths, normalize(asked, name)) == rows

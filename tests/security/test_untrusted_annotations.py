@@ -109,7 +109,7 @@ def test_control_characters_are_printed_as_text(capsys):
 
 
 def test_a_small_parquet_table_of_a_long_text_or_many_rows_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("pairlens.data.readers.table.MAX_ROWS", 3000)
+    monkeypatch.setattr("pairlens.data.readers.table_file.MAX_ROWS", 3000)
     for text, rows in (("x" * 20_000, 2000), ("x", 3001)):
         column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([text]))
         table = pa.table({"label": column, "path": column, "split": column})

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pairlens.data.augmentation import working_size
-from pairlens.evaluation.evaluate import class_words
+from pairlens.evaluation.evaluate import counted_classes
 from pairlens.experiments.build import architecture
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import Started
@@ -20,7 +20,9 @@ def start_lines(started: Started) -> Iterator[str]:
     train, test = splits.train, splits.test
     yield f"model   {model.backbone} {model.descriptors} {model.dim}-d: {costs}"
     yield f"data    {train.file}: training on {len(train)} photos of {train.classes} classes{_held_out(splits)}"
-    yield f"        testing on {len(test)} photos of {test.classes} {class_words(splits.seen_classes)}{gallery}"
+    searched = test if splits.gallery is None else splits.gallery
+    tested = counted_classes(test.classes, splits.seen_classes, one_class=searched.classes == 1)
+    yield f"        testing on {len(test)} photos of {tested}{gallery}"
     if started.batches:
         yield f"batch   {started.batches}"
     yield f"loss    {experiment.loss} on {_references(experiment)}"

@@ -13,7 +13,7 @@ from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
 from pairlens.core.settings import flat_settings
 from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
-from pairlens.evaluation.evaluate import Report, class_words
+from pairlens.evaluation.evaluate import Report, counted_classes
 from pairlens.experiments.recipes import Recipe
 from pairlens.losses.loss_text import command_name
 from pairlens.report.result_table import headline_metrics, select_columns
@@ -51,7 +51,7 @@ def _report_notes(reports: Sequence[tuple[str, Report]]) -> list[str]:
     metric = report.metrics[0].name
     intervals = [(name, r.metrics[0]) for name, r in reports]
     ranges = ", ".join(f"{name} {100 * m.low:.1f} to {100 * m.high:.1f}" for name, m in intervals)
-    classes = f"{report.classes} {class_words(report.seen_classes)}"
+    classes = counted_classes(report.classes, report.seen_classes, report.one_class)
     notes = [
         f"percent; {report.queries} queries of {classes} against {report.gallery} photos",
         f"95 % interval of {metric} over classes: {ranges}",

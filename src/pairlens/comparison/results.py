@@ -123,6 +123,7 @@ class BenchmarkResult:
         baseline: the ranking metric of the backbone as it comes, over the seeds; None if a run lacks it, as in version 0.1.
         baseline_name: its name, such as "pretrained backbone".
         seen_classes: how many of the test classes are training classes.
+        one_class: whether all test photos are of one class, so that every figure is 100 % by construction.
     """
 
     name: str
@@ -138,6 +139,7 @@ class BenchmarkResult:
     seen_classes: SeenClasses = field(default="none", metadata={"omit_default": True})
     baseline: Interval | None = None
     baseline_name: str = ""
+    one_class: bool = field(default=False, metadata={"omit_default": True})
 
     @property
     def baselines(self) -> list[tuple[str, Interval]]:

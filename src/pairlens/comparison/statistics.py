@@ -137,6 +137,7 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         baseline=t_interval([b.report[metric] for b in plain]) if len(plain) == len(outcomes) else None,
         baseline_name=plain[0].name if plain else "",
         seen_classes=runs[ranked[0]][0].outcome.report.seen_classes,
+        one_class=runs[ranked[0]][0].outcome.report.one_class,
     )
 
 

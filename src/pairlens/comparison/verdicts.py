@@ -33,7 +33,8 @@ def _seen_classes(result: BenchmarkResult) -> list[str]:
         "some": "Some of the test classes were seen in training, with other photos.",
         "all": "The test classes were seen in training, with other photos.",
     }
-    return [sentences[result.seen_classes]] if result.seen_classes in sentences else []
+    only = ["There is one test class only, so every figure is 100 % by construction."] if result.one_class else []
+    return [*only, sentences[result.seen_classes]] if result.seen_classes in sentences else only
 
 
 def headline(result: BenchmarkResult) -> str:

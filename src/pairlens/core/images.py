@@ -1,24 +1,27 @@
 """Photos to RGB, RGB to a small square JPEG, and JPEGs to one batch of pixels.
 
-Thirteen file formats are read: AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP. HEIC, camera
-raw and SVG are not among them.
+Thirteen file formats are read: AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP; HEIC where
+the package pillow-heif is installed. Camera raw and SVG are not among them.
 """
 
 import io
 import stat
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from functools import cache, partial
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from pairlens.core.boxes import Box
+from pairlens.core.boxes import Box, BoxOutsideError, ShareBox
+from pairlens.core.colour_profile import to_srgb
+from pairlens.core.damaged_files import repaired_files
+from pairlens.core.deep_pixels import DeepKind, colours_of_deep, deep_kind, grey_of_deep, largest_value, read_low_bytes
+from pairlens.core.image_formats import readable_formats
 from pairlens.core.jpeg import (
     PIXEL_LIMIT,
     QUIET,
@@ -26,128 +29,200 @@ from pairlens.core.jpeg import (
     PixelBuffer,
     decode_jpeg,
     decode_jpeg_fast,
+    decode_jpeg_reduced,
     encode_jpeg,
     resize_to_square,
 )
+from pairlens.core.jpeg_metadata import JPEG_START, read_jpeg_metadata
+from pairlens.core.orientation import UPRIGHT, load_unturned, orientation_of, turn_upright
+from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.untrusted import MAX_JSON_BYTES
 
-# Pillow opens more formats, but EPS runs Ghostscript, WMF runs drawing code of Windows, and photos do not come in the
-# rest. DIB is BMP without its file header.
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
-
-# EXIF tag 0x0112 is the orientation; 1 means that the pixels are stored upright.
-_ORIENTATION = 0x0112
-_UPRIGHT = 1
-
-# JPEG markers: start of the file, the segment of EXIF and XMP, start of the compressed pixels.
-_JPEG_START = b"\xff\xd8"
-_APP1 = b"\xff\xe1"
-_PIXELS_START = b"\xff\xda"
-_MAX_SEGMENTS = 300
-
-# Grey pictures of more than 8 bits are converted in blocks of about this number of pixels.
-_PIXELS_PER_BLOCK = 1 << 20
 # The conversion to RGB may take 20 bytes per pixel, so of the larger pictures only one is converted at a time.
 _LARGE = 32_000_000
 _ONE_LARGE_PICTURE = threading.Lock()
 
 _BUFFER = PixelBuffer()
-_Pixels = TypeVar("_Pixels", Image.Image, np.ndarray)
+_AS_IT_IS = PhotoReading()
 
 
-def load_image(source: Path | bytes) -> Image.Image:
-    """Return a picture as upright 8-bit RGB.
+@dataclass(frozen=True)
+class PhotoPixels:
+    """A picture file that has been read.
 
-    Transparent pixels are blended with white, 16-bit grey is scaled to 8 bits, and of an animation the first frame is
-    used. The formats that are read are AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP.
+    Attributes:
+        pixels: uint8 RGB (height, width, 3), as they are stored in the file.
+        orientation: how they have to be turned, as in EXIF.
+        factor: 2, 4 or 8 if a picture above the pixel limit was read with sides reduced by that factor, else 1.
+        repair: what was wrong with a file whose pixels are sound, such as "file without end marker"; otherwise empty.
+    """
+
+    pixels: np.ndarray
+    orientation: int = UPRIGHT
+    factor: int = 1
+    repair: str = ""
+
+
+@dataclass(frozen=True)
+class SmallPhoto:
+    """A photo as it is stored in a catalog: its JPEG, the shorter side of what was kept of it, and `PhotoPixels.repair`."""
+
+    jpeg: bytes
+    side: int
+    repair: str = ""
+
+
+class TooManyPixelsError(ValueError):
+    """A picture has more pixels than are decoded; the argument is their number."""
+
+
+def load_image(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Image.Image:
+    """Return a picture as upright 8-bit RGB in sRGB.
+
+    Transparent pixels are blended with white, more than 8 bits are scaled to 8, and of an animation the first frame is
+    used. A JPEG with more than `PIXEL_LIMIT` pixels is reduced while it is decoded. The formats that are read are AVIF, BMP,
+    GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP, and with the package pillow-heif HEIC.
+
+    Args:
+        source: the file, or its contents.
+        reading: how the file becomes pixels.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it cannot be read as a picture, or has more than `PIXEL_LIMIT` pixels.
+        ValueError: if it cannot be read as a picture, or has too many pixels.
 
     >>> from PIL import Image
     >>> load_image(encode(Image.new("L", (30, 20), 128), size=8)).size
     (8, 8)
     """
-    rgb = _read(source, as_rgb)
-    # Pillow keeps comments and colour profiles in `info` and would write them into every JPEG made from the picture.
-    rgb.info.clear()
-    return rgb
+    picture = read_picture(source, reading)
+    # Copied, because the next picture of this thread is decoded into the same memory.
+    return Image.fromarray(turn_upright(picture.pixels, picture.orientation).copy())
 
 
-def _read(source: Path | bytes, convert: Callable[[Image.Image], _Pixels]) -> _Pixels:
-    """Open a picture and return the result of `convert`; every error becomes one sentence."""
+def read_picture(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> PhotoPixels:
+    """Read a picture file; the next call in this thread may overwrite its pixels.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_image`; every error is one sentence.
+    """
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
     try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with QUIET, Image.open(file, formats=_formats()) as image:
-            pixels = image.width * image.height
-            with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
-                # `open` has read the header only, so a picture over the limit has taken no memory yet.
-                converted = convert(image) if pixels <= PIXEL_LIMIT else None
+        contents = source if isinstance(source, bytes) else _contents(source)
+        with QUIET:
+            return _decode_or_repair(contents, reading)
+    except TooManyPixelsError as error:
+        raise ValueError(f"{name} has {error}, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it") from error
     # A broken file makes a decoder raise errors of many types: SyntaxError, struct.error, IndexError, zlib.error.
     except Exception as error:
         raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
-    if converted is None:
-        raise ValueError(f"{name} has {pixels:,} pixels, more than the limit of {PIXEL_LIMIT:,}; shrink or remove it")
-    return converted
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    # An older Pillow, or one built without a library, lacks some of the formats.
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+def _contents(file: Path) -> bytes | Path:
+    """Return the contents of a file; the path itself for a large file, of which Pillow reads what it needs."""
+    # A device or a pipe could deliver bytes without end.
+    status = file.stat()
+    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else file
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"damaged header, or not one of the formats {', '.join(FORMATS)}"
+        return f"damaged header, or not one of the formats {', '.join(readable_formats())}"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {PIXEL_LIMIT:,} pixels"
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Return an open picture as upright 8-bit RGB, as `load_image` does; a damaged file raises errors of any type."""
-    return _to_rgb(_upright(image))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
     try:
-        return ImageOps.exif_transpose(image)
-    # Damaged EXIF says nothing about the orientation, and the pixels may be intact.
+        return _decode_file(source, reading)
+    except (TooManyPixelsError, MemoryError):
+        raise
     except Exception:
+        repairs = repaired_files(source) if isinstance(source, bytes) else ()
+        for repair, repaired in repairs:
+            with suppress(Exception):
+                return replace(_decode_file(repaired, reading), repair=repair)
+        raise
+
+
+def _decode_file(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
+    if isinstance(source, bytes) and source.startswith(JPEG_START):
+        picture = _decode_common_jpeg(source, reading)
+        if picture is not None:
+            return picture
+    with _open(source) as image:
+        pixels = image.width * image.height
+        # `open` has read the header only, so a picture over the limit has taken no memory yet.
+        if pixels > PIXEL_LIMIT:
+            raise TooManyPixelsError(f"{pixels:,} pixels")
+        with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
+            rgb = _stored_rgb(image, reading, source)
+            return PhotoPixels(np.array(rgb), orientation_of(image))
+
+
+def _open(source: bytes | Path) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable_formats())
+
+
+def _decode_common_jpeg(jpeg: bytes, reading: PhotoReading) -> PhotoPixels | None:
+    """Read a JPEG without Pillow, which is faster; None if it is damaged or of a rare kind."""
+    metadata = read_jpeg_metadata(jpeg)
+    if metadata is None:
+        return None
+    factor = 1
+    pixels = decode_jpeg_fast(jpeg, _BUFFER, PIXEL_LIMIT)
+    if pixels is None:
+        with _ONE_LARGE_PICTURE:
+            factor, pixels = decode_jpeg_reduced(jpeg, PIXEL_LIMIT) or (1, None)
+    if pixels is None:
+        return None
+    if metadata.profile and reading.convert_colours:
+        pixels = to_srgb(pixels, metadata.profile)
+    return PhotoPixels(pixels, metadata.orientation, factor)
+
+
+def as_rgb(image: Image.Image, reading: PhotoReading = _AS_IT_IS) -> Image.Image:
+    """Return an open picture as upright 8-bit RGB, as `load_image` does; a damaged file raises errors of any type."""
+    rgb = _stored_rgb(image, reading)
+    return Image.fromarray(turn_upright(np.array(rgb), orientation_of(image)))
+
+
+def _stored_rgb(image: Image.Image, reading: PhotoReading, source: bytes | Path | None = None) -> Image.Image:
+    """Return an open picture as 8-bit RGB in sRGB, not turned; `source` is needed for all bits of 16-bit colours."""
+    kind = deep_kind(image)
+    load_unturned(image)
+    layers = image if kind is None else _as_8_bits(image, kind, reading, source)
+    if layers.has_transparency_data:
+        layers = layers.convert("RGBA")
+        opaque = _convert_colours(layers.convert("RGB"), image, reading)
+        opaque.putalpha(layers.getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), opaque).convert("RGB")
+    return _convert_colours(layers.convert("RGB"), image, reading)
+
+
+def _as_8_bits(image: Image.Image, kind: DeepKind, reading: PhotoReading, source: bytes | Path | None) -> Image.Image:
+    white = reading.depth.white(kind, largest_value(image))
+    if image.mode not in ("RGB", "RGBA"):
+        return grey_of_deep(image, white)
+    # With all 16 bits in use the upper bytes, which Pillow has read, are the picture.
+    if white >= 65535 or source is None:
         return image
+    with _open(source) as again:
+        low = read_low_bytes(again)
+    return image if low is None else colours_of_deep(np.asarray(image), low, white)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _from_deep_grey(image)
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale integers by 255/65535 and floats by 255; where they exceed 65535 or 1, by 255 over their maximum."""
-    values = np.asarray(image)  # (height, width)
-    # In blocks of rows, because the whole picture in float64 would take ten times the memory of its pixels.
-    rows = max(1, _PIXELS_PER_BLOCK // max(1, values.shape[1]))
-    blocks = [slice(start, start + rows) for start in range(0, len(values), rows)]
-    maxima = (values[block].max(initial=0, where=np.isfinite(values[block])) for block in blocks)
-    maximum = max((float(value) for value in maxima), default=0.0)
-    white = max(1.0 if image.mode == "F" else 65535.0, maximum)
-    grey = np.empty(values.shape, np.uint8)
-    for block in blocks:
-        finite = np.nan_to_num(values[block].astype(np.float64), posinf=0.0, neginf=0.0)
-        # Adding 0.5 rounds to the nearest integer, because the conversion to uint8 cuts off the fraction.
-        grey[block] = np.clip(finite * (255 / white) + 0.5, 0, 255)
-    return Image.fromarray(grey).convert("RGB")
+def _convert_colours(rgb: Image.Image, image: Image.Image, reading: PhotoReading) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    # A profile of RGB says nothing about grey or CMYK pixels, which have no colours in it.
+    if not profile or not reading.convert_colours or image.mode not in ("RGB", "RGBA", "P", "PA"):
+        return rgb
+    pixels = np.asarray(rgb)
+    converted = to_srgb(pixels, profile)
+    return rgb if converted is pixels else Image.fromarray(converted)
 
 
 def encode(image: Image.Image, size: int, box: Box | None = None, quality: int = 95) -> bytes:
@@ -158,78 +233,64 @@ def encode(image: Image.Image, size: int, box: Box | None = None, quality: int =
     Raises:
         ValueError: if no pixel of the box lies inside the picture.
     """
-    return _small_copy(np.array(image.convert("RGB")), size, box, quality)
+    return encode_jpeg(resize_to_square(_crop(np.array(image.convert("RGB")), box), size), quality)
 
 
-def reduce_to_square(source: Path | bytes, size: int, box: Box | None = None, quality: int = 95) -> bytes:
-    """Return `encode(load_image(source), size, box, quality)`; faster than these for an upright JPEG.
+def reduce_to_square(
+    source: Path | bytes, size: int, box: Box | None = None, quality: int = 95, reading: PhotoReading = _AS_IT_IS
+) -> bytes:
+    """Return `encode(load_image(source, reading), size, box, quality)` without a copy of all pixels.
 
     Raises:
         FileNotFoundError, ValueError: as `load_image` and `encode`.
     """
-    jpeg = _upright_jpeg(source)
-    pixels = None if jpeg is None else decode_jpeg_fast(jpeg, _BUFFER, PIXEL_LIMIT)
-    if pixels is None:
-        pixels = _read(source, partial(_upright_pixels, source))
-    return _small_copy(pixels, size, box, quality)
+    return reduce_photo(source, size, box, quality, reading).jpeg
 
 
-def _upright_jpeg(source: Path | bytes) -> bytes | None:
-    """Return the file of a JPEG that has no segment for an orientation; None for any other picture."""
-    try:
-        jpeg = source if isinstance(source, bytes) else _contents(source)
-    except OSError:
-        return None
-    return jpeg if jpeg.startswith(_JPEG_START) and not _may_have_orientation(jpeg) else None
+def reduce_photo(
+    source: Path | bytes,
+    size: int,
+    box: Box | ShareBox | None = None,
+    quality: int = 95,
+    reading: PhotoReading = _AS_IT_IS,
+) -> SmallPhoto:
+    """Return a photo as `reduce_to_square` does, with what is to be said about it.
+
+    The box may hold shares of width and height. It refers to the upright photo, unless `reading.box_frame` is "stored".
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_image` and `encode`.
+    """
+    picture = read_picture(source, reading)
+    if reading.box_frame == "stored":
+        kept = turn_upright(_crop(picture.pixels, box, picture.factor), picture.orientation)
+    else:
+        kept = _crop(turn_upright(picture.pixels, picture.orientation), box, picture.factor)
+    return SmallPhoto(
+        jpeg=encode_jpeg(resize_to_square(kept, size), quality),
+        side=min(kept.shape[:2]) * picture.factor,
+        repair=picture.repair,
+    )
 
 
-def _contents(file: Path) -> bytes:
-    # A device or a pipe could deliver bytes without end.
-    status = file.stat()
-    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else b""
-
-
-def _may_have_orientation(jpeg: bytes) -> bool:
-    """Whether a JPEG has an APP1 segment, where EXIF and XMP are stored, or segments that cannot be followed."""
-    position = len(_JPEG_START)
-    for _ in range(_MAX_SEGMENTS):
-        # A segment is a marker of two bytes, then its length, which counts itself but not the marker.
-        marker = jpeg[position : position + 2]
-        if marker == _PIXELS_START:
-            return False
-        if marker == _APP1 or not marker.startswith(b"\xff"):
-            return True
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    return True
-
-
-def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
-    """Return the pixels of an open picture, (height, width, 3); a JPEG with orientation 1 is decoded the fast way."""
-    contents = source if isinstance(source, bytes) else source.read_bytes()
-    pixels = decode_jpeg_fast(contents, _BUFFER, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
-    return np.array(as_rgb(image)) if pixels is None else pixels
-
-
-def _is_upright_jpeg(image: Image.Image) -> bool:
-    try:
-        return image.format == "JPEG" and image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT
-    # Damaged EXIF: `_upright` decides what to do with it.
-    except Exception:
-        return False
-
-
-def _small_copy(pixels: np.ndarray, size: int, box: Box | None, quality: int) -> bytes:
-    if box is not None:
-        left, top, right, bottom = _clip(box, width=pixels.shape[1], height=pixels.shape[0])
-        pixels = pixels[top:bottom, left:right]
-    return encode_jpeg(resize_to_square(pixels, size), quality)
+def _crop(pixels: np.ndarray, box: Box | ShareBox | None, factor: int = 1) -> np.ndarray:
+    """Return the pixels of a box, whose corners refer to a picture `factor` times as large."""
+    if box is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    corners = box.pixels(width * factor, height * factor) if isinstance(box, ShareBox) else box
+    left, top, right, bottom = _clip(corners, width * factor, height * factor)
+    # Rounded outwards, so that a small box keeps at least one pixel.
+    return pixels[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
 
 
 def _clip(box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = box
     inside = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise ValueError(f"the box {box} has no pixel inside the picture of {width} × {height}; correct its annotation")
+        raise BoxOutsideError(
+            f"the box {box} has no pixel inside the picture of {width} × {height}; correct its annotation"
+        )
     return inside
 
 

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 PIXEL_LIMIT = 100_000_000
+# A JPEG may have so many times the limit if it is reduced while it is decoded; telephones reach 200 million pixels.
+REDUCED_LIMITS = 4
 # `prepare` stores no larger pictures. Larger ones in an untrusted catalog would fill the memory of every loader thread.
 STORED_PIXEL_LIMIT = 4096 * 4096
 
@@ -80,6 +82,27 @@ def decode_jpeg_fast(jpeg: Jpeg, buffer: PixelBuffer, limit: int = PIXEL_LIMIT) 
         if colours not in _FAST_COLOURS or height * width > limit:
             return None
         return simplejpeg.decode_jpeg(jpeg, buffer=buffer.reserve(height, width))
+    except ValueError:
+        return None
+
+
+def decode_jpeg_reduced(jpeg: Jpeg, limit: int = PIXEL_LIMIT) -> tuple[int, np.ndarray] | None:
+    """Return a JPEG with more pixels than the limit, reduced while it is decoded; None for any other file.
+
+    The whole picture is never in memory, but for the coefficients of a progressive file.
+
+    Shapes:
+        result: 2, 4 or 8, and uint8 (height, width, 3) with both sides divided by it, rounded up.
+    """
+    try:
+        rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        pixels = int(rows) * int(columns)
+        if colours not in _FAST_COLOURS or not limit < pixels <= REDUCED_LIMITS * limit:
+            return None
+        factor = next(factor for factor in (2, 4, 8) if pixels <= limit * factor**2)
+        height = -(-int(rows) // factor)
+        width = -(-int(columns) // factor)
+        return factor, simplejpeg.decode_jpeg(jpeg, min_height=height, min_width=width)
     except ValueError:
         return None
 

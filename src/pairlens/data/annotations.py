@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from pairlens.core.boxes import Box
+from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.untrusted import escapes_folder, is_plain_text
+from pairlens.data.account import Exclusion, because
 
 Split = Literal["train", "test", "query", "gallery"]
 
@@ -23,7 +25,8 @@ class Photo:
     """One annotated photo of a raw data set, or one box of a photo that has several.
 
     `path` is relative to the folder of the data set, with forward slashes. `box` is (x_1, y_1, x_2, y_2) in pixels from the
-    top left corner; x_2 and y_2 are exclusive. `instance` is the number of the box where a file has several.
+    top left corner; x_2 and y_2 are exclusive; or shares of width and height. `instance` is the number of the box where a
+    file has several. Names of classes are in NFC, so that "é" is one letter, however it was typed.
 
     >>> Photo("001.Albatross/a.jpg", "001.Albatross", "train", box=(60, 27, 385, 331)).key
     '001.Albatross/a.jpg'
@@ -34,13 +37,18 @@ class Photo:
     path: str
     class_name: str
     split: Split
-    box: Box | None = None
+    box: Box | ShareBox | None = None
     instance: int | None = None
+
+    def __post_init__(self) -> None:
+        # Here and not in the readers, so that no reader can forget it. A frozen dataclass sets a field this way.
+        object.__setattr__(self, "class_name", unicodedata.normalize("NFC", self.class_name))
 
     @property
     def key(self) -> str:
-        """The name of the photo in a catalog: its path, with the number of the box where a file has several."""
-        return self.path if self.instance is None else f"{self.path}#{self.instance}"
+        """The name of the photo in a catalog: its path in NFC, with the number of the box where a file has several."""
+        path = unicodedata.normalize("NFC", self.path)
+        return path if self.instance is None else f"{path}#{self.instance}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class Annotations:
         photos: the photos.
         given: whether the data set itself says which photos are for training; otherwise the reader has put half of the
             classes on each side.
-        notes: sentences about what the reader has left out.
+        notes: sentences about how the reader has understood the data set.
+        left_out: what the reader has found and left out, each with its reason.
 
     Raises:
         ValueError: if there is no photo, a photo or one of its boxes is listed twice, a path leads out of the folder, or a
@@ -65,13 +74,15 @@ class Annotations:
     photos: tuple[Photo, ...]
     given: bool = True
     notes: tuple[str, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
 
     def __post_init__(self) -> None:
         # The sort is stable, so the reader's order is kept within a split. A frozen dataclass sets a field this way.
         object.__setattr__(self, "photos", tuple(sorted(self.photos, key=lambda photo: SPLITS.index(photo.split))))
         if not self.photos:
             raise ValueError(
-                f"{self.root} lists no photos; check that it is the folder of the raw {self.name} data set"
+                f"{self.root} lists no photos that can be read{because(self.left_out)}; check that it is the folder of the "
+                f"raw {self.name} data set"
             )
         _check_paths(self)
         _check_repeated(self)
@@ -85,7 +96,9 @@ class Annotations:
 
 
 def _digest_row(photo: Photo) -> list[object]:
-    row: list[object] = [photo.path, photo.class_name, photo.split, photo.box]
+    box = photo.box
+    corners = ["share", box.left, box.top, box.right, box.bottom] if isinstance(box, ShareBox) else box
+    row: list[object] = [photo.path, photo.class_name, photo.split, corners]
     # Left out where there is none: data sets that an earlier version prepared keep their digest.
     return row if photo.instance is None else [*row, photo.instance]
 

@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import from_plain
 from pairlens.core.suggestion import closest
 from pairlens.core.untrusted import read_json
+from pairlens.data.account import Account
 from pairlens.data.annotations import SPLITS, Split
 from pairlens.data.arrow_checks import read_table
 
@@ -34,12 +36,21 @@ _KNOWN = (*_PUBLISHED, "minicars")
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of a prepared data set: reader, name of the raw folder, hash of its annotations, JPEG quality."""
+    """The origin of a prepared data set.
+
+    Attributes:
+        reader: the name of the reader.
+        folder: the name of the raw folder.
+        listing: the hash of its annotations.
+        quality: the JPEG quality of the stored pictures.
+        reading: how the files of the photos became pixels.
+    """
 
     reader: str = ""
     folder: str = ""
     listing: str = ""
     quality: int = 95
+    reading: PhotoReading = field(default=PhotoReading(), metadata={"omit_default": True})
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Description:
-    """The JSON file beside a prepared data set; `size` is in pixels, `bytes` is the length of the Arrow file."""
+    """The JSON file beside a prepared data set; `size` is in pixels, `bytes` is the length of the Arrow file.
+
+    `failures` is the number of photos that could not be read; `account` says what became of everything that was found.
+    """
 
     name: str
     crop: Crop
@@ -64,6 +78,7 @@ class Description:
     bytes: int
     origin: Origin
     version: str
+    account: Account = field(default=Account(), metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= MAX_SIDE or not 1 <= self.origin.quality <= 100:
@@ -146,6 +161,7 @@ class Catalog:
 
     Attributes:
         stamp: stamp of the file when it was opened.
+        reading: how the files of the photos became pixels; those of a query have to be read in the same way.
     """
 
     file: Path
@@ -158,6 +174,7 @@ class Catalog:
     labels: Tensor = field(repr=False)
     rows: Tensor = field(repr=False)
     stamp: FileStamp = field(repr=False)
+    reading: PhotoReading = field(default=PhotoReading(), repr=False)
 
     @classmethod
     def open(cls, path: Path | str) -> "Catalog":
@@ -185,6 +202,7 @@ class Catalog:
             labels=torch.from_numpy(labels),
             rows=torch.arange(len(labels)),
             stamp=stamp,
+            reading=description.origin.reading,
         )
 
     def __len__(self) -> int:
@@ -220,6 +238,11 @@ class Catalog:
     def _column(self, name: str) -> pa.ChunkedArray:
         # (photo,) of this view, out of all rows of the file.
         return self._table[name].take(pa.array(self.rows.numpy()))
+
+    @property
+    def stored_reading(self) -> PhotoReading | None:
+        """The way of reading photos as a model stores it: None for the usual one, so that models of old need no entry."""
+        return None if self.reading == PhotoReading() else self.reading
 
     @cached_property
     def classes(self) -> int:

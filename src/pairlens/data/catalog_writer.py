@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairlens.core.records import to_plain
+from pairlens.data.account import Account, total
 from pairlens.data.annotations import SPLITS, Photo, Split
 from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog, Count, Crop, Description, Origin
@@ -32,7 +33,7 @@ def write_catalog(
     size: int,
     crop: Crop = "uncropped",
     origin: Origin | None = None,
-    failures: Sized = (),
+    account: Callable[[], Account] = Account,
 ) -> Catalog:
     """Write photos and their JPEG files as a prepared data set, and open it.
 
@@ -47,7 +48,7 @@ def write_catalog(
         size: side of the stored pictures in pixels.
         crop: whether the pictures were cropped to their bounding boxes.
         origin: where the photos came from.
-        failures: the photos left out; their number is read after the last row.
+        account: returns what became of everything that was found; called after the last row.
 
     Raises:
         ValueError: if there are no rows, or a train photo follows a photo of another split.
@@ -57,16 +58,18 @@ def write_catalog(
     file.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(file) as part, _temporary(json_file) as json_part:
         ledger = _write_rows(part, rows)
+        result = account()
         description = Description(
             name=name,
             crop=crop,
             size=size,
             splits=ledger.counts(),
-            failures=len(failures),
+            failures=total(result.refused),
             digest=ledger.hash.hexdigest(),
             bytes=part.stat().st_size,
             origin=origin or Origin(reader=name),
             version=importlib.metadata.version("pairlens"),
+            account=result,
         )
         json_part.write_text(json.dumps(to_plain(description), indent=1) + "\n", encoding="utf-8")
         # The JSON is renamed first. If the process is killed in between, the byte count in the JSON does not fit the

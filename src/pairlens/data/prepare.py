@@ -1,124 +1,54 @@
 """Preparation of a raw data set: every photo read once, cropped, resized and written to one Arrow file."""
 
-import csv
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.progress import Progress
 
-from pairlens.core.images import reduce_to_square
-from pairlens.core.suggestion import suggest
+from pairlens.core.boxes import BoxOutsideError
+from pairlens.core.deep_pixels import Depth
+from pairlens.core.images import SmallPhoto, TooManyPixelsError, reduce_photo
+from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.threads import map_in_order
+from pairlens.data.account import Account, Exclusion, count_kinds, reasons_by_kind, write_exclusions
 from pairlens.data.annotations import SPLITS, Annotations, Photo
-from pairlens.data.catalog import MAX_SIDE, Catalog, Crop, Description, Origin
+from pairlens.data.catalog import Catalog, Description, Origin
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.readers import check_counts, read, reader_names
+from pairlens.data.deep_photos import find_depth
+from pairlens.data.photo_paths import locate_photos
+from pairlens.data.preparation import RECORDS, Preparation
+from pairlens.data.readers import check_counts, read
 from pairlens.data.readers.records import Record
 from pairlens.data.readers.records import read as read_records
-from pairlens.data.split import SplitRule, divide
+from pairlens.data.split import divide
 
 # Photos per core that may be encoded before they are written, so that one large photo does not delay the others.
 _AHEAD = 8
 _FAILURES_SHOWN = 5
-# The data name of photos that a Python program lists; no reader has it.
-RECORDS = "records"
+# A photo with a shorter side shows next to nothing.
+_SMALL_SIDE = 8
 
 
-# The texts below the fields are shown by `pairlens prepare --help`.
-@dataclass(frozen=True)
-class Preparation:
-    """How to prepare a data set.
+@dataclass
+class _Results:
+    """What became of the photos; filled while the rows are written."""
 
-    Raises:
-        ValueError: if there is no such reader, the name, size or quality is out of range, or a table is not named.
-    """
+    left_out: tuple[Exclusion, ...]
+    read: int = 0
+    small: list[str] = field(default_factory=list)
+    refused: list[Exclusion] = field(default_factory=list)
+    repaired: list[Exclusion] = field(default_factory=list)
 
-    data_name: str
-    """Which raw data set or layout: car, cub, sop, isc, a folder of class folders, a csv (or Parquet) table, a coco JSON
-    file, or the name of a reader that an installed package offers as an entry point of pairlens.readers."""
-    data_path: Path = Path("data")
-    """Folder of the prepared data sets."""
-    source: Path | None = None
-    """The raw data set; by default <data_path>/<data_name>. For csv, the table; for coco, the JSON file."""
-    images: Path | None = None
-    """For coco, the folder of the photos; by default the folder images beside the JSON file, or the file's folder."""
-    name: str | None = None
-    """Name of the prepared folder; by default the data name."""
-    crop_type: Crop = "uncropped"
-    """Whole photos, or photos cropped to their bounding boxes."""
-    size: int = 252
-    """Side of the stored pictures in pixels."""
-    split: SplitRule = "classes"
-    """classes: no test class has training photos (the data set's own split, or the first half of its classes for training);
-    photos: half of the photos of each class are test photos; given: the data set's own split, with the same class on both
-    sides if it is so. Figures of the last two are marked as classes seen in training."""
-    seed: int = 0
-    """Chooses the test photos of --split photos."""
-    quality: int = 95
-    """JPEG quality of the stored pictures."""
-    strict: bool = False
-    """Stop if a single photo cannot be read; otherwise up to 1 % are left out."""
-    force: bool = False
-    """Prepare again even if nothing has changed."""
-
-    def __post_init__(self) -> None:
-        # Paths are also accepted as text. A frozen dataclass sets a field this way.
-        object.__setattr__(self, "data_path", Path(self.data_path))
-        for name in ("source", "images"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
-        self._check_reader()
-        if self.name is not None and (self.name in ("", "..") or self.name != Path(self.name).name):
-            raise ValueError(f"--name {self.name!r} is not a plain folder name; use a name without slashes")
-        if not 1 <= self.size <= MAX_SIDE:
-            raise ValueError(f"--size {self.size} is out of range; choose 1 to {MAX_SIDE} pixels")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"--quality {self.quality} is out of range; choose 1 to 100")
-        if self.split not in get_args(SplitRule):
-            raise ValueError(f"--split {self.split!r} is not one of {', '.join(get_args(SplitRule))}; use one of these")
-        if not 0 <= self.seed < 1 << 63:
-            raise ValueError(f"--seed {self.seed} is out of range; choose a number from 0")
-
-    def _check_reader(self) -> None:
-        known = reader_names()
-        if self.data_name not in (*known, RECORDS) or self.data_name != Path(self.data_name).name:
-            raise ValueError(f"--data_name {self.data_name!r} is not a reader; {suggest(self.data_name, known)}")
-        files = {"csv": "the path of the table", "coco": "the path of the JSON file"}
-        if self.data_name in files and self.source is None:
-            raise ValueError(f"--data_name {self.data_name} needs --source, {files[self.data_name]}")
-        if self.images is not None and self.data_name != "coco":
-            raise ValueError(f"--images is for --data_name coco; the reader {self.data_name} finds its photos itself")
-
-    @property
-    def folder(self) -> Path:
-        """The prepared folder."""
-        return self.data_path / (self.name or self.data_name)
-
-    @property
-    def file(self) -> Path:
-        """The prepared Arrow file."""
-        return self.folder / f"{self.crop_type}.arrow"
-
-    @property
-    def failures_file(self) -> Path:
-        """The list of photos left out, with columns path and reason."""
-        return self.folder / f"{self.crop_type}.failures.csv"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A photo that could not be prepared, and why."""
-
-    path: str
-    reason: str
+    def account(self) -> Account:
+        """Return the sum so far."""
+        return Account(self.read, count_kinds(self.refused), count_kinds(self.left_out), count_kinds(self.repaired))
 
 
 def prepare(
@@ -129,7 +59,8 @@ def prepare(
 ) -> Catalog:
     """Prepare a data set, or open it if it is prepared already. The raw files are not changed.
 
-    Photos may be AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF or WebP.
+    Photos may be AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF or WebP, and HEIC with pillow-heif.
+    Each file that is found is read, refused or left out; the summary, the JSON file and the failures file say why.
 
     Args:
         options: what to prepare, and how; with `records` it may be left out, or is `Preparation("records", ...)`.
@@ -138,21 +69,25 @@ def prepare(
 
     Raises:
         FileNotFoundError: if the raw data set or an annotation file is missing.
-        ValueError: if an annotation is malformed or does not fit the split, bounding boxes are needed and missing, more than
-            1 % of the photos (with `strict`, one) cannot be read, or the result cannot be written.
+        ValueError: if an annotation is malformed or does not fit the split, bounding boxes are needed and missing, a larger
+            share of the photos than `max_failures` cannot be read, or the result cannot be written.
     """
     if options is None and records is None:
         raise ValueError("there is nothing to prepare; give a Preparation, or records")
     options = options or Preparation(RECORDS)
-    annotations = divide(_read(options, records), options.split, options.seed)
+    located = locate_photos(_read(options, records), options.follow_links)
+    annotations = divide(located, options.split, options.seed)
     _check_boxes(options, annotations)
-    for sentence in (*annotations.notes, *check_counts(annotations)):
+    for sentence in (*annotations.notes, *check_counts(annotations), *_class_notes(annotations)):
         show(f"Note: {sentence}")
     # The name of the raw folder and not its path: a prepared data set may be passed on, and the path is private.
     source = annotations.root if records is not None else _source(options)
-    origin = Origin(annotations.name, source.absolute().name, _fingerprint(annotations), options.quality)
+    origin = Origin(
+        annotations.name, source.absolute().name, _fingerprint(annotations), options.quality, options.reading
+    )
     finished = None if options.force else _open_finished(options, origin)
     if finished is not None:
+        show(Description.read(options.file).account.sentence())
         show(f"{options.file} is prepared already, from the same photos; --force prepares it again.")
         return finished
     with _disk_errors_as_sentences(options):
@@ -175,7 +110,6 @@ def _read(options: Preparation, records: Iterable[Record] | None) -> Annotations
 
 
 def _check_boxes(options: Preparation, annotations: Annotations) -> None:
-    without = [photo.path for photo in annotations.photos if photo.box is None]
     path, times = Counter(photo.path for photo in annotations.photos).most_common(1)[0]
     # Whole photos would be stored once per box, under the classes of all their objects.
     if options.crop_type == "uncropped" and times > 1:
@@ -183,11 +117,21 @@ def _check_boxes(options: Preparation, annotations: Annotations) -> None:
             f"{annotations.name} lists {times} boxes of {path!r}; use "
             "--crop_type cropped, so that each box becomes a photo"
         )
-    if options.crop_type == "cropped" and without:
+    if options.crop_type == "cropped" and all(photo.box is None for photo in annotations.photos):
         raise ValueError(
             "--crop_type cropped needs bounding boxes, which car, cub and coco (or a table with x_1, y_1, x_2, y_2) "
-            f"have; {without[0]!r} has none, so use --crop_type uncropped"
+            f"have; {annotations.photos[0].path!r} has none, so use --crop_type uncropped"
         )
+
+
+def _class_notes(annotations: Annotations) -> Iterator[str]:
+    """Yield a sentence if there is one class only to train or to test with, which makes the result meaningless."""
+    train = {photo.class_name for photo in annotations.photos if photo.split == "train"}
+    others = {photo.class_name for photo in annotations.photos if photo.split != "train"}
+    if len(train) == 1:
+        yield f"there is one training class only, {min(train)}: without a second one there is nothing to tell apart."
+    if len(others) == 1:
+        yield f"there is one test class only, {min(others)}: every query finds its class, so R@1 is 100 % by construction."
 
 
 def _open_finished(options: Preparation, origin: Origin) -> Catalog | None:
@@ -198,7 +142,9 @@ def _open_finished(options: Preparation, origin: Origin) -> Catalog | None:
     # No file, or a damaged one: it is prepared again.
     except (FileNotFoundError, ValueError):
         return None
-    settings = (description.origin, description.size, description.crop)
+    # What is white in deep pictures follows from the photos, which are compared by their fingerprint.
+    reading = replace(description.origin.reading, depth=Depth())
+    settings = (replace(description.origin, reading=reading), description.size, description.crop)
     # After failures every preparation tries again: the missing photos may be readable now.
     unchanged = settings == (origin, options.size, options.crop_type) and not description.failures
     return catalog if unchanged else None
@@ -230,41 +176,69 @@ def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
 
 def _write(options: Preparation, annotations: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
     options.folder.mkdir(parents=True, exist_ok=True)
-    # Filled while the rows are written; `write_catalog` counts it after the last row.
-    failures: list[Failure] = []
-    rows = _encoded_rows(options, annotations, failures)
-    name = options.name or options.data_name
-    catalog = write_catalog(options.file, name, rows, options.size, options.crop_type, origin, failures)
-    for line in _summary(options, annotations, failures):
+    depth = find_depth(annotations, _cores())
+    if words := depth.words():
+        show(f"Note: some photos hold {words}; they are scaled to 8 bits by that range, the same for all photos.")
+    reading = replace(origin.reading, depth=depth)
+    # Filled while the rows are written; `write_catalog` asks for the account after the last row.
+    results = _Results(annotations.left_out)
+    rows = _encoded_rows(options, annotations, reading, results)
+    catalog = write_catalog(
+        options.file,
+        options.name or options.data_name,
+        rows,
+        options.size,
+        options.crop_type,
+        replace(origin, reading=reading),
+        results.account,
+    )
+    for line in _summary(options, annotations, results):
         show(line)
     return catalog
 
 
 def _encoded_rows(
-    options: Preparation, annotations: Annotations, failures: list[Failure]
+    options: Preparation, annotations: Annotations, reading: PhotoReading, results: _Results
 ) -> Iterator[tuple[Photo, bytes]]:
-    """Yield each readable photo with its JPEG, add the others to `failures`, and raise an error if they are too many."""
-    work = partial(_encode, root=annotations.root, options=options)
+    """Yield each readable photo with its JPEG, enter it in the results, and raise an error if too many fail."""
+    work = partial(_encode, root=annotations.root, options=options, reading=reading)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         encoded = map_in_order(work, annotations.photos, _cores(), _AHEAD)
-        results = progress.track(encoded, len(annotations.photos), description="Reading photos")
-        for photo, result in zip(annotations.photos, results, strict=True):
-            if isinstance(result, bytes):
-                yield photo, result
+        tracked = progress.track(encoded, len(annotations.photos), description="Reading photos")
+        for photo, result in zip(annotations.photos, tracked, strict=True):
+            if isinstance(result, Exclusion):
+                results.refused.append(result)
             else:
-                failures.append(result)
+                _enter(results, photo, result)
+                yield photo, result.jpeg
     # The writer still holds a temporary file here, so an error leaves the previous data set unchanged.
-    _check_failures(options, failures, len(annotations.photos))
+    _check_failures(options, results, len(annotations.photos))
 
 
-def _encode(photo: Photo, root: Path, options: Preparation) -> bytes | Failure:
+def _enter(results: _Results, photo: Photo, small: SmallPhoto) -> None:
+    results.read += 1
+    if small.repair:
+        results.repaired.append(Exclusion(photo.key, small.repair, "its pixels are sound and were read"))
+    if small.side < _SMALL_SIDE:
+        results.small.append(photo.key)
+
+
+def _encode(photo: Photo, root: Path, options: Preparation, reading: PhotoReading) -> SmallPhoto | Exclusion:
     box = photo.box if options.crop_type == "cropped" else None
     # An error is a result here, because one broken photo must not stop the others.
     try:
-        return reduce_to_square(root / photo.path, options.size, box, options.quality)
+        return reduce_photo(root / photo.path, options.size, box, options.quality, reading)
     except (OSError, ValueError) as error:
-        return Failure(photo.key, str(error))
+        return Exclusion(photo.key, _refusal_kind(error), str(error))
+
+
+def _refusal_kind(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing file"
+    if isinstance(error, BoxOutsideError):
+        return "box outside its photo"
+    return "file with too many pixels" if isinstance(error.__cause__, TooManyPixelsError) else "unreadable file"
 
 
 def _cores() -> int:
@@ -272,30 +246,41 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_failures(options: Preparation, failures: list[Failure], photos: int) -> None:
-    if not failures:
+def _check_failures(options: Preparation, results: _Results, photos: int) -> None:
+    if not (results.refused or results.left_out or results.repaired):
         # The list of an earlier preparation no longer applies.
         options.failures_file.unlink(missing_ok=True)
         return
     # Written before the error is raised, because the error refers to it.
-    with options.failures_file.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "reason"), *((failure.path, failure.reason) for failure in failures)])
-    if options.strict or 100 * len(failures) > photos:
-        limit = "with --strict all must be readable" if options.strict else "at most 1 % may be unreadable"
+    write_exclusions(options.failures_file, results.refused, results.left_out, results.repaired)
+    failures = len(results.refused)
+    if failures and (failures > options.allowed_failures * photos + 1e-9 or failures == photos):
+        share = f"at most {100 * options.allowed_failures:g} % may be unreadable (--max_failures)"
+        limit = "with --strict all must be readable" if options.strict else share
         raise ValueError(
-            f"{len(failures):,} of {photos:,} photos cannot be read, but {limit}; they are listed in "
-            f"{options.failures_file}, the first: {failures[0].reason}"
+            f"{failures:,} of {photos:,} photos cannot be read, but {limit}; they are listed in "
+            f"{options.failures_file}, the first: {results.refused[0].reason}"
         )
 
 
-def _summary(options: Preparation, annotations: Annotations, failures: list[Failure]) -> Iterator[str]:
+def _summary(options: Preparation, annotations: Annotations, results: _Results) -> Iterator[str]:
     description = Description.read(options.file)
     classes = {split: {p.class_name for p in annotations.photos if p.split == split} for split in SPLITS}
     for count in description.splits:
         shared = len(classes[count.split] & classes["train"]) if count.split != "train" else 0
         also = f" ({shared:,} of them in train)" if shared else ""
         yield f"{count.split}: {count.classes:,} classes{also}, {count.images:,} photos"
+    yield description.account.sentence()
+    yield from (f"  left out, {line}" for line in reasons_by_kind(results.left_out))
+    yield from (f"  refused, {entry.reason}" for entry in results.refused[:_FAILURES_SHOWN])
+    if results.refused or results.left_out or results.repaired:
+        yield f"{options.failures_file} lists them."
+    whole = sum(photo.box is None for photo in annotations.photos)
+    if options.crop_type == "cropped" and whole:
+        yield f"Note: {whole:,} photos have no box and stay whole."
+    if results.small:
+        yield (
+            f"Note: {len(results.small):,} photos have a side of less than {_SMALL_SIDE} pixels, such as "
+            f"{results.small[0]}; check whether they are photos."
+        )
     yield f"Written to {options.file} ({description.bytes / 1e6:,.1f} MB)."
-    if failures:
-        yield f"{len(failures):,} photos were left out; {options.failures_file} lists them:"
-        yield from (f"  {failure.reason}" for failure in failures[:_FAILURES_SHOWN])

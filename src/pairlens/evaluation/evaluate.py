@@ -37,6 +37,20 @@ def class_words(seen: SeenClasses) -> str:
             return "classes seen in training"
 
 
+def counted_classes(classes: int, seen: SeenClasses, one_class: bool = False) -> str:
+    """Return the number of tested classes with what they are called; a single one makes every figure meaningless.
+
+    >>> counted_classes(48, "none")
+    '48 unseen classes'
+    >>> counted_classes(1, "none", one_class=True)
+    '1 unseen class (nothing else can be found, so every figure is 100 % by construction)'
+    """
+    if one_class:
+        words = class_words(seen).replace("classes", "class", 1)
+        return f"{classes} {words} (nothing else can be found, so every figure is 100 % by construction)"
+    return f"{classes} {class_words(seen)}"
+
+
 def part_titles(seen: SeenClasses) -> tuple[str, str]:
     """Return what training photos and test photos are called where their statistics are side by side.
 
@@ -112,6 +126,7 @@ class Report:
         classes: number of classes of the averaged queries.
         approximation: what the search missed if it was approximate; None if it was exact.
         seen_classes: how many of the classes are training classes of the model; "none" also where this is not known.
+        one_class: whether all items are of one class, so that every figure is 100 % by construction.
 
     >>> import torch
     >>> report = evaluate(torch.eye(4)[[0, 0, 1, 1]], torch.tensor([5, 5, 7, 7]), recalls=(1,))
@@ -126,6 +141,7 @@ class Report:
     classes: int
     approximation: Approximation | None = None
     seen_classes: SeenClasses = field(default="none", metadata={"omit_default": True})
+    one_class: bool = field(default=False, metadata={"omit_default": True})
 
     def __getitem__(self, name: str) -> float:
         """Return the value of a metric by its name; raises KeyError that names the most similar metric, or all."""
@@ -142,6 +158,8 @@ class Report:
         left_out = f", {self.left_out} queries without a relevant item left out" if self.left_out else ""
         head = f"{self.queries} queries of {self.classes} classes against {self.gallery} items{left_out}"
         searched = [] if self.approximation is None else [str(self.approximation)]
+        if self.one_class:
+            searched.append("all items are of one class, so every figure is 100 % by construction")
         return "\n".join([head, *searched, *map(str, self.metrics)])
 
 
@@ -207,6 +225,7 @@ def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
         gallery=gallery,
         classes=len(measured.labels.unique()),
         approximation=measured.approximation,
+        one_class=measured.one_class,
     )
 
 

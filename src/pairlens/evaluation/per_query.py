@@ -79,6 +79,7 @@ class QueryValues:
         approximation: what an approximate search misses; None if the search was exact.
         class_values: (class,) values by the name of each metric that has one value per class, in the order of the labels.
         definitions: the definitions of all metrics, in the order of a report.
+        one_class: whether all searched items are of one class, so that nothing wrong could be found.
     """
 
     queries: Tensor
@@ -87,6 +88,7 @@ class QueryValues:
     approximation: Approximation | None = None
     class_values: dict[str, Tensor] = field(default_factory=dict)
     definitions: tuple[AnyMetric, ...] = ()
+    one_class: bool = False
 
     def class_sums(self) -> ClassSums:
         """Return the sums of all metrics over the queries of each class.
@@ -132,7 +134,13 @@ def measure_queries(
     pairs = task.pair_scores(rank(), world_size()) if sharded else task.pair_scores()
     class_values = {metric.name: metric.measure(pairs) for metric in task.class_metrics}
     return QueryValues(
-        rows[order], task.labels[rows[order]], columns, task.approximation(opened), class_values, task.metrics
+        queries=rows[order],
+        labels=task.labels[rows[order]],
+        values=columns,
+        approximation=task.approximation(opened),
+        class_values=class_values,
+        definitions=task.metrics,
+        one_class=len(task.item_labels.unique()) == 1,
     )
 
 

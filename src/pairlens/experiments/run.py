@@ -212,7 +212,8 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
     learner = make_learner(experiment, catalog.classes)
     model = learner.model
     # Stored with the model, so that it reduces a new photo in the same way as the photos of its data set.
-    model.architecture = replace(model.architecture, stored_size=catalog.size, stored_quality=catalog.quality)
+    stored = {"stored_size": catalog.size, "stored_quality": catalog.quality, "stored_reading": catalog.stored_reading}
+    model.architecture = replace(model.architecture, **stored)
     return learner
 
 

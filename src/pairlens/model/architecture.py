@@ -1,8 +1,9 @@
 """The record of the settings that determine an embedding model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pairlens.core.settings import Rules, check_settings, setting
+from pairlens.core.photo_reading import PhotoReading
+from pairlens.core.settings import RULES, Rules, check_settings, setting
 from pairlens.model.backbone import Stride
 from pairlens.model.descriptors import letters
 from pairlens.model.given_module import GivenModule
@@ -26,6 +27,7 @@ class Architecture:
         learn_power: whether the power p of G is learned, or fixed at 3.
         stored_size: side of the stored pictures, to which `embed` reduces a photo first. A run takes it from its data set.
         stored_quality: JPEG quality of the stored pictures. A run takes it from its data set.
+        stored_reading: how the files of photos become pixels, if not as by default. A run takes it from its data set.
         given: normalisation of a module from outside, whose class is then named by `backbone`; see `Embedder.of`.
 
     Raises:
@@ -42,6 +44,9 @@ class Architecture:
     # The defaults are those of `Preparation`.
     stored_size: int = setting(252, Rules(low=1, high=MAX_SIDE, hidden=True))
     stored_quality: int = setting(95, Rules(low=1, high=100, hidden=True))
+    stored_reading: PhotoReading | None = field(
+        default=None, metadata={RULES: Rules(hidden=True), "omit_default": True}
+    )
     given: GivenModule | None = setting(None, Rules(hidden=True))
 
     def __post_init__(self) -> None:

@@ -193,7 +193,7 @@ class Embedder(nn.Module):
             raise ValueError(f"batch_size {batch_size} must be 1 or more")
         single, alone = single_photos(photos)
         shape = self.architecture
-        view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality)
+        view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
         chunks = [single[start : start + batch_size] for start in range(0, len(single), batch_size)]
         device = next(self.parameters()).device
         # Threads pay off only where the model computes one batch while they read the next.

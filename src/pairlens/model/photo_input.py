@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pairlens.core.images import as_rgb, decode_one, empty_photos, encode, reduce_to_square, rows_of
+from pairlens.core.photo_reading import PhotoReading
 
 OnePhoto: TypeAlias = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
@@ -30,11 +31,13 @@ class PhotoInput:
         image_size: height and width of the photos that the model sees.
         stored_size: side of the stored pictures.
         quality: JPEG quality of the stored pictures.
+        reading: how the files of photos become pixels, if not as usual.
     """
 
     image_size: int
     stored_size: int
     quality: int
+    reading: PhotoReading | None = None
 
     def read(self, photos: Sequence[Any]) -> Tensor:
         """Return photos as one batch of pixels.
@@ -57,7 +60,9 @@ class PhotoInput:
             case str() | Path():
                 return self._of_file(Path(photo))
             case bytes() | bytearray() | memoryview():
-                return self._of_stored(reduce_to_square(bytes(photo), self.stored_size, quality=self.quality))
+                return self._of_stored(
+                    reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self.reading or PhotoReading())
+                )
             case Image.Image():
                 return self._of_picture(photo)
             case np.ndarray():
@@ -70,11 +75,13 @@ class PhotoInput:
     def _of_file(self, file: Path) -> np.ndarray:
         if file.is_dir():
             raise ValueError(f"{file} is a folder; give its picture files, as a list of paths")
-        return self._of_stored(reduce_to_square(file, self.stored_size, quality=self.quality))
+        return self._of_stored(
+            reduce_to_square(file, self.stored_size, None, self.quality, self.reading or PhotoReading())
+        )
 
     def _of_picture(self, picture: Image.Image) -> np.ndarray:
         try:
-            rgb = as_rgb(picture)
+            rgb = as_rgb(picture, self.reading or PhotoReading())
         # Pillow reads the pixels only now, and a damaged file makes its decoders raise errors of many types.
         except Exception as error:
             raise ValueError(f"the PIL picture cannot be read ({error}); replace or remove it") from error

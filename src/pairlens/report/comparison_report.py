@@ -16,7 +16,7 @@ from pairlens.comparison.study import Benchmark, read_study, slug
 from pairlens.comparison.tuning import read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.core.table import Table
-from pairlens.evaluation.evaluate import class_words
+from pairlens.evaluation.evaluate import counted_classes
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.loss_import import is_trusted
 from pairlens.losses.protocols import obstacle_of
@@ -97,7 +97,9 @@ def comparison_page(
 
 def _facts(plan: Plan, results: Sequence[BenchmarkResult]) -> list[tuple[str, str]]:
     tuning = f"{plan.study.tune} settings per loss, on {plan.study.folds} folds of the training classes"
-    data = "; ".join(f"{r.name}: {r.queries} queries of {r.classes} {class_words(r.seen_classes)}" for r in results)
+    data = "; ".join(
+        f"{r.name}: {r.queries} queries of {counted_classes(r.classes, r.seen_classes, r.one_class)}" for r in results
+    )
     return [
         ("losses", str(len(plan.study.arms))),
         ("seeds per loss", ", ".join(dict.fromkeys(str(benchmark.seeds) for benchmark in plan.study.fields))),

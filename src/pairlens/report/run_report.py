@@ -9,7 +9,7 @@ from pairlens.analysis.training_gain import Gain, gain_headline, gain_words, pai
 from pairlens.comparison.reproduce import train_command
 from pairlens.comparison.study import METRIC
 from pairlens.core.table import Table
-from pairlens.evaluation.evaluate import Report, class_words
+from pairlens.evaluation.evaluate import Report, class_words, counted_classes
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.outcome import EpochRow, Outcome
@@ -83,7 +83,7 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None, trust: Col
 
 
 def _classes(report: Report) -> str:
-    return f"{report.classes} {class_words(report.seen_classes)}"
+    return counted_classes(report.classes, report.seen_classes, report.one_class)
 
 
 def _headline(outcome: Outcome, gain: Gain, loss: str) -> str:

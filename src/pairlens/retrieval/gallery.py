@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import torch
 from PIL import Image
@@ -156,6 +157,8 @@ class Gallery:
         """
         names = set(self.whole.class_names)
         if class_name is not None and class_name not in names:
+            class_name = normalize("NFC", class_name)
+        if class_name is not None and class_name not in names:
             known = ", ".join(sorted(names)[:5])
             raise ValueError(
                 f"no class is called {class_name!r}; give one of the {len(names)} classes, such as {known}"
@@ -164,7 +167,7 @@ class Gallery:
         file = Path(photo)
         if not file.is_file():
             return self._stored_query(str(photo), class_name)
-        jpeg = reduce_to_square(file, self.whole.size, quality=self.whole.quality)
+        jpeg = reduce_to_square(file, self.whole.size, quality=self.whole.quality, reading=self.whole.reading)
         row = self._row_of_file(file, jpeg)
         if row is None:
             return Query(_folder_name(file.stem), class_name, load_image(jpeg), jpeg)
@@ -202,8 +205,8 @@ class Gallery:
         """Return the row of the same picture in the catalog, None if it is not there."""
         if self.whole.crop == "cropped":
             # The stored photos are cropped and the file is not, so only the end of its path can be compared.
-            full = file.resolve().as_posix()
-            files = map(file_of, self.whole.paths)
+            full = normalize("NFC", file.resolve().as_posix())
+            files = (normalize("NFC", file_of(path)) for path in self.whole.paths)
             rows = [i for i, path in enumerate(files) if "/" in path and full.endswith("/" + path)]
             # A file with several boxes is none of them: its objects may be of several classes.
             return rows[0] if len(rows) == 1 else None
@@ -234,8 +237,11 @@ def _folder_name(name: str) -> str:
 
 def _find(paths: tuple[str, ...], name: str) -> list[int]:
     """Return the photo with this key; otherwise all boxes of the file, or all photos with this file name."""
-    if name in paths:
-        return [paths.index(name)]
-    boxes = [i for i, path in enumerate(paths) if file_of(path) == name]
+    # Letters with accents may be composed or not, on both sides: early catalogs have the spelling of the disk.
+    name = normalize("NFC", name)
+    keys = [normalize("NFC", path) for path in paths]
+    if name in keys:
+        return [keys.index(name)]
+    boxes = [i for i, key in enumerate(keys) if file_of(key) == name]
     file_name = Path(name).name
-    return boxes or [i for i, path in enumerate(paths) if Path(file_of(path)).name == file_name]
+    return boxes or [i for i, key in enumerate(keys) if Path(file_of(key)).name == file_name]

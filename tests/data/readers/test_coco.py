@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from pairlens.core.boxes import ShareBox
 from pairlens.data.readers import coco, read
 
 IMAGES = [
@@ -37,7 +38,7 @@ def test_one_photo_per_box_with_the_id_in_its_key(tmp_path):
         ("kitchen/a.jpg#12", "spoon", "test", (5, 5, 25, 25)),
     ]
     assert (annotations.root, annotations.given) == (tmp_path, False)
-    assert annotations.notes == ("1 images are left out, because no object in them is annotated.",)
+    assert [(entry.path, entry.kind) for entry in annotations.left_out] == [("empty.jpg", "image without annotation")]
 
 
 def test_the_folder_of_the_photos(tmp_path):
@@ -58,10 +59,10 @@ def test_images_may_have_a_split(tmp_path):
     assert annotations.given
 
 
-def test_crowds_are_left_out_with_a_note(tmp_path):
+def test_crowds_are_left_out_and_counted(tmp_path):
     annotations = coco.read(_write(tmp_path, annotations=_changed(BOXES, 2, iscrowd=1)))
     assert len(annotations.photos) == 2
-    assert annotations.notes[0].startswith("1 annotations of crowds are left out")
+    assert annotations.left_out[0].kind == "crowd annotation"
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("pairlens.core.untrusted.MAX_JSON_BYTES", 100)
     with pytest.raises(ValueError, match="but at most 100 are read"):
         coco.read(_write(tmp_path))
+
+
+def test_boxes_as_shares_are_read_and_a_mixture_is_refused(tmp_path):
+    shares = [dict(entry, bbox=[left, 0, 0.5, 1]) for entry, left in zip(BOXES, (0, 0.25, 0.5), strict=True)]
+    boxes = {photo.box for photo in coco.read(_write(tmp_path, annotations=shares)).photos}
+    assert boxes == {ShareBox(left, 0, left + 0.5, 1) for left in (0, 0.25, 0.5)}
+    with pytest.raises(ValueError, match=r"annotation 12: the box 0\.25, 0, 0\.75, 1 lies within 0 to 1"):
+        coco.read(_write(tmp_path, annotations=[BOXES[0], shares[1]]))

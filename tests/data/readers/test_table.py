@@ -1,7 +1,10 @@
+from unicodedata import normalize
+
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from pairlens.core.boxes import ShareBox
 from pairlens.data.readers import table
 
 
@@ -129,3 +132,101 @@ def test_a_file_of_another_kind_is_not_a_table(tmp_path):
         _read(tmp_path, "label,path,split\n", name="photos.xlsx")
     with pytest.raises(ValueError, match="cannot be read as a table"):
         _read(tmp_path, "label,path,split\n", name="photos.parquet")
+
+
+ROWS = [("Label", "PATH ", " Split"), ("a", "x/1.jpg", "train"), ("b", "x/2.jpg", "test"), ("NA", "x/3.jpg", "test")]
+EXPECTED = [("x/1.jpg", "a", "train"), ("x/3.jpg", "NA", "test"), ("x/2.jpg", "b", "test")]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", ", "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_every_common_way_to_write_a_table(tmp_path, separator, encoding, newline):
+    text = newline.join(separator.join(row) for row in ROWS) + newline
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert _photos(table.read(tmp_path / "t.csv")) == EXPECTED
+
+
+def test_quotes_after_blanks_blank_lines_and_empty_cells_at_the_end(tmp_path):
+    text = 'label, path, split\na, "x,1/1.jpg", train,,\n\n"b ""2""", 2.jpg,test\n'
+    assert _photos(_read(tmp_path, text)) == [("x,1/1.jpg", "a", "train"), ("2.jpg", 'b "2"', "test")]
+
+
+def test_a_quote_that_is_not_closed_does_not_swallow_rows(tmp_path):
+    for text in ('label,path\na,"1.jpg\nb,2.jpg\n', 'label,path\n"a"b,1.jpg\n'):
+        with pytest.raises(ValueError, match="cannot be read as a table"):
+            _read(tmp_path, text)
+
+
+@pytest.mark.parametrize("path", ["x\\y\\1.jpg", ".\\x\\y\\1.jpg", "x\\z\\..\\y\\1.jpg"])
+def test_backslashes_are_read_as_slashes(tmp_path, path):
+    assert _photos(_read(tmp_path, f"label,path,split\na,{path},train\n"))[0][0] == "x/y/1.jpg"
+
+
+@pytest.mark.parametrize("path", ["..\\1.jpg", "C:\\photos\\1.jpg", "\\\\server\\1.jpg", "x\\..\\..\\1.jpg"])
+def test_backslashes_do_not_lead_out(tmp_path, path):
+    with pytest.raises(ValueError, match=r"not inside|does not lead to a photo inside"):
+        _read(tmp_path, f"label,path,split\na,{path},train\n")
+
+
+def test_the_cause_is_named_for_other_encodings(tmp_path):
+    for contents in (
+        "label,path,split\né,1.jpg,train\n".encode("latin-1"),
+        "label,path\na,1.jpg\n".encode("utf-16-le"),
+    ):
+        (tmp_path / "t.csv").write_bytes(contents)
+        with pytest.raises(ValueError, match="save it as UTF-8"):
+            table.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None])
+@pytest.mark.parametrize("column", ["label", "path"])
+def test_a_missing_value_of_a_program_is_an_empty_one(tmp_path, missing, column):
+    values = {"label": [1.0, 2.0], "path": ["1.jpg", "2.jpg"], "split": ["train", "test"]}
+    values[column] = [values[column][0], missing] if missing is None else [1.0, missing]
+    parquet.write_table(pa.table(values), tmp_path / "t.parquet")
+    reason = "the label is empty" if column == "label" else "the path '' does not lead"
+    with pytest.raises(ValueError, match=f"row 2: {reason}"):
+        table.read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("label", ["NA", "None", "nan", "null"])
+def test_a_text_that_looks_like_a_missing_value_is_a_class(tmp_path, label):
+    assert _photos(_read(tmp_path, f"label,path,split\n{label},1.jpg,train\n"))[0][1] == label
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_binary_columns_are_text(tmp_path, kind):
+    columns = {
+        "Label": pa.array(["é", "b"]).cast(kind) if kind != pa.binary() else pa.array(["é".encode(), b"b"]),
+        "path": ["1.jpg", "2.jpg"],
+        "split": ["train", "test"],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert [label for _, label, _ in _photos(table.read(tmp_path / "t.parquet"))] == ["é", "b"]
+    parquet.write_table(pa.table({**columns, "Label": [b"\xff", b"b"]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="the column 'Label' holds bytes that are not UTF-8"):
+        table.read(tmp_path / "t.parquet")
+
+
+BOXES = "label,path,split,x_1,y_1,x_2,y_2\n"
+
+
+def test_boxes_that_all_lie_within_0_to_1_are_shares(tmp_path):
+    text = BOXES + "a,1.jpg,train,0,0,1,1\nb,2.jpg,test,0.25,0.5,0.75,1.0\nb,3.jpg,test,,,,\n"
+    boxes = [photo.box for photo in _read(tmp_path, text).photos]
+    assert boxes == [ShareBox(0, 0, 1, 1), ShareBox(0.25, 0.5, 0.75, 1), None]
+
+
+def test_shares_among_pixels_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"row 2: the box 0\.1, 0\.2, 0\.5, 1 lies within 0 to 1, .* row 1 is in pixels"
+    ):
+        _read(tmp_path, BOXES + "a,1.jpg,train,1,2,30,40\nb,2.jpg,test,0.1,0.2,0.5,1.0\n")
+
+
+def test_labels_are_compared_in_one_spelling(tmp_path):
+    rows = "".join(
+        f"{normalize(form, 'café')},{form}.jpg,{split}\n" for form, split in (("NFC", "train"), ("NFD", "test"))
+    )
+    assert {photo.class_name for photo in _read(tmp_path, "label,path,split\n" + rows).photos} == {"café"}

@@ -38,7 +38,9 @@ def read(name: str, root: Path, images: Path | None = None, options: Any = None)
         case "isc":
             return in_shop.read(root)
         case "folder":
-            return image_folder.read(root)
+            return image_folder.read(
+                root, getattr(options, "class_depth", None), getattr(options, "follow_links", False)
+            )
         case "csv":
             return table.read(root)
         case "coco":

@@ -1,13 +1,19 @@
 """COCO reader: a JSON file with `images`, `categories` and `annotations`; one photo per annotated box."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.untrusted import read_json
-from pairlens.data.annotations import SPLITS, Annotations, Box, Photo, Split
+from pairlens.data.account import Exclusion
+from pairlens.data.annotations import SPLITS, Annotations, Photo, Split
+from pairlens.data.photo_paths import with_slashes
+from pairlens.data.readers.box_units import Corners, boxes_in_one_unit
 from pairlens.data.split import halve_classes
 
 # A box may exceed its picture by the rounding of its corners.
@@ -20,7 +26,7 @@ def read(file: Path, images: Path | None = None) -> Annotations:
 
     `file_name` is relative to the folder of the photos. An image may have the key `split` (train, test, query or gallery);
     if none has it, the first half of the categories, sorted by name, is for training. Annotations of crowds and images
-    without annotations are left out.
+    without annotations are left out. If all boxes lie within 0 to 1, they are shares of width and height.
 
     Args:
         file: the JSON file.
@@ -33,24 +39,30 @@ def read(file: Path, images: Path | None = None) -> Annotations:
     """
     contents = _load(file)
     folder = _folder(file, images)
-    pictures = dict(_numbered(file, contents, "images", _picture))
+    pictures = dict(_numbered(file, contents, "images", partial(_picture, folder)))
     names = dict(_numbered(file, contents, "categories", _category))
     if len(set(names.values())) < len(names):
         raise ValueError(f"{file} has two categories of the same name; rename one of them")
-    crowds = 0
-    photos = []
+    crowds: list[int] = []
+    kept: list[tuple[int, Mapping[str, Any]]] = []
     for number, entry in _entries(file, contents, "annotations"):
         # A crowd is many objects in one box, of which none can be compared.
         if entry.get("iscrowd"):
-            crowds += 1
+            crowds.append(number)
             continue
-        photos.append(_photo(file, number, entry, pictures, names))
+        kept.append((number, entry))
+    # Box formats other than COCO's own write shares of width and height; rounded to pixels they would be one pixel each.
+    units = boxes_in_one_unit([(f"{file}: annotation {number}", _corners(entry)) for number, entry in kept])
+    photos = [
+        _photo(file, number, entry, pictures, names, unit if isinstance(unit, ShareBox) else None)
+        for (number, entry), unit in zip(kept, units, strict=True)
+    ]
     _check_splits(file, pictures)
     given = any(picture.split for picture in pictures.values())
     classes = sorted({photo.class_name for photo in photos})
-    empty = len(pictures) - len({photo.path for photo in photos})
-    notes = _notes(crowds, empty)
-    return Annotations("coco", folder, tuple(photos) if given else halve_classes(photos, classes), given, notes)
+    left_out = (*map(_crowd, crowds), *_without_box(pictures, photos))
+    listed = tuple(photos) if given else halve_classes(photos, classes)
+    return Annotations("coco", folder, listed, given, left_out=left_out)
 
 
 def _folder(file: Path, images: Path | None) -> Path:
@@ -112,14 +124,14 @@ def _numbered(
         yield number, parsed
 
 
-def _picture(entry: Mapping[str, Any]) -> _Picture:
+def _picture(folder: Path, entry: Mapping[str, Any]) -> _Picture:
     path = entry.get("file_name")
     split = entry.get("split")
     if not isinstance(path, str) or not path:
         raise ValueError("it has no file_name")
     if split is not None and split not in SPLITS:
         raise ValueError(f"the split {str(split)[:80]!r} is not one of {', '.join(SPLITS)}")
-    return _Picture(path, _side(entry, "width"), _side(entry, "height"), split)
+    return _Picture(with_slashes(path, folder), _side(entry, "width"), _side(entry, "height"), split)
 
 
 def _side(entry: Mapping[str, Any], name: str) -> float:
@@ -133,11 +145,16 @@ def _category(entry: Mapping[str, Any]) -> str:
     name = entry.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError("it has no name")
-    return name
+    return unicodedata.normalize("NFC", name)
 
 
 def _photo(
-    file: Path, number: int, entry: Mapping[str, Any], pictures: Mapping[int, _Picture], names: Mapping[int, str]
+    file: Path,
+    number: int,
+    entry: Mapping[str, Any],
+    pictures: Mapping[int, _Picture],
+    names: Mapping[int, str],
+    shares: ShareBox | None,
 ) -> Photo:
     for key, known in (("image_id", pictures), ("category_id", names)):
         # Only whole numbers can be looked up: a list in this place is not hashable.
@@ -147,19 +164,27 @@ def _photo(
             )
     picture = pictures[entry["image_id"]]
     try:
-        box = _box(entry.get("bbox"), picture)
+        box = shares or _box(_corners(entry), picture)
     except ValueError as error:
         raise ValueError(f"{file}: annotation {number}: {error}; correct it") from error
     return Photo(picture.path, names[entry["category_id"]], picture.split or "train", box, number)
 
 
-def _box(corners: Any, picture: _Picture) -> Box:
-    """Return (x_1, y_1, x_2, y_2) of a COCO box (left, top, width, height)."""
+def _corners(entry: Mapping[str, Any]) -> Corners | None:
+    """Return (x_1, y_1, x_2, y_2) of a COCO box (left, top, width, height); None if it is not four numbers."""
+    corners: Any = entry.get("bbox")
     is_numbers = isinstance(corners, list) and all(type(value) in (int, float) for value in corners)
     if not is_numbers or len(corners) != 4 or not all(abs(value) < MAX_ID for value in corners):
-        raise ValueError("its bbox is not four numbers: left, top, width and height in pixels")
+        return None
     left, top, width, height = corners
-    right, bottom = left + width, top + height
+    return left, top, left + width, top + height
+
+
+def _box(corners: Corners | None, picture: _Picture) -> Box:
+    """Return a box rounded to pixels."""
+    if corners is None:
+        raise ValueError("its bbox is not four numbers: left, top, width and height in pixels")
+    left, top, right, bottom = corners
     is_outside = min(left, top) < -TOLERANCE or right > picture.width + TOLERANCE or bottom > picture.height + TOLERANCE
     if is_outside:
         raise ValueError(f"the box {corners} is not inside its image of {picture.width:g} × {picture.height:g} pixels")
@@ -175,10 +200,12 @@ def _check_splits(file: Path, pictures: Mapping[int, _Picture]) -> None:
         raise ValueError(f"{file} gives some images a split but not {without!r}; give it to all of them or to none")
 
 
-def _notes(crowds: int, empty: int) -> tuple[str, ...]:
-    notes = []
-    if crowds:
-        notes.append(f"{crowds:,} annotations of crowds are left out, because such a box holds many objects.")
-    if empty:
-        notes.append(f"{empty:,} images are left out, because no object in them is annotated.")
-    return tuple(notes)
+def _crowd(number: int) -> Exclusion:
+    return Exclusion(f"annotation {number}", "crowd annotation", "such a box holds many objects")
+
+
+def _without_box(pictures: Mapping[int, _Picture], photos: Iterable[Photo]) -> Iterator[Exclusion]:
+    annotated = {photo.path for photo in photos}
+    for picture in pictures.values():
+        if picture.path not in annotated:
+            yield Exclusion(picture.path, "image without annotation", "no object in it is annotated")

@@ -1,66 +1,95 @@
-"""Reader of class folders: one folder per class, or `train/` and `test/` with one folder per class in each."""
+"""Reader of class folders: the class of a photo is the folder that holds it, below `train/` and `test/` if they exist."""
 
-import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from pairlens.data.account import Exclusion, because
 from pairlens.data.annotations import Annotations, Photo, Split
+from pairlens.data.readers.folder_walk import walk_folder
+from pairlens.data.readers.split_folders import check_no_split_inside, role_of, split_folders
+from pairlens.data.split import halve_classes
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".avif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+_CLASSES_NAMED = 3
 
 
-def read(root: Path) -> Annotations:
-    """List the photos in class folders: files that end in .jpg, .jpeg, .jfif, .avif, .png, .webp, .bmp, .gif, .tif, .tiff.
+def read(root: Path, class_depth: int | None = None, follow_links: bool = False) -> Annotations:
+    """List the photos in class folders: all files whose suffix is one of a format that is read, in any capitals.
 
-    Without `train/` and `test/` the first half of the sorted classes is train, with an odd number of classes the larger
-    half. Folders inside a class folder belong to the class. Hidden files and folders, links to folders, links that lead
-    out of `root` and files with other suffixes are left out.
+    The class is the path of the folder that holds the photo, below the folder of its split. Folders train and test, or train
+    and val, or train, query and gallery, in any capitals, are splits. Without them the first half of the sorted classes is
+    for training, with an odd number of classes the larger half.
+
+    Args:
+        root: the folder of the data set.
+        class_depth: the number of folders, counted from the split, that make the class; by default all of them.
+        follow_links: whether links that lead out of `root` are followed.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has fewer than two class folders with photos.
+        ValueError: if the folders do not make a split, or hold fewer than two classes.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; use the folder that holds one folder of photos per class")
-    given = (root / "train").is_dir() and (root / "test").is_dir()
-    if given:
-        train = _class_folders(root / "train")
-        test = _class_folders(root / "test")
-    else:
-        classes = [folder for folder in _class_folders(root) if any(_photo_paths(root, folder))]
-        middle = (len(classes) + 1) // 2
-        train = classes[:middle]
-        test = classes[middle:]
-    photos = (*_photos(root, train, "train"), *_photos(root, test, "test"))
+    contents = walk_folder(root, follow_links)
+    tops = sorted({path.parts[0] for path in contents.photos if len(path.parts) > 1})
+    photos_inside = {path.parts[0] for path in contents.photos if len(path.parts) == 2}
+    splits = split_folders(root, tops, photos_inside, depth_is_given=class_depth is not None)
+    placed = [_place(path, splits, class_depth) for path in contents.photos]
+    members = [place for place in placed if isinstance(place, _Member)]
+    left_out = (*contents.left_out, *(place for place in placed if isinstance(place, Exclusion)))
+    check_no_split_inside(root, {member.folders for member in members})
+    photos = _photos(members, is_given=bool(splits))
     if len({photo.class_name for photo in photos}) < 2:
-        raise ValueError(f"{root} has fewer than two class folders with photos; put each class into its own folder")
-    return Annotations("folder", root, photos, given)
+        raise ValueError(
+            f"{root} has fewer than two class folders with photos{because(left_out)}; put each class into its own folder"
+        )
+    notes = (_class_rule(photos, class_depth),)
+    return Annotations("folder", root, photos, bool(splits), notes, left_out)
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return sorted(
-        child for child in folder.iterdir() if _is_visible(child.name) and child.is_dir() and not child.is_symlink()
-    )
+@dataclass(frozen=True)
+class _Member:
+    """A photo of a class; `folders` are those that make the class, from the outermost, in NFC."""
+
+    path: Path
+    folders: tuple[str, ...]
+    split: Split
 
 
-def _photos(root: Path, classes: list[Path], split: Split) -> list[Photo]:
-    return [Photo(path, folder.name, split) for folder in classes for path in _photo_paths(root, folder)]
+def _place(path: Path, splits: dict[str, Split], class_depth: int | None) -> _Member | Exclusion:
+    top = path.parts[0]
+    if splits and top not in splits:
+        validation = len(path.parts) > 1 and role_of(top) == "validation"
+        kind = f"photo in {top}" if validation else "photo beside the split folders"
+        why = "training holds out classes of train for validation" if validation else "it belongs to no split"
+        return Exclusion(path.as_posix(), kind, why)
+    folders = tuple(unicodedata.normalize("NFC", name) for name in path.parts[bool(splits) : -1])
+    if not folders:
+        return Exclusion(path.as_posix(), "photo outside class folders", "it lies in no folder of a class")
+    if class_depth is not None and len(folders) < class_depth:
+        reason = f"it lies in {len(folders)} folders, but --class_depth is {class_depth}"
+        return Exclusion(path.as_posix(), "photo above the class folders", reason)
+    # A split that is not given is decided by `halve_classes`.
+    return _Member(path, folders[:class_depth], splits.get(top, "train"))
 
 
-def _photo_paths(root: Path, folder: Path) -> Iterator[str]:
-    """Yield the paths of the photos of a class, relative to `root`, in an order that does not depend on the system."""
-    resolved_root = root.resolve()
-    for parent, folders, files in os.walk(folder):
-        # os.walk visits what is left in this list, in its order; it does not follow links to folders.
-        folders[:] = sorted(filter(_is_visible, folders))
-        for name in sorted(filter(_is_visible, files)):
-            file = Path(parent, name)
-            # Only links are resolved: that needs a system call for each part of the path.
-            leads_out = file.is_symlink() and not file.resolve().is_relative_to(resolved_root)
-            if file.suffix.lower() in SUFFIXES and not leads_out:
-                yield file.relative_to(root).as_posix()
+def _photos(members: Iterable[_Member], is_given: bool) -> tuple[Photo, ...]:
+    # Sorted folder by folder and not by the joined name: "a/b" comes before "a-b", as in a listing of folders.
+    by_class = sorted(members, key=lambda member: member.folders)
+    photos = [Photo(member.path.as_posix(), "/".join(member.folders), member.split) for member in by_class]
+    # The names in the order of their first photo.
+    classes = list(dict.fromkeys(photo.class_name for photo in photos))
+    return tuple(photos) if is_given else halve_classes(photos, classes)
 
 
-def _is_visible(name: str) -> bool:
-    # Archives made on a Mac have a folder __MACOSX of files that are not photos but have their names.
-    return not name.startswith(".") and name != "__MACOSX"
+def _class_rule(photos: Iterable[Photo], class_depth: int | None) -> str:
+    """Return a sentence that names the rule for the classes, and the first of them."""
+    classes = sorted({photo.class_name for photo in photos})
+    levels = "the folder that holds a photo" if class_depth is None else f"level {class_depth} of the folders"
+    named = ", ".join(classes[:_CLASSES_NAMED]) + (", ..." if len(classes) > _CLASSES_NAMED else "")
+    known = set(classes)
+    inside = next((name for name in classes if name.rpartition("/")[0] in known), None)
+    nested = f" {inside} lies in a folder that is a class, too." if inside else ""
+    return f"a class is {levels}: {named} ({len(classes):,} classes).{nested} --class_depth N chooses another level."

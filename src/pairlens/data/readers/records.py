@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pairlens.data.annotations import SPLITS, Annotations, Box, Photo, Split, number_boxes
+from pairlens.core.boxes import ShareBox
+from pairlens.data.annotations import SPLITS, Annotations, Photo, Split, number_boxes
+from pairlens.data.photo_paths import with_slashes
+from pairlens.data.readers.box_units import Corners, boxes_in_one_unit
 from pairlens.data.split import halve_classes
 
 Record: TypeAlias = Photo | Mapping[str, Any]
@@ -18,8 +21,9 @@ _MAX_PIXELS = 1 << 62
 def read(records: Iterable[Record], root: Path | None = None, name: str = "records") -> Annotations:
     """List the photos of records.
 
-    A record is a mapping with the keys path, label, split (train, test, query or gallery) and box (x_1, y_1, x_2, y_2), the
-    last two optional; or a `Photo`. If no record has a split, the first half of the labels, sorted, is for training.
+    A record is a mapping with the keys path, label, split (train, test, query or gallery) and box, the
+    last two optional; or a `Photo`. If no record has a split, the first half of the labels, sorted, is for training. A box
+    is (x_1, y_1, x_2, y_2) in pixels; if all boxes lie within 0 to 1, in shares of width and height.
 
     Args:
         records: the photos; a file may occur several times with different boxes.
@@ -38,9 +42,10 @@ def read(records: Iterable[Record], root: Path | None = None, name: str = "recor
         raise ValueError(f"record {with_split[0]} has a split but others have none; give it to all of them or to none")
     paths = [_absolute(number, row, root) for number, row in rows]
     folder = _folder(paths, root)
+    boxes = boxes_in_one_unit([(f"record {number}", _corners(number, row)) for number, row in rows])
     photos = number_boxes(
-        Photo(_relative(number, path, folder), _label(number, row), _split(number, row), _box(number, row))
-        for (number, row), path in zip(rows, paths, strict=True)
+        Photo(_relative(number, path, folder), _label(number, row), _split(number, row), box)
+        for (number, row), path, box in zip(rows, paths, boxes, strict=True)
     )
     if not with_split:
         photos = halve_classes(photos, sorted({photo.class_name for photo in photos}))
@@ -68,7 +73,8 @@ def _absolute(number: int, row: Mapping[str, Any], root: Path | None) -> Path:
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise ValueError(f"record {number}: the path {path!r} is not a path; correct it")
     # normpath removes "." and ".." without reading the disk; an absolute path replaces the folder.
-    return Path(os.path.normpath((root or Path()).absolute() / path))
+    folder = (root or Path()).absolute()
+    return Path(os.path.normpath(folder / with_slashes(os.fspath(path), folder)))
 
 
 def _folder(paths: list[Path], root: Path | None) -> Path:
@@ -108,10 +114,12 @@ def _split(number: int, row: Mapping[str, Any]) -> Split:
             raise ValueError(f"record {number}: the split {other!r} is not one of {', '.join(SPLITS)}; correct it")
 
 
-def _box(number: int, row: Mapping[str, Any]) -> Box | None:
+def _corners(number: int, row: Mapping[str, Any]) -> Corners | None:
     box = row.get("box")
     if box is None:
         return None
+    if isinstance(box, ShareBox):
+        return box.left, box.top, box.right, box.bottom
     try:
         left, top, right, bottom = (float(corner) for corner in box)
     except (TypeError, ValueError) as error:
@@ -119,4 +127,4 @@ def _box(number: int, row: Mapping[str, Any]) -> Box | None:
     corners = (left, top, right, bottom)
     if not all(math.isfinite(corner) and abs(corner) < _MAX_PIXELS for corner in corners):
         raise ValueError(f"record {number}: the box {box!r} is not x_1, y_1, x_2, y_2 in pixels; correct it")
-    return round(left), round(top), round(right), round(bottom)
+    return corners
