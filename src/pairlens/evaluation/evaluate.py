@@ -164,7 +164,8 @@ def evaluate(
         labels: (query,) integers or truth values.
         gallery: (item, dim) embeddings, or None to search the queries among themselves.
         gallery_labels: (item,) integers, given with `gallery`.
-        recalls: the k of R@k and P@k, one or several. For k above the size of the gallery R@k stays constant and P@k decreases.
+        recalls: the k of R@k and P@k, one or several. For k above the size of the gallery R@k stays constant and P@k
+            decreases.
         metrics: further metrics: names of Pairlens (`map_at_k`, `map_at_10`, `mrr`, `opis`), and definitions of your own
             (`MetricDefinition`, `ClassMetric`).
         index: how to search: "exact"; or, for a million items and more, "ivf" or "hnsw" (or a record `Ivf` or `Hnsw` with
@@ -173,9 +174,9 @@ def evaluate(
             searches its shard of the queries, and all return the report that one process alone would return.
 
     Raises:
-        ValueError: for an argument that is no matrix of real numbers, shapes that do not match, labels that are not integers,
-            an empty gallery, k below 1, no query with a relevant item, or
-            a metric that is unknown or does not return finite numbers.
+        ValueError: for an argument that is no matrix of real numbers, shapes that do not match, labels that are not
+            integers, an empty gallery, k below 1, no query with a relevant item, or a metric that is unknown or does not
+            return finite numbers.
     """
     vectors = as_vectors(queries, "queries")
     items = None if gallery is None else as_vectors(gallery, "gallery")

@@ -63,7 +63,7 @@ class ExactIndex:
     """A gallery prepared for many searches: `nearest` in two steps, for queries that come in chunks."""
 
     def __init__(self, gallery: Numbers) -> None:
-        """Prepare a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite, or there is none."""
+        """Prepare a gallery of (item, dim) vectors of any length; raises ValueError if it is empty or not finite."""
         vectors = _checked_vectors(gallery, "gallery")
         if not len(vectors):
             raise ValueError("gallery is empty, so there is nothing to search; give at least one vector")
