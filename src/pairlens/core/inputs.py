@@ -6,7 +6,7 @@ one sentence that names the argument.
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -65,13 +65,7 @@ def as_matrix(values: Numbers, name: str) -> Tensor:
     torch.Size([2, 0])
     """
     # The common case comes first, because a criterion asks at every step.
-    if (
-        isinstance(values, Tensor)
-        and values.dtype in _FLOATS
-        and values.layout is torch.strided
-        and not values.is_nested
-        and values.ndim == 2
-    ):
+    if _is_strided(values) and values.dtype in _FLOATS and values.ndim == 2:
         return values
     wanted = _WANTED_MATRIX.format(name)
     tensor = _tensor_of(values, wanted)
@@ -93,20 +87,39 @@ def as_labels(values: Numbers, name: str = "labels") -> Tensor:
     >>> as_labels([True, False])
     tensor([1, 0])
     """
-    if isinstance(values, Tensor) and values.dtype is torch.int64 and values.ndim == 1:
+    if _is_strided(values) and values.dtype is torch.int64 and values.ndim == 1:
         return values
-    wanted = f"{name} must be a vector of integers, one per photo"
+    wanted = f"{name} must be integers, one per photo"
     tensor = _tensor_of(values, wanted)
     # An empty list has no type of its own; NumPy makes floats of it.
     has_floats = (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel() > 0
     if tensor.ndim != 1 or has_floats:
+        why = "because above 2**24 different floats become equal" if has_floats else "as in [0, 0, 1]"
         raise ValueError(
-            f"{wanted}, not {tensor.dtype} of shape {tuple(tensor.shape)}; number the classes from 0, as int64"
+            f"{wanted}, not {tensor.dtype} of shape {tuple(tensor.shape)}; number the classes from 0, {why}"
         )
     labels = _converted(tensor, torch.int64, wanted)
     if tensor.dtype is torch.uint64 and bool((labels < 0).any()):
         raise ValueError(f"{wanted}, up to 2**63 - 1; number the classes from 0")
     return labels
+
+
+def as_batch(embeddings: Numbers, labels: Numbers) -> tuple[Tensor, Tensor]:
+    """Return (photo, dim) embeddings and their (photo,) labels on one device; see `as_vectors` and `as_labels`.
+
+    Raises:
+        ValueError: if they are no embeddings and no labels, or not one label per embedding.
+
+    >>> as_batch([[1, 0]], [True])
+    (tensor([[1., 0.]]), tensor([1]))
+    """
+    vectors = as_vectors(embeddings, "embeddings")
+    known = as_labels(labels)
+    if vectors.shape[0] != known.shape[0]:
+        raise ValueError(
+            f"there must be one label per embedding, but {len(vectors)} embeddings have {len(known)} labels"
+        )
+    return vectors, known if known.device == vectors.device else known.to(vectors.device)
 
 
 def as_values(values: Numbers, name: str) -> Tensor:
@@ -122,7 +135,7 @@ def as_values(values: Numbers, name: str) -> Tensor:
     >>> as_values([True, False], "weight")
     tensor([ True, False])
     """
-    return values if isinstance(values, Tensor) else _tensor_of(values, f"{name} must be numbers")
+    return _tensor_of(values, f"{name} must be numbers")
 
 
 def as_mask(values: Numbers, name: str) -> Tensor:
@@ -139,7 +152,7 @@ def as_mask(values: Numbers, name: str) -> Tensor:
     tensor([[ True, False]])
     """
     wanted = f"the {name} mask of Pairs must be a boolean (anchor, reference) matrix"
-    mask = values if isinstance(values, Tensor) else _tensor_of(values, wanted)
+    mask = _tensor_of(values, wanted)
     if mask.dtype != torch.bool or mask.ndim != 2:
         raise ValueError(f"{wanted}, not {mask.dtype} of shape {tuple(mask.shape)}; make it by comparing labels")
     return mask
@@ -160,7 +173,8 @@ def as_whole_number(value: Any, name: str, least: int | None = None) -> int:
     3
     """
     number = _whole_number(value)
-    if number is None or (least is not None and number < least):
+    # No count is larger than what 64 bits hold, and torch fails at such a number.
+    if number is None or (least is not None and number < least) or abs(number) >= 2**63:
         limit = "" if least is None else f", {least} or more"
         raise ValueError(f"{name} {_shown(value)} must be a whole number{limit}")
     return number
@@ -219,10 +233,15 @@ def not_finite_words(vectors: Tensor, what: str) -> str | None:
     return f"{what.format(first)} is not finite ({overflow}{len(bad)} of {len(vectors)} are not finite)"
 
 
+def _is_strided(values: Any) -> TypeGuard[Tensor]:
+    """Return whether a value is an ordinary tensor, neither sparse nor nested."""
+    return isinstance(values, Tensor) and values.layout is torch.strided and not values.is_nested
+
+
 def _tensor_of(values: Any, wanted: str) -> Tensor:
     """Return numbers as a tensor of their own type; arrays are copied, because they may be read-only."""
     if isinstance(values, Tensor):
-        if values.layout is not torch.strided or values.is_quantized or values.is_nested:
+        if not _is_strided(values) or values.is_quantized:
             raise ValueError(f"{wanted}, not a {_layout_words(values)} tensor; make it an ordinary tensor first")
         return values
     if _holds_tensors(values):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pairlens.core.inputs import as_vectors
+from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
@@ -55,7 +55,8 @@ class SNRContrastive:
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels."""
-        vectors = working_precision(as_vectors(embeddings, "embeddings"))
+        embeddings, labels = as_batch(embeddings, labels)
+        vectors = working_precision(embeddings)
         if not len(vectors):
             return vectors.sum()
         centered = vectors - vectors.mean(dim=1, keepdim=True)

@@ -12,9 +12,8 @@ from pairlens.core.distributed import world_size
 from pairlens.core.inputs import (
     NotFiniteError,
     Numbers,
-    as_labels,
+    as_batch,
     as_values,
-    as_vectors,
     as_whole_number,
     not_finite_words,
 )
@@ -122,16 +121,12 @@ class Criterion(nn.Module):
             extra: further (photo, ...) values by name, such as a weight; a loss gets those that its `needs` names as
                 keyword arguments, and the others are ignored.
         """
-        embeddings = as_vectors(embeddings, "embeddings")
-        labels = as_labels(labels)
-        if labels.device != embeddings.device:
-            labels = labels.to(embeddings.device)
+        embeddings, labels = as_batch(embeddings, labels)
         needed = self._needed(labels, extra)
         if self.gather:
             if not torch.compiler.is_compiling():
                 check_process_group()
             if world_size() > 1:
-                _check_shapes(embeddings, labels)
                 self._synchronize()
                 embeddings, labels, needed = gather_batch(embeddings, labels, needed)
                 with shared_random_numbers(embeddings.device) if self.miner is not None else nullcontext():
@@ -140,7 +135,7 @@ class Criterion(nn.Module):
 
     def of_whole_batch(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
-        _check_shapes(embeddings, labels)
+        embeddings, labels = as_batch(embeddings, labels)
         needed = self._needed(labels, extra)
         _check_finite(embeddings)
         if not len(embeddings):
@@ -273,14 +268,6 @@ def _initial(loss: LearnedLoss, classes: int | None) -> Tensor:
     if classes is None or as_whole_number(classes, "classes") < 1:
         raise ValueError(f"{type(loss).__name__} has one parameter per class; make the criterion with classes=...")
     return loss.initial(as_whole_number(classes, "classes"))
-
-
-def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
-    if embeddings.ndim != 2 or embeddings.shape[:1] != labels.shape:
-        raise ValueError(
-            f"a criterion takes (photo, dim) embeddings and (photo,) labels, not {tuple(embeddings.shape)} and "
-            f"{tuple(labels.shape)}"
-        )
 
 
 def _check_finite(embeddings: Tensor) -> None:

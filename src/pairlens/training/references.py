@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from pairlens.core.inputs import NotFiniteError, as_labels, as_vectors, as_whole_number, not_finite_words
+from pairlens.core.inputs import NotFiniteError, as_batch, as_whole_number, not_finite_words
 from pairlens.core.pairs import Pairs
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import cosine, self_cosine, unit
@@ -51,7 +51,8 @@ class InBatch(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the similarities within a batch of (anchor, dim) unit vectors, and its pairs."""
-        return self_cosine(as_vectors(embeddings, "embeddings")), Pairs.within(labels)
+        embeddings, labels = as_batch(embeddings, labels)
+        return self_cosine(embeddings), Pairs.within(labels)
 
 
 class CrossBatchMemory(nn.Module):
@@ -88,9 +89,9 @@ class CrossBatchMemory(nn.Module):
 
     def __init__(self, size: int, dim: int, warm_up: int = 0) -> None:
         super().__init__()
-        self.size = as_whole_number(size, "the size of a memory", least=1)
-        self.dim = as_whole_number(dim, "the dim of a memory", least=1)
-        self.warm_up = as_whole_number(warm_up, "the warm-up of a memory", least=0)
+        self.size = as_whole_number(size, "memory size", least=1)
+        self.dim = as_whole_number(dim, "memory dim", least=1)
+        self.warm_up = as_whole_number(warm_up, "memory warm_up", least=0)
         self.register_buffer("vectors", torch.zeros(self.size, self.dim))
         self.register_buffer("labels", torch.zeros(self.size, dtype=torch.long))
         # Python integers, because reading a tensor at every step would block a GPU.
@@ -100,8 +101,7 @@ class CrossBatchMemory(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the (anchor, entry) similarities of (anchor, dim) unit vectors with the entries, and the pairs."""
-        embeddings = as_vectors(embeddings, "embeddings")
-        labels = as_labels(labels)
+        embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings)
         # Detached: the memory holds values of earlier batches, through which no gradient flows.
         written = self._write(embeddings.detach(), labels) if self.training else None
@@ -177,9 +177,9 @@ class Proxies(nn.Module):
 
     def __init__(self, classes: int, dim: int, centers: int = 1) -> None:
         super().__init__()
-        self.classes = as_whole_number(classes, "the number of classes of proxies", least=1)
-        self.dim = as_whole_number(dim, "the dim of proxies", least=1)
-        self.centers = as_whole_number(centers, "the number of centers of proxies", least=1)
+        self.classes = as_whole_number(classes, "proxies: classes", least=1)
+        self.dim = as_whole_number(dim, "proxies: dim", least=1)
+        self.centers = as_whole_number(centers, "proxies: centers", least=1)
         self.vectors = nn.Parameter(torch.randn(self.classes * self.centers, self.dim))
         self.register_buffer("labels", torch.arange(self.classes).repeat_interleave(self.centers), persistent=False)
 
@@ -191,8 +191,7 @@ class Proxies(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the (anchor, class · centre) similarities and pairs of (anchor, dim) unit vectors."""
-        embeddings = as_vectors(embeddings, "embeddings")
-        labels = as_labels(labels)
+        embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings, labels)
         pairs = Pairs.between(labels, self.labels)  # pyright: ignore[reportArgumentType]
         similarity = cosine(embeddings, unit(self.vectors).to(embeddings.dtype))
