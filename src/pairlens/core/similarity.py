@@ -86,8 +86,8 @@ class _Unit(torch.autograd.Function):
 
 def _length(vectors: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    # Division by infinity makes the unit vector and its gradient 0.
-    divisor = length.masked_fill(length < MIN_LENGTH, torch.inf)
+    # Division by infinity makes the unit vector and its gradient 0. F.threshold keeps lengths above the threshold.
+    divisor = F.threshold(length, MIN_LENGTH, torch.inf)
     # A length that overflows is infinite itself. Adding 0 · ∞ makes it NaN, so that such a vector is not taken for zero.
     return torch.add(divisor, length, alpha=0)
 

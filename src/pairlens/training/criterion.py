@@ -130,13 +130,15 @@ class Criterion(nn.Module):
                 self._synchronize()
                 embeddings, labels, needed = gather_batch(embeddings, labels, needed)
                 with shared_random_numbers(embeddings.device) if self.miner is not None else nullcontext():
-                    return self.of_whole_batch(embeddings, labels, needed)
-        return self.of_whole_batch(embeddings, labels, needed)
+                    return self._of_batch(embeddings, labels, needed)
+        return self._of_batch(embeddings, labels, needed)
 
     def of_whole_batch(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
         embeddings, labels = as_batch(embeddings, labels)
-        needed = self._needed(labels, extra)
+        return self._of_batch(embeddings, labels, self._needed(labels, extra))
+
+    def _of_batch(self, embeddings: Tensor, labels: Tensor, needed: dict[str, Tensor]) -> Tensor:
         _check_finite(embeddings)
         if not len(embeddings):
             return self._of_no_photos(embeddings)
