@@ -1,5 +1,6 @@
 """Sources of the references of a loss: the batch itself, a memory of earlier batches, or learned proxies."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -202,7 +203,7 @@ class Proxies(nn.Module):
     def _check_finite(self, similarity: Tensor) -> None:
         """Raise NotFiniteError that names a proxy without a direction."""
         # Such a proxy has no finite similarity to any photo, so one row of similarities tells whether there is one.
-        if torch.isfinite(similarity[:1].detach().sum()):
+        if math.isfinite(float(similarity.detach()[:1].sum())):
             return
         words = not_finite_words(self.vectors, "proxy {}")
         if words is not None:
