@@ -162,7 +162,7 @@ def test_a_photo_may_be_given_in_any_form(gallery, tmp_path):
     expected = [(match.path, match.distance) for match in gallery.search(file, np.int64(4))]
     for photo in (str(file), file.read_bytes(), picture, pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
         assert [(match.path, match.distance) for match in gallery.search(photo, torch.tensor(4))] == expected
-    assert gallery.query(pixels, class_name="bar4").class_name == "bar4"
+    assert gallery.query(pixels, class_name="bar 4").class_name == "bar 4"
     assert gallery.approximation(np.int64(2), np.int64(2)) is None
 
 
