@@ -1,9 +1,9 @@
 """Evaluation of retrieval: every metric from one search, with its interval over the query classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, SupportsIndex, TypeAlias
 
 from pairlens.core.inputs import Numbers, as_labels, as_vectors, as_whole_numbers
 from pairlens.core.records import require
@@ -148,7 +148,7 @@ def evaluate(
     gallery: Numbers | None = None,
     gallery_labels: Numbers | None = None,
     *,
-    recalls: int | Sequence[int] = (1, 2, 4, 8),
+    recalls: SupportsIndex | Iterable[SupportsIndex] = (1, 2, 4, 8),
     metrics: Sequence[MetricChoice] = (),
     index: IndexKind = "exact",
     sharded: bool = False,

@@ -7,7 +7,7 @@ vectors are searched once and returned as a group.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class Neighbors:
     indices: Tensor
 
 
-def nearest(queries: Numbers, gallery: Numbers, k: int, itself: Numbers | None = None) -> Neighbors:
+def nearest(queries: Numbers, gallery: Numbers, k: SupportsIndex, itself: Numbers | None = None) -> Neighbors:
     """Return the k gallery items most similar to each query; equal scores are ordered by index.
 
     Args:
@@ -72,7 +72,7 @@ class ExactIndex:
         self._top: TopSearch = self._top_by_products if vectors.is_cuda else self._top_by_faiss
 
     def search(
-        self, queries: Numbers, k: int, itself: Numbers | None = None, top: TopSearch | None = None
+        self, queries: Numbers, k: SupportsIndex, itself: Numbers | None = None, top: TopSearch | None = None
     ) -> Neighbors:
         """Return the k nearest items of each query; see `nearest`.
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from PIL import Image
@@ -127,7 +127,7 @@ class Gallery:
         rows = torch.arange(len(vectors))
         return self._index.measure(vectors, min(k, len(rows) - 1), rows, itself=rows, sample=sample)
 
-    def search(self, photo: Query | OnePhoto, k: int = 8) -> list[Match]:
+    def search(self, photo: Query | OnePhoto, k: SupportsIndex = 8) -> list[Match]:
         """Return the k nearest gallery photos, nearest first.
 
         Args:
