@@ -138,3 +138,14 @@ def test_two_processes_give_the_results_of_one(compared, tmp_path):
         assert here.experiment() == there.experiment()
         found, known = (json.loads(p.outcome.read_text(encoding="utf-8"))["rows"][1]["report"] for p in (here, there))
         assert found["metrics"][0]["value"] == pytest.approx(known["metrics"][0]["value"], abs=0.1)
+
+
+def test_proxies_that_overflow_are_not_counted_and_the_other_losses_go_on(quick, tmp_path):
+    arms = (Arm("proxies", "proxyanchor"), Arm("centres", "softtriple"), ARMS[0])
+    experiment = changed(quick, num_epochs=2, proxy_learning_rate=1e30)
+    first, second, good = run_study(Study(arms, (Benchmark("bars", experiment, 1),)), tmp_path)
+    for bad in (first, second):
+        assert bad.value is None
+        assert "is not finite" in bad.failure
+        assert "lower the learning rate of the proxies, in epoch 1" in bad.failure
+    assert good.value is not None

@@ -27,7 +27,7 @@ def test_transposed_swaps_anchors_and_references():
 
 @pytest.mark.parametrize("labels", [torch.tensor([0.0, 1.0]), torch.zeros(2, 2, dtype=torch.long)])
 def test_labels_that_are_not_a_vector_of_integers_are_an_error(labels):
-    with pytest.raises(ValueError, match="vector of integers"):
+    with pytest.raises(ValueError, match="labels must be integers, one per photo"):
         Pairs.within(labels)
 
 

@@ -48,7 +48,7 @@ def test_a_damaged_file_gives_an_error(tmp_path):
 
 def test_parts_of_different_length_give_an_error():
     with pytest.raises(ValueError, match="do not belong together"):
-        Embeddings(torch.zeros(2, 3), torch.zeros(2), ("a",))
+        Embeddings(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), ("a",))
 
 
 @pytest.fixture

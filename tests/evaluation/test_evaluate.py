@@ -140,7 +140,7 @@ def test_numpy_arrays_of_any_precision_are_evaluated_as_tensors_are(kind, label_
 
 
 def test_numpy_labels_that_are_floats_are_an_error():
-    with pytest.raises(ValueError, match=r"labels are torch\.float64"):
+    with pytest.raises(ValueError, match=r"labels must be integers.*not torch\.float64"):
         evaluate(points(4).numpy(), np.array([0.0, 0.0, 1.0, 1.0]))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pairlens.experiments.evaluate_run import add_baseline
 from safetensors.torch import load_file, save_file
 
 from pairlens.comparison.run_study import run_study
@@ -16,6 +15,7 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
 from pairlens.experiments.baseline import Baseline, MeasuredBaseline, initial_backbone
+from pairlens.experiments.evaluate_run import add_baseline
 from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.recorder import RunRecorder
 from pairlens.experiments.run import run

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
-from pairlens.experiments.evaluate_run import evaluate_run
 
 import pairlens as pl
 from pairlens.core.records import to_plain
 from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.class_values import ClassValues
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import EvaluationConfig, Experiment
 from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import resume_run, run, train

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from pairlens.experiments.evaluate_run import evaluate_run
 
 import pairlens as pl
 from pairlens.analysis.inspection import inspect_run
 from pairlens.analysis.training_gain import paired_gain
 from pairlens.experiments import run as running
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.run_folder import EpochRow, RunFolder
 from pairlens.losses import Circle, Sum, Triplet
 from pairlens.losses.third_party import StoredLoss, wrap_pairs

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pairlens.experiments.evaluate_run import evaluate_run
 from pytorch_metric_learning import losses as pml
 from safetensors.torch import save_file
 
@@ -24,6 +23,7 @@ from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import best_epoch

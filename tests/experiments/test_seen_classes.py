@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from pairlens.experiments.evaluate_run import evaluate_run
 
 from conftest import drawn
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.report import sections
 from support.commands import QUICK, run

@@ -30,7 +30,7 @@ from pairlens.comparison.tuning import read_trials
 from pairlens.core import images
 from pairlens.core.images import decode, encode, load_image, reduce_to_square
 from pairlens.core.records import from_plain, to_plain
-from pairlens.core.untrusted import read_shapes
+from pairlens.core.untrusted import read_forms
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
@@ -220,7 +220,7 @@ def _architecture(data: bytes) -> None:
     text, _, weights = data.partition(b"\x1e")
     with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         from_plain(Architecture, json.loads(text.decode()), "model.json")
-    read_shapes(_written("model.safetensors", weights))
+    read_forms(_written("model.safetensors", weights))
 
 
 def _architecture_seeds() -> list[bytes]:

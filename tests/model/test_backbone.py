@@ -125,3 +125,37 @@ def test_a_network_of_a_fixed_size_loses_its_downsampling_at_that_size():
 def test_a_downsampling_that_cannot_be_removed_is_an_error():
     with pytest.raises(ValueError, match=r"no down-sampling of hrnet_w18_small can be removed.*--stride none"):
         Backbone("hrnet_w18_small", "none", "port", 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "places"),
+    [
+        ("deit_tiny_distilled_patch16_224", 192, 196),
+        ("deit_small_distilled_patch16_224", 384, 196),
+        ("coat_lite_tiny", 320, 50),
+        ("efficientvit_b0", 128, 49),
+        ("inception_next_atto", 320, 49),
+    ],
+)
+def test_a_network_that_insists_on_its_pooling_has_a_feature_map_too(name, channels, places):
+    with torch.device("meta"):
+        features = Backbone(name, "none", "none", 224)(torch.zeros(2, 3, 224, 224))
+    assert features.shape[1] == channels
+    assert features[0, 0].numel() == places
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("crossvit_tiny_240", 240, "returns 2 maps instead of one feature map"),
+        ("coat_tiny", 224, "returns . maps instead of one feature map"),
+        ("efficientvim_m1", 224, "returns 4 maps instead of one feature map"),
+        ("coat_lite_tiny", 64, r"does not take photos of 64 px \(Input height \(64\) doesn't match model"),
+        ("levit_128s", 64, "does not take photos of 64 px"),
+        ("hiera_tiny_224", 64, "does not take photos of 64 px"),
+    ],
+)
+def test_a_network_that_gives_no_map_or_takes_another_size_is_named(name, size, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message) as error:
+        Backbone(name, "none", "none", size)
+    assert "\n" not in str(error.value)

@@ -136,5 +136,5 @@ def test_a_missing_file_a_folder_and_an_empty_batch_size_are_named(model, tmp_pa
         model.embed([tmp_path / "nowhere.jpg"])
     with pytest.raises(ValueError, match="is a folder; give its picture files"):
         model.embed(str(tmp_path))
-    with pytest.raises(ValueError, match="batch_size 0 must be 1 or more"):
+    with pytest.raises(ValueError, match="batch_size 0 must be a whole number, 1 or more"):
         model.embed(READY, batch_size=0)

@@ -1,11 +1,13 @@
 from unicodedata import normalize
 
+import numpy as np
 import pytest
-from pairlens.experiments.evaluate_run import evaluate_run
+import torch
 from PIL import Image
 
 from conftest import write_bars
 from pairlens.core.images import load_image
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.run import resume, run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.retrieval.gallery import Gallery, _find, _short_name
@@ -167,3 +169,35 @@ def test_a_key_is_found_in_any_spelling(stored, asked):
         ("è.jpg", []),
     ):
         assert _find(paths, normalize(asked, name)) == rows
+
+
+def test_a_photo_may_be_given_in_any_form(gallery, tmp_path):
+    picture = load_image(bytes(gallery.catalog.jpeg(0))).rotate(5)
+    file = tmp_path / "turned.png"
+    picture.save(file)
+    pixels = np.array(picture)
+    expected = [(match.path, match.distance) for match in gallery.search(file, np.int64(4))]
+    for photo in (str(file), file.read_bytes(), picture, pixels, torch.from_numpy(pixels).permute(2, 0, 1)):
+        assert [(match.path, match.distance) for match in gallery.search(photo, torch.tensor(4))] == expected
+    assert gallery.query(pixels, class_name="bar 4").class_name == "bar 4"
+    assert gallery.approximation(np.int64(2), np.int64(2)) is None
+
+
+@pytest.mark.parametrize(
+    ("photo", "k", "message"),
+    [
+        (np.zeros((4, 4, 3)), 1, "uint8 values from 0 to 255, not float64"),
+        (torch.zeros(3, 4, 4, dtype=torch.int8), 1, "uint8 values from 0 to 255, not torch.int8"),
+        (["a.jpg"], 1, "one photo at a time"),
+        (np.zeros((2, 4, 4, 3), np.uint8), 1, "one photo at a time"),
+        (None, 1, "a NoneType is not a photo"),
+        (3, 1, "a int is not a photo"),
+        (b"no picture", 1, "cannot be read as a picture"),
+        (np.zeros((40, 40, 3), np.uint8), 2.0, "k 2.0 must be a whole number"),
+        (np.zeros((40, 40, 3), np.uint8), "2", "k '2' must be a whole number"),
+        (np.zeros((40, 40, 3), np.uint8), True, "k True must be a whole number"),
+    ],
+)
+def test_what_is_no_photo_or_no_number_is_named(gallery, photo, k, message):
+    with pytest.raises(ValueError, match=message):
+        gallery.search(photo, k)

@@ -17,6 +17,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Architecture, Embedder
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
+from support.tiny_training import tiny_learner
 
 
 def test_compressed_weights_are_an_error(tmp_path):
@@ -181,3 +182,25 @@ def test_a_study_of_thousands_of_losses_is_checked_quickly():
 def test_the_dimension_of_a_model_is_bounded():
     with pytest.raises(ValueError, match="must be at most"):
         Architecture(dim=2**40)
+
+
+@pytest.mark.parametrize(("kind", "words"), [(torch.int8, "integers"), (torch.bool, "truth values")])
+def test_weights_of_other_numbers_than_floats_are_an_error(kind, words, model):
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name in weights if name.startswith("projections"))
+    save_file(weights | {name: weights[name].to(kind)}, model / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{name} holds {words}, not floats"):
+        Embedder.load(model)
+
+
+def test_a_checkpoint_with_weights_of_other_numbers_than_floats_is_an_error(tmp_path):
+    made = tiny_learner(torch.device("cpu"))
+    save_checkpoint(made, tmp_path)
+    parameter = made.model.projections[0].weight
+    parameter.data = parameter.data.to(torch.float16)
+    save_checkpoint(made, tmp_path)
+    load_checkpoint(tiny_learner(torch.device("cpu")), tmp_path)  # a lower precision is no other kind of number
+    parameter.requires_grad_(False).data = parameter.data.to(torch.int8)
+    save_checkpoint(made, tmp_path)
+    with pytest.raises(ValueError, match=r"projections\.0\.weight holds integers, not floats"):
+        load_checkpoint(tiny_learner(torch.device("cpu")), tmp_path)

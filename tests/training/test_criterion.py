@@ -55,7 +55,7 @@ def test_an_embedding_that_is_not_finite_is_named():
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match=r"takes .photo, dim. embeddings"):
+    with pytest.raises(ValueError, match=r"3 embeddings have 4 labels; give one label per embedding"):
         Criterion(Circle())(torch.randn(3, 8), LABELS)
 
 

@@ -1,13 +1,15 @@
 import pytest
 import torch
 
-from pairlens.losses import Circle
+from pairlens.core.similarity import unit
+from pairlens.losses import Circle, NormSoftmax, ProxyAnchor, ProxyNCA, SoftTriple, SubCenterArcFace
+from pairlens.losses.protocols import centers_of
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
 from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError, check_finite_step
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
-from pairlens.training.references import CrossBatchMemory
+from pairlens.training.references import CrossBatchMemory, Proxies
 from support.training_setup import Photos, learner
 
 STOP, SKIP = Objective(freeze_bn="none"), Objective(freeze_bn="none", on_nan="skip")
@@ -120,3 +122,47 @@ def test_training_resumed_between_any_two_steps_has_the_same_result(tmp_path, st
             assert getattr(one, name) == getattr(other, name), name
         assert one.gradient_cosine == pytest.approx(other.gradient_cosine, abs=0, nan_ok=True)
         assert torch.equal(one.embeddings, other.embeddings)
+
+
+class Overflow(Photos):
+    """Photos before whose second batch the proxies of a learner become infinite, or too long for float32."""
+
+    def __init__(self, made, value):
+        super().__init__()
+        self.made, self.value = made, value
+
+    def epoch(self, number, start=0):
+        for step, batch in enumerate(super().epoch(number, start), start + 1):
+            if step == 2:
+                self.made.criterion.references.vectors.data[1] = self.value
+            yield batch
+
+
+def with_proxies(loss):
+    made = learner()
+    made.criterion = Criterion(loss, Proxies(16, 8, centers_of(loss)))
+    made.optimizer.add_param_group({"params": list(made.criterion.parameters())})
+    return made
+
+
+@pytest.mark.parametrize("loss", [ProxyAnchor(), NormSoftmax(), SoftTriple(), SubCenterArcFace(), ProxyNCA()], ids=str)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e20, -1e30])
+def test_proxies_that_overflow_are_a_divergence(loss, value):
+    made = with_proxies(loss)
+    words = r"proxy 1 is not finite \(.*\); lower the learning rate of the proxies, in epoch 1, step 2 \(photos"
+    with pytest.raises(DivergedError, match=words):
+        list(fit(made, Overflow(made, value), STOP, 1))
+    made = with_proxies(loss)
+    *_, epoch = fit(made, Overflow(made, value), SKIP, 1)
+    assert epoch.skipped == 2
+    assert torch.isfinite(torch.tensor(epoch.loss))
+
+
+def test_a_vector_whose_length_overflows_is_nan_where_nothing_is_read_back():
+    """As on a GPU, where the check would block: the loss must not be a plausible number."""
+    vectors = torch.tensor([[1e20, 0.0], [3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    found = unit(vectors)
+    assert found[0].isnan().all()
+    assert torch.equal(found[1:].detach(), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    found[1:].sum().backward()
+    assert vectors.grad[1:].isfinite().all()

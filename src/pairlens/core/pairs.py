@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from pairlens.core.inputs import Numbers, as_labels, as_mask
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -20,12 +22,12 @@ class Pairs:
     negative: Tensor
 
     def __post_init__(self) -> None:
-        for name, mask in (("positive", self.positive), ("negative", self.negative)):
-            if mask.dtype != torch.bool or mask.ndim != 2:
-                raise ValueError(
-                    f"the {name} mask of Pairs must be a boolean (anchor, reference) matrix, "
-                    f"not {mask.dtype} of shape {tuple(mask.shape)}; make it by comparing labels"
-                )
+        for name in ("positive", "negative"):
+            given = getattr(self, name)
+            mask = as_mask(given, name)
+            if mask is not given:
+                # A frozen record can only be changed like this.
+                object.__setattr__(self, name, mask)
         if self.positive.shape != self.negative.shape:
             raise ValueError(
                 f"the masks of Pairs must have the same shape, not {tuple(self.positive.shape)} and "
@@ -33,7 +35,7 @@ class Pairs:
             )
 
     @classmethod
-    def within(cls, labels: Tensor) -> Self:
+    def within(cls, labels: Numbers) -> Self:
         """Pair a batch with itself; a photo is never its own positive (it is excluded by index, not by similarity).
 
         Args:
@@ -44,12 +46,13 @@ class Pairs:
                 [1, 0, 0],
                 [0, 0, 0]], dtype=torch.int32)
         """
-        same = _same(labels, labels)  # (anchor, anchor), true on the diagonal
-        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        known = as_labels(labels)
+        same = known[:, None] == known[None, :]  # (anchor, anchor), true on the diagonal
+        itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
         return cls(positive=same & ~itself, negative=~same)
 
     @classmethod
-    def between(cls, anchor_labels: Tensor, reference_labels: Tensor) -> Self:
+    def between(cls, anchor_labels: Numbers, reference_labels: Numbers) -> Self:
         """Pair anchors with references that are not the batch itself: proxies, a memory, the batch of another rank.
 
         Args:
@@ -60,7 +63,7 @@ class Pairs:
         tensor([[1, 0, 0],
                 [0, 1, 0]], dtype=torch.int32)
         """
-        same = _same(anchor_labels, reference_labels)
+        same = as_labels(anchor_labels)[:, None] == as_labels(reference_labels)[None, :]
         return cls(positive=same, negative=~same)
 
     @property
@@ -94,14 +97,3 @@ def _any_in_row(mask: Tensor) -> Tensor:
     # On a CPU, the maximum of the bytes of a row takes a fortieth of the time of `any` of its booleans. `amax` needs at
     # least one column.
     return as_bytes(mask).amax(dim=1).bool() if mask.shape[1] else mask.any(dim=1)
-
-
-def _same(anchor_labels: Tensor, reference_labels: Tensor) -> Tensor:
-    """Return (anchor, reference) True where the labels are equal; raises ValueError for labels that are not integers."""
-    for labels in (anchor_labels, reference_labels):
-        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-            raise ValueError(
-                f"labels must be a vector of integers, not {labels.dtype} of shape {tuple(labels.shape)}; "
-                "convert them with .long(), because float32 cannot tell labels above 2**24 apart"
-            )
-    return anchor_labels[:, None] == reference_labels[None, :]

@@ -59,13 +59,17 @@ def check_settings(record: Any) -> None:
     """Raise ValueError that names the option, if a field of a record has another type or is out of its range.
 
     Choices (`Literal`), numbers, truth values and texts are checked; other types are checked where they are made. A function
-    becomes a `NamedFunction` where the type of the field allows one.
+    becomes a `NamedFunction` where the type of the field allows one, and a scalar of NumPy or PyTorch a number of Python.
     """
     hints = _hints(type(record))
     for entry in fields(record):
         rules = entry.metadata.get(RULES, Rules())
         value = getattr(record, entry.name)
         name = f"--{rules.option or entry.name}"
+        if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+            # A number of NumPy or a tensor of one number becomes a number of Python, which can be stored as JSON.
+            value = value.item()
+            object.__setattr__(record, entry.name, value)
         kind = without_functions(hints[entry.name])
         if kind is not hints[entry.name] and callable(value):
             # A frozen record can only be changed like this.

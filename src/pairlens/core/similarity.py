@@ -27,7 +27,7 @@ def unit(vectors: Tensor) -> Tensor:
     With u = v / |v| the gradient is (g - u (u · g)) / |v|: three passes over the vectors, where autograd takes six.
 
     Args:
-        vectors: (..., dim); one shorter than 1e-12 counts as zero.
+        vectors: (..., dim); one shorter than 1e-12 counts as zero, and one whose length overflows becomes NaN.
 
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
@@ -86,8 +86,10 @@ class _Unit(torch.autograd.Function):
 
 def _length(vectors: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    # Division by infinity makes the unit vector and its gradient 0.
-    return length.masked_fill(length < MIN_LENGTH, torch.inf)
+    # Division by infinity makes the unit vector and its gradient 0. F.threshold keeps lengths above the threshold.
+    divisor = F.threshold(length, MIN_LENGTH, torch.inf)
+    # A length that overflows is infinite itself. Adding 0 · ∞ makes it NaN, so that such a vector is not taken for zero.
+    return torch.add(divisor, length, alpha=0)
 
 
 class _SelfProduct(torch.autograd.Function):

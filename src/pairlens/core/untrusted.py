@@ -1,12 +1,16 @@
-"""Bounded reading of untrusted text, JSON and safetensors files, and checks of untrusted names and paths."""
+"""Bounded reading of untrusted text, JSON and safetensors files, and checks of untrusted names, paths and tensors."""
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import safe_open
+
+# Torch takes long to import, and this module is part of every command.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_JSON_BYTES = 1 << 28
 # Matches a path that is empty or absolute, has a drive letter or a component "..", or ends in a separator or in the
@@ -53,8 +57,36 @@ def read_json(file: Path) -> Any:
     return parse_json(read_text(file))
 
 
-def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of a safetensors file from its header, without reading the tensors.
+class TensorForm(NamedTuple):
+    """What a stored tensor must have in common with the tensor that it is loaded into.
+
+    Attributes:
+        shape: its shape.
+        numbers: the kind of its numbers: floats (of any precision), integers, truth values or complex numbers.
+    """
+
+    shape: tuple[int, ...]
+    numbers: str
+
+
+def form_of(tensor: "Tensor") -> TensorForm:
+    """Return the form of a tensor.
+
+    >>> import torch
+    >>> form_of(torch.zeros(2, 3))
+    TensorForm(shape=(2, 3), numbers='floats')
+    """
+    if tensor.is_floating_point():
+        numbers = "floats"
+    elif tensor.is_complex():
+        numbers = "complex numbers"
+    else:
+        numbers = "truth values" if str(tensor.dtype) == "torch.bool" else "integers"
+    return TensorForm(tuple(tensor.shape), numbers)
+
+
+def read_forms(file: Path) -> dict[str, TensorForm]:
+    """Return the form of each tensor of a safetensors file from its header, without reading the tensors.
 
     The library checks that the header fits the length of the file.
 
@@ -62,21 +94,34 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         SafetensorError: if it is not a safetensors file.
     """
     with safe_open(file, framework="pt") as stored:
-        return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+        slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+        return {name: TensorForm(tuple(one.get_shape()), _numbers(one.get_dtype())) for name, one in slices.items()}
 
 
-def first_mismatch(expected: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Describe the first tensor that is missing, unexpected or of another shape; None if all match.
+def _numbers(code: str) -> str:
+    """Return the kind of the numbers that the format calls F32, BF16, F8_E4M3, C64, BOOL, I64, U8 and so on."""
+    if code == "BOOL":
+        return "truth values"
+    return {"F": "floats", "B": "floats", "C": "complex numbers"}.get(code[0], "integers")
 
-    >>> first_mismatch({"a": (2, 3)}, {"a": (2, 2)})
-    'a is of shape (2, 2), not (2, 3)'
+
+def first_mismatch(expected: Mapping[str, TensorForm], stored: Mapping[str, TensorForm]) -> str | None:
+    """Describe the first tensor that is missing, unexpected, of another shape or of other numbers; None if all match.
+
+    Floats of another precision match. Integers in the place of floats do not: weights that were quantised without their
+    scales are no weights any more.
+
+    >>> first_mismatch({"a": TensorForm((2, 3), "floats")}, {"a": TensorForm((2, 3), "integers")})
+    'a holds integers, not floats'
     """
-    for name, shape in expected.items():
-        if name not in shapes:
+    for name, form in expected.items():
+        if name not in stored:
             return f"{name} is missing"
-        if shapes[name] != shape:
-            return f"{name} is of shape {shapes[name]}, not {shape}"
-    return next((f"{name} is unexpected" for name in shapes if name not in expected), None)
+        if stored[name].shape != form.shape:
+            return f"{name} is of shape {stored[name].shape}, not {form.shape}"
+        if stored[name].numbers != form.numbers:
+            return f"{name} holds {stored[name].numbers}, not {form.numbers}"
+    return next((f"{name} is unexpected" for name in stored if name not in expected), None)
 
 
 def is_plain_text(text: str) -> bool:

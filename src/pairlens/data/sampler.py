@@ -1,6 +1,6 @@
 """Class-balanced batches: P classes with K photos each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from pairlens.core.distributed import rank as rank_of_process
 from pairlens.core.distributed import shard, world_size
+from pairlens.core.inputs import Numbers, as_labels, as_whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class PKSampler(Sampler[list[int]]):
     that divide batches among ranks themselves get `rank=0, world=1`.
 
     Args:
-        labels: (photo,) integers: a list, an array or a tensor.
+        labels: (photo,) integers or truth values: a list, an array or a tensor.
         classes: P, classes per batch; at least 2.
         per_class: K, photos per class; a class with fewer photos repeats them. 1 is for losses on proxies only.
         seed: any non-negative integer.
@@ -116,7 +117,7 @@ class PKSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray | Tensor,
+        labels: Numbers,
         classes: int = 8,
         per_class: int = 4,
         seed: int = 0,
@@ -124,21 +125,21 @@ class PKSampler(Sampler[list[int]]):
         rank: int | None = None,
         world: int | None = None,
     ) -> None:
-        numbers = {"classes": classes, "per_class": per_class, "seed": seed}
-        for name, value in numbers.items():
-            least = 0 if name == "seed" else 1
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} {value!r} must be a whole number, {least} or more")
-        known = _integer_labels(labels)
+        classes = as_whole_number(classes, "classes", least=1)
+        per_class = as_whole_number(per_class, "per_class", least=1)
+        known = as_labels(labels).detach().cpu()
+        if not len(known):
+            raise ValueError("there are no labels, so there is nothing to draw; give one label per photo")
         present = len(known.unique())
         if not 2 <= classes <= present:
             raise ValueError(
                 f"classes {classes} is not possible with labels of {present} classes; a batch needs at least 2 classes and "
                 "each of them once"
             )
-        self.batches = ClassBatches(known, classes * per_class, per_class, seed)
+        self.batches = ClassBatches(known, classes * per_class, per_class, as_whole_number(seed, "seed", least=0))
         self.next_epoch = 1
-        self._rank, self._world = rank, world
+        self._rank = None if rank is None else as_whole_number(rank, "rank")
+        self._world = None if world is None else as_whole_number(world, "world", least=1)
         self._check_ranks()
 
     @property
@@ -148,7 +149,7 @@ class PKSampler(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the number of the epoch that the next pass draws."""
-        self.next_epoch = epoch
+        self.next_epoch = as_whole_number(epoch, "epoch", least=0)
 
     def __len__(self) -> int:
         """Return the number of batches per epoch: photos / (P · K), at least 1."""
@@ -179,22 +180,6 @@ class PKSampler(Sampler[list[int]]):
                 f"a batch of {size} photos cannot be divided evenly among {world} ranks; choose classes · per_class as a "
                 "multiple of the number of ranks"
             )
-
-
-def _integer_labels(labels: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-    """Return labels as a (photo,) int64 tensor on the CPU."""
-    try:
-        known = labels.detach().cpu() if isinstance(labels, Tensor) else torch.from_numpy(np.asarray(labels))
-    # Texts, or lists of different lengths: NumPy or torch has no number format for them.
-    except (TypeError, ValueError) as error:
-        raise ValueError("labels must be integers, one per photo; number the classes from 0") from error
-    # An empty list becomes an array of floats.
-    if known.ndim != 1 or not len(known) or known.is_floating_point() or known.is_complex():
-        raise ValueError(
-            f"labels must be integers, one per photo, not {known.dtype} of shape {tuple(known.shape)}; number the classes "
-            "from 0"
-        )
-    return known.long()
 
 
 def _groups_of_classes(classes: int, count: int, rng: np.random.Generator) -> Iterator[list[int]]:

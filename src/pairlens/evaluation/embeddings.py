@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pairlens.core.distributed import gather_rows, rank, shard, world_size
 from pairlens.core.files import write_tensors
+from pairlens.core.inputs import as_labels, as_matrix, as_whole_number
 from pairlens.core.untrusted import is_plain_text, parse_json
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TestBatches
@@ -58,11 +59,10 @@ class Embeddings:
     model: str = ""
 
     def __post_init__(self) -> None:
-        if self.vectors.ndim != 2 or self.labels.ndim != 1 or not self.vectors.is_floating_point():
-            raise ValueError(
-                f"vectors of shape {tuple(self.vectors.shape)} and labels of shape {tuple(self.labels.shape)} are not "
-                "(photo, dim) and (photo,)"
-            )
+        # People may give arrays and lists; a frozen record can only be changed like this.
+        object.__setattr__(self, "vectors", as_matrix(self.vectors, "vectors"))
+        object.__setattr__(self, "labels", as_labels(self.labels))
+        object.__setattr__(self, "paths", tuple(self.paths))
         if not len(self.vectors) == len(self.labels) == len(self.paths):
             raise ValueError(
                 f"{len(self.vectors)} vectors, {len(self.labels)} labels and {len(self.paths)} paths do not belong "
@@ -134,6 +134,8 @@ def embed(
         workers: number of threads that decode photos.
         watch: wraps the batches to show progress; called with the batches and their number.
     """
+    batch_size = as_whole_number(batch_size, "batch_size", least=1)
+    workers = as_whole_number(workers, "workers", least=0)
     device = next(model.parameters()).device
     rows = shard(len(catalog), rank(), world_size())
     shard_of_rank = replace(catalog, rows=catalog.rows[rows], labels=catalog.labels[rows])

@@ -1,14 +1,11 @@
 """Evaluation of retrieval: every metric from one search, with its interval over the query classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, SupportsIndex, TypeAlias
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from pairlens.core.inputs import Numbers, as_labels, as_vectors, as_whole_numbers
 from pairlens.core.records import require
 from pairlens.core.table import decimal
 from pairlens.evaluation.metric_definitions import MAX_DECIMALS, MetricChoice
@@ -164,12 +161,12 @@ class Report:
 
 
 def evaluate(
-    queries: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
-    gallery: Tensor | np.ndarray | None = None,
-    gallery_labels: Tensor | np.ndarray | None = None,
+    queries: Numbers,
+    labels: Numbers,
+    gallery: Numbers | None = None,
+    gallery_labels: Numbers | None = None,
     *,
-    recalls: Sequence[int] = (1, 2, 4, 8),
+    recalls: SupportsIndex | Iterable[SupportsIndex] = (1, 2, 4, 8),
     metrics: Sequence[MetricChoice] = (),
     index: IndexKind = "exact",
     sharded: bool = False,
@@ -181,11 +178,12 @@ def evaluate(
     are 95 % percentile intervals of a bootstrap over the query classes, because photos of one class are not independent.
 
     Args:
-        queries: (query, dim) embeddings of any length, as a tensor or a NumPy array of floats of any precision.
-        labels: (query,) integers.
+        queries: (query, dim) embeddings of any length: a tensor, an array or nested lists of real numbers of any precision.
+        labels: (query,) integers or truth values.
         gallery: (item, dim) embeddings, or None to search the queries among themselves.
         gallery_labels: (item,) integers, given with `gallery`.
-        recalls: the k of R@k and P@k. For k above the size of the gallery R@k stays constant and P@k decreases.
+        recalls: the k of R@k and P@k, one or several. For k above the size of the gallery R@k stays constant and P@k
+            decreases.
         metrics: further metrics: names of Pairlens (`map_at_k`, `map_at_10`, `mrr`, `opis`), and definitions of your own
             (`MetricDefinition`, `ClassMetric`).
         index: how to search: "exact"; or, for a million items and more, "ivf" or "hnsw" (or a record `Ivf` or `Hnsw` with
@@ -194,15 +192,16 @@ def evaluate(
             searches its shard of the queries, and all return the report that one process alone would return.
 
     Raises:
-        ValueError: for shapes that do not match, labels that are not integers, k below 1, no query with a relevant item, or
-            a metric that is unknown or does not return finite numbers.
+        ValueError: for an argument that is no matrix of real numbers, shapes that do not match, labels that are not
+            integers, an empty gallery, k below 1, no query with a relevant item, or a metric that is unknown or does not
+            return finite numbers.
     """
-    vectors = _as_tensor(queries)
-    items = None if gallery is None else _as_tensor(gallery)
-    item_labels = None if gallery_labels is None else _as_tensor(gallery_labels)
+    vectors = as_vectors(queries, "queries")
+    items = None if gallery is None else as_vectors(gallery, "gallery")
+    item_labels = None if gallery_labels is None else as_labels(gallery_labels, "gallery_labels")
     measured = measure_queries(
-        *(vectors, _as_tensor(labels), items, item_labels),
-        recalls=recalls,
+        *(vectors, as_labels(labels), items, item_labels),
+        recalls=as_whole_numbers(recalls, "recalls"),
         metrics=metrics,
         index=index,
         sharded=sharded,
@@ -227,16 +226,6 @@ def summarize(measured: QueryValues, queries: int, gallery: int) -> Report:
         approximation=measured.approximation,
         one_class=measured.one_class,
     )
-
-
-def _as_tensor(values: Tensor | np.ndarray) -> Tensor:
-    """Return an array as a tensor; floats of half or of double precision become float32, integers int64."""
-    # Copied, because an array may be read-only, and torch warns about those.
-    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
-    if tensor.is_floating_point() and tensor.ndim > 1 and not isinstance(values, Tensor):
-        return tensor.float()
-    # Labels that are floats stay floats, which is an error with a sentence of its own.
-    return tensor if tensor.is_floating_point() else tensor.long()
 
 
 def _metrics(measured: QueryValues) -> tuple[Metric, ...]:

@@ -323,5 +323,5 @@ def _check_vectors(name: str, vectors: Tensor, labels: Tensor) -> None:
     if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
         shapes = f"{tuple(vectors.shape)} with {tuple(labels.shape)}"
         raise ValueError(f"{name} must be (item, dim) vectors with (item,) labels, not {shapes}")
-    if labels.is_floating_point():
-        raise ValueError(f"{name} labels are {labels.dtype}; above 2**24 different floats become equal, so give int64")
+    if not len(vectors):
+        raise ValueError(f"{name} must not be empty, because nothing could be measured; give at least two items")

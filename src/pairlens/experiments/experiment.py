@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from pairlens.core.inputs import as_whole_numbers
 from pairlens.core.records import require
 from pairlens.core.settings import Rules, check_settings, find_setting, nested_settings, setting, settings_of
 from pairlens.data.data_config import DataConfig
@@ -54,6 +55,7 @@ class EvaluationConfig:
         require(not isinstance(self.metrics, str), f"metrics={self.metrics!r} is one text; give a list of metrics")
         # Python users may give a list; a frozen record can only be changed like this.
         object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "recalls", as_whole_numbers(self.recalls, "--recalls"))
         increasing = all(a < b for a, b in zip((0, *self.recalls), self.recalls, strict=False))
         require(
             bool(self.recalls) and increasing and self.recalls[-1] <= MAX_RANK,

@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import working_precision
 from pairlens.losses.base import Source, check_finite, positive_columns, row_blocks, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import log1p_exp, mean_over
 from pairlens.losses.tuning_space import Range
 
@@ -51,7 +51,7 @@ class Angular:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
         eager = runs_eagerly(similarity)
         if eager:
             check_finite(similarity)

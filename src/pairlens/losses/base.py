@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pairlens.core.inputs import NotFiniteError
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import working_precision
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -172,9 +173,13 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
         pairs: the positives and negatives among them.
 
     Raises:
-        ValueError: if a similarity is not finite (checked on a CPU in eager mode, where it costs no synchronisation).
+        ValueError: if similarities and pairs do not belong together; see `as_similarity`.
+        NotFiniteError: if a similarity is not finite (checked on a CPU in eager mode, where it costs no synchronisation).
     """
-    similarity = working_precision(similarity)
+    similarity = as_similarity(similarity, pairs)
+    if not similarity.numel():
+        # No pairs, but the graph of the similarities.
+        return similarity.sum(dim=1)
     if torch.compiler.is_compiling():
         return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
     if not similarity.is_cuda:
@@ -196,14 +201,14 @@ def row_blocks(similarity: Tensor) -> list[slice]:
 
 
 def check_finite(similarity: Tensor) -> None:
-    """Raise ValueError if a similarity is NaN or infinite, naming the first."""
+    """Raise NotFiniteError if a similarity is NaN or infinite, naming the first."""
     # The sum is not finite if an element is not, and it is one pass without a mask in memory.
     if torch.isfinite(similarity.detach().sum()):
         return
     not_finite = (~torch.isfinite(similarity)).nonzero()
     if len(not_finite):
         anchor, reference = not_finite[0].tolist()
-        raise ValueError(
+        raise NotFiniteError(
             f"the similarity of anchor {anchor} and reference {reference} is not finite ({len(not_finite)} similarities "
             "are not); look for NaN or overflow in the embeddings"
         )

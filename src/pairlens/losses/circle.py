@@ -10,6 +10,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import SOURCES, AnchorLoss, PairWeights, Side, Source, WeighPairs, anchor_losses
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import Range
 
@@ -105,6 +106,7 @@ class PooledCircle:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
+        similarity = as_similarity(similarity, pairs)
         sum_p = self._log_sum_of_batch(self._weigh_positives, similarity, pairs)
         sum_n = self._log_sum_of_batch(self._weigh_negatives, similarity, pairs)
         return log1p_exp(sum_p + sum_n)

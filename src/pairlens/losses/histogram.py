@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import working_precision
 from pairlens.losses.base import SOURCES, Source, check_finite, row_blocks, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Histogram:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
         if runs_eagerly(similarity):
             check_finite(similarity)
         complete = pairs.complete[:, None]  # (anchor, 1): an anchor with only one side counts for neither histogram

@@ -10,6 +10,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, positive_columns, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.tuning_space import Range
 
 LIFTED_SPACE = {"margin": Range(0.3, 1.5)}
@@ -45,6 +46,7 @@ class LiftedStructure:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
+        similarity = as_similarity(similarity, pairs)
         log_sums = anchor_losses(self._weigh_negatives, similarity, pairs)  # (photo,) log Σ_k e^{a - d_ik}
         columns = positive_columns(pairs) if runs_eagerly(similarity) else None
         # partner is the log-sum of the photo j of each pair (i, j); all three are (photo, slot).

@@ -8,10 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pairlens.core.inputs import as_values
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import distance, reciprocal, working_precision
+from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.base import PairWeights, Side, Source, anchor_losses, row_blocks
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.tuning_space import Range
 
 
@@ -60,7 +62,14 @@ class Margin:
 
     def __call__(self, similarity: Tensor, pairs: Pairs, learned: Tensor) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities and the (anchor,) boundaries of their classes."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
+        learned = as_values(learned, "learned boundaries")
+        if learned.shape != similarity.shape[:1]:
+            raise ValueError(
+                f"margin loss takes one boundary for each of the {len(similarity)} anchors, not {tuple(learned.shape)}"
+            )
+        if not similarity.numel():
+            return similarity.sum() + learned[:0].sum()
         beta = learned[:, None].to(similarity.dtype)  # (anchor, 1)
         constant_beta = beta.detach()
         sums = anchor_losses(partial(self.weigh, constant_beta), similarity, pairs)

@@ -15,6 +15,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
 from pairlens.losses.base import Side, row_blocks
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT
 
 
@@ -33,6 +34,9 @@ class Hardest:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         positive, negative = _sides(similarity, pairs)
         return Pairs(
             positive.present & (similarity == positive.lowest(similarity)),
@@ -67,6 +71,9 @@ class SemiHard:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         d = distance(similarity)
         # d_p < d_n < d_p + m, solved once for the positives of a negative and once for the negatives of a positive.
         positive = pairs.positive & _any_between(d, pairs.negative, d, d + self.margin)
@@ -93,6 +100,9 @@ class EasyPositive:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         positive, negative = _sides(similarity, pairs)
         nearest_positive = positive.present & (similarity == positive.highest(similarity))
         if not self.hard_negative:
@@ -138,6 +148,9 @@ class DistanceWeighted:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         sampled = torch.empty_like(pairs.negative)
         for block in row_blocks(similarity):
             sampled[block] = self._sample(similarity[block], pairs.positive[block], pairs.negative[block])
@@ -180,6 +193,9 @@ class MultiSimilarityPairs:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         positive, negative = _sides(similarity, pairs)
         return Pairs(
             positive.present & (similarity < negative.highest(similarity) + self.epsilon),
@@ -213,6 +229,9 @@ class AngularPairs:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return pairs
         positive, negative = _sides(similarity, pairs)
         squared = (2 - 2 * similarity).clamp(min=0)  # (anchor, reference) d²; the two below are (anchor, 1)
         farthest = (2 - 2 * positive.lowest(similarity)).clamp(min=0)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
@@ -46,7 +47,10 @@ class NPair:
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels."""
+        embeddings, labels = as_batch(embeddings, labels)
         vectors = working_precision(embeddings)
+        if not len(vectors):
+            return vectors.sum()
         # Of vectors that are not of unit length, `self_cosine` gives the inner products.
         pair_loss = mean_over_anchors(self.weigh, self_cosine(vectors), Pairs.within(labels))
         return pair_loss + self.penalty * (vectors**2).sum(dim=1).mean()

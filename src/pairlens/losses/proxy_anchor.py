@@ -10,6 +10,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import PairWeights, Side, Source, anchor_losses
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import log1p_exp
 from pairlens.losses.tuning_space import SCALE, Range
 
@@ -49,6 +50,9 @@ class ProxyAnchor:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, proxy) cosine similarities."""
+        similarity = as_similarity(similarity, pairs)
+        if not similarity.numel():
+            return similarity.sum()
         # Transposed, so that the anchors are the proxies: (proxy, photo).
         by_proxy = pairs.transposed
         classes_in_batch = by_proxy.some_positive.to(similarity.dtype).sum().clamp(min=1)

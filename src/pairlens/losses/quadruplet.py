@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import working_precision
 from pairlens.losses.base import Source, check_finite, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, mean_over
 from pairlens.losses.tuning_space import Range
 
@@ -50,9 +50,11 @@ class Quadruplet:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
         if runs_eagerly(similarity):
             check_finite(similarity)
+        if not similarity.numel():
+            return similarity.sum()
         p, n, k, has_third = _hardest(similarity.detach(), pairs)  # all (anchor,)
         anchor = torch.arange(len(similarity), device=similarity.device)
         s_ap = similarity[anchor, p]

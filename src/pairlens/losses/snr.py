@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
@@ -54,7 +55,10 @@ class SNRContrastive:
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels."""
+        embeddings, labels = as_batch(embeddings, labels)
         vectors = working_precision(embeddings)
+        if not len(vectors):
+            return vectors.sum()
         centered = vectors - vectors.mean(dim=1, keepdim=True)
         power = (centered**2).sum(dim=1, keepdim=True)  # (photo, 1) variance times dim; the factor cancels in d
         # An embedding whose coordinates are all equal has no variance.

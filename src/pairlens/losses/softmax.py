@@ -12,6 +12,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.ntxent import against_negatives, inverse_sine, sine
 from pairlens.losses.tuning_space import SCALE, Range
 
@@ -209,6 +210,7 @@ class SubCenterArcFace:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, class · centre) cosine similarities, class by class."""
+        similarity = as_similarity(similarity, pairs)
         # (anchor, class · centre) to (anchor, class): the gradient reaches only the nearest centre.
         nearest = similarity.unflatten(1, (-1, self.centers)).max(dim=2).values
         # All centres of a class have the same mask, so every K-th column is the mask of the classes.

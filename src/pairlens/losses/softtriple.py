@@ -12,6 +12,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, distance
 from pairlens.losses.base import Source
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import mean_over
 from pairlens.losses.tuning_space import Range
 
@@ -68,6 +69,7 @@ class SoftTriple:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss, without its penalty, of (anchor, class · centre) cosine similarities, class by class."""
+        similarity = as_similarity(similarity, pairs)
         by_center = similarity.unflatten(1, (-1, self.centers))  # (anchor, class, centre)
         assignment = (by_center / self.gamma).softmax(dim=2)
         by_class = (assignment * by_center).sum(dim=2)  # (anchor, class) S_c

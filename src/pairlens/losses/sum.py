@@ -12,6 +12,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.all_losses import Loss
 from pairlens.losses.base import SOURCES, PairWeights, Side, Source, mean_over_anchors
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.protocols import (
     OtherLoss,
     centers_of,
@@ -143,6 +144,7 @@ class Sum:
         Raises:
             ValueError: if a loss of the sum needs more than similarities; a `Criterion` computes such a sum.
         """
+        similarity = as_similarity(similarity, pairs)
         if has_pair_weights(self):
             return mean_over_anchors(self.weigh, similarity, pairs)
         require(

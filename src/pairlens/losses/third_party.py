@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import from_plain, require, to_plain
-from pairlens.core.similarity import working_precision
 from pairlens.losses.base import SOURCES, Source
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.protocols import is_embedding_loss, parts_of, possible_sources, takes_pairs, tuning_space
 from pairlens.losses.tuning_space import Range
 
@@ -88,7 +88,7 @@ class WrappedPairs:
 
         Further values per photo are those that the function needs; see `Criterion`.
         """
-        return self.function(working_precision(similarity), pairs, **needed)
+        return self.function(as_similarity(similarity, pairs), pairs, **needed)
 
     @property
     def space(self) -> Mapping[str, Range]:

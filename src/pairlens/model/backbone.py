@@ -1,18 +1,17 @@
 """Backbones from timm: normalised photos to a feature map."""
 
 import warnings
-import zipfile
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.suggestion import closest
 from pairlens.model.batchnorm import fuse_batchnorm
+from pairlens.model.weights_file import load_weights_file
 from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
@@ -35,7 +34,8 @@ class Backbone(nn.Module):
         image_size: height and width of the photos; a transformer is built for one size.
 
     Raises:
-        ValueError: if the name is unknown, or the weights are not available or do not fit the backbone.
+        ValueError: if the name is unknown, the weights are not available or do not fit the backbone, the backbone does not
+            take photos of this size, or it returns no feature map.
 
     >>> Backbone("resnet10t", weights="none", stride="none", image_size=64)(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 512, 2, 2])
@@ -45,8 +45,7 @@ class Backbone(nn.Module):
         super().__init__()
         timm_name = TIMM_NAMES.get(name, name)
         self.network: Any = _create(timm_name, weights)
-        if hasattr(self.network, "set_input_size"):
-            self.network.set_input_size(img_size=(image_size, image_size))
+        _set_size(name, self.network, image_size)
         try:
             self.changed_layers = remove_downsampling(self.network, stride, image_size)
         # The type of the error depends on the code of the network.
@@ -63,15 +62,40 @@ class Backbone(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return the last feature map."""
-        features = self.network.forward_features(photos)
-        if features.ndim == 3:
-            # A vision transformer returns (photo, token, channel); its class and register tokens come first and are no
-            # part of the map. The result is (photo, channel, token, 1).
-            prefix = getattr(self.network, "num_prefix_tokens", 0)
-            return features[:, prefix:].mT.unsqueeze(3)
-        # Swin transformers return (photo, height, width, channel).
-        channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
-        return features.movedim(3, 1) if channels_last else features
+        return _as_map(self.network, self.network.forward_features(photos))
+
+
+def _as_map(network: Any, features: Tensor) -> Tensor:
+    """Return the features of a timm network as (photo, channel, height, width)."""
+    if features.ndim == 3:
+        # A vision transformer returns (photo, token, channel); its class and register tokens come first and are no
+        # part of the map. The result is (photo, channel, token, 1).
+        prefix = getattr(network, "num_prefix_tokens", 0)
+        return features[:, prefix:].mT.unsqueeze(3)
+    # Swin transformers return (photo, height, width, channel).
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return features.movedim(3, 1) if channels_last else features
+
+
+def _set_size(name: str, network: Any, image_size: int) -> None:
+    """Build a network for a size of photos; raises ValueError unless it then returns one feature map with its channels."""
+    remedy = "use another backbone, such as resnet50 or vit_small_patch16_224"
+    try:
+        if hasattr(network, "set_input_size"):
+            network.set_input_size(img_size=(image_size, image_size))
+        features = features_of_one_photo(network, image_size)
+    # The type of the error depends on the code of the network.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ValueError(
+            f"{name} does not take photos of {image_size} px ({reason}); choose another --image_size, or {remedy}"
+        ) from error
+    if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+        what = f"{len(features)} maps" if isinstance(features, list | tuple) else "something else"
+        raise ValueError(f"{name} returns {what} instead of one feature map, so nothing can be pooled; {remedy}")
+    channels = _as_map(network, features).shape[1]
+    if channels != network.num_features:
+        raise ValueError(f"the feature map of {name} has {channels} channels, not {network.num_features}; {remedy}")
 
 
 def remove_downsampling(network: nn.Module, stride: Stride, image_size: int) -> tuple[str, ...]:
@@ -105,19 +129,26 @@ def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and _pair(module.stride) == (2, 2)
     ]
-    parameter = next(network.parameters())
+    try:
+        features_of_one_photo(network, image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Layers with inputs of the same height run in parallel branches, so they must change together.
+    return [[n for n in heights if heights[n] == h] for h in sorted(set(heights.values()), reverse=True)]
+
+
+def features_of_one_photo(network: Any, image_size: int) -> Any:
+    """Return what a timm network makes of a photo of zeros, without gradients, and leave the network as it was."""
+    device = next(network.parameters()).device
     was_training = network.training
     # In training mode the zero photo would move the running statistics of BatchNorm.
     network.eval()
     try:
         with torch.no_grad():
-            network.forward_features(torch.zeros(1, 3, image_size, image_size, device=parameter.device))
+            return network.forward_features(torch.zeros(1, 3, image_size, image_size, device=device))
     finally:
         network.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    # Layers with inputs of the same height run in parallel branches, so they must change together.
-    return [[n for n in heights if heights[n] == h] for h in sorted(set(heights.values()), reverse=True)]
 
 
 def _note_height(
@@ -155,16 +186,27 @@ def _create(timm_name: str, weights: str) -> nn.Module:
         raise ValueError(f"backbone_type {timm_name!r} is not a timm model; {remedy}")
     if weights == "imagenet" and timm_name != TIMM_NAMES["efficientnet_lite0"]:
         return _create_from_hub(timm_name)
-    network = timm.create_model(timm_name, pretrained=False, num_classes=0, global_pool="")
+    network = _without_pooling(timm_name, pretrained=False)
     if weights == "imagenet":
         network.load_state_dict(_lite0_weights(network))
     elif weights != "none":
-        _load_file(network, Path(weights))
+        load_weights_file(network, Path(weights))
     return network
 
 
-def _create_from_hub(timm_name: str) -> nn.Module:
+def _without_pooling(timm_name: str, pretrained: bool) -> nn.Module:
+    """Return a timm network without its classifier, and without its pooling where it can be built so."""
     import timm
+
+    try:
+        return timm.create_model(timm_name, pretrained=pretrained, num_classes=0, global_pool="")
+    # Some networks, such as distilled DeiT, CoaT and EfficientViT, insist on their pooling. It comes after the feature map,
+    # so a `Backbone` never runs it.
+    except (AssertionError, TypeError):
+        return timm.create_model(timm_name, pretrained=pretrained, num_classes=0)
+
+
+def _create_from_hub(timm_name: str) -> nn.Module:
     from huggingface_hub import constants as hub
 
     # Without a network connection the hub client retries for a minute. In offline mode it only looks into its cache.
@@ -172,7 +214,7 @@ def _create_from_hub(timm_name: str) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return timm.create_model(timm_name, pretrained=True, num_classes=0, global_pool="")
+            return _without_pooling(timm_name, pretrained=True)
     # timm and the hub client raise errors of many types: network, HTTP, cache, authentication.
     except Exception as error:
         raise ValueError(
@@ -202,40 +244,3 @@ def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
         if tensor.shape != stored_tensor.shape:
             raise ValueError(f"{file.name} does not fit timm's {name}; install {LITE0_PACKAGE} 0.1.0")
     return dict(zip(expected, stored, strict=False))
-
-
-def _load_file(network: nn.Module, file: Path) -> None:
-    if not file.is_file():
-        raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; use one of these")
-    try:
-        stored = load_file(file) if file.suffix == ".safetensors" else _load_pth(file)
-    # A damaged or foreign file makes the readers raise errors of many types.
-    except Exception as error:
-        raise ValueError(
-            f"{file} could not be read as weights ({type(error).__name__}); use a file of a state dict"
-        ) from error
-    only_tensors = isinstance(stored, dict) and all(isinstance(value, Tensor) for value in stored.values())
-    if not only_tensors:
-        raise ValueError(f"{file} does not hold tensors by their names; use a file of a state dict")
-    # A saved Embedder puts "backbone.network." before the names, DataParallel puts "module." before them.
-    weights = {
-        str(name).removeprefix("backbone.network.").removeprefix("module."): value for name, value in stored.items()
-    }
-    expected = network.state_dict()
-    wrong = [name for name in expected if name not in weights or weights[name].shape != expected[name].shape]
-    if wrong:
-        raise ValueError(
-            f"{file} does not fit this backbone: {len(wrong)} tensors are missing or have another shape, such as "
-            f"{wrong[0]}; use weights of the same backbone"
-        )
-    network.load_state_dict({name: weights[name] for name in expected})
-
-
-def _load_pth(file: Path) -> Any:
-    # PyTorch does not compress a .pth archive. Contents that are larger than the file were packed by another program,
-    # possibly to exhaust the memory.
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-                raise ValueError("compressed")
-    return torch.load(file, "cpu", weights_only=True)

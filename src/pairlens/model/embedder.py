@@ -12,16 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_text
+from pairlens.core.inputs import as_whole_number
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.threads import map_in_order
-from pairlens.core.untrusted import first_mismatch, read_json, read_shapes
+from pairlens.core.untrusted import TensorForm, first_mismatch, form_of, read_forms, read_json
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
 from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
 from pairlens.model.micro_batch import run_in_micro_batches
-from pairlens.model.photo_input import OnePhoto, PhotoInput, single_photos
+from pairlens.model.photo_input import OnePhoto, PhotoInput, check_batch, single_photos
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
 
@@ -172,8 +173,8 @@ class Embedder(nn.Module):
 
         Args:
             photos: a path, a PIL picture, the bytes of a picture file, a uint8 array of (height, width, 3) or grey
-                (height, width), a uint8 tensor of (3, height, width), or a list of these; or several photos as an array of
-                (photo, height, width, 3) or a tensor of (photo, 3, height, width).
+                (height, width), a uint8 tensor of (3, height, width), or a list or a generator of these; or several photos
+                as an array of (photo, height, width, 3), a tensor of (photo, 3, height, width) or an array of paths.
             batch_size: number of photos that go through the model at a time.
             workers: number of threads that read photos.
 
@@ -189,8 +190,8 @@ class Embedder(nn.Module):
         >>> model.embed(photo).shape, model.embed([photo, photo]).shape
         (torch.Size([8]), torch.Size([2, 8]))
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} must be 1 or more")
+        batch_size = as_whole_number(batch_size, "batch_size", least=1)
+        workers = as_whole_number(workers, "workers", least=0)
         single, alone = single_photos(photos)
         shape = self.architecture
         view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
@@ -215,6 +216,7 @@ class Embedder(nn.Module):
 
     def normalize(self, photos: Tensor) -> Tensor:
         """Scale uint8 photos to the mean and standard deviation of the backbone; return float photos unchanged."""
+        check_batch(photos)
         if photos.dtype != torch.uint8:
             return photos
         return (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
@@ -277,7 +279,7 @@ class Embedder(nn.Module):
             # A new model draws random initial weights, which would change the random numbers of a training run that
             # opens a model.
             with torch.random.fork_rng(devices=[]):
-                _check_shapes(cls, architecture, module, read_shapes(weights))
+                _check_forms(cls, architecture, module, read_forms(weights))
                 model = cls.from_architecture(architecture, module=module)
             model.load_state_dict(load_file(weights))
         except (SafetensorError, OSError, RuntimeError) as error:
@@ -335,14 +337,14 @@ def _make_backbone(shape: Architecture, weights: str, module: nn.Module | None) 
     return Backbone(shape.backbone, weights, shape.stride, shape.image_size)
 
 
-def _check_shapes(
-    kind: type[Embedder], architecture: Architecture, module: nn.Module | None, stored: dict[str, tuple[int, ...]]
+def _check_forms(
+    kind: type[Embedder], architecture: Architecture, module: nn.Module | None, stored: dict[str, TensorForm]
 ) -> None:
-    """Raise RuntimeError if stored tensors do not have the shapes of an architecture, before anything is allocated."""
+    """Raise RuntimeError if stored tensors do not have the forms of an architecture, before anything is allocated."""
     # On the meta device a model of any size takes no memory.
     with torch.device("meta"):
         tensors = kind.from_architecture(architecture, module=module).state_dict()
-    expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    expected = {name: form_of(tensor) for name, tensor in tensors.items()}
     mismatch = first_mismatch(expected, stored)
     if mismatch is not None:
         raise RuntimeError(f"{mismatch} in {WEIGHTS_FILE}")

@@ -1,6 +1,6 @@
 """Photos as people have them (files, pictures, arrays, tensors, bytes) to the pixels that evaluation gives a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,50 +51,40 @@ class PhotoInput:
         """
         batch = empty_photos(len(photos), self.image_size)
         for row, photo in zip(rows_of(batch), photos, strict=True):
-            row[:] = self._pixels_of(photo)
+            row[:] = self._seen_pixels(photo)
         return batch
 
-    def _pixels_of(self, photo: Any) -> np.ndarray:
-        """Return one photo as (image_size, image_size, 3)."""
+    def stored_form(self, photo: Any) -> bytes:
+        """Return one photo as `prepare` stores it: a square JPEG of `stored_size` pixels; raises the errors of `read`."""
         match photo:
             case str() | Path():
-                return self._of_file(Path(photo))
+                return self._stored_file(Path(photo))
             case bytes() | bytearray() | memoryview():
-                return self._of_stored(
-                    reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self.reading or PhotoReading())
-                )
-            case Image.Image():
-                return self._of_picture(photo)
-            case np.ndarray():
-                return self._of_pixels(_checked_array(photo))
-            case Tensor():
-                return self._of_pixels(_checked_tensor(photo))
+                return reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self._reading)
             case _:
-                raise ValueError(f"a {type(photo).__name__} is not a photo; give {_KINDS}, or a list of these")
+                return self._stored_pixels(_pixels_of(photo, self._reading))
 
-    def _of_file(self, file: Path) -> np.ndarray:
-        if file.is_dir():
-            raise ValueError(f"{file} is a folder; give its picture files, as a list of paths")
-        return self._of_stored(
-            reduce_to_square(file, self.stored_size, None, self.quality, self.reading or PhotoReading())
-        )
+    @property
+    def _reading(self) -> PhotoReading:
+        return self.reading or PhotoReading()
 
-    def _of_picture(self, picture: Image.Image) -> np.ndarray:
-        try:
-            rgb = as_rgb(picture, self.reading or PhotoReading())
-        # Pillow reads the pixels only now, and a damaged file makes its decoders raise errors of many types.
-        except Exception as error:
-            raise ValueError(f"the PIL picture cannot be read ({error}); replace or remove it") from error
-        return self._of_pixels(np.array(rgb))
-
-    def _of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+    def _seen_pixels(self, photo: Any) -> np.ndarray:
+        """Return one photo as (image_size, image_size, 3)."""
+        if isinstance(photo, str | Path | bytes | bytearray | memoryview):
+            return decode_one(self.stored_form(photo), self.image_size)
+        pixels = _pixels_of(photo, self._reading)
         if pixels.shape[:2] == (self.image_size, self.image_size):
             return pixels
         # Through the same JPEG as in `prepare`, so that a photo has one embedding, however it is given.
-        return self._of_stored(encode(Image.fromarray(pixels), self.stored_size, quality=self.quality))
+        return decode_one(self._stored_pixels(pixels), self.image_size)
 
-    def _of_stored(self, jpeg: bytes) -> np.ndarray:
-        return decode_one(jpeg, self.image_size)
+    def _stored_file(self, file: Path) -> bytes:
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder; give its picture files, as a list of paths")
+        return reduce_to_square(file, self.stored_size, None, self.quality, self._reading)
+
+    def _stored_pixels(self, pixels: np.ndarray) -> bytes:
+        return encode(Image.fromarray(pixels), self.stored_size, quality=self.quality)
 
 
 def single_photos(photos: Any) -> tuple[list[Any], bool]:
@@ -104,9 +94,49 @@ def single_photos(photos: Any) -> tuple[list[Any], bool]:
     ((['a.jpg'], True), (['a.jpg'], False))
     """
     is_batch = isinstance(photos, np.ndarray | Tensor) and photos.ndim == 4
-    if is_batch or isinstance(photos, list | tuple):
+    # An array of texts holds paths, and a generator, such as that of `Path.glob`, holds photos.
+    is_paths = isinstance(photos, np.ndarray) and photos.ndim == 1 and photos.dtype.kind in "UO"
+    if is_paths:
+        return photos.tolist(), False
+    if is_batch or isinstance(photos, list | tuple | Iterator):
         return list(photos), False
     return [photos], True
+
+
+def check_batch(photos: Any) -> None:
+    """Raise ValueError unless photos are a batch as a model takes it: (photo, 3, height, width), uint8 or floats."""
+    if not isinstance(photos, Tensor):
+        raise ValueError(
+            f"a model takes a tensor (photo, 3, height, width), not a {type(photos).__name__}; `embed` takes photos in "
+            "other forms"
+        )
+    # Floats are normalised already. Other integers would be taken for such.
+    if not (photos.is_floating_point() or str(photos.dtype) == "torch.uint8") or photos.ndim != 4:
+        raise ValueError(
+            f"a model takes photos (photo, 3, height, width) that are uint8, or floats that are normalised already, not "
+            f"{photos.dtype} of shape {tuple(photos.shape)}"
+        )
+
+
+def _pixels_of(photo: Any, reading: PhotoReading) -> np.ndarray:
+    """Return the (height, width, 3) pixels of a picture, an array or a tensor."""
+    match photo:
+        case Image.Image():
+            return _pixels_of_picture(photo, reading)
+        case np.ndarray():
+            return _checked_array(photo)
+        case Tensor():
+            return _checked_tensor(photo)
+        case _:
+            raise ValueError(f"a {type(photo).__name__} is not a photo; give {_KINDS}, or a list of these")
+
+
+def _pixels_of_picture(picture: Image.Image, reading: PhotoReading) -> np.ndarray:
+    try:
+        return np.array(as_rgb(picture, reading))
+    # Pillow reads the pixels only now, and a damaged file makes its decoders raise errors of many types.
+    except Exception as error:
+        raise ValueError(f"the PIL picture cannot be read ({error}); replace or remove it") from error
 
 
 def _checked_array(array: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pairlens.core.similarity import unit
 from pairlens.model.backbone import TIMM_NAMES, Backbone
 from pairlens.model.embedder import Architecture
+from pairlens.model.photo_input import check_batch
 
 
 class PlainBackbone(nn.Module):
@@ -49,6 +50,7 @@ class PlainBackbone(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit vectors."""
+        check_batch(photos)
         if photos.dtype == torch.uint8:
             photos = (photos.float() / 255 - self.mean) / self.std  # pyright: ignore[reportOperatorIssue]
         features = self.network(photos.contiguous(memory_format=torch.channels_last))

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
+from pairlens.core.inputs import Numbers
 from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 SAMPLE = 1000
@@ -109,7 +110,7 @@ class ApproximateIndex:
         self._exact = ExactIndex(gallery)
         self._faiss: Any = _build(self._exact.distinct.vectors, settings)
 
-    def search(self, queries: Tensor, k: int, itself: Tensor | None = None) -> Neighbors:
+    def search(self, queries: Numbers, k: SupportsIndex, itself: Numbers | None = None) -> Neighbors:
         """Return k near items of each query; arguments and errors as in `ExactIndex.search`."""
         return self._exact.search(queries, k, itself, top=self._top)
 

@@ -7,12 +7,13 @@ vectors are searched once and returned as a group.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pairlens.core.similarity import unit, working_precision
+from pairlens.core.inputs import Numbers, as_labels, as_vectors, as_whole_number, not_finite_words
+from pairlens.core.similarity import unit
 from pairlens.neighbors.duplicates import DistinctVectors
 
 # Largest (query, vector) matrix of scores on a GPU, and of a full ranking.
@@ -38,17 +39,18 @@ class Neighbors:
     indices: Tensor
 
 
-def nearest(queries: Tensor, gallery: Tensor, k: int, itself: Tensor | None = None) -> Neighbors:
+def nearest(queries: Numbers, gallery: Numbers, k: SupportsIndex, itself: Numbers | None = None) -> Neighbors:
     """Return the k gallery items most similar to each query; equal scores are ordered by index.
 
     Args:
-        queries: (query, dim); scaled to unit length here.
-        gallery: (item, dim); scaled to unit length here.
+        queries: (query, dim) tensor, array or nested lists; scaled to unit length here. No query has no neighbours, (0, k).
+        gallery: (item, dim), given in the same way; scaled to unit length here.
         k: number of neighbours, at most the number of items (one less with `itself`).
         itself: (query,) gallery index that is the query itself and must not be returned.
 
     Raises:
-        ValueError: if k is out of range, the dimensions differ, or a vector is not finite.
+        ValueError: if k is out of range, the gallery is empty, the dimensions differ, a vector is not finite, or an argument
+            is nothing that can be read as vectors or as whole numbers.
 
     >>> neighbors = nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 0.0]]), k=2)
     >>> neighbors.indices
@@ -60,13 +62,18 @@ def nearest(queries: Tensor, gallery: Tensor, k: int, itself: Tensor | None = No
 class ExactIndex:
     """A gallery prepared for many searches: `nearest` in two steps, for queries that come in chunks."""
 
-    def __init__(self, gallery: Tensor) -> None:
-        """Prepare a gallery of (item, dim) vectors of any length; raises ValueError if one is not finite."""
-        self.items, self.dim = _check_vectors(gallery, "gallery")
-        self.distinct = DistinctVectors.from_vectors(_unit(gallery))
-        self._top: TopSearch = self._top_by_products if gallery.is_cuda else self._top_by_faiss
+    def __init__(self, gallery: Numbers) -> None:
+        """Prepare a gallery of (item, dim) vectors of any length; raises ValueError if it is empty or not finite."""
+        vectors = _checked_vectors(gallery, "gallery")
+        if not len(vectors):
+            raise ValueError("gallery is empty, so there is nothing to search; give at least one vector")
+        self.items, self.dim = vectors.shape
+        self.distinct = DistinctVectors.from_vectors(_unit(vectors))
+        self._top: TopSearch = self._top_by_products if vectors.is_cuda else self._top_by_faiss
 
-    def search(self, queries: Tensor, k: int, itself: Tensor | None = None, top: TopSearch | None = None) -> Neighbors:
+    def search(
+        self, queries: Numbers, k: SupportsIndex, itself: Numbers | None = None, top: TopSearch | None = None
+    ) -> Neighbors:
         """Return the k nearest items of each query; see `nearest`.
 
         Args:
@@ -76,20 +83,34 @@ class ExactIndex:
             top: another search of the distinct vectors, such as an approximate one. It returns the number -1 where it found
                 too few vectors, and then the query is searched exactly.
         """
-        _, dim = _check_vectors(queries, "queries")
+        vectors = _checked_vectors(queries, "queries")
+        k = as_whole_number(k, "k")
         available = self.items - (itself is not None)
         if not 1 <= k <= available:
             raise ValueError(f"k = {k} neighbours were requested, but the gallery offers 1 to {available}; change k")
-        if dim != self.dim:
+        if vectors.shape[1] != self.dim:
             raise ValueError(
-                f"queries have {dim} dimensions and the gallery {self.dim}; embed both with the same model"
+                f"queries have {vectors.shape[1]} dimensions and the gallery {self.dim}; embed both with the same model"
             )
+        excluded = None if itself is None else self._checked_itself(itself, len(vectors))
+        if not len(vectors):
+            return Neighbors(vectors.new_zeros(0, k, dtype=torch.float32), vectors.new_zeros(0, k, dtype=torch.int64))
         # One more than requested, because the item itself is probably among the nearest and is dropped.
-        searched = k + (itself is not None)
-        scores, indices = self._search(_unit(queries).to(self.distinct.vectors.device), searched, top or self._top)
-        if itself is not None:
-            scores, indices = _drop(itself.to(indices.device), scores, indices)
-        return Neighbors(scores.to(queries.device), indices.to(queries.device))
+        searched = k + (excluded is not None)
+        scores, indices = self._search(_unit(vectors).to(self.distinct.vectors.device), searched, top or self._top)
+        if excluded is not None:
+            scores, indices = _drop(excluded.to(indices.device), scores, indices)
+        return Neighbors(scores.to(vectors.device), indices.to(vectors.device))
+
+    def _checked_itself(self, itself: Numbers, queries: int) -> Tensor:
+        """Return the (query,) gallery indices of the queries themselves."""
+        positions = as_labels(itself, "itself")
+        in_gallery = not len(positions) or 0 <= int(positions.min()) <= int(positions.max()) < self.items
+        if len(positions) != queries or not in_gallery:
+            raise ValueError(
+                f"itself must hold one index of the gallery, 0 to {self.items - 1}, for each of the {queries} queries"
+            )
+        return positions
 
     def _search(self, queries: Tensor, k: int, top: TopSearch) -> tuple[Tensor, Tensor]:
         # One more than requested shows whether the last rank is tied. Which of several equal scores a top-k returns is
@@ -134,18 +155,13 @@ class ExactIndex:
         return torch.cat([top.values for top in tops]), torch.cat([top.indices for top in tops])
 
 
-def _check_vectors(vectors: Tensor, name: str) -> tuple[int, int]:
-    """Return the number of vectors and their dimension; raises ValueError if they are none or not finite."""
-    if vectors.ndim != 2 or not len(vectors):
-        raise ValueError(f"{name} must be a non-empty (item, dim) matrix, not of shape {tuple(vectors.shape)}")
-    # A non-finite norm detects NaN, inf and overflow without a copy of the vectors.
-    norms = torch.linalg.vector_norm(working_precision(vectors.detach()), dim=1)
-    not_finite = (~torch.isfinite(norms)).nonzero()
-    if len(not_finite):
-        raise ValueError(
-            f"{name}: vector {int(not_finite[0])} is not finite; look for NaN or overflow where it was embedded"
-        )
-    return len(vectors), vectors.shape[1]
+def _checked_vectors(values: Numbers, name: str) -> Tensor:
+    """Return (item, dim) vectors; raises ValueError if one is not finite."""
+    vectors = as_vectors(values, name)
+    words = not_finite_words(vectors, f"{name}: vector {{}}")
+    if words is not None:
+        raise ValueError(f"{words}; look for NaN or overflow where it was embedded")
+    return vectors
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, SupportsIndex
 from unicodedata import normalize
 
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from pairlens.core.images import decode, load_image, reduce_to_square
+from pairlens.core.inputs import as_whole_number
 from pairlens.core.similarity import distance
 from pairlens.data.annotations import file_of
 from pairlens.data.catalog import Catalog
@@ -16,6 +18,7 @@ from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
 from pairlens.model.embedder import Embedder
+from pairlens.model.photo_input import OnePhoto, PhotoInput, single_photos
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
 
 MAX_NAME_LENGTH = 120
@@ -119,16 +122,18 @@ class Gallery:
         """Return how many of the k nearest photos an approximate index finds, measured on a sample; None if it is exact."""
         if not isinstance(self._index, ApproximateIndex):
             return None
+        k, sample = as_whole_number(k, "k", least=1), as_whole_number(sample, "sample", least=1)
         vectors = self.embeddings.vectors
         # Each photo is a query that is left out of its own search.
         rows = torch.arange(len(vectors))
         return self._index.measure(vectors, min(k, len(rows) - 1), rows, itself=rows, sample=sample)
 
-    def search(self, photo: Query | Path | str, k: int = 8) -> list[Match]:
+    def search(self, photo: Query | OnePhoto, k: SupportsIndex = 8) -> list[Match]:
         """Return the k nearest gallery photos, nearest first.
 
         Args:
-            photo: a picture file, the key of a photo in the catalog, or a `Query`.
+            photo: a picture file, the key of a photo in the catalog, a PIL picture, the bytes of a picture file, pixels as
+                `Embedder.embed` takes them, or a `Query`.
             k: number of results, at most the number of photos in the gallery.
 
         Raises:
@@ -143,13 +148,13 @@ class Gallery:
         nearest = zip(neighbors.indices[0].tolist(), distances, strict=True)
         return [self._match(rank, index, apart, query) for rank, (index, apart) in enumerate(nearest, 1)]
 
-    def query(self, photo: Path | str, class_name: str | None = None) -> Query:
-        """Return a query for a picture file, or for the key (or unique file name) of a photo in the catalog.
+    def query(self, photo: OnePhoto, class_name: str | None = None) -> Query:
+        """Return a query for a picture, or for the key (or unique file name) of a photo in the catalog.
 
-        The class of a file is known only if the catalog holds the same picture, or if the class is given.
+        The class of a picture is known only if the catalog holds the same picture, or if the class is given.
 
         Args:
-            photo: the file, the key or the file name.
+            photo: the file, the key or the file name; or the picture itself, in any form that `Embedder.embed` takes.
             class_name: the class of the photo.
 
         Raises:
@@ -163,6 +168,8 @@ class Gallery:
             raise ValueError(
                 f"no class is called {class_name!r}; give one of the {len(names)} classes, such as {known}"
             )
+        if not isinstance(photo, str | Path):
+            return self._given_query(photo, class_name)
         # A file comes before a key of the same name: it is what the user sees in the folder.
         file = Path(photo)
         if not file.is_file():
@@ -201,6 +208,20 @@ class Gallery:
         position = self.catalog.paths.index(key) if key in self.catalog.paths else None
         return Query(_short_name(key, self.whole.paths), known_class, load_image(jpeg), jpeg, position)
 
+    def _given_query(self, photo: Any, class_name: str | None) -> Query:
+        """Return a query for a picture that is not a file."""
+        if not single_photos(photo)[1]:
+            raise ValueError("a gallery is searched with one photo at a time; call `search` for each photo of the list")
+        view = PhotoInput(self.model.architecture.image_size, self.whole.size, self.whole.quality, self.whole.reading)
+        jpeg = view.stored_form(photo)
+        row = None if self.whole.crop == "cropped" else self._row_of_picture(jpeg)
+        if row is None:
+            return Query("photo", class_name, load_image(jpeg), jpeg)
+        return replace(self._stored_query(self.whole.paths[row], class_name), name="photo")
+
+    def _row_of_picture(self, jpeg: bytes) -> int | None:
+        return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
+
     def _row_of_file(self, file: Path, jpeg: bytes) -> int | None:
         """Return the row of the same picture in the catalog, None if it is not there."""
         if self.whole.crop == "cropped":
@@ -210,7 +231,7 @@ class Gallery:
             rows = [i for i, path in enumerate(files) if "/" in path and full.endswith("/" + path)]
             # A file with several boxes is none of them: its objects may be of several classes.
             return rows[0] if len(rows) == 1 else None
-        return next((i for i in range(len(self.whole)) if self.whole.jpeg(i) == jpeg), None)
+        return self._row_of_picture(jpeg)
 
     def _embed(self, jpeg: bytes) -> Tensor:
         return self.model.embed_batch(decode([jpeg], self.model.architecture.image_size)).float()

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
-from pairlens.core.untrusted import parse_json
+from pairlens.core.untrusted import first_mismatch, form_of, parse_json
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner
 from pairlens.training.optimizer_state import (
@@ -170,9 +170,20 @@ def _fit_state(state: dict[str, Any], learner: Learner) -> dict[str, Any]:
     if type(state["epoch"]) is not int or state["epoch"] < 0:
         # Cut, because the value of a damaged file can be very long.
         raise ValueError(f"its epoch is {state['epoch']!r}"[:80])
+    _check_forms(learner.model, state["model"])
+    _check_forms(learner.criterion, state["criterion"])
     optimizer = fit_optimizer_state(learner.optimizer, state["optimizer"])
     schedule = fit_schedule_state(learner.schedule, state["schedule"])
     return {**state, "optimizer": optimizer, "schedule": schedule}
+
+
+def _check_forms(module: nn.Module, state: dict[str, Any]) -> None:
+    """Raise ValueError if stored tensors do not have the forms of a module, which `load_state_dict` would convert."""
+    expected = {name: form_of(value) for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    stored = {name: form_of(value) for name, value in state.items() if isinstance(value, Tensor)}
+    mismatch = first_mismatch(expected, stored)
+    if mismatch is not None:
+        raise ValueError(mismatch)
 
 
 def _classes(learner: Learner) -> dict[str, str]:

@@ -9,8 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from pairlens.core.distributed import world_size
+from pairlens.core.inputs import (
+    NotFiniteError,
+    Numbers,
+    as_batch,
+    as_values,
+    as_whole_number,
+    not_finite_words,
+)
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import unit
+from pairlens.core.similarity import unit, working_precision
 from pairlens.losses.loss_text import AnyLoss, resolve_loss
 from pairlens.losses.protocols import (
     LearnedLoss,
@@ -37,10 +45,6 @@ from pairlens.training.gather import (
 from pairlens.training.references import InBatch, Proxies, References
 
 
-class NotFiniteError(ValueError, FloatingPointError):
-    """An embedding is infinite or NaN: the input is wrong, or training has diverged."""
-
-
 class NoPairsWarning(UserWarning):
     """No anchor of a batch has both a positive and a negative, so the loss is 0 and has no gradient."""
 
@@ -64,9 +68,11 @@ class Criterion(nn.Module):
             the whole batch. With False each rank has the loss of its own photos, which lacks the pairs between ranks.
 
     Raises:
-        ValueError: if there is no loss of this name, or loss, references and miner cannot be combined; in forward, if an
-            embedding is not finite (checked on the CPU only, because on a GPU the check would block), if a value that the
-            loss needs is missing, or if there are several processes that have not joined a process group.
+        ValueError: if there is no loss of this name, or loss, references and miner cannot be combined; in forward, if
+            embeddings or labels are nothing that can be read as such, if a value that the loss needs is missing, or if there
+            are several processes that have not joined a process group.
+        NotFiniteError: in forward, if an embedding or a proxy is not finite, or so long that its length overflows. This is
+            checked on the CPU only, because on a GPU the check would block; there the loss is NaN.
 
     >>> from pairlens.losses import Circle
     >>> criterion = Criterion(Circle())
@@ -106,31 +112,36 @@ class Criterion(nn.Module):
             if isinstance(part.loss, Wrapped | WrappedPairs) and isinstance(part.loss.function, nn.Module):
                 self.add_module("wrapped" if len(self._parts) == 1 else f"wrapped{number}", part.loss.function)
 
-    def forward(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels.
+    def forward(self, embeddings: Numbers, labels: Numbers, extra: Mapping[str, Numbers] | None = None) -> Tensor:
+        """Return the loss of (photo, dim) embeddings of any length and (photo,) integer labels; 0 of an empty batch.
 
         Args:
-            embeddings: those of this process; see `gather`.
-            labels: their labels.
+            embeddings: those of this process; see `gather`. An array or nested lists have no gradient.
+            labels: their labels, integers or truth values.
             extra: further (photo, ...) values by name, such as a weight; a loss gets those that its `needs` names as
                 keyword arguments, and the others are ignored.
         """
+        embeddings, labels = as_batch(embeddings, labels)
         needed = self._needed(labels, extra)
         if self.gather:
             if not torch.compiler.is_compiling():
                 check_process_group()
             if world_size() > 1:
-                _check_shapes(embeddings, labels)
                 self._synchronize()
                 embeddings, labels, needed = gather_batch(embeddings, labels, needed)
                 with shared_random_numbers(embeddings.device) if self.miner is not None else nullcontext():
-                    return self.of_whole_batch(embeddings, labels, needed)
-        return self.of_whole_batch(embeddings, labels, needed)
+                    return self._of_batch(embeddings, labels, needed)
+        return self._of_batch(embeddings, labels, needed)
 
     def of_whole_batch(self, embeddings: Tensor, labels: Tensor, extra: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the loss of the photos of all ranks, which the caller has gathered; arguments as those of a call."""
-        _check_shapes(embeddings, labels)
-        needed = self._needed(labels, extra)
+        embeddings, labels = as_batch(embeddings, labels)
+        return self._of_batch(embeddings, labels, self._needed(labels, extra))
+
+    def _of_batch(self, embeddings: Tensor, labels: Tensor, needed: dict[str, Tensor]) -> Tensor:
+        _check_finite(embeddings)
+        if not len(embeddings):
+            return self._of_no_photos(embeddings)
         similarity, pairs = self._compared(embeddings, labels)
         values = [self._value(part, embeddings, labels, similarity, pairs, needed) for part in self._parts]
         return values[0] if len(values) == 1 else torch.stack(values).sum()
@@ -139,12 +150,21 @@ class Criterion(nn.Module):
         """Return the (anchor, reference) similarities, None for losses of embeddings alone, and the pairs."""
         if not self._compares:
             pairs = Pairs.within(labels)
-            _check_batch(embeddings, pairs)
+            _warn_without_pairs(pairs)
             return None, pairs
         similarity, all_pairs = self.references(unit(embeddings), labels)
-        _check_batch(embeddings, all_pairs)
+        _warn_without_pairs(all_pairs)
         # Detached, because the selection of pairs has no gradient.
         return similarity, all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
+
+    def _of_no_photos(self, embeddings: Tensor) -> Tensor:
+        """Return 0 with a graph to the embeddings and to every parameter; a memory stays as it is."""
+        _warn_no_pairs(0)
+        total = working_precision(embeddings).sum()
+        for parameter in self.parameters():
+            # No element of it, so that one that is not finite cannot make the sum NaN.
+            total = total + parameter.flatten()[:0].sum()
+        return total
 
     def _value(
         self,
@@ -167,11 +187,11 @@ class Criterion(nn.Module):
             value = value + part.loss.penalty(self.references.unit_centers)
         return value if part.weight == 1 else part.weight * value
 
-    def _needed(self, labels: Tensor, extra: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def _needed(self, labels: Tensor, extra: Mapping[str, Numbers] | None) -> dict[str, Tensor]:
         """Return the further values that the loss needs; raises ValueError if one is missing or of another length."""
         if not self._needs:
             return {}
-        given = extra or {}
+        given = {name: as_values(values, name) for name, values in (extra or {}).items() if name in self._needs}
         for name in self._needs:
             if name not in given or given[name].shape[:1] != labels.shape:
                 found = f"has the shape {tuple(given[name].shape)}" if name in given else "is missing"
@@ -179,7 +199,7 @@ class Criterion(nn.Module):
                     f"{type(self.loss).__name__} needs {name!r} of each of the {len(labels)} photos, which {found}; call "
                     f"criterion(embeddings, labels, extra={{{name!r}: ...}})"
                 )
-        return {name: given[name] for name in self._needs}
+        return given
 
     def _synchronize(self) -> None:
         """Give every rank the proxies, learned values and memory of rank 0, before the first batch that is gathered."""
@@ -247,34 +267,31 @@ def _check_fit(loss: Any, references: References, miner: MinerFunction | None) -
 
 
 def _initial(loss: LearnedLoss, classes: int | None) -> Tensor:
-    if classes is None or classes < 1:
+    if classes is None or as_whole_number(classes, "classes") < 1:
         raise ValueError(f"{type(loss).__name__} has one parameter per class; make the criterion with classes=...")
-    return loss.initial(classes)
+    return loss.initial(as_whole_number(classes, "classes"))
 
 
-def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
-    if embeddings.ndim != 2 or embeddings.shape[:1] != labels.shape:
-        raise ValueError(
-            f"a criterion takes (photo, dim) embeddings and (photo,) labels, not {tuple(embeddings.shape)} and "
-            f"{tuple(labels.shape)}"
-        )
-
-
-def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
-    # Both checks read values back, which on a GPU would block at every step.
+def _check_finite(embeddings: Tensor) -> None:
+    # The check reads a number back, which on a GPU would block at every step.
     if embeddings.is_cuda or torch.compiler.is_compiling():
         return
-    # One number for the whole batch; which embedding it is, is searched for only when there is one.
-    if not torch.isfinite(embeddings.detach().abs().amax(dim=1).sum()):
-        bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
-        raise NotFiniteError(
-            f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
-            "lower the learning rate, or check the input of the network"
-        )
-    if not bool(pairs.complete.any()):
-        warnings.warn(
-            f"no photo of this batch of {len(embeddings)} has both a positive and a negative, so the loss is 0 and has no "
-            "gradient; use batches of several classes with several photos each",
-            NoPairsWarning,
-            stacklevel=3,
-        )
+    words = not_finite_words(embeddings, "embedding {} of the batch")
+    if words is not None:
+        raise NotFiniteError(f"{words}; lower the learning rate, or check the input of the network")
+
+
+def _warn_without_pairs(pairs: Pairs) -> None:
+    # Not on a GPU, for the same reason.
+    readable = not pairs.positive.is_cuda and not torch.compiler.is_compiling()
+    if readable and not bool(pairs.complete.any()):
+        _warn_no_pairs(len(pairs.positive))
+
+
+def _warn_no_pairs(photos: int) -> None:
+    warnings.warn(
+        f"no photo of this batch of {photos} has both a positive and a negative, so the loss is 0 and has no gradient; use "
+        "batches of several classes with several photos each",
+        NoPairsWarning,
+        stacklevel=4,
+    )

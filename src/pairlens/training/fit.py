@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pairlens.core.inputs import as_whole_number
 from pairlens.losses.protocols import wants_unit_vectors
 from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
@@ -100,6 +101,7 @@ def fit(learner: Learner, photos: TrainingPhotos, objective: Objective, epochs: 
         DivergedError: at the first loss or gradient that is not finite, naming epoch, step and photos; with
             `on_nan="skip"` only after an epoch in which no step was finite.
     """
+    epochs = as_whole_number(epochs, "epochs", least=0)
     check_learner(learner)
     if objective.precision == "auto":
         objective = replace(objective, precision=choose_precision(learner.model))

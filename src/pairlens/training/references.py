@@ -1,5 +1,6 @@
 """Sources of the references of a loss: the batch itself, a memory of earlier batches, or learned proxies."""
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -7,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pairlens.core.inputs import NotFiniteError, as_batch, as_whole_number, not_finite_words
 from pairlens.core.pairs import Pairs
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import cosine, self_cosine, unit
@@ -50,6 +52,7 @@ class InBatch(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the similarities within a batch of (anchor, dim) unit vectors, and its pairs."""
+        embeddings, labels = as_batch(embeddings, labels)
         return self_cosine(embeddings), Pairs.within(labels)
 
 
@@ -87,13 +90,11 @@ class CrossBatchMemory(nn.Module):
 
     def __init__(self, size: int, dim: int, warm_up: int = 0) -> None:
         super().__init__()
-        if size < 1 or warm_up < 0:
-            raise ValueError(
-                f"a memory of size {size} with a warm-up of {warm_up} is not possible; give at least 1 and 0"
-            )
-        self.size, self.dim, self.warm_up = size, dim, warm_up
-        self.register_buffer("vectors", torch.zeros(size, dim))
-        self.register_buffer("labels", torch.zeros(size, dtype=torch.long))
+        self.size = as_whole_number(size, "memory size", least=1)
+        self.dim = as_whole_number(dim, "memory dim", least=1)
+        self.warm_up = as_whole_number(warm_up, "memory warm_up", least=0)
+        self.register_buffer("vectors", torch.zeros(self.size, self.dim))
+        self.register_buffer("labels", torch.zeros(self.size, dtype=torch.long))
         # Python integers, because reading a tensor at every step would block a GPU.
         self.next_slot = 0
         self.filled = 0
@@ -101,6 +102,7 @@ class CrossBatchMemory(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the (anchor, entry) similarities of (anchor, dim) unit vectors with the entries, and the pairs."""
+        embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings)
         # Detached: the memory holds values of earlier batches, through which no gradient flows.
         written = self._write(embeddings.detach(), labels) if self.training else None
@@ -163,7 +165,8 @@ class Proxies(nn.Module):
         centers: number of proxies per class; more than one only for losses that pool over centres.
 
     Raises:
-        ValueError: in forward, for a label without a proxy or embeddings of another dimension.
+        ValueError: for a number below 1; in forward, for a label without a proxy or embeddings of another dimension.
+        NotFiniteError: in forward, on a CPU, if a proxy is not finite, or so long that its length overflows.
 
     >>> similarity, pairs = Proxies(classes=3, dim=4)(torch.eye(4)[:2], torch.tensor([0, 2]))
     >>> pairs.positive.int()
@@ -175,9 +178,11 @@ class Proxies(nn.Module):
 
     def __init__(self, classes: int, dim: int, centers: int = 1) -> None:
         super().__init__()
-        self.classes, self.dim, self.centers = classes, dim, centers
-        self.vectors = nn.Parameter(torch.randn(classes * centers, dim))
-        self.register_buffer("labels", torch.arange(classes).repeat_interleave(centers), persistent=False)
+        self.classes = as_whole_number(classes, "proxies: classes", least=1)
+        self.dim = as_whole_number(dim, "proxies: dim", least=1)
+        self.centers = as_whole_number(centers, "proxies: centers", least=1)
+        self.vectors = nn.Parameter(torch.randn(self.classes * self.centers, self.dim))
+        self.register_buffer("labels", torch.arange(self.classes).repeat_interleave(self.centers), persistent=False)
 
     @property
     def unit_centers(self) -> Tensor:
@@ -187,9 +192,22 @@ class Proxies(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
         """Return the (anchor, class · centre) similarities and pairs of (anchor, dim) unit vectors."""
+        embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings, labels)
         pairs = Pairs.between(labels, self.labels)  # pyright: ignore[reportArgumentType]
-        return cosine(embeddings, unit(self.vectors).to(embeddings.dtype)), pairs
+        similarity = cosine(embeddings, unit(self.vectors).to(embeddings.dtype))
+        if not torch.compiler.is_compiling() and not similarity.is_cuda:
+            self._check_finite(similarity)
+        return similarity, pairs
+
+    def _check_finite(self, similarity: Tensor) -> None:
+        """Raise NotFiniteError that names a proxy without a direction."""
+        # Such a proxy has no finite similarity to any photo, so one row of similarities tells whether there is one.
+        if math.isfinite(float(similarity.detach()[:1].sum())):
+            return
+        words = not_finite_words(self.vectors, "proxy {}")
+        if words is not None:
+            raise NotFiniteError(f"{words}; lower the learning rate of the proxies")
 
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:
         if embeddings.shape[1] != self.dim:
