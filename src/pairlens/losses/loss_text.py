@@ -239,7 +239,7 @@ def _text_of(record: Any) -> str:
 
 
 def _settings_of(record: Any) -> dict[str, Any]:
-    """Return the settings of a loss or a miner by name, without later ones that have their default, as files leave them out."""
+    """Return the settings of a loss or a miner by name; those that files leave out by default are left out here, too."""
     values = {f.name: getattr(record, f.name) for f in fields(record)}
     later = {f.name: f.default for f in fields(record) if f.metadata.get("omit_default", False)}
     return {name: value for name, value in values.items() if name not in later or value != later[name]}

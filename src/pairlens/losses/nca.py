@@ -39,7 +39,8 @@ class NCA(AnchorLoss):
 
     def __post_init__(self) -> None:
         require(
-            0 < self.scale < math.inf, f"the scale {self.scale} of NCA is the inverse of a temperature; use a value above 0"
+            0 < self.scale < math.inf,
+            f"the scale {self.scale} of NCA is the inverse of a temperature; use a value above 0",
         )
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:

@@ -54,7 +54,8 @@ class NPair:
         )
         known = get_args(Negatives)
         require(
-            self.negatives in known, f"the negatives {self.negatives!r} of N-pair loss are unknown; use {' or '.join(known)}"
+            self.negatives in known,
+            f"the negatives {self.negatives!r} of N-pair loss are unknown; use {' or '.join(known)}",
         )
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Photos of a batch taken two by two, for losses of papers whose batches hold two photos or two views of each class."""
 
-import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
