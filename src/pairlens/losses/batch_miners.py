@@ -89,8 +89,8 @@ class UniformHistogram:
     """Sample pairs whose distances are spread evenly between the smallest and the largest of the batch.
 
     The distances of the positive pairs are divided into bins of equal width, and from each bin as many pairs are drawn, or
-    all of a bin that has fewer; likewise for the negative pairs. Each pair is drawn once at most. The random numbers are those
-    of PyTorch's default generator, whose state a checkpoint holds.
+    all of a bin that has fewer; likewise for the negative pairs. No pair is drawn twice. The random numbers are those of
+    PyTorch's default generator, whose state a checkpoint holds.
 
     Source: UniformHistogramMiner of pytorch-metric-learning, with its defaults. It draws with replacement, so a bin with a
     single pair gives that pair as often as a full bin gives pairs.

@@ -1,7 +1,8 @@
 """Miners: functions (similarity, Pairs) -> Pairs that select the pairs of a batch that a loss is to see.
 
 Any miner can be combined with any loss of pairs. No miner has data-dependent shapes, and each takes only a few passes
-over the similarities. The selection has no gradient.
+over the similarities, or one sort of them. The selection has no gradient. Miners that look at a whole batch at once are in
+`batch_miners`.
 """
 
 import math
@@ -235,12 +236,12 @@ Strategy: TypeAlias = Literal["easy", "semi_hard", "hard", "all"]
 
 @dataclass(frozen=True)
 class BatchEasyHard:
-    """Keep one positive and one negative of each anchor, each the easiest, the hardest or the hardest that is not too hard.
+    """Keep one positive and one negative of each anchor: the easiest, the hardest or a semi-hard one.
 
     Easy is the nearest positive and the farthest negative; hard is the farthest positive and the nearest negative. A
     semi-hard negative is the nearest that is farther than the chosen positive, and a semi-hard positive the farthest that is
-    nearer than the chosen negative. An anchor that lacks one of the two keeps nothing. With "all", every pair of that side is
-    kept, and the sides are chosen independently. Pairs that tie are all kept.
+    nearer than the chosen negative. An anchor that lacks one of the two keeps nothing. With "all", every pair of that side
+    is kept, and the sides are chosen independently. Pairs that tie are all kept.
 
     Source: Xuan, Stylianou, Pless, "Improved Embeddings with Easy Positive Triplet Mining", WACV 2020, arXiv 1904.04370;
     the strategies and defaults of BatchEasyHardMiner of pytorch-metric-learning, which does not apply a range with "all".

@@ -14,6 +14,7 @@ def pair_up(labels: Tensor) -> Pairs:
     Args:
         labels: (photo,) integers.
 
+    >>> import torch
     >>> pair_up(torch.tensor([0, 0, 1, 1])).negative.int()
     tensor([[0, 0, 0, 1],
             [0, 0, 0, 0],
