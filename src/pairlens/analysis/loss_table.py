@@ -1,7 +1,6 @@
 """The table of all losses, to choose one: formula, parameters, cost and use; it is the source of docs/losses.md."""
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from pairlens import losses as ls
 from pairlens.losses.protocols import possible_sources, weighs_pairs
@@ -38,7 +37,8 @@ class LossCard:
     @property
     def parameters(self) -> str:
         """Its hyper-parameters with their defaults."""
-        return ", ".join(f"{f.name} {_default_text(f.default)}" for f in fields(self.loss)) or "none"
+        defaults = ((f.name, f.default) for f in fields(self.loss))
+        return ", ".join(f"{name} {d:.4g}" if isinstance(d, float) else f"{name} {d}" for name, d in defaults) or "none"
 
     @property
     def references(self) -> str:
@@ -60,10 +60,6 @@ class LossCard:
 
 COLUMNS = ("loss", "formula for one anchor", "parameters", "where it pushes", "cost", "when to use it", "references")
 HEADER = f"| {' | '.join(COLUMNS)} | pair weights |\n|{'---|' * (len(COLUMNS) + 1)}"
-
-
-def _default_text(default: Any) -> str:
-    return f"{default:.4g}" if isinstance(default, float) else str(default)
 
 
 LOSS_CARDS = (
@@ -153,6 +149,13 @@ LOSS_CARDS = (
         "large batches; two views of one photo",
     ),
     LossCard(
+        ls.NCA,
+        "-log(Σ_p e^{-σ d²_p} / Σ_{a≠i} e^{-σ d²_a})",
+        "the nearest positives against the nearest negatives, until one positive is the nearest",
+        PAIRS,
+        "classes of several kinds, which need not come together",
+    ),
+    LossCard(
         ls.SupCon,
         "mean_p -log(e^{s_p/t} / Σ_{a≠i} e^{s_a/t})",
         "as NT-Xent, but positives compete: the nearest may be pushed away",
@@ -193,6 +196,27 @@ LOSS_CARDS = (
         "where the similarities of positives and negatives overlap",
         PAIRS,
         "nothing to tune; needs large batches",
+    ),
+    LossCard(
+        ls.IntraPairVariance,
+        "mean_p [(1 - ε) μ_p - s_p]₊² + mean_n [s_n - (1 + ε) μ_n]₊² over the whole batch, μ the mean similarity",
+        "positives below and negatives above the mean of their kind, towards it",
+        PAIRS,
+        "added to another loss, tuplet margin in its paper; alone it does not separate classes",
+    ),
+    LossCard(
+        ls.ThresholdConsistentMargin,
+        "λ₊ mean of [m₊ - s_p] where s_p ≤ m₊, + λ₋ mean of [s_n - m₋] where s_n ≥ m₋, over the whole batch",
+        "every pair on the wrong side of its margin, all equally",
+        PAIRS,
+        "added to another loss, when one threshold is to hold for all classes",
+    ),
+    LossCard(
+        ls.VICReg,
+        "λ mean |z - z'|²/D + μ/2 [v(Z) + v(Z')] + ν [c(Z) + c(Z')]: distance of two photos, spread, covariance",
+        "two photos of a class together, each coordinate apart over the batch",
+        "B D²",
+        "two views of one photo without labels; embeddings that are not normalised",
     ),
     LossCard(
         ls.SNRContrastive,
@@ -236,6 +260,13 @@ LOSS_CARDS = (
         "positives near rank k and what lies beside them",
         RANKS,
         "Recall@K itself, in very large batches",
+    ),
+    LossCard(
+        ls.PNP,
+        "1/|P| Σ_p f(N_p), N_p = Σ_n σ((s_n - s_p)/t), f(N) = 1 - (1 + N)^{-α} in the default of five variants",
+        "negatives near or above a positive; in the default, not where many stand above it",
+        RANKS,
+        "average precision with noisy labels, large batches",
     ),
     LossCard(
         ls.ProxyNCA,
@@ -285,6 +316,13 @@ LOSS_CARDS = (
         "until the proxy of its class leads m-fold in angle",
         PROXIES,
         "historical baseline",
+    ),
+    LossCard(
+        ls.P2SGrad,
+        "½ (1 - s_y)² + ½ Σ_{z≠y} s_z²",
+        "each proxy by its distance from its goal: 1 for its own, 0 for the others",
+        PROXIES,
+        "proxies without a scale or a margin to tune",
     ),
     LossCard(
         ls.SubCenterArcFace,
