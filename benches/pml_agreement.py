@@ -1,7 +1,7 @@
 """How different are the losses that have the name of a loss of pytorch-metric-learning but are another function?
 
 A second table is about the losses that are the same function on classes of equal size, but that pytorch-metric-learning
-averages over pairs: on the batch of uneven classes of the same file, with the average over anchors, which is the default here.
+averages over pairs: on the batch of uneven classes of the same file, with the average over anchors of Pairlens.
 
     python benches/pml_agreement.py
 
@@ -18,13 +18,13 @@ from pytorch_metric_learning import losses as pml
 
 from pairlens import losses as ls
 
-TESTS = Path(__file__).resolve().parent.parent / "tests" / "losses"
+TESTS = Path(__file__).resolve().parent.parent / "tests"
 FILE = RESULTS / "pml_agreement.json"
 
 
 def main() -> None:
     """Measure, print and store."""
-    sys.path.insert(0, str(TESTS))
+    sys.path[:0] = [str(TESTS / "losses"), str(TESTS)]
     import test_peers as peers
 
     proxy_nca = pml.ProxyNCALoss(peers.CLASSES, peers.DIM, softmax_scale=9)
