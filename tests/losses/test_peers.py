@@ -1,8 +1,11 @@
 """Every loss that pytorch-metric-learning (PML) also has: the same function, or the difference and its reason."""
 
 import dataclasses
+import inspect
 import math
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -324,6 +327,19 @@ def test_proxy_nca_leaves_its_own_proxy_out_of_the_sum_and_pml_does_not():
     other = of_proxies(pml.ProxyNCALoss(CLASSES, DIM, softmax_scale=9), "proxies", transposed=False)
     assert measured(plain)[0] < measured(other)[0]
     assert 0.9 < cosine_of_gradients(plain, other) < 0.9999
+
+
+def test_every_loss_and_miner_of_pml_is_compared_here_or_explained_in_the_catalogue():
+    root = Path(__file__).parent.parent.parent
+    files = ("docs/losses.md", "tests/losses/test_peers.py", "tests/losses/test_batch_miners.py")
+    text = "\n".join((root / file).read_text(encoding="utf-8") for file in files)
+    bases = {"BaseMetricLossFunction", "BaseMiner", "BaseTupleMiner", "BaseLossWrapper", "GenericPairLoss"}
+    mixins = {"WeightMixin", "WeightRegularizerMixin", "EmbeddingRegularizerMixin"}
+    names = {name for module in (pml, pml_miners) for name, kind in vars(module).items() if inspect.isclass(kind)} - (
+        bases | mixins
+    )
+    assert len(names) > 45
+    assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
 
 
 def test_smooth_ap_of_the_peer_is_another_function():
