@@ -114,7 +114,7 @@ class AllTriplets(AnchorLoss):
         if self.average == "anchor":
             return None
         similarity = working_precision(similarity.detach())
-        counts = []
+        counts = [similarity.new_zeros(0)]  # so that an empty batch has no counts
         for rows in row_blocks(similarity):
             d = dissimilarity(similarity[rows], self.measure)
             positive = Side(similarity[rows], pairs.positive[rows])

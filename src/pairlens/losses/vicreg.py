@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
-from pairlens.losses.base import Source
+from pairlens.losses.base import Source, runs_eagerly
 from pairlens.losses.photo_pairs import pair_up
 from pairlens.losses.tuning_space import Range
 
@@ -60,23 +60,38 @@ class VICReg:
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels; 0 without two photos of a class."""
         vectors = working_precision(embeddings)
-        partner_of = pair_up(labels).positive.to(vectors.dtype)  # (photo, photo), at most a single 1 in each row
-        paired = partner_of.sum(dim=1, keepdim=True)  # (photo, 1) 1 for the first photo of a pair
+        first, second, counted = _two_views(labels, runs_eagerly(vectors))
+        paired = counted[:, None].to(vectors.dtype)  # (pair, 1) 0 where a row is no pair
         count = paired.sum()
-        # Autocast would compute these products in half precision.
+        views = vectors[first], vectors[second]
+        apart = ((views[0] - views[1]) ** 2 * paired).sum() / (count.clamp(min=1) * max(1, vectors.shape[1]))
+        # Autocast would compute the covariances in half precision.
         with torch.autocast(vectors.device.type, enabled=False):
-            partners = partner_of @ vectors
-            apart = ((vectors - partners) ** 2 * paired).sum() / (count.clamp(min=1) * max(1, vectors.shape[1]))
-            spread = [self._spread(views, paired, count) for views in (vectors, partners)]
+            spread = self._spread(views[0], paired, count) + self._spread(views[1], paired, count)
         # Without a pair there is nothing to compare, and the variance of no photos would still count.
-        return self.invariance * apart + (count > 0) * (spread[0] + spread[1])
+        return self.invariance * apart + (count > 0) * spread
 
-    def _spread(self, views: Tensor, paired: Tensor, count: Tensor) -> Tensor:
-        """Return the weighted variance and covariance terms of the (photo, dim) embeddings that are paired."""
-        dim = max(1, views.shape[1])
-        centered = (views - (views * paired).sum(dim=0) / count.clamp(min=1)) * paired
-        covariance = centered.T @ centered / (count - 1).clamp(min=1)  # (dim, dim)
-        variance = covariance.diagonal()
+    def _spread(self, view: Tensor, paired: Tensor, count: Tensor) -> Tensor:
+        """Return the weighted variance and covariance terms of (pair, dim) embeddings."""
+        dim = max(1, view.shape[1])
+        freedom = (count - 1).clamp(min=1)
+        centered = (view - (view * paired).sum(dim=0) / count.clamp(min=1)) * paired
+        variance = (centered**2).sum(dim=0) / freedom
         hinge = (1 - (variance + EPSILON).sqrt()).relu().sum() / dim
-        between = ((covariance**2).sum() - (variance**2).sum()) / dim
+        # The squared entries of Zᵀ Z and of Z Zᵀ have the same sum, so the smaller of the two products is computed.
+        product = centered @ centered.T if len(centered) < dim else centered.T @ centered
+        between = ((product**2).sum() / freedom**2 - (variance**2).sum()) / dim
         return self.variance / 2 * hinge + self.covariance * between
+
+
+def _two_views(labels: Tensor, eager: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places of the two photos of each pair, and whether it is one, all (pair,).
+
+    On a GPU and while being traced, where the number of pairs cannot be read back, each photo of the batch has a row.
+    """
+    positive = pair_up(labels).positive
+    if eager:
+        first, second = positive.nonzero(as_tuple=True)
+        return first, second, torch.ones_like(first, dtype=torch.bool)
+    every = torch.arange(len(labels), device=labels.device)
+    return every, positive.int().argmax(dim=1), positive.any(dim=1)
