@@ -22,6 +22,7 @@ OF_A_BATCH = [
     ls.NCA(),
     ls.PNP(),
     ls.IntraPairVariance(),
+    ls.DynamicSoftMargin(),
     ls.ThresholdConsistentMargin(),
     ls.VICReg(),
 ]

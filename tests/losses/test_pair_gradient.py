@@ -6,6 +6,7 @@ import torch
 from pairlens.core.pairs import Pairs
 from pairlens.losses import (
     Angular,
+    DynamicSoftMargin,
     Histogram,
     IntraPairVariance,
     LiftedStructure,
@@ -31,6 +32,7 @@ OF_A_BATCH = [
     (Angular(), lambda s, y: pairwise.angular(s, y, 45)),
     (Angular(60), lambda s, y: pairwise.angular(s, y, 60)),
     (Histogram(11), lambda s, y: pairwise.histogram(s, y, 11)),
+    (DynamicSoftMargin(), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 512)),
     (IntraPairVariance(), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.01, 0.01)),
     (ThresholdConsistentMargin(), lambda s, y: whole_batch.threshold_consistent(s, y, 0.9, 0.5, 1.0, 1.0)),
     (LiftedStructure(), lambda s, y: pairwise.lifted(s, y, 1.0)),

@@ -17,6 +17,7 @@ from pairlens import losses as ls
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import to_plain
 from pairlens.losses.loss_text import folder_words, loss_from_text, loss_text
+from pairlens.losses.photo_pairs import pair_up
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import InBatch, Proxies
 from support.naive.whole_batch import rounds
@@ -305,6 +306,18 @@ def test_npair_of_pml_is_equation_7_with_the_first_two_photos_of_each_class(labe
     tangents = [g - (g * x).sum(1, keepdim=True) * x for g in gradients]
     assert float(values[0].detach()) == pytest.approx(float(values[1].detach()), rel=1e-8)
     assert torch.allclose(*tangents, atol=1e-8)
+
+
+@pytest.mark.parametrize("labels", [LABELS[: 2 * CLASSES], UNEVEN], ids=["two photos", "uneven"])
+def test_dynamic_soft_margin_has_the_value_of_pml_for_two_views_in_its_first_batch(labels):
+    """Later batches have a running histogram there; the gradient also passes through the histogram there."""
+    early = (torch.tril(labels[:, None] == labels[None, :], -1).sum(dim=1) < 2).nonzero().flatten()
+    x, own = points(labels)[early], labels[early]
+    peer, fresh = (pml.DynamicSoftMarginLoss(num_bins=64) for _ in range(2))
+    expected = of_two_views(peer)(x, own)
+    assert float(ls.DynamicSoftMargin(64)(x @ x.T, pair_up(own))) == pytest.approx(float(expected), rel=1e-8)
+    other = torch.nn.functional.normalize(x + x.flip(1), dim=1)
+    assert float(of_two_views(peer)(other, own)) != pytest.approx(float(of_two_views(fresh)(other, own)), rel=1e-3)
 
 
 def test_instance_loss_of_pml_takes_the_number_of_a_class_for_the_place_of_a_photo():

@@ -55,6 +55,8 @@ TWINS = [
     (ls.NTXent(0.2, "pair"), lambda s, y: pairwise.nt_xent(s, y, 0.2, "pair")),
     (ls.NCA(), lambda s, y: pairwise.nca(s, y, 1.0)),
     (ls.NCA(9.0), lambda s, y: pairwise.nca(s, y, 9.0)),
+    (ls.DynamicSoftMargin(), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 512)),
+    (ls.DynamicSoftMargin(7), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 7)),
     (ls.IntraPairVariance(), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.01, 0.01)),
     (ls.IntraPairVariance(0.2, 0.0), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.2, 0.0)),
     (ls.ThresholdConsistentMargin(), lambda s, y: whole_batch.threshold_consistent(s, y, 0.9, 0.5, 1.0, 1.0)),

@@ -41,6 +41,7 @@ BATCH = [
     ls.Angular(average="pair"),
     ls.NCA(),
     ls.IntraPairVariance(),
+    ls.DynamicSoftMargin(),
     ls.ThresholdConsistentMargin(),
     ls.RankedList(),
     ls.Margin(),

@@ -5,6 +5,7 @@ from typing import TypeAlias
 from pairlens.losses.angular import Angular
 from pairlens.losses.circle import Circle, PooledCircle
 from pairlens.losses.contrastive import Contrastive, SimilarityContrastive
+from pairlens.losses.dynamic_soft_margin import DynamicSoftMargin
 from pairlens.losses.fastap import FastAP
 from pairlens.losses.histogram import Histogram
 from pairlens.losses.intra_pair_variance import IntraPairVariance
@@ -50,6 +51,7 @@ PairwiseLoss: TypeAlias = (
     | NCA
     | IntraPairVariance
     | ThresholdConsistentMargin
+    | DynamicSoftMargin
 )
 RankingLoss: TypeAlias = FastAP | SmoothAP | SupAP | RecallAtK | PNP
 ProxyLoss: TypeAlias = ProxyNCA | ProxyNCAPlus | ProxyAnchor | NormSoftmax | CosFace | ArcFace | SphereFace | P2SGrad
@@ -68,6 +70,7 @@ __all__ = [
     "Circle",
     "Contrastive",
     "CosFace",
+    "DynamicSoftMargin",
     "FastAP",
     "GeneralizedLifted",
     "Histogram",

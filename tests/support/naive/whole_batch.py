@@ -3,7 +3,7 @@
 import torch
 
 from support.naive import anchors, mean
-from support.naive.pairwise import hinge
+from support.naive.pairwise import dist, hinge
 
 
 def pairs_of(s, labels):
@@ -22,6 +22,24 @@ def threshold_consistent(s, labels, positive_margin, negative_margin, positive_w
     p, n = pairs_of(s, labels)
     pull = mean([positive_margin - x for x in p if x <= positive_margin])
     return positive_weight * pull + negative_weight * mean([x - negative_margin for x in n if x >= negative_margin])
+
+
+def dynamic_soft_margin(s, labels, bins):
+    groups = {a: (ps, ns) for a, ps, ns in anchors(labels)}
+    x = []
+    for a, (ps, ns) in groups.items():
+        for p in ps:
+            # The anchors of which p is a negative are those that are counted and have another class.
+            to_positive = [dist(s[b, p]) for b in groups if labels[b] != labels[p]]
+            x.append(dist(s[a, p]) - min([dist(s[a, n]) for n in ns] + to_positive))
+    histogram = [0.0] * bins
+    places = [(float(value.detach()) + 2) / 4 * bins for value in x]
+    for place in places:
+        low = min(int(place), bins - 1)
+        histogram[low] += 1 - (place - low)
+        histogram[min(low + 1, bins - 1)] += place - low
+    shares = [sum(histogram[: min(int(place), bins - 1) + 1]) / len(x) for place in places]
+    return mean([share * value for share, value in zip(shares, x, strict=True)])
 
 
 def rounds(labels):

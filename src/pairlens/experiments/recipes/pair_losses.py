@@ -111,6 +111,12 @@ PAIR_RECIPES = (
         {"per_class": 4},
     ),
     make_recipe(
+        "dynamic_soft_margin_cub",
+        "Zhang and Rusinkiewicz, ICCV 2019, and its code: 512 bins; optimizer of " + ROTH,
+        "the paper is about patches of photos and averages its histogram over batches; there is no published result on CUB",
+        roth_settings(ls.DynamicSoftMargin()),
+    ),
+    make_recipe(
         "vicreg_cub",
         "Bardes et al., ICLR 2022, arXiv 2105.04906: weights 25, 25 and 1; optimizer of " + ROTH,
         "the paper trains without labels on two views of each photo, with 8192 dimensions in batches of 2048; there is no "
