@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from pairlens.analysis.explain import explain_loss, write_explanations
+from pairlens.analysis.loss_card import HEADER
 from pairlens.analysis.loss_figures import draw_weight_curve
-from pairlens.analysis.loss_table import HEADER, LOSS_CARDS
+from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.analysis.pair_weights import weight_curve
 from pairlens.losses import Circle, MultiSimilarity, ProxyAnchor, Triplet
 

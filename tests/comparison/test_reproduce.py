@@ -23,15 +23,16 @@ from support.experiments import changed
 def parsed(text):
     """What the command line makes of a command, without running it."""
     found = {}
-    command = training.train_command(Experiment())
+    program, action, *options = shlex.split(text)
+    assert (program, action) == ("pairlens", "train")
+    # A sum of losses is one word, which the command reads before its options.
+    command, words = training.find_train_command(options)
 
     def train(settings, name: str | None = None, runs: Path = Path("runs")) -> None:
         found.update(settings=as_experiment(settings), name=name, runs=runs)
 
     train.__annotations__["settings"] = command.__annotations__["settings"]
-    words = shlex.split(text)
-    assert words[:2] == ["pairlens", "train"]
-    tyro.cli(train, args=words[2:], config=CONFIG, registry=ranks_registry(), use_underscores=True)
+    tyro.cli(train, args=words, config=CONFIG, registry=ranks_registry(), use_underscores=True)
     return found
 
 

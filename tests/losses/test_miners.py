@@ -1,6 +1,7 @@
 """Every miner against plain loops, and with every loss of pairs."""
 
 import math
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -12,19 +13,37 @@ from pairlens.core.pairs import Pairs
 from pairlens.losses import Contrastive, miners
 from pairlens.losses.miners import (
     AngularPairs,
+    BatchEasyHard,
     DistanceWeighted,
     EasyPositive,
     Hardest,
+    HardestFraction,
     Miner,
     MultiSimilarityPairs,
+    PairMargin,
     SemiHard,
+    Strategy,
+    UniformHistogram,
 )
-from pairlens.losses.protocols import EmbeddingLoss
+from pairlens.losses.protocols import accepts_miner
 from pairlens.training.criterion import Criterion
 from support.loss_cases import BATCH, parameter_name
 from support.twin_checks import unit_points
 
-MINERS = [Hardest(), SemiHard(), EasyPositive(), DistanceWeighted(dim=16), MultiSimilarityPairs(), AngularPairs()]
+MINERS = [
+    Hardest(),
+    SemiHard(),
+    EasyPositive(),
+    DistanceWeighted(dim=16),
+    MultiSimilarityPairs(),
+    AngularPairs(),
+    BatchEasyHard(),
+    PairMargin(),
+    HardestFraction(),
+    UniformHistogram(4, 2),
+]
+# Their selection depends on all pairs of the batch, or on chance; their tests are in test_batch_miners.py, or below.
+OF_A_BATCH = {HardestFraction, UniformHistogram, DistanceWeighted}
 layouts = st.lists(st.integers(0, 3), min_size=2, max_size=9)
 
 
@@ -80,7 +99,48 @@ def angular(p, n, degrees=20.0):
     )
 
 
+def batch_easy_hard(p, n, positive, negative, positive_range=(0, 2), negative_range=(0, 2)):
+    """The strategies in distances; ties are all kept."""
+    p = [(j, d(s)) for j, s in p if positive_range[0] <= d(s) <= positive_range[1]]
+    n = [(j, d(s)) for j, s in n if negative_range[0] <= d(s) <= negative_range[1]]
+
+    def extreme(pairs, choose):
+        return [(j, x) for j, x in pairs if x == choose(y for _, y in pairs)]
+
+    if positive == "semi_hard":
+        n = extreme(n, max if negative == "easy" else min)
+        p = extreme([(j, x) for j, x in p if n and x < n[0][1]], max)
+    elif negative == "semi_hard":
+        p = extreme(p, min if positive == "easy" else max)
+        n = extreme([(j, x) for j, x in n if p and x > p[0][1]], min)
+    else:
+        p = p if positive == "all" else extreme(p, min if positive == "easy" else max)
+        n = n if negative == "all" else extreme(n, max if negative == "easy" else min)
+    if "all" not in (positive, negative) and not (p and n):
+        return [], []
+    return [j for j, _ in p], [j for j, _ in n]
+
+
+def pair_margin(p, n, positive_margin=0.2, negative_margin=0.8):
+    return [j for j, s in p if d(s) > positive_margin], [j for j, s in n if d(s) < negative_margin]
+
+
+STRATEGIES = [
+    (p, n)
+    for p in get_args(Strategy)
+    for n in get_args(Strategy)
+    if "semi_hard" not in (p, n) or {p, n} & {"easy", "hard"}
+]
 TWINS = [
+    *((BatchEasyHard(*both), partial(batch_easy_hard, positive=both[0], negative=both[1])) for both in STRATEGIES),
+    (
+        BatchEasyHard("hard", "easy", (0.2, 1.4), (0.5, 1.5)),
+        partial(
+            batch_easy_hard, positive="hard", negative="easy", positive_range=(0.2, 1.4), negative_range=(0.5, 1.5)
+        ),
+    ),
+    (PairMargin(), pair_margin),
+    (PairMargin(1.0, 1.3), partial(pair_margin, positive_margin=1.0, negative_margin=1.3)),
     (Hardest(), hardest),
     (SemiHard(), semi_hard),
     (EasyPositive(), easy_positive),
@@ -91,7 +151,7 @@ TWINS = [
 
 def test_every_miner_is_tried():
     assert {type(miner) for miner in MINERS} == set(get_args(Miner))
-    assert {type(miner) for miner, _ in TWINS} | {DistanceWeighted} == set(get_args(Miner))
+    assert {type(miner) for miner, _ in TWINS} | OF_A_BATCH == set(get_args(Miner))
 
 
 @pytest.mark.parametrize(("miner", "twin"), TWINS, ids=parameter_name)
@@ -146,7 +206,7 @@ def test_distance_weighted_keeps_as_many_negatives_as_positives_at_most_and_take
 def test_any_miner_goes_with_any_loss_of_pairs(miner):
     labels = torch.arange(24) % 6
     for loss in BATCH:
-        if isinstance(loss, EmbeddingLoss):
+        if not accepts_miner(loss):
             continue
         embeddings = torch.randn(24, 16, requires_grad=True)
         value = Criterion(loss, miner=miner, classes=6)(embeddings, labels)
@@ -169,6 +229,14 @@ def test_a_mined_pair_list_changes_what_is_learned():
         (DistanceWeighted, {"cutoff": 1.5}, "cutoff 1.5"),
         (MultiSimilarityPairs, {"epsilon": -1.0}, "epsilon -1.0"),
         (AngularPairs, {"degrees": 90.0}, "degrees 90.0"),
+        (PairMargin, {"negative_margin": 3.0}, "negative_margin 3.0"),
+        (HardestFraction, {"fraction": 0.0}, "fraction 0.0"),
+        (UniformHistogram, {"bins": 0}, "bins 0"),
+        (UniformHistogram, {"per_bin": 0}, "per_bin 0"),
+        (BatchEasyHard, {"positive": "softly"}, "are not all known; use easy, semi_hard, hard, all"),
+        (BatchEasyHard, {"positive": "all"}, "semi_hard needs a single pair of the other side"),
+        (BatchEasyHard, {"positive": "semi_hard"}, "semi_hard needs a single pair of the other side"),
+        (BatchEasyHard, {"negative_range": (1.0, 0.5)}, "negative_range 1.0 to 0.5"),
     ],
 )
 def test_a_setting_out_of_range_is_named(kind, settings, message):

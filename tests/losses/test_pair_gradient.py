@@ -6,18 +6,22 @@ import torch
 from pairlens.core.pairs import Pairs
 from pairlens.losses import (
     Angular,
+    DynamicSoftMargin,
     Histogram,
+    IntraPairVariance,
     LiftedStructure,
     PooledCircle,
     Quadruplet,
     SimilarityContrastive,
     SoftTriple,
     SubCenterArcFace,
+    ThresholdConsistentMargin,
 )
 from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
+from pairlens.losses.protocols import weighs_pairs
 from support import naive
 from support.loss_cases import BATCH, PROXIES, parameter_name
-from support.naive import pairwise, proxies
+from support.naive import pairwise, proxies, whole_batch
 from support.twin_checks import gradient_of, unit_points
 
 CLASSES = 4
@@ -28,6 +32,9 @@ OF_A_BATCH = [
     (Angular(), lambda s, y: pairwise.angular(s, y, 45)),
     (Angular(60), lambda s, y: pairwise.angular(s, y, 60)),
     (Histogram(11), lambda s, y: pairwise.histogram(s, y, 11)),
+    (DynamicSoftMargin(), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 512)),
+    (IntraPairVariance(), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.01, 0.01)),
+    (ThresholdConsistentMargin(), lambda s, y: whole_batch.threshold_consistent(s, y, 0.9, 0.5, 1.0, 1.0)),
     (LiftedStructure(), lambda s, y: pairwise.lifted(s, y, 1.0)),
     (PooledCircle(), lambda s, y: pairwise.pooled_circle(s, y, 0.4, 80)),
     (PooledCircle(0.25, 16), lambda s, y: pairwise.pooled_circle(s, y, 0.25, 16)),
@@ -56,7 +63,9 @@ OF_CENTRES = [
 
 def test_every_loss_has_a_test_of_its_pair_weights():
     tested = {type(loss) for loss, _ in OF_A_BATCH + OF_CENTRES}
-    without_closed_form = {type(loss) for loss in [*BATCH, *PROXIES] if not hasattr(loss, "weigh")}
+    without_closed_form = {
+        type(loss) for loss in [*BATCH, *PROXIES] if not hasattr(loss, "weigh") and weighs_pairs(loss)
+    }
     assert without_closed_form == tested
 
 

@@ -14,7 +14,7 @@ from pairlens.core.pairs import Pairs
 from pairlens.losses.protocols import has_pair_weights
 from support import naive
 from support.loss_cases import parameter_name
-from support.naive import pairwise, proxies, smooth_rank
+from support.naive import pairwise, proxies, smooth_rank, whole_batch
 from support.twin_checks import (
     check_against_twin,
     check_against_twin_on_proxies,
@@ -34,6 +34,14 @@ TWINS = [
     (ls.AllTriplets(), lambda s, y: pairwise.all_triplets(s, y, 0.1, "distance", False)),
     (ls.AllTriplets(0.2, "squared"), lambda s, y: pairwise.all_triplets(s, y, 0.2, "squared", False)),
     (ls.AllTriplets(0.3, "cosine", True), lambda s, y: pairwise.all_triplets(s, y, 0.3, "cosine", True)),
+    (
+        ls.AllTriplets(0.3, average="pair"),
+        lambda s, y: pairwise.all_triplets(s, y, 0.3, "distance", False, "pair"),
+    ),
+    (
+        ls.AllTriplets(0.2, "squared", True, "pair"),
+        lambda s, y: pairwise.all_triplets(s, y, 0.2, "squared", True, "pair"),
+    ),
     (ls.Circle(), lambda s, y: naive.circle(s, y, 0.4, 80)),
     (ls.Circle(0.25, 256), lambda s, y: naive.circle(s, y, 0.25, 256)),
     (ls.PooledCircle(), lambda s, y: pairwise.pooled_circle(s, y, 0.4, 80)),
@@ -44,8 +52,22 @@ TWINS = [
     (ls.GeneralizedLifted(), lambda s, y: pairwise.generalized_lifted(s, y, 1.0)),
     (ls.NTXent(), lambda s, y: pairwise.nt_xent(s, y, 0.07)),
     (ls.NTXent(0.01), lambda s, y: pairwise.nt_xent(s, y, 0.01)),
+    (ls.NTXent(0.2, "pair"), lambda s, y: pairwise.nt_xent(s, y, 0.2, "pair")),
+    (ls.NCA(), lambda s, y: pairwise.nca(s, y, 1.0)),
+    (ls.NCA(9.0), lambda s, y: pairwise.nca(s, y, 9.0)),
+    (ls.DynamicSoftMargin(), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 512)),
+    (ls.DynamicSoftMargin(7), lambda s, y: whole_batch.dynamic_soft_margin(s, y, 7)),
+    (ls.IntraPairVariance(), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.01, 0.01)),
+    (ls.IntraPairVariance(0.2, 0.0), lambda s, y: whole_batch.intra_pair_variance(s, y, 0.2, 0.0)),
+    (ls.ThresholdConsistentMargin(), lambda s, y: whole_batch.threshold_consistent(s, y, 0.9, 0.5, 1.0, 1.0)),
+    (
+        ls.ThresholdConsistentMargin(0.6, 0.0, 0.5, 2.0),
+        lambda s, y: whole_batch.threshold_consistent(s, y, 0.6, 0.0, 0.5, 2.0),
+    ),
     (ls.SupCon(), lambda s, y: pairwise.sup_con(s, y, 0.1)),
     (ls.TupletMargin(), lambda s, y: pairwise.tuplet_margin(s, y, 5.73, 64)),
+    (ls.TupletMargin(10, 16, "pair"), lambda s, y: pairwise.tuplet_margin(s, y, 10, 16, "pair")),
+    (ls.Angular(30, "pair"), lambda s, y: pairwise.angular(s, y, 30, "pair")),
     (ls.Angular(), lambda s, y: pairwise.angular(s, y, 45)),
     (ls.Angular(60), lambda s, y: pairwise.angular(s, y, 60)),
     (ls.RankedList(), lambda s, y: pairwise.ranked_list(s, y, 1.2, 0.4, 0, 10, 0.5)),
@@ -57,6 +79,21 @@ TWINS = [
     (ls.SmoothAP(), lambda s, y: smooth_rank.smooth_ap(s, y, 0.01)),
     (ls.SmoothAP(0.1, count_query=True), lambda s, y: smooth_rank.smooth_ap(s, y, 0.1, True)),
     (ls.SupAP(), lambda s, y: smooth_rank.sup_ap(s, y, 0.01, 100, 1.44, 0.05)),
+    (
+        ls.SupAP(line_from="delta"),
+        lambda s, y: smooth_rank.sup_ap(s, y, 0.01, 100, 1.44, 0.05, start=0.05),
+    ),
+    (ls.PNP(), lambda s, y: smooth_rank.pnp(s, y, 0.01, lambda n: 1 - 1 / (1 + n) ** 4)),
+    (ls.PNP("O", temperature=0.1), lambda s, y: smooth_rank.pnp(s, y, 0.1, lambda n: n)),
+    (ls.PNP("Iu", temperature=0.1), lambda s, y: smooth_rank.pnp(s, y, 0.1, lambda n: (1 + n) * torch.log(1 + n))),
+    (
+        ls.PNP("Ib", b=3, temperature=0.1),
+        lambda s, y: smooth_rank.pnp(s, y, 0.1, lambda n: (3 * n - torch.log(1 + 3 * n)) / 9),
+    ),
+    (
+        ls.PNP("Ds", temperature=0.1, count_query=True),
+        lambda s, y: smooth_rank.pnp(s, y, 0.1, lambda n: torch.log(1 + n), True),
+    ),
     (ls.RecallAtK(), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 2, 4, 8, 16), 1.0, 0.01, 0)),
     (ls.RecallAtK((1, 3), 0.5, 0.1, True), lambda s, y: smooth_rank.recall_at_k(s, y, (1, 3), 0.5, 0.1, 1)),
 ]
@@ -71,6 +108,7 @@ SUMS = [
     ),
 ]
 PROXY_TWINS = [
+    (ls.P2SGrad(), proxies.p2s_grad),
     (ls.ProxyNCA(), lambda s, y: proxies.proxy_nca(s, y, 3.0)),
     (ls.ProxyNCAPlus(), lambda s, y: proxies.proxy_nca_plus(s, y, 1 / 9)),
     (ls.ProxyAnchor(), lambda s, y: proxies.proxy_anchor(s, y, 32, 0.1)),
@@ -136,6 +174,10 @@ def test_margin_equals_its_plain_loop_and_learns_its_boundary(labels, seed):
 
 OF_EMBEDDINGS = [
     (ls.NPair(), lambda x, y: pairwise.n_pair(x, y, 0.005)),
+    (ls.NPair(0.1, "positives"), lambda x, y: whole_batch.n_pair_equation_7(x, y, 0.1)),
+    (ls.VICReg(), lambda x, y: whole_batch.vicreg(x, y, 25, 25, 1)),
+    (ls.VICReg(3, 7, 11), lambda x, y: whole_batch.vicreg(x, y, 3, 7, 11)),
+    (ls.SNRContrastive(0.1, 1.5, 0.2, "pair"), lambda x, y: pairwise.snr(x, y, 0.1, 1.5, 0.2, "pair")),
     (ls.SNRContrastive(), lambda x, y: pairwise.snr(x, y, 0.0, 1.0, 0.1)),
     (ls.SNRContrastive(0.1, 0.6, 0.0), lambda x, y: pairwise.snr(x, y, 0.1, 0.6, 0.0)),
 ]

@@ -19,6 +19,7 @@ BATCH = [
     ls.Triplet(soft=True),
     ls.AllTriplets(),
     ls.AllTriplets(margin=0.2, semi_hard=True),
+    ls.AllTriplets(average="pair"),
     ls.Circle(),
     ls.Circle(margin=0.25, gamma=256),
     ls.PooledCircle(),
@@ -28,15 +29,25 @@ BATCH = [
     ls.LiftedStructure(),
     ls.GeneralizedLifted(),
     ls.NPair(),
+    ls.NPair(negatives="positives"),
     ls.NTXent(),
+    ls.NTXent(average="pair"),
     ls.NTXent(temperature=0.01),
     ls.SupCon(),
     ls.SupCon(temperature=0.01),
     ls.TupletMargin(),
+    ls.TupletMargin(average="pair"),
     ls.Angular(),
+    ls.Angular(average="pair"),
+    ls.NCA(),
+    ls.IntraPairVariance(),
+    ls.DynamicSoftMargin(),
+    ls.ThresholdConsistentMargin(),
     ls.RankedList(),
     ls.Margin(),
     ls.SNRContrastive(),
+    ls.SNRContrastive(average="pair"),
+    ls.VICReg(),
     ls.Quadruplet(),
     ls.Histogram(),
     ls.FastAP(),
@@ -44,9 +55,13 @@ BATCH = [
     ls.SmoothAP(count_query=True),
     ls.RecallAtK(),
     ls.SupAP(),
+    ls.SupAP(line_from="delta"),
+    ls.PNP(),
+    ls.PNP("Iu", count_query=True),
     ls.Sum((ls.Circle(), ls.Triplet(margin=0.2)), (1, 0.5)),
     ls.Sum((ls.MultiSimilarity(), ls.PooledCircle(), ls.Margin())),
     ls.Sum((ls.Contrastive(), ls.NPair()), (2, 0.1)),
+    ls.Sum((ls.Circle(), ls.NTXent(average="pair"))),
 ]
 PROXIES = [
     ls.Triplet(),
@@ -63,13 +78,16 @@ PROXIES = [
     ls.ArcFace(),
     ls.SubCenterArcFace(),
     ls.SphereFace(),
+    ls.P2SGrad(),
     ls.SoftTriple(),
     ls.SoftTriple(gamma=0.01),
     ls.Sum((ls.ProxyAnchor(), ls.NormSoftmax(), ls.NPair()), (1, 0.5, 0.1)),
     ls.Sum((ls.SoftTriple(), ls.SubCenterArcFace(centers=10))),
 ]
 # Losses that a rotation of the space changes, because they contain a variance over its coordinates.
-DEPENDS_ON_AXES = (ls.SNRContrastive,)
+DEPENDS_ON_AXES = (ls.SNRContrastive, ls.VICReg)
+# Losses that take the photos of a class two by two, in the order of the batch.
+DEPENDS_ON_ORDER = (ls.NPair(negatives="positives"), ls.VICReg())
 MEMORY = [loss for loss in BATCH if "memory" in possible_sources(loss)]
 CASES = [
     *((loss, "batch") for loss in BATCH),

@@ -1,70 +1,10 @@
 """The table of all losses, to choose one: formula, parameters, cost and use; it is the source of docs/losses.md."""
 
-from dataclasses import dataclass, fields
-from typing import Any
-
 from pairlens import losses as ls
-from pairlens.losses.protocols import possible_sources, weighs_pairs
+from pairlens.analysis.loss_card import LossCard
 
 # How the time of a batch grows: B photos per batch, P positives per anchor, C classes.
 PAIRS, RANKS, PROXIES = "B²", "B² P", "B C"
-
-
-@dataclass(frozen=True)
-class LossCard:
-    """One row of the table.
-
-    Attributes:
-        loss: the class of the loss.
-        formula: the loss of one anchor, unless the formula says otherwise.
-        pushes: which pairs it moves.
-        cost: what its time grows with: B photos per batch, P positives per anchor, C classes, K centres per class.
-        use: when to use it.
-        axis: what the pair weights are a function of.
-    """
-
-    loss: type
-    formula: str
-    pushes: str
-    cost: str
-    use: str
-    axis: str = "similarity of the pair"
-
-    @property
-    def name(self) -> str:
-        """The name of the class."""
-        return self.loss.__name__
-
-    @property
-    def parameters(self) -> str:
-        """Its hyper-parameters with their defaults."""
-        return ", ".join(f"{f.name} {_default_text(f.default)}" for f in fields(self.loss)) or "none"
-
-    @property
-    def references(self) -> str:
-        """The sources of references that it can be used with."""
-        return ", ".join(possible_sources(self.loss))
-
-    @property
-    def figure(self) -> str:
-        """The file name of the figure with its weight curve; "" for a loss of embeddings whose pairs have no weights."""
-        return f"{self.name.lower()}.svg" if weighs_pairs(self.loss()) else ""
-
-    def markdown(self, figures: str) -> str:
-        """Return its row of the table in docs/losses.md; `figures` is the folder of the weight curves."""
-        cells = [f"`{self.name}`", self.formula, self.parameters, self.pushes, self.cost, self.use, self.references]
-        # An upright stroke would end the cell of a Markdown table.
-        picture = f"![weights of {self.name}]({figures}/{self.figure})" if self.figure else "none"
-        return "| " + " | ".join([cell.replace("|", "\\|") for cell in cells] + [picture]) + " |"
-
-
-COLUMNS = ("loss", "formula for one anchor", "parameters", "where it pushes", "cost", "when to use it", "references")
-HEADER = f"| {' | '.join(COLUMNS)} | pair weights |\n|{'---|' * (len(COLUMNS) + 1)}"
-
-
-def _default_text(default: Any) -> str:
-    return f"{default:.4g}" if isinstance(default, float) else str(default)
-
 
 LOSS_CARDS = (
     LossCard(
@@ -153,6 +93,13 @@ LOSS_CARDS = (
         "large batches; two views of one photo",
     ),
     LossCard(
+        ls.NCA,
+        "-log(Σ_p e^{-σ d²_p} / Σ_{a≠i} e^{-σ d²_a})",
+        "the nearest positives against the nearest negatives, until one positive is the nearest",
+        PAIRS,
+        "classes of several kinds, which need not come together",
+    ),
+    LossCard(
         ls.SupCon,
         "mean_p -log(e^{s_p/t} / Σ_{a≠i} e^{s_a/t})",
         "as NT-Xent, but positives compete: the nearest may be pushed away",
@@ -193,6 +140,34 @@ LOSS_CARDS = (
         "where the similarities of positives and negatives overlap",
         PAIRS,
         "nothing to tune; needs large batches",
+    ),
+    LossCard(
+        ls.DynamicSoftMargin,
+        "mean over positive pairs of F(x) x, x = d_p - min d_n, F the share of the batch with a smaller x, constant",
+        "each positive pair and its nearest negative, by how hard it is among those of the batch",
+        PAIRS,
+        "triplets without a margin to tune",
+    ),
+    LossCard(
+        ls.IntraPairVariance,
+        "mean_p [(1 - ε) μ_p - s_p]₊² + mean_n [s_n - (1 + ε) μ_n]₊² over the whole batch, μ the mean similarity",
+        "positives below and negatives above the mean of their kind, towards it",
+        PAIRS,
+        "added to another loss, tuplet margin in its paper; alone it does not separate classes",
+    ),
+    LossCard(
+        ls.ThresholdConsistentMargin,
+        "λ₊ mean of [m₊ - s_p] where s_p ≤ m₊, + λ₋ mean of [s_n - m₋] where s_n ≥ m₋, over the whole batch",
+        "every pair on the wrong side of its margin, all equally",
+        PAIRS,
+        "added to another loss, when one threshold is to hold for all classes",
+    ),
+    LossCard(
+        ls.VICReg,
+        "λ mean |z - z'|²/D + μ/2 [v(Z) + v(Z')] + ν [c(Z) + c(Z')]: distance of two photos, spread, covariance",
+        "two photos of a class together, each coordinate apart over the batch",
+        "B D²",
+        "two views of one photo without labels; embeddings that are not normalised",
     ),
     LossCard(
         ls.SNRContrastive,
@@ -236,6 +211,13 @@ LOSS_CARDS = (
         "positives near rank k and what lies beside them",
         RANKS,
         "Recall@K itself, in very large batches",
+    ),
+    LossCard(
+        ls.PNP,
+        "1/|P| Σ_p f(N_p), N_p = Σ_n σ((s_n - s_p)/t), f(N) = 1 - (1 + N)^{-α} in the default of five variants",
+        "negatives near or above a positive; in the default, not where many stand above it",
+        RANKS,
+        "average precision with noisy labels, large batches",
     ),
     LossCard(
         ls.ProxyNCA,
@@ -285,6 +267,13 @@ LOSS_CARDS = (
         "until the proxy of its class leads m-fold in angle",
         PROXIES,
         "historical baseline",
+    ),
+    LossCard(
+        ls.P2SGrad,
+        "½ (1 - s_y)² + ½ Σ_{z≠y} s_z²",
+        "each proxy by its distance from its goal: 1 for its own, 0 for the others",
+        PROXIES,
+        "proxies without a scale or a margin to tune",
     ),
     LossCard(
         ls.SubCenterArcFace,

@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
-from pairlens.analysis.loss_table import COLUMNS, LOSS_CARDS
+from pairlens.analysis.loss_card import COLUMNS
+from pairlens.analysis.loss_table import LOSS_CARDS
 from pairlens.core.settings import flat_settings
 from pairlens.core.table import Table
 from pairlens.core.untrusted import strip_control_characters
@@ -122,7 +123,8 @@ def losses_table() -> TerminalTable:
     title = "s is a cosine, d a distance of unit vectors; costs come on top of B² D for the similarities"
     table = TerminalTable(title=title, show_lines=True)
     for name in COLUMNS:
-        table.add_column(name, overflow="fold")
+        # A name that is broken into two lines could not be copied to the command line.
+        table.add_column(name, overflow="fold", no_wrap=name == COLUMNS[0])
     for e in LOSS_CARDS:
         table.add_row(
             command_name(e.loss), escape(e.formula), e.parameters, e.pushes, e.cost, escape(e.use), e.references

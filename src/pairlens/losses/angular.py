@@ -1,7 +1,7 @@
 """Angular loss."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
+from pairlens.losses.averaging import LATER, Average, check_average
 from pairlens.losses.base import Source, check_finite, positive_columns, row_blocks, runs_eagerly
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import log1p_exp, mean_over
@@ -29,10 +30,11 @@ class Angular:
     Source: Wang et al., "Deep Metric Learning with Angular Loss", ICCV 2017, arXiv 1708.01682, equation 8; the paper
     tries 36 to 55 degrees and sums over the negatives of an N-pair batch. e^f is the product of a factor of (a, n) and
     one of (p, n), so no (a, p, n) tensor is needed. pytorch-metric-learning uses 40 degrees by default and averages
-    over all positive pairs of the batch at once.
+    over the positive pairs of the batch, as `average="pair"` does.
 
     Attributes:
         degrees: α, at most 65, up to which the exponentials stay within float32.
+        average: "anchor", or "pair" for the mean over the positive pairs of the batch: large classes count more.
 
     >>> similarity = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> Angular()(similarity, Pairs.within(torch.tensor([0, 0, 1])))  # log(1 + e^-2)
@@ -42,8 +44,10 @@ class Angular:
     references: ClassVar[tuple[Source, ...]] = ("batch",)
     space: ClassVar[dict[str, Range]] = {"degrees": Range(30, 50)}
     degrees: float = 45.0
+    average: Average = field(default="anchor", metadata=LATER)
 
     def __post_init__(self) -> None:
+        check_average(self.average, "angular loss")
         require(
             0 < self.degrees <= 65,
             f"degrees {self.degrees} of angular loss is an angle; use a value above 0 and up to 65",
@@ -72,7 +76,9 @@ class Angular:
         # After a miner the anchor and its positive may have no negative in common. Then there is no triangle, so no loss.
         counted = taken & pairs.complete[:, None] & (sums > 0)
         f = torch.where(counted, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
-        losses = torch.where(counted, log1p_exp(f), 0.0)
+        losses = torch.where(counted, log1p_exp(f), 0.0)  # (anchor, slot)
+        if self.average == "pair":
+            return mean_over(losses, counted)
         return mean_over(losses.sum(dim=1) / counted.sum(dim=1).clamp(min=1), pairs.complete)
 
 

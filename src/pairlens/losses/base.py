@@ -136,6 +136,10 @@ class AnchorLoss(ABC):
     def weigh(self, positive: Side, negative: Side, /) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
 
+    def anchor_counts(self, similarity: Tensor, pairs: Pairs, /) -> Tensor | None:
+        """Return how often each anchor counts in the mean, (anchor,) without a gradient; None if all count once."""
+        return None
+
     @final
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the mean loss over the anchors that have a positive and a negative.
@@ -147,21 +151,26 @@ class AnchorLoss(ABC):
         Raises:
             ValueError: if a similarity is not finite; see `anchor_losses`.
         """
-        return mean_over_anchors(self.weigh, similarity, pairs)
+        return mean_over_anchors(self.weigh, similarity, pairs, self.anchor_counts(similarity, pairs))
 
 
-def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
+def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, counts: Tensor | None = None) -> Tensor:
     """Return the mean loss over the anchors that have a positive and a negative; 0 with a graph if there is none.
 
     Args:
         weigh: the loss of an anchor.
         similarity: (anchor, reference).
         pairs: the positives and negatives among them.
+        counts: (anchor,) how often each anchor counts; None if all count once.
 
     Raises:
         ValueError: if a similarity is not finite; see `anchor_losses`.
     """
-    return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
+    losses = anchor_losses(weigh, similarity, pairs)
+    if counts is None:
+        return mean_over(losses, pairs.complete)
+    counted = counts.to(losses.dtype).masked_fill(~pairs.complete, 0.0)
+    return (losses.masked_fill(~pairs.complete, 0.0) * counted).sum() / counted.sum().clamp(min=1)
 
 
 def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:

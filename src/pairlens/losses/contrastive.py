@@ -56,7 +56,8 @@ class SimilarityContrastive(AnchorLoss):
     Pair weights: w_p = 1, w_n = 1 where s_n > m.
 
     Source: the form used by cross-batch memory (Wang et al., CVPR 2020, arXiv 1912.06798) and by the code
-    bnu-wangxun/Deep_Metric; m = 0.5. Both sum over pairs and divide by the batch size.
+    bnu-wangxun/Deep_Metric; m = 0.5. Both sum over pairs and divide by the batch size. The official code of cross-batch
+    memory adds s_n for each active negative where this adds s_n - m: the gradient is the same, the value is not.
 
     Attributes:
         margin: m, in units of similarity.

@@ -20,7 +20,9 @@ class FastAP(AnchorLoss):
     b/4.
 
     Source: Cakir et al., "Deep Metric Learning to Rank", CVPR 2019, equations 5 to 9; b = 10 bins is the default of
-    its official code and of pytorch-metric-learning, which both have this value and this gradient.
+    its official code and of pytorch-metric-learning, which both have this value. pytorch-metric-learning has this gradient;
+    the hand-written backward pass of the official code returns B/2 times it for B photos in a batch, so its learning rates
+    do not carry over unless Adam or another optimizer that rescales gradients is used.
 
     Attributes:
         bins: b, at least 1.

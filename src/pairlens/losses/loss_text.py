@@ -158,7 +158,7 @@ def folder_words(loss: Any) -> list[Any]:
     if isinstance(stored, StoredLoss):
         return [stored.name.rpartition(":")[2].lower(), *stored.fields.values()]
     # The names of folders keep the spelling of version 0.1, so that the default folder of a run stays the same.
-    return [type(loss).__name__.lower(), *(getattr(loss, f.name) for f in fields(loss))]
+    return [type(loss).__name__.lower(), *_settings_of(loss).values()]
 
 
 def current_spelling(word: str) -> str:
@@ -234,8 +234,15 @@ def _terms(text: str) -> list[str]:
 
 def _text_of(record: Any) -> str:
     # JSON, so that the text is read back to exactly the same numbers.
-    settings = ",".join(f"{f.name}={json.dumps(getattr(record, f.name))}" for f in fields(record))
+    settings = ",".join(f"{name}={json.dumps(value)}" for name, value in _settings_of(record).items())
     return command_name(type(record)) + (f":{settings}" if settings else "")
+
+
+def _settings_of(record: Any) -> dict[str, Any]:
+    """Return the settings of a loss or a miner by name; those that files leave out by default are left out here, too."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    later = {f.name: f.default for f in fields(record) if f.metadata.get("omit_default", False)}
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def _record_from_text(text: str, kinds: Mapping[str, type], what: str) -> Any:

@@ -1,8 +1,8 @@
 """N-pair loss."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor
 
@@ -10,8 +10,12 @@ from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
+from pairlens.losses.averaging import LATER
 from pairlens.losses.base import PairWeights, Side, Source, mean_over_anchors
 from pairlens.losses.ntxent import NTXent
+from pairlens.losses.photo_pairs import pair_up
+
+Negatives: TypeAlias = Literal["all", "positives"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,17 @@ class NPair:
     It is a function of the embeddings, because it depends on their length. The pair weights, by inner products, are those
     of NT-Xent with t = 1.
 
-    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016, equation 7. A
-    batch of the paper holds two photos per class; with more, every positive counts. λ = 0.005 is the paper's 0.02 times
-    the 0.25 of its code (as noted in Confusezius/Revisiting_Deep_Metric_Learning_PyTorch). pytorch-metric-learning
-    normalises the embeddings by default and takes one pair per class.
+    Source: Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016. Equation 7 is
+    `negatives="positives"`: a batch holds an anchor and a positive of each class, and the negatives of an anchor are the
+    positives of the other classes only. With four photos per class the batch is two such batches, and so on (`pair_up`).
+    The default is the same function over all photos: each is an anchor, every photo of its class a positive and every
+    other photo a negative. λ = 0.005 is the paper's 0.02 times the 0.25 of its code (as noted in
+    Confusezius/Revisiting_Deep_Metric_Learning_PyTorch). pytorch-metric-learning has equation 7 with the first pair of
+    each class; it normalises the embeddings by default.
 
     Attributes:
         penalty: λ, the weight of the squared length.
+        negatives: "all" photos of other classes, or only the "positives" of their anchors, as in equation 7.
 
     >>> import torch
     >>> NPair(penalty=0.0).of_embeddings(torch.zeros(3, 2), torch.tensor([0, 0, 1]))  # log 2
@@ -38,11 +46,17 @@ class NPair:
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
     penalty: float = 0.005
+    negatives: Negatives = field(default="all", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(
             0 <= self.penalty < math.inf,
             f"the penalty {self.penalty} of N-pair loss must not be negative; use 0 or more",
+        )
+        known = get_args(Negatives)
+        require(
+            self.negatives in known,
+            f"the negatives {self.negatives!r} of N-pair loss are unknown; use {' or '.join(known)}",
         )
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -52,7 +66,8 @@ class NPair:
         if not len(vectors):
             return vectors.sum()
         # Of vectors that are not of unit length, `self_cosine` gives the inner products.
-        pair_loss = mean_over_anchors(self.weigh, self_cosine(vectors), Pairs.within(labels))
+        pairs = Pairs.within(labels) if self.negatives == "all" else pair_up(labels)
+        pair_loss = mean_over_anchors(self.weigh, self_cosine(vectors), pairs)
         return pair_loss + self.penalty * (vectors**2).sum(dim=1).mean()
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:

@@ -1,13 +1,15 @@
 """Softmax losses over the pairs of an anchor: NT-Xent, supervised contrastive and tuplet margin."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
+from pairlens.losses.averaging import LATER, Average, check_average
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import SCALE, Range
@@ -27,13 +29,13 @@ class NTXent(AnchorLoss):
 
     Source: Sohn, NIPS 2016 (N-pair form); van den Oord et al., 2018, arXiv 1807.03748; Chen et al., "SimCLR", ICML
     2020, arXiv 2002.05709, equation 1, where every anchor has one positive. With several, the other positives are not
-    in the denominator, as in pytorch-metric-learning, which averages over all positive pairs of the batch at once and
-    builds a (positive pair, negative pair) matrix.
+    in the denominator, as in pytorch-metric-learning, which averages over the positive pairs of the batch and builds a
+    (positive pair, negative pair) matrix; `average="pair"` is that average.
 
     Attributes:
         temperature: t, in units of similarity.
+        average: "anchor", or "pair" for the mean over the positive pairs of the batch: large classes count more.
 
-    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> NTXent()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)
@@ -41,9 +43,15 @@ class NTXent(AnchorLoss):
 
     space: ClassVar[dict[str, Range]] = TEMPERATURE_SPACE
     temperature: float = 0.07
+    average: Average = field(default="anchor", metadata=LATER)
 
     def __post_init__(self) -> None:
         _require_temperature(self.temperature, "NT-Xent")
+        check_average(self.average, "NT-Xent")
+
+    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
+        """Return the (anchor,) positives of each anchor if the mean is over pairs."""
+        return pairs.positive.sum(dim=1) if self.average == "pair" else None
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
@@ -64,13 +72,13 @@ class TupletMargin(AnchorLoss):
 
     Source: Yu and Tao, "Deep Metric Learning with Tuplet Margin Loss", ICCV 2019; γ = 64 and β = 5.73 degrees are the
     defaults of pytorch-metric-learning, whose gradient is not finite at s_p = 1; here the second term of the weight is 0
-    where sin θ_p = 0.
+    where sin θ_p = 0. It averages over the positive pairs of the batch, as `average="pair"` does.
 
     Attributes:
         degrees: β, the slack, in degrees.
         scale: γ, the inverse of a temperature.
+        average: "anchor", or "pair" for the mean over the positive pairs of the batch: large classes count more.
 
-    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> TupletMargin(degrees=0.0)(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)
@@ -79,13 +87,19 @@ class TupletMargin(AnchorLoss):
     space: ClassVar[dict[str, Range]] = {"degrees": Range(1, 12), "scale": SCALE}
     degrees: float = 5.73
     scale: float = 64.0
+    average: Average = field(default="anchor", metadata=LATER)
 
     def __post_init__(self) -> None:
+        check_average(self.average, "tuplet margin loss")
         require(0 <= self.degrees <= 90, f"degrees {self.degrees} of tuplet margin loss is an angle; use 0 to 90")
         require(
             0 < self.scale < math.inf,
             f"the scale {self.scale} of tuplet margin loss is the inverse of a temperature; use a value above 0",
         )
+
+    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
+        """Return the (anchor,) positives of each anchor if the mean is over pairs."""
+        return pairs.positive.sum(dim=1) if self.average == "pair" else None
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
@@ -115,7 +129,6 @@ class SupCon(AnchorLoss):
     Attributes:
         temperature: t, in units of similarity.
 
-    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> SupCon()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)

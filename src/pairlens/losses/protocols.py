@@ -160,12 +160,21 @@ def has_center_penalty(loss: Any) -> TypeGuard[PenalizedCenterLoss]:
 
 
 def has_pair_weights(loss: Any) -> TypeGuard[ClosedFormLoss]:
-    """Return whether a loss gives its pair weights in closed form; a sum does if all its parts are means over anchors."""
+    """Return whether a loss gives its pair weights in closed form; a sum does if all its parts are means over anchors.
+
+    >>> from pairlens.losses import Circle, NTXent, Sum
+    >>> [has_pair_weights(Sum((Circle(), NTXent(average=average)))) for average in ("anchor", "pair")]
+    [True, False]
+    """
     # A loss with pair weights may still have its own mean, such as Proxy-Anchor over proxies, so weights of different means
     # must not be added.
     if isinstance(loss, CombinedLoss):
-        return all(isinstance(part, AnchorLoss) for _, part in loss.parts)
+        return all(isinstance(part, AnchorLoss) and _averages_anchors(part) for _, part in loss.parts)
     return isinstance(loss, ClosedFormLoss)
+
+
+def _averages_anchors(loss: Any) -> bool:
+    return getattr(loss, "average", "anchor") == "anchor"
 
 
 def needs_of(loss: Any) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ class RankedList(AnchorLoss):
     Pair weights: w_p = (1 - λ) ω_p / d_p and w_n = λ ω_n / d_n, where violated.
 
     Source: Wang et al., "Ranked List Loss for Deep Metric Learning", CVPR 2019, arXiv 1903.03238: α = 1.2, m = 0.4,
-    T_n = 10, T_p = 0, λ = 0.5.
+    T_n = 10, T_p = 0, λ = 0.5. pytorch-metric-learning adds 1e-5 to each weight in the sum that it divides by, which lowers
+    the value by some 1e-5 and is left out here, and lets the gradient pass through ω.
 
     Attributes:
         alpha: α, the distance that negatives must have.

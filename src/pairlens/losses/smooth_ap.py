@@ -1,17 +1,20 @@
 """Smooth average precision: the Smooth-AP loss, and SupAP, the upper bound of ROADMAP."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from pairlens.core.records import require
+from pairlens.losses.averaging import LATER
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
 from pairlens.losses.smooth_rank import Cost, SmoothStep, sigmoid_step, sum_over_ranks, weights_are_gradient, with_query
 from pairlens.losses.tuning_space import Range
 
+# Where the line of SupAP beyond δ has the value o: at x = 0 or at x = δ.
+LineStart: TypeAlias = Literal["zero", "delta"]
 RANK_SPACE = {"temperature": Range(0.003, 0.1, log=True)}
 
 
@@ -65,21 +68,25 @@ class SupAP(AnchorLoss):
 
     L = mean over anchors of 1 - (1/|P|) Σ_p R⁺_p / (R⁺_p + R⁻_p), R⁺_p = 1 + the positives above p counted exactly
     (constant in the gradient), R⁻_p = Σ_n H⁻(s_n - s_p) with
-    H⁻(x) = σ(x/t) for x ≤ 0, ½ + σ(x/t) for 0 < x ≤ δ, ρ x + o for x > δ. H⁻ is nowhere below the exact comparison
-    1[x ≥ 0] that it replaces, except at a tie, x = 0.
+    H⁻(x) = σ(x/t) for x ≤ 0, ½ + σ(x/t) for 0 < x ≤ δ, and beyond δ a line of slope ρ: ρ x + o if `line_from` is "zero",
+    ρ (x - δ) + o if it is "delta". H⁻ is nowhere below the exact comparison 1[x ≥ 0] that it replaces, except at a tie,
+    x = 0.
 
     Pair weights: w_n = (1/|P|) Σ_p R⁺_p / R_p² H⁻'(s_n - s_p); w_p, for each p, the same summed over n.
 
     Source: Ramzi et al., "Robust and Decomposable Average Precision for Image Retrieval" (ROADMAP), NeurIPS 2021, arXiv
-    2110.01445, section 3.1; t = 0.01, ρ = 100, o = 1.44 and δ = 0.05 are those of the official code, with
-    which H⁻ jumps from 1.49 to 6.44 at δ. ROADMAP adds a contrastive calibration term, a second loss, which is not
-    included. Its code counts the query as a positive, as Smooth-AP's does; here it does not count.
+    2110.01445, section 3.1; t = 0.01, ρ = 100, o = 1.44 and δ = 0.05 are those of the official code
+    (elias-ramzi/ROADMAP). The line ρ x + o is that of its first commit, with which H⁻ jumps from 1.49 to 6.44 at δ;
+    ρ (x - δ) + o is that of its present state, with which H⁻ is nearly continuous. ROADMAP adds a contrastive calibration
+    term, a second loss, which is not included. Its code counts the query as a positive, as Smooth-AP's does; here it does
+    not count.
 
     Attributes:
         temperature: t, in units of similarity.
         rho: ρ, the slope beyond δ.
-        offset: o, the value of that line at 0.
+        offset: o, the value of that line at 0 or, with `line_from` "delta", at δ.
         delta: δ, in units of similarity.
+        line_from: "zero" as in the first commit of the official code, or "delta" as in its present state.
 
     >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
@@ -92,6 +99,7 @@ class SupAP(AnchorLoss):
     rho: float = 100.0
     offset: float = 1.44
     delta: float = 0.05
+    line_from: LineStart = field(default="zero", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(
@@ -101,6 +109,8 @@ class SupAP(AnchorLoss):
         for name in ("rho", "offset", "delta"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"{name} {value} of SupAP must not be negative; use 0 or more")
+        known = get_args(LineStart)
+        require(self.line_from in known, f"line_from {self.line_from!r} of SupAP is unknown; use {' or '.join(known)}")
 
     @weights_are_gradient
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
@@ -112,7 +122,8 @@ class SupAP(AnchorLoss):
         sigmoid, slope = sigmoid_step(self.temperature)(x)
         near = torch.where(x > 0, sigmoid + 0.5, sigmoid)
         far = x > self.delta
-        return torch.where(far, self.rho * x + self.offset, near), torch.where(far, self.rho, slope)
+        line = self.rho * (x - self.delta if self.line_from == "delta" else x) + self.offset
+        return torch.where(far, line, near), torch.where(far, self.rho, slope)
 
 
 def _exact_step(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Signal-to-noise ratio contrastive loss."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,9 @@ from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, working_precision
+from pairlens.losses.averaging import LATER, Average, check_average
 from pairlens.losses.base import PairWeights, Side, Source, mean_over_anchors
+from pairlens.losses.reductions import mean_over
 from pairlens.losses.tuning_space import Range
 
 
@@ -28,12 +31,14 @@ class SNRContrastive:
 
     Source: Yuan et al., "Signal-to-Noise Ratio: A Robust Distance Metric for Deep Metric Learning", CVPR 2019, arXiv
     1904.02616, equations 5 and 7. The margins 0 and 1 and λ = 0.1 are those of pytorch-metric-learning's example, which
-    averages over the violating pairs of the whole batch at once and adds the penalty by a separate regulariser.
+    averages over the violating pairs of the batch, as `average="pair"` does, and adds the penalty by a separate
+    regulariser. It also counts the negatives of photos without a positive, which are left out here.
 
     Attributes:
         positive_margin: m_p, in units of d.
         negative_margin: m_n, in units of d.
         penalty: λ, the weight of the penalty that pulls the sum of the coordinates to 0.
+        average: "anchor", or "pair" for the mean over the violating pairs of the batch: large classes count more.
 
     >>> embeddings = torch.tensor([[1.0, -1.0], [1.0, -1.0], [1.0, -1.0]])  # all at distance 0
     >>> SNRContrastive().of_embeddings(embeddings, torch.tensor([0, 0, 1]))
@@ -45,8 +50,10 @@ class SNRContrastive:
     positive_margin: float = 0.0
     negative_margin: float = 1.0
     penalty: float = 0.1
+    average: Average = field(default="anchor", metadata=LATER)
 
     def __post_init__(self) -> None:
+        check_average(self.average, "SNR contrastive loss")
         for name in ("positive_margin", "negative_margin", "penalty"):
             value = getattr(self, name)
             require(
@@ -68,8 +75,18 @@ class SNRContrastive:
         # them are one matrix product: (photo, dim + 2) · (dim + 2, photo).
         anchors = torch.cat([2 * centered / signal, -power / signal, -one / signal], dim=1)
         references = torch.cat([centered, one, power], dim=1)
-        pair_loss = mean_over_anchors(self.weigh, cosine(anchors, references), Pairs.within(labels))
+        nearness = cosine(anchors, references)  # (photo, photo) -d
+        average = self._mean_over_pairs if self.average == "pair" else partial(mean_over_anchors, self.weigh)
+        pair_loss = average(nearness, Pairs.within(labels))
         return pair_loss + self.penalty * vectors.sum(dim=1).abs().mean()
+
+    def _mean_over_pairs(self, nearness: Tensor, pairs: Pairs) -> Tensor:
+        """Return the mean over the violating positives of the batch plus that over its violating negatives."""
+        counted = pairs.complete[:, None]
+        far = -nearness - self.positive_margin
+        near = self.negative_margin + nearness
+        violating_n = pairs.negative & counted & (near > 0)
+        return mean_over(far, pairs.positive & counted & (far > 0)) + mean_over(near, violating_n)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, given -d instead of similarities."""

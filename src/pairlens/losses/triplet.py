@@ -1,15 +1,16 @@
 """Triplet losses: over the hardest triplet of each anchor, over all of them, or over the semi-hard ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pairlens.core.pairs import as_bytes
+from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.core.records import require
-from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import AnchorLoss, PairWeights, Side
+from pairlens.core.similarity import distance, reciprocal, working_precision
+from pairlens.losses.averaging import LATER, Average, check_average
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, row_blocks
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
@@ -42,7 +43,6 @@ class Triplet(AnchorLoss):
         measure: distance, squared (distance) or cosine (1 - s).
         soft: use softplus instead of the hinge.
 
-    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]])
     >>> Triplet(margin=0.1)(similarity, Pairs.within(torch.tensor([0, 0, 1])))
     tensor(0.1000)
@@ -86,15 +86,14 @@ class AllTriplets(AnchorLoss):
 
     Source: Schroff et al., "FaceNet", CVPR 2015, arXiv 1503.03832, equation 3 and section 3.2 (margin 0.2 on squared
     distances); the mean over active triplets is L_BA≠0 of Hermans et al., 2017, arXiv 1703.07737.
-    pytorch-metric-learning averages over the active triplets of the whole batch at once, which is the same if every anchor
-    has equally many.
+    pytorch-metric-learning averages over the active triplets of the whole batch, as `average="pair"` does.
 
     Attributes:
         margin: m, in units of the measure.
         measure: distance, squared (distance) or cosine (1 - s).
         semi_hard: count only negatives that are farther than the positive.
+        average: "anchor", or "pair" for the mean over the active triplets of the batch: an anchor with many counts more.
 
-    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]])
     >>> AllTriplets(margin=0.1)(similarity, Pairs.within(torch.tensor([0, 0, 1])))
     tensor(0.1000)
@@ -104,9 +103,24 @@ class AllTriplets(AnchorLoss):
     margin: float = 0.1
     measure: DistanceMeasure = "distance"
     semi_hard: bool = False
+    average: Average = field(default="anchor", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(0 <= self.margin <= 4, f"the margin {self.margin} of triplet loss is a distance; use 0 to 4")
+        check_average(self.average, "triplet loss")
+
+    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
+        """Return the (anchor,) active triplets of each anchor if the mean is over triplets."""
+        if self.average == "anchor":
+            return None
+        similarity = working_precision(similarity.detach())
+        counts = [similarity.new_zeros(0)]  # so that an empty batch has no counts
+        for rows in row_blocks(similarity):
+            d = dissimilarity(similarity[rows], self.measure)
+            positive = Side(similarity[rows], pairs.positive[rows])
+            negative = Side(similarity[rows], pairs.negative[rows])
+            counts.append(_count_by_sorting(positive, negative, d, d, self.margin, self.semi_hard)[1].sum(dim=1))
+        return torch.cat(counts)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""

@@ -36,6 +36,11 @@ def over(similarity, labels, of_one):
     )
 
 
+def averaged(terms, average):
+    """Return the mean of lists of terms, one list per anchor: every anchor counts the same, or every term does."""
+    return mean([mean(own) for own in terms]) if average == "anchor" else mean([x for own in terms for x in own])
+
+
 def contrastive(s, labels, margin):
     return over(
         s, labels, lambda p, n: sum(dist(x) ** 2 / 2 for x in p) + sum(hinge(margin - dist(x)) ** 2 / 2 for x in n)
@@ -54,16 +59,18 @@ def triplet(s, labels, margin, measure, soft):
     return over(s, labels, of_one)
 
 
-def all_triplets(s, labels, margin, measure, semi_hard):
-    def of_one(p, n):
+def all_triplets(s, labels, margin, measure, semi_hard, average="anchor"):
+    def active(p, n):
         terms = []
         for d_p in (measured(x, measure) for x in p):
             for d_n in (measured(x, measure) for x in n):
                 if d_p - d_n + margin > 0 and (d_p < d_n or not semi_hard):
                     terms.append(d_p - d_n + margin)
-        return mean(terms) + 0.0 * p[0]
+        return terms
 
-    return over(s, labels, of_one)
+    if average == "anchor":
+        return over(s, labels, lambda p, n: mean(active(p, n)) + 0.0 * p[0])
+    return mean([x for a, ps, ns in anchors(labels) for x in active([s[a, p] for p in ps], [s[a, n] for n in ns])])
 
 
 def pooled_circle(s, labels, margin, gamma):
@@ -109,9 +116,21 @@ def generalized_lifted(s, labels, margin):
     return over(s, labels, lambda p, n: hinge(log_sum([dist(x) for x in p]) + log_sum([margin - dist(x) for x in n])))
 
 
-def nt_xent(s, labels, temperature):
+def against_negatives(p, n, temperature):
+    return [log_sum([x / temperature, *(y / temperature for y in n)]) - x / temperature for x in p]
+
+
+def nt_xent(s, labels, temperature, average="anchor"):
+    terms = [
+        against_negatives([s[a, p] for p in ps], [s[a, n] for n in ns], temperature) for a, ps, ns in anchors(labels)
+    ]
+    return averaged(terms, average)
+
+
+def nca(s, labels, scale):
     def of_one(p, n):
-        return mean([log_sum([x / temperature, *(y / temperature for y in n)]) - x / temperature for x in p])
+        near, far = (sum(torch.exp(-scale * (2 - 2 * x)) for x in side) for side in (p, n))
+        return -torch.log(near / (near + far))
 
     return over(s, labels, of_one)
 
@@ -123,15 +142,15 @@ def sup_con(s, labels, temperature):
     return over(s, labels, of_one)
 
 
-def tuplet_margin(s, labels, degrees, scale):
-    def of_one(p, n):
-        turned = [scale * torch.cos(torch.acos(x) - math.radians(degrees)) for x in p]
-        return mean([log_sum([x, *(scale * y for y in n)]) - x for x in turned])
+def tuplet_margin(s, labels, degrees, scale, average="anchor"):
+    terms = []
+    for a, ps, ns in anchors(labels):
+        turned = [torch.cos(torch.acos(s[a, p]) - math.radians(degrees)) for p in ps]
+        terms.append(against_negatives(turned, [s[a, n] for n in ns], 1 / scale))
+    return averaged(terms, average)
 
-    return over(s, labels, of_one)
 
-
-def angular(s, labels, degrees):
+def angular(s, labels, degrees, average="anchor"):
     t2 = math.tan(math.radians(degrees)) ** 2
     terms = []
     for a, ps, ns in anchors(labels):
@@ -139,8 +158,8 @@ def angular(s, labels, degrees):
         for p in ps:
             f = [4 * t2 * (s[a, n] + s[p, n]) - 2 * (1 + t2) * s[a, p] for n in ns]
             per_positive.append(log_sum([0.0 * f[0], *f]))
-        terms.append(mean(per_positive))
-    return mean(terms)
+        terms.append(per_positive)
+    return averaged(terms, average)
 
 
 def ranked_list(s, labels, alpha, margin, t_positive, t_negative, lam):
@@ -198,7 +217,7 @@ def n_pair(points, labels, penalty):
     return nt_xent(inner, labels, 1.0) + penalty * mean([sum(x**2 for x in point) for point in points])
 
 
-def snr(points, labels, positive_margin, negative_margin, penalty):
+def snr(points, labels, positive_margin, negative_margin, penalty, average="anchor"):
     def ratio(i, j):
         return torch.var(points[i] - points[j]) / torch.var(points[i])
 
@@ -206,8 +225,12 @@ def snr(points, labels, positive_margin, negative_margin, penalty):
         values = [x for x in values if x > 0]
         return mean(values) if values else torch.zeros(())
 
-    terms = []
+    far, near = [], []
     for a, ps, ns in anchors(labels):
-        far = violated([ratio(a, p) - positive_margin for p in ps])
-        terms.append(far + violated([negative_margin - ratio(a, n) for n in ns]))
-    return mean(terms) + penalty * mean([abs(sum(point)) for point in points])
+        far.append([ratio(a, p) - positive_margin for p in ps])
+        near.append([negative_margin - ratio(a, n) for n in ns])
+    if average == "anchor":
+        value = mean([violated(f) + violated(n) for f, n in zip(far, near, strict=True)])
+    else:
+        value = violated([x for own in far for x in own]) + violated([x for own in near for x in own])
+    return value + penalty * mean([abs(sum(point)) for point in points])

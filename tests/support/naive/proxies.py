@@ -19,6 +19,10 @@ def cross_entropy(own, others, target, scale):
     return log_sum([scale * target, *(scale * z for z in others)]) - scale * target
 
 
+def p2s_grad(s, labels):
+    return each_photo(s, labels, lambda y, zs: (1 - y) ** 2 / 2 + sum(z**2 for z in zs) / 2)
+
+
 def proxy_nca(s, labels, scale):
     slope = scale**2
     return each_photo(s, labels, lambda y, zs: slope * (2 - 2 * y) + log_sum([-slope * (2 - 2 * z) for z in zs]))

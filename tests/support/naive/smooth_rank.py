@@ -44,10 +44,20 @@ def smooth_ap(s, labels, temperature, count_query=False):
     return over(s, labels, lambda p, n: precision_loss([*p, 1 + 0 * p[0]] if count_query else p, n, step, step))
 
 
-def sup_ap(s, labels, temperature, rho, offset, delta):
+def pnp(s, labels, temperature, f, count_query=False):
+    """Return the mean of f(the smooth number of negatives before a positive)."""
+
+    def of_one(p, n):
+        p = [*p, 1 + 0 * p[0]] if count_query else p
+        return mean([f(sum(sigmoid((y - x) / temperature) for y in n)) for x in p])
+
+    return over(s, labels, of_one)
+
+
+def sup_ap(s, labels, temperature, rho, offset, delta, start=0.0):
     def bound(x):
         if x > delta:
-            return rho * x + offset
+            return rho * (x - start) + offset
         return sigmoid(x / temperature) + (0.5 if x > 0 else 0.0)
 
     return over(s, labels, lambda p, n: precision_loss(p, n, lambda x: float(x.detach() >= 0), bound))

@@ -83,6 +83,13 @@ PAIR_RECIPES = (
     ),
     make_recipe("ntxent_cub", REALITY, REALITY_DIFFERS, reality_settings(ls.NTXent(0.009))),
     make_recipe(
+        "nca_cub",
+        "Goldberger et al., NIPS 2004, with sigma = 9 as temperature 1/9 of ProxyNCA++; optimizer of " + ROTH,
+        "the paper learns a linear map of whole data sets; there is no published retrieval result of a network",
+        roth_settings(ls.NCA(9.0)),
+        {"per_class": 4},
+    ),
+    make_recipe(
         "supcon_cub",
         "Khosla et al., NeurIPS 2020, arXiv 2004.11362: t = 0.1; optimizer of " + ROTH,
         "the paper trains from scratch with two views per photo in batches of 6144; there is no published retrieval result",
@@ -94,6 +101,27 @@ PAIR_RECIPES = (
         "Yu and Tao, ICCV 2019: 64 and 5.73 degrees by pytorch-metric-learning; optimizer of " + ROTH,
         "the learning rates of the paper are unconfirmed",
         roth_settings(ls.TupletMargin()),
+    ),
+    make_recipe(
+        "tuplet_margin_variance_cub",
+        "Yu and Tao, ICCV 2019: tuplet margin with intra-pair variance, 0.01 by pytorch-metric-learning; optimizer of "
+        + ROTH,
+        "the weight of the variance and the learning rates of the paper are unconfirmed, the weight here is 1",
+        roth_settings(ls.Sum((ls.TupletMargin(), ls.IntraPairVariance()))),
+        {"per_class": 4},
+    ),
+    make_recipe(
+        "dynamic_soft_margin_cub",
+        "Zhang and Rusinkiewicz, ICCV 2019, and its code: 512 bins; optimizer of " + ROTH,
+        "the paper is about patches of photos and averages its histogram over batches; there is no published result on CUB",
+        roth_settings(ls.DynamicSoftMargin()),
+    ),
+    make_recipe(
+        "vicreg_cub",
+        "Bardes et al., ICLR 2022, arXiv 2105.04906: weights 25, 25 and 1; optimizer of " + ROTH,
+        "the paper trains without labels on two views of each photo, with 8192 dimensions in batches of 2048; there is no "
+        "published retrieval result",
+        roth_settings(ls.VICReg()),
     ),
     make_recipe(
         "angular_cub",

@@ -87,6 +87,13 @@ PROXY_RECIPES = (
         {"proxy_learning_rate": 1e-2},
     ),
     make_recipe(
+        "p2s_grad_cub",
+        "Zhang et al., CVPR 2019, arXiv 1905.02479, which has no hyper-parameter; optimizer of the Reality Check",
+        "the paper is about faces; there is no published retrieval result",
+        reality_settings(ls.P2SGrad()),
+        {"proxy_learning_rate": 1e-2},
+    ),
+    make_recipe(
         "sub_center_arcface_cub",
         "Deng et al., ECCV 2020: K = 3, 64, 0.5; optimizer of the Reality Check",
         "the paper is about faces; there is no published retrieval result",

@@ -28,6 +28,23 @@ RANKING_RECIPES = (
         {"loss": ls.SupAP(), "batch_size": 128, "per_class": 4, "learning_rate": 1e-5},
     ),
     make_recipe(
+        "pnp_sop",
+        "Li et al., AAAI 2022, arXiv 2102.04640, and its code: Dq, alpha 4, batch 384, 4 per class, Adam 1e-5, 400 epochs",
+        "the code counts the query itself as a positive (count_query), this recipe does not; the learning rate of the code "
+        "is multiplied by 0.3 at other epochs",
+        SOP,
+        {"loss": ls.PNP(), "batch_size": 384, "per_class": 4, "learning_rate": 1e-5, "weight_decay": 4e-4},
+        {"num_epochs": 400, "freeze_bn": "all"},
+    ),
+    make_recipe(
+        "smooth_ap_threshold_consistent_sop",
+        "Zhang et al., ICLR 2024, arXiv 2307.04047: weights 1, margins 0.9 and 0.5, added to a loss; that is smooth_ap_sop",
+        "the settings of the paper beside those of the loss are unconfirmed",
+        SOP,
+        {"loss": ls.Sum((ls.SmoothAP(), ls.ThresholdConsistentMargin())), "batch_size": 112, "per_class": 4},
+        {"learning_rate": 1e-5, "head_factor": 5.0, "weight_decay": 4e-4},
+    ),
+    make_recipe(
         "recall_at_k_sop",
         "Patel et al., CVPR 2022, arXiv 2108.11179, and its code: batch 4000, 4 per class, 2e-4",
         "its code sets t1 = k for each k and mixes similarities; here the whole batch must fit into memory",
