@@ -9,6 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT
 
 # The key of a pair is the number of its bin plus a random number below 1, which float32 resolves up to this number.
@@ -41,6 +42,7 @@ class PairMargin:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
         d = distance(similarity)
         return Pairs(pairs.positive & (d > self.positive_margin), pairs.negative & (d < self.negative_margin))
 
@@ -71,6 +73,7 @@ class HardestFraction:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
         return Pairs(self._highest(-similarity, pairs.positive), self._highest(similarity, pairs.negative))
 
     def _highest(self, hardness: Tensor, mask: Tensor) -> Tensor:
@@ -114,6 +117,7 @@ class UniformHistogram:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Pairs:
         """Return the selected pairs."""
+        similarity = as_similarity(similarity, pairs)
         d = distance(similarity)
         return Pairs(self._sample(d, pairs.positive), self._sample(d, pairs.negative))
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import distance, working_precision
+from pairlens.core.similarity import distance
 from pairlens.losses.base import SOURCES, Source, check_finite, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 # The greatest difference of two distances of unit vectors.
@@ -48,7 +49,7 @@ class DynamicSoftMargin:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
         if not similarity.numel():
             return similarity.sum()
         if runs_eagerly(similarity):

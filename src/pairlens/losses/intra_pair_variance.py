@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import working_precision
 from pairlens.losses.base import SOURCES, Source, check_finite, runs_eagerly
+from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import mean_over
 from pairlens.losses.tuning_space import Range
 
@@ -52,7 +52,7 @@ class IntraPairVariance:
 
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
-        similarity = working_precision(similarity)
+        similarity = as_similarity(similarity, pairs)
         if runs_eagerly(similarity):
             check_finite(similarity)
         counted = pairs.complete[:, None]  # (anchor, 1)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pairlens.core.inputs import as_batch
 from pairlens.core.records import require
 from pairlens.core.similarity import working_precision
 from pairlens.losses.base import Source, runs_eagerly
@@ -59,6 +60,7 @@ class VICReg:
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels; 0 without two photos of a class."""
+        embeddings, labels = as_batch(embeddings, labels)
         vectors = working_precision(embeddings)
         first, second, counted = _two_views(labels, runs_eagerly(vectors))
         paired = counted[:, None].to(vectors.dtype)  # (pair, 1) 0 where a row is no pair
