@@ -1,10 +1,13 @@
 """Unit vectors, their cosine similarities and Euclidean distances."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from pairlens.core.tracing import is_transformed
 
 # Shorter vectors count as zero.
 MIN_LENGTH = 1e-12
@@ -33,7 +36,18 @@ def unit(vectors: Tensor) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    return _Unit.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
+    vectors = working_precision(vectors)
+    if is_transformed():
+        return vectors / _length(vectors)
+    return _Unit.apply(vectors)  # pyright: ignore[reportReturnType]
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which products keep the precision of their operands; it gives None where there is no autocast."""
+    # Entering autocast takes as long as a small matrix product.
+    if device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def cosine(anchors: Tensor, references: Tensor) -> Tensor:
@@ -47,8 +61,11 @@ def cosine(anchors: Tensor, references: Tensor) -> Tensor:
     tensor([[0.6000],
             [0.8000]])
     """
-    with torch.autocast(anchors.device.type, enabled=False):
-        return working_precision(anchors) @ working_precision(references).mT
+    with without_autocast(anchors.device) as autocast:
+        vectors = working_precision(anchors), working_precision(references)
+        if autocast is None or is_transformed():
+            return vectors[0] @ vectors[1].mT
+        return _Product.apply(*vectors)  # pyright: ignore[reportReturnType]
 
 
 def self_cosine(vectors: Tensor) -> Tensor:
@@ -63,25 +80,31 @@ def self_cosine(vectors: Tensor) -> Tensor:
     tensor([[1.0000, 0.6000],
             [0.6000, 1.0000]])
     """
-    with torch.autocast(vectors.device.type, enabled=False):
-        return _SelfProduct.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
+    with without_autocast(vectors.device):
+        vectors = working_precision(vectors)
+        if is_transformed():
+            return vectors @ vectors.mT
+        return _SelfProduct.apply(vectors)  # pyright: ignore[reportReturnType]
 
 
+# Without a `setup_context`, which would take as long as the function itself; for transforms there are the plain forms above.
 class _Unit(torch.autograd.Function):
     @staticmethod
-    def forward(vectors: Tensor) -> Tensor:
-        return vectors / _length(vectors)
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        length = _length(vectors)
+        units = vectors / length
+        ctx.save_for_backward(vectors, units, length)
+        return units
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs, output)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        vectors, units = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        vectors, units, length = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # This gradient will be differentiated, and so must know how the length depends on the vectors.
+            length = _length(vectors)
         # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
         along = (gradients[0] * units).sum(dim=-1, keepdim=True)
-        return torch.addcmul(gradients[0], units, along, value=-1) / _length(vectors)
+        return torch.addcmul(gradients[0], units, along, value=-1) / length
 
 
 def _length(vectors: Tensor) -> Tensor:
@@ -92,18 +115,36 @@ def _length(vectors: Tensor) -> Tensor:
 
 class _SelfProduct(torch.autograd.Function):
     @staticmethod
-    def forward(vectors: Tensor) -> Tensor:
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors)
         return vectors @ vectors.T
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (vectors,) = ctx.saved_tensors
         # (G + Gᵀ) E. The transpose is copied first, because adding a strided view takes twice as long.
-        return gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0]) @ vectors
+        both = gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0])
+        with without_autocast(both.device):
+            return both @ vectors
+
+
+class _Product(torch.autograd.Function):
+    """A Rᵀ whose backward pass keeps the precision as well, where it is called under autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, references: Tensor) -> Tensor:
+        ctx.save_for_backward(anchors, references)
+        return anchors @ references.mT
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        anchors, references = ctx.saved_tensors
+        by_anchors, by_references = ctx.needs_input_grad
+        with without_autocast(anchors.device):
+            return (
+                gradients[0] @ references if by_anchors else None,
+                gradients[0].mT @ anchors if by_references else None,
+            )
 
 
 def distance(similarity: Tensor) -> Tensor:

@@ -15,17 +15,19 @@ returns the loss of each anchor and its pair weights (General Pair Weighting, Wa
   and autograd differentiates the value.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
+from pairlens.core.tracing import is_readable, is_traced
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -49,42 +51,54 @@ class Side:
         similarity: (anchor, slot) similarities.
         present: (anchor, slot) boolean, True where the slot holds a pair; the other slots must not matter.
         anchors: the rows of the similarity matrix that these anchors are, for a loss with a parameter per anchor.
+        some: whether every anchor is known to have a pair; False where that is not known.
+        full: whether every slot is known to hold a pair; False where that is not known.
     """
 
     similarity: Tensor
     present: Tensor
     anchors: slice = field(default_factory=lambda: slice(None))
+    # What is known of the masks saves operations, whose number is the time of a small batch. It changes no result.
+    some: bool = False
+    full: bool = False
 
-    @property
+    @cached_property
     def count(self) -> Tensor:
         """(anchor, 1) number of pairs, at least 1, in the dtype of the similarities."""
+        if self.full:
+            return self.similarity.new_full((len(self.present), 1), self.present.shape[1])
         return self.present.sum(dim=1, keepdim=True).clamp(min=1).to(self.similarity.dtype)
 
-    @property
+    @cached_property
     def indicator(self) -> Tensor:
         """(anchor, slot) 1 where there is a pair and 0 elsewhere, in the dtype of the similarities."""
         return as_number(self.present, self.similarity.dtype)
 
     def masked(self, values: Tensor) -> Tensor:
-        """Return the values, which must be finite, where there is a pair and 0 elsewhere."""
+        """Return the (anchor, slot) values, which must be finite, where there is a pair and 0 elsewhere."""
         # A product takes a quarter of the time of torch.where.
-        return values * self.indicator
+        return values.expand_as(self.present) if self.full else values * self.indicator
 
     def total(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) sum of the values over the pairs."""
         return self.masked(values).sum(dim=1, keepdim=True)
 
+    def present_or(self, values: Tensor, absent: float) -> Tensor:
+        """Return the values where there is a pair, and the number `absent` elsewhere."""
+        return values if self.full else torch.where(self.present, values, absent)
+
     def highest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) highest value among the pairs; ABSENT where there is none."""
-        return torch.where(self.present, values, ABSENT).amax(dim=1, keepdim=True)
+        return self.present_or(values, ABSENT).amax(dim=1, keepdim=True)
 
     def lowest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) lowest value among the pairs; -ABSENT where there is none."""
-        return torch.where(self.present, values, -ABSENT).amin(dim=1, keepdim=True)
+        return self.present_or(values, -ABSENT).amin(dim=1, keepdim=True)
 
     def share_of_extreme(self, extreme: Tensor) -> Tensor:
         """Return 1 at the pair whose similarity is the (anchor, 1) extreme, divided evenly if several tie; 0 elsewhere."""
-        hit = as_number(self.present & (self.similarity == extreme), self.similarity.dtype)
+        equal = self.similarity == extreme
+        hit = as_number(equal if self.full else self.present & equal, self.similarity.dtype)
         return hit / hit.sum(dim=1, keepdim=True).clamp(min=1)
 
     def logsumexp(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,11 +110,13 @@ class Side:
         >>> side.logsumexp(torch.tensor([[0.0, 0.0, 9.0]]))
         (tensor([[0.6931]]), tensor([[0.5000, 0.5000, 0.0000]]))
         """
-        masked = torch.where(self.present, logits, ABSENT)
+        masked = self.present_or(logits, ABSENT)
         softmax = masked.softmax(dim=1)
         # log Σ exp = max logit - log(max softmax). So one pass of the softmax kernel gives both results; torch.logsumexp
         # alone takes five.
         value = masked.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
+        if self.some:
+            return value, softmax
         # Without pairs all logits are ABSENT and the softmax is uniform instead of 0.
         return value, softmax * as_number(value > ABSENT / 2, softmax.dtype)
 
@@ -160,7 +176,9 @@ def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Te
     Raises:
         ValueError: if a similarity is not finite; see `anchor_losses`.
     """
-    return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
+    losses = anchor_losses(weigh, similarity, pairs)
+    # Without a mask where every anchor counts, which is the usual batch.
+    return losses.mean() if pairs.all_complete else mean_over(losses, pairs.complete)
 
 
 def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -175,7 +193,9 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
         ValueError: if a similarity is not finite (checked on a CPU in eager mode, where it costs no synchronisation).
     """
     similarity = working_precision(similarity)
-    if torch.compiler.is_compiling():
+    if not similarity.numel():
+        return similarity.sum(dim=1)  # 0 with a graph: there is no pair
+    if is_traced():
         return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
@@ -183,8 +203,8 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
-    """Return whether values may be read back and shapes may depend on data: on a CPU, and not while being traced."""
-    return not torch.compiler.is_compiling() and not similarity.is_cuda
+    """Return whether values may be read back and shapes may depend on data: on a CPU, and neither traced nor transformed."""
+    return is_readable(similarity)
 
 
 def row_blocks(similarity: Tensor) -> list[slice]:
@@ -192,13 +212,13 @@ def row_blocks(similarity: Tensor) -> list[slice]:
     if not runs_eagerly(similarity):
         return [slice(None)]
     rows = max(1, BLOCK_ELEMENTS // max(1, similarity.shape[1]))
-    return [slice(start, start + rows) for start in range(0, len(similarity), rows)]
+    return [slice(start, start + rows) for start in range(0, max(1, len(similarity)), rows)]
 
 
 def check_finite(similarity: Tensor) -> None:
     """Raise ValueError if a similarity is NaN or infinite, naming the first."""
     # The sum is not finite if an element is not, and it is one pass without a mask in memory.
-    if torch.isfinite(similarity.detach().sum()):
+    if math.isfinite(similarity.detach().sum().item()):
         return
     not_finite = (~torch.isfinite(similarity)).nonzero()
     if len(not_finite):
@@ -213,17 +233,26 @@ class _AnchorLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs) -> Tensor:
         columns = None if similarity.is_cuda else positive_columns(pairs)
-        gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
-        values = similarity.new_empty(len(similarity))
-        for block in row_blocks(similarity):
-            values[block] = _weigh_block(weigh, similarity[block], pairs, columns, block, gradient[block])
-        ctx.save_for_backward(gradient)
+        blocks = row_blocks(similarity)
+        if len(blocks) == 1:
+            values, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+        else:
+            gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
+            values = similarity.new_empty(len(similarity))
+            for block in blocks:
+                values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
+        ctx.save_for_backward(similarity, gradient)
+        ctx.recipe = (weigh, pairs, columns)
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gradient,) = ctx.saved_tensors
+        similarity, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # The caller asks for a gradient that can be differentiated itself. The pair weights are that gradient, so
+            # autograd records how they follow from the similarities.
+            weigh, pairs, columns = ctx.recipe
+            _, gradient = _weigh_rows(weigh, similarity, pairs, columns)
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
         return gradient * gradients[0][:, None], None, None
 
@@ -234,10 +263,12 @@ class PositiveColumns(NamedTuple):
     Attributes:
         column: (anchor, slot) column of the similarity matrix; 0 in slots that are not taken.
         taken: (anchor, slot) boolean, True where the slot holds a positive.
+        full: whether every slot is known to be taken.
     """
 
     column: Tensor
     taken: Tensor
+    full: bool = False
 
 
 def positive_columns(pairs: Pairs) -> PositiveColumns | None:
@@ -246,11 +277,15 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
-    anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
+    anchors, columns = pairs.positive.nonzero().unbind(1)  # both (positive,), sorted by anchor
     counts = torch.bincount(anchors, minlength=len(pairs.positive))
-    slots = max(1, int(counts.max())) if len(counts) else 1
+    slots = max(1, int(counts.max())) if len(anchors) else 1
     if slots * GATHERING_FACTOR > pairs.positive.shape[1]:
         return None
+    if len(anchors) == slots * len(counts):
+        # Every anchor has equally many positives, as in batches of K photos per class: no slot is empty.
+        column = columns.view(-1, slots)
+        return PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)
     # The slot of a positive is its number among all positives, less the number of the first one of its anchor.
     slot = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
     column = anchors.new_zeros(len(counts), slots)
@@ -258,23 +293,24 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     return PositiveColumns(column, torch.arange(slots) < counts[:, None])
 
 
-def _weigh_block(
-    weigh: WeighPairs,
-    similarity: Tensor,
-    pairs: Pairs,
-    columns: PositiveColumns | None,
-    block: slice,
-    gradient: Tensor,
-) -> Tensor:
-    """Return the (anchor,) losses of a block of rows and write their (anchor, reference) gradient into `gradient`."""
-    negative = Side(similarity, pairs.negative[block], block)
+def _weigh_rows(
+    weigh: WeighPairs, similarity: Tensor, pairs: Pairs, columns: PositiveColumns | None, rows: slice | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the (anchor,) losses of some rows, by default of all, and their (anchor, reference) gradient."""
+    anchors = slice(None) if rows is None else rows
+
+    def take(tensor: Tensor) -> Tensor:
+        # Slicing takes time even where it selects everything.
+        return tensor if rows is None else tensor[rows]
+
+    own = take(similarity)
+    some = pairs.all_complete
+    negative = Side(own, take(pairs.negative), anchors, some)
     if columns is None:
-        value, w_p, w_n = weigh(Side(similarity, pairs.positive[block], block), negative)
-        torch.sub(w_n, w_p, out=gradient)
-        return value.squeeze(1)
-    column = columns.column[block]  # (anchor, slot)
-    gathered = similarity.gather(1, column)
-    value, w_p, w_n = weigh(Side(gathered, columns.taken[block], block), negative)
+        value, w_p, w_n = weigh(Side(own, take(pairs.positive), anchors, some), negative)
+        return value.squeeze(1), w_n - w_p
+    column = take(columns.column)  # (anchor, slot)
+    positive = Side(own.gather(1, column), take(columns.taken), anchors, some, columns.full)
+    value, w_p, w_n = weigh(positive, negative)
     # w_p is 0 in slots that are not taken, so adding it to their column 0 changes nothing.
-    gradient.copy_(w_n).scatter_add_(1, column, -w_p)
-    return value.squeeze(1)
+    return value.squeeze(1), w_n.expand_as(own).scatter_add(1, column, -w_p)

@@ -1,5 +1,6 @@
 """The criterion: a loss applied to embeddings, labels and a source of references."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pairlens.core.distributed import world_size
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import unit
+from pairlens.core.tracing import is_readable, is_traced
 from pairlens.losses.loss_text import AnyLoss, resolve_loss
 from pairlens.losses.protocols import (
     LearnedLoss,
@@ -117,7 +119,7 @@ class Criterion(nn.Module):
         """
         needed = self._needed(labels, extra)
         if self.gather:
-            if not torch.compiler.is_compiling():
+            if not is_traced():
                 check_process_group()
             if world_size() > 1:
                 _check_shapes(embeddings, labels)
@@ -190,9 +192,8 @@ class Criterion(nn.Module):
     def _learned_of(self, labels: Tensor) -> Tensor:
         """Return the (anchor,) parameters of the classes of the anchors."""
         classes = len(self.learned)
-        # Reading the labels on a GPU would block, and torch.compile cannot follow it.
-        readable = not torch.compiler.is_compiling() and not labels.is_cuda
-        if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        # Reading the labels on a GPU would block, and a trace cannot follow it.
+        if is_readable(labels) and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} has parameters for 0 to "
                 f"{classes - 1}; make the criterion with classes=..., at least the largest label + 1"
@@ -262,16 +263,16 @@ def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
 
 def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
     # Both checks read values back, which on a GPU would block at every step.
-    if embeddings.is_cuda or torch.compiler.is_compiling():
+    if not is_readable(embeddings):
         return
     # One number for the whole batch; which embedding it is, is searched for only when there is one.
-    if not torch.isfinite(embeddings.detach().abs().amax(dim=1).sum()):
+    if not math.isfinite(embeddings.detach().abs().amax(dim=1).sum().item()):
         bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
         raise NotFiniteError(
             f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
             "lower the learning rate, or check the input of the network"
         )
-    if not bool(pairs.complete.any()):
+    if pairs.complete_count == 0:
         warnings.warn(
             f"no photo of this batch of {len(embeddings)} has both a positive and a negative, so the loss is 0 and has no "
             "gradient; use batches of several classes with several photos each",
