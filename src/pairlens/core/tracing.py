@@ -1,7 +1,12 @@
 """Whether code runs on real values that Python may read, or is transformed by PyTorch and must not depend on them."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
+
+Computed = TypeVar("Computed")
 
 
 def is_transformed() -> bool:
@@ -34,3 +39,22 @@ def is_readable(tensor: Tensor) -> bool:
     True
     """
     return not tensor.is_cuda and not is_traced()
+
+
+def computed_once(record: Any, name: str, compute: Callable[[], Computed]) -> Computed:
+    """Return what `compute` returns, and keep it in a record that does not change; a trace computes it each time.
+
+    `functools.cached_property` does the same behind a lock, which `torch.compile` cannot follow.
+
+    >>> class Record: pass
+    >>> record = Record()
+    >>> computed_once(record, "_length", lambda: 3), computed_once(record, "_length", lambda: 4)
+    (3, 3)
+    """
+    if is_traced():
+        return compute()
+    # The attributes of a frozen record can only be written like this.
+    known = record.__dict__
+    if name not in known:
+        known[name] = compute()
+    return known[name]

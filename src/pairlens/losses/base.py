@@ -19,7 +19,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final, get_args
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import working_precision
-from pairlens.core.tracing import is_readable, is_traced
+from pairlens.core.tracing import computed_once, is_readable, is_traced
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -62,17 +61,20 @@ class Side:
     some: bool = False
     full: bool = False
 
-    @cached_property
+    @property
     def count(self) -> Tensor:
         """(anchor, 1) number of pairs, at least 1, in the dtype of the similarities."""
+        return computed_once(self, "_count", self._counted)
+
+    @property
+    def indicator(self) -> Tensor:
+        """(anchor, slot) 1 where there is a pair and 0 elsewhere, in the dtype of the similarities."""
+        return computed_once(self, "_indicator", lambda: as_number(self.present, self.similarity.dtype))
+
+    def _counted(self) -> Tensor:
         if self.full:
             return self.similarity.new_full((len(self.present), 1), self.present.shape[1])
         return self.present.sum(dim=1, keepdim=True).clamp(min=1).to(self.similarity.dtype)
-
-    @cached_property
-    def indicator(self) -> Tensor:
-        """(anchor, slot) 1 where there is a pair and 0 elsewhere, in the dtype of the similarities."""
-        return as_number(self.present, self.similarity.dtype)
 
     def masked(self, values: Tensor) -> Tensor:
         """Return the (anchor, slot) values, which must be finite, where there is a pair and 0 elsewhere."""
