@@ -73,7 +73,10 @@ class Pairs:
     @property
     def complete(self) -> Tensor:
         """(anchor,) True where an anchor has at least one positive and one negative; other anchors contribute no loss."""
-        return self._once("complete", lambda: self.some_positive & _any_in_row(self.negative))
+        return self._once("complete", self._complete)
+
+    def _complete(self) -> Tensor:
+        return self.some_positive & _any_in_row(self.negative)
 
     @property
     def complete_count(self) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pairlens.core.tracing import is_transformed
+from pairlens.core.tracing import is_readable, is_transformed
 
 # Shorter vectors count as zero.
 MIN_LENGTH = 1e-12
@@ -99,12 +99,30 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         vectors, units, length = ctx.saved_tensors
+        if is_one_zero(gradients[0]):
+            return torch.zeros_like(vectors)
         if torch.is_grad_enabled():
             # This gradient will be differentiated, and so must know how the length depends on the vectors.
             length = _length(vectors)
         # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
         along = (gradients[0] * units).sum(dim=-1, keepdim=True)
         return torch.addcmul(gradients[0], units, along, value=-1) / length
+
+
+def one_zero(like: Tensor) -> Tensor:
+    """Return a gradient of zeros that all share one number, so that the functions before it in the graph can skip their work."""
+    return like.new_zeros(()).expand_as(like)
+
+
+def is_one_zero(gradient: Tensor) -> bool:
+    """Return whether a gradient is what `one_zero` returns; never while it will be differentiated or cannot be read.
+
+    >>> is_one_zero(one_zero(torch.ones(2, 3))), is_one_zero(torch.zeros(2, 3))
+    (True, False)
+    """
+    if torch.is_grad_enabled() or any(gradient.stride()) or not gradient.numel() or not is_readable(gradient):
+        return False
+    return gradient.as_strided((), ()).item() == 0
 
 
 def _length(vectors: Tensor) -> Tensor:
@@ -122,6 +140,8 @@ class _SelfProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (vectors,) = ctx.saved_tensors
+        if is_one_zero(gradients[0]):
+            return one_zero(vectors)
         # (G + Gᵀ) E. The transpose is copied first, because adding a strided view takes twice as long.
         both = gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0])
         with without_autocast(both.device):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import working_precision
+from pairlens.core.similarity import is_one_zero, one_zero, working_precision
 from pairlens.core.tracing import computed_once, is_readable, is_traced
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
@@ -137,6 +137,22 @@ class PairWeights(NamedTuple):
     negative: Tensor
 
 
+def no_active_pair(positive: Side, negative: Side, active: Tensor) -> PairWeights | None:
+    """Return value and weights 0 if nothing is active, so that `weigh` can stop; None if it must go on.
+
+    It goes on as well where that cannot be read, or where autograd records the weights to differentiate them.
+
+    Args:
+        positive: the positives of some anchors.
+        negative: their negatives.
+        active: booleans of any shape.
+    """
+    s_p = positive.similarity
+    if torch.is_grad_enabled() or not is_readable(s_p) or active.any():
+        return None
+    return PairWeights(s_p.new_zeros(len(s_p), 1), torch.zeros_like(s_p), torch.zeros_like(negative.similarity))
+
+
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
 
 
@@ -178,9 +194,12 @@ def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Te
     Raises:
         ValueError: if a similarity is not finite; see `anchor_losses`.
     """
-    losses = anchor_losses(weigh, similarity, pairs)
-    # Without a mask where every anchor counts, which is the usual batch.
-    return losses.mean() if pairs.all_complete else mean_over(losses, pairs.complete)
+    if pairs.all_complete and not is_traced():
+        # Every anchor counts, as in nearly all batches: no mask, and the mean is part of the same function.
+        similarity = working_precision(similarity)
+        check_finite(similarity)
+        return _AnchorLosses.apply(similarity, pairs, weigh, True)  # pyright: ignore[reportReturnType]
+    return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
 
 
 def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -201,7 +220,7 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
         return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
-    return _AnchorLosses.apply(similarity, pairs, weigh)  # pyright: ignore[reportReturnType]
+    return _AnchorLosses.apply(similarity, pairs, weigh, False)  # pyright: ignore[reportReturnType]
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
@@ -232,8 +251,10 @@ def check_finite(similarity: Tensor) -> None:
 
 
 class _AnchorLosses(torch.autograd.Function):
+    """The (anchor,) losses, or with `averaged` their mean."""
+
     @staticmethod
-    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs) -> Tensor:
+    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool) -> Tensor:
         columns = None if similarity.is_cuda else positive_columns(pairs)
         blocks = row_blocks(similarity)
         if len(blocks) == 1:
@@ -243,20 +264,27 @@ class _AnchorLosses(torch.autograd.Function):
             values = similarity.new_empty(len(similarity))
             for block in blocks:
                 values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
+        # Where no pair is active, as in most batches late in training, the functions before this one have nothing to do.
+        if is_readable(values) and not values.any() and not gradient.any():
+            gradient = one_zero(gradient)
         ctx.save_for_backward(similarity, gradient)
         ctx.recipe = (weigh, pairs, columns)
-        return values
+        ctx.averaged = averaged
+        return values.mean() if averaged else values
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         similarity, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():
             # The caller asks for a gradient that can be differentiated itself. The pair weights are that gradient, so
             # autograd records how they follow from the similarities.
             weigh, pairs, columns = ctx.recipe
             _, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+        elif is_one_zero(gradient):
+            return gradient, None, None, None
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
-        return gradient * gradients[0][:, None], None, None
+        scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
+        return gradient * scale, None, None, None
 
 
 class PositiveColumns(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pairlens.core.records import require
-from pairlens.losses.base import AnchorLoss, PairWeights, Side
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, no_active_pair
 from pairlens.losses.reductions import log1p_exp
 from pairlens.losses.tuning_space import Range
 
@@ -60,7 +60,11 @@ class MultiSimilarity(AnchorLoss):
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        counted_p, counted_n = self.mine(positive, negative) if self.mining else (positive, negative)
+        counted_p, counted_n = positive, negative
+        if self.mining:
+            counted_p, counted_n = self.mine(positive, negative)
+            if nothing := no_active_pair(positive, negative, counted_n.present):
+                return nothing
         sum_p, softmax_p = counted_p.logsumexp(-self.alpha * (positive.similarity - self.lam))
         sum_n, softmax_n = counted_n.logsumexp(self.beta * (negative.similarity - self.lam))
         value = log1p_exp(sum_p) / self.alpha + log1p_exp(sum_n) / self.beta
