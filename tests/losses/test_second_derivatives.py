@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from losses.test_twins import OF_EMBEDDINGS, PROXY_TWINS, SUMS, TWINS, TWINS_OF_CENTERS
 from pairlens import losses as ls
-from pairlens.core.similarity import distance, self_cosine, unit
+from pairlens.core.similarity import cosine_within, distance, self_cosine, unit
 from pairlens.losses.protocols import possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, Proxies
@@ -181,7 +181,7 @@ def test_a_gradient_penalty_trains():
     assert penalty(points - 0.01 * step) < before
 
 
-@pytest.mark.parametrize("function", [unit, self_cosine, distance], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [unit, self_cosine, cosine_within, distance], ids=lambda f: f.__name__)
 def test_parts_of_every_loss(function):
     points = random_points(4, 3).sigmoid()
     assert torch.autograd.gradgradcheck(function, (points.requires_grad_(),))

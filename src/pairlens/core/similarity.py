@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pairlens.core.tracing import is_readable, is_transformed
+from pairlens.core.tracing import is_readable, is_traced, is_transformed
 
 # Shorter vectors count as zero.
 MIN_LENGTH = 1e-12
@@ -87,6 +87,22 @@ def self_cosine(vectors: Tensor) -> Tensor:
         return _SelfProduct.apply(vectors)  # pyright: ignore[reportReturnType]
 
 
+def cosine_within(vectors: Tensor) -> Tensor:
+    """Return the cosine similarities of (anchor, dim) vectors of any length: `self_cosine(unit(vectors))` as one function.
+
+    A small batch takes as long as the number of functions that autograd records.
+
+    >>> cosine_within(torch.tensor([[2.0, 0.0], [3.0, 4.0]]))
+    tensor([[1.0000, 0.6000],
+            [0.6000, 1.0000]])
+    """
+    vectors = working_precision(vectors)
+    if is_traced():
+        return self_cosine(unit(vectors))
+    with without_autocast(vectors.device):
+        return _CosineWithin.apply(vectors)  # pyright: ignore[reportReturnType]
+
+
 # Without a `setup_context`, which would take as long as the function itself; for transforms there are the plain forms above.
 class _Unit(torch.autograd.Function):
     @staticmethod
@@ -104,9 +120,7 @@ class _Unit(torch.autograd.Function):
         if torch.is_grad_enabled():
             # This gradient will be differentiated, and so must know how the length depends on the vectors.
             length = _length(vectors)
-        # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
-        along = (gradients[0] * units).sum(dim=-1, keepdim=True)
-        return torch.addcmul(gradients[0], units, along, value=-1) / length
+        return _by_vectors(gradients[0], units, length)
 
 
 def one_zero(like: Tensor) -> Tensor:
@@ -127,8 +141,8 @@ def is_one_zero(gradient: Tensor) -> bool:
 
 def _length(vectors: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    # Division by infinity makes the unit vector and its gradient 0.
-    return length.masked_fill(length < MIN_LENGTH, torch.inf)
+    # Division by infinity makes the unit vector and its gradient 0. The threshold is one operation; a mask would be two.
+    return F.threshold(length, MIN_LENGTH, torch.inf)
 
 
 class _SelfProduct(torch.autograd.Function):
@@ -140,12 +154,42 @@ class _SelfProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (vectors,) = ctx.saved_tensors
+        return one_zero(vectors) if is_one_zero(gradients[0]) else _by_units(gradients[0], vectors)
+
+
+class _CosineWithin(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        length = _length(vectors)
+        units = vectors / length
+        ctx.save_for_backward(vectors, units, length)
+        return units @ units.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        vectors, units, length = ctx.saved_tensors
         if is_one_zero(gradients[0]):
-            return one_zero(vectors)
-        # (G + Gᵀ) E. The transpose is copied first, because adding a strided view takes twice as long.
-        both = gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0])
-        with without_autocast(both.device):
-            return both @ vectors
+            return torch.zeros_like(vectors)
+        if torch.is_grad_enabled():
+            # This gradient will be differentiated, and so must know how both depend on the vectors.
+            length = _length(vectors)
+            units = vectors / length
+        return _by_vectors(_by_units(gradients[0], units), units, length)
+
+
+def _by_units(gradient: Tensor, units: Tensor) -> Tensor:
+    """Return (G + Gᵀ) E, the gradient by E of the (anchor, anchor) products E Eᵀ, whose own gradient is G."""
+    # The transpose is copied first, because adding a strided view takes twice as long.
+    both = gradient.T.clone(memory_format=torch.contiguous_format).add_(gradient)
+    with without_autocast(both.device):
+        return both @ units
+
+
+def _by_vectors(gradient: Tensor, units: Tensor, length: Tensor) -> Tensor:
+    """Return the gradient by vectors of (..., 1) length, given that by their unit vectors."""
+    # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
+    along = (gradient * units).sum(dim=-1, keepdim=True)
+    return torch.addcmul(gradient, units, along, value=-1) / length
 
 
 class _Product(torch.autograd.Function):

@@ -137,20 +137,18 @@ class PairWeights(NamedTuple):
     negative: Tensor
 
 
-def no_active_pair(positive: Side, negative: Side, active: Tensor) -> PairWeights | None:
-    """Return value and weights 0 if nothing is active, so that `weigh` can stop; None if it must go on.
+def none_active(active: Tensor) -> bool:
+    """Return whether none of some booleans is true, so that `weigh` can stop with `no_loss`.
 
-    It goes on as well where that cannot be read, or where autograd records the weights to differentiate them.
-
-    Args:
-        positive: the positives of some anchors.
-        negative: their negatives.
-        active: booleans of any shape.
+    It must go on, and the answer is False, where that cannot be read, or where autograd records the weights.
     """
+    return not torch.is_grad_enabled() and is_readable(active) and not active.any()
+
+
+def no_loss(positive: Side, negative: Side) -> PairWeights:
+    """Return the value and the pair weights of anchors without an active pair: 0."""
     s_p = positive.similarity
-    if torch.is_grad_enabled() or not is_readable(s_p) or active.any():
-        return None
-    return PairWeights(s_p.new_zeros(len(s_p), 1), torch.zeros_like(s_p), torch.zeros_like(negative.similarity))
+    return PairWeights(s_p.new_zeros(len(s_p), 1), one_zero(s_p), one_zero(negative.similarity))
 
 
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
@@ -265,7 +263,7 @@ class _AnchorLosses(torch.autograd.Function):
             for block in blocks:
                 values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
         # Where no pair is active, as in most batches late in training, the functions before this one have nothing to do.
-        if is_readable(values) and not values.any() and not gradient.any():
+        if is_readable(values) and not is_one_zero(gradient) and not values.any() and not gradient.any():
             gradient = one_zero(gradient)
         ctx.save_for_backward(similarity, gradient)
         ctx.recipe = (weigh, pairs, columns)
@@ -307,15 +305,19 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
-    anchors, columns = pairs.positive.nonzero().unbind(1)  # both (positive,), sorted by anchor
-    counts = torch.bincount(anchors, minlength=len(pairs.positive))
-    slots = max(1, int(counts.max())) if len(anchors) else 1
-    if slots * GATHERING_FACTOR > pairs.positive.shape[1]:
-        return None
-    if len(anchors) == slots * len(counts):
+    rows, references = pairs.positive.shape
+    anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
+    slots, rest = divmod(len(anchors), max(1, rows))
+    own = torch.arange(rows)[:, None].expand(rows, slots)
+    if slots and not rest and torch.equal(anchors.view(rows, slots), own):
         # Every anchor has equally many positives, as in batches of K photos per class: no slot is empty.
-        column = columns.view(-1, slots)
-        return PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)
+        column = columns.view(rows, slots)
+        full = PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)
+        return full if slots * GATHERING_FACTOR <= references else None
+    counts = torch.bincount(anchors, minlength=rows)
+    slots = max(1, int(counts.max())) if len(anchors) else 1
+    if slots * GATHERING_FACTOR > references:
+        return None
     # The slot of a positive is its number among all positives, less the number of the first one of its anchor.
     slot = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
     column = anchors.new_zeros(len(counts), slots)
@@ -342,5 +344,7 @@ def _weigh_rows(
     column = take(columns.column)  # (anchor, slot)
     positive = Side(own.gather(1, column), take(columns.taken), anchors, some, columns.full)
     value, w_p, w_n = weigh(positive, negative)
+    if is_one_zero(w_n) and is_one_zero(w_p):
+        return value.squeeze(1), one_zero(own)
     # w_p is 0 in slots that are not taken, so adding it to their column 0 changes nothing.
     return value.squeeze(1), w_n.expand_as(own).scatter_add(1, column, -w_p)
