@@ -104,10 +104,10 @@ class Pairs:
         if is_traced() or self.positive.is_inference() or self.negative.is_inference():
             return compute()
         versions = (self.positive._version, self.negative._version)
-        known = self.__dict__.get(f"_{name}")
+        known = self.__dict__.get(f"_known_{name}")
         if known is None or known[0] != versions:
             known = (versions, compute())
-            self.__dict__[f"_{name}"] = known
+            self.__dict__[f"_known_{name}"] = known
         return known[1]
 
 

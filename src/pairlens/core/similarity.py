@@ -124,14 +124,15 @@ class _Unit(torch.autograd.Function):
 
 
 def one_zero(like: Tensor) -> Tensor:
-    """Return a gradient of zeros that all share one number, so that the functions before it in the graph can skip their work."""
+    """Return a gradient of zeros that share one number, so that the functions before it in the graph can skip their work."""
     return like.new_zeros(()).expand_as(like)
 
 
 def is_one_zero(gradient: Tensor) -> bool:
     """Return whether a gradient is what `one_zero` returns; never while it will be differentiated or cannot be read.
 
-    >>> is_one_zero(one_zero(torch.ones(2, 3))), is_one_zero(torch.zeros(2, 3))
+    >>> with torch.no_grad():
+    ...     is_one_zero(one_zero(torch.ones(2, 3))), is_one_zero(torch.zeros(2, 3))
     (True, False)
     """
     if torch.is_grad_enabled() or any(gradient.stride()) or not gradient.numel() or not is_readable(gradient):

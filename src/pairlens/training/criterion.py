@@ -269,13 +269,15 @@ def _check_batch(embeddings: Tensor, pairs: Pairs) -> None:
     # Both checks read values back, which on a GPU would block at every step.
     if not is_readable(embeddings):
         return
-    # One number for the whole batch; which embedding it is, is searched for only when there is one.
-    if not math.isfinite(embeddings.detach().abs().amax(dim=1).sum().item()):
+    # One number for the whole batch, which is not finite if an embedding is not. It may also overflow by itself, so which
+    # embedding it is, is searched for then.
+    if not math.isfinite(embeddings.detach().sum().item()):
         bad = (~torch.isfinite(embeddings).all(dim=1)).nonzero()
-        raise NotFiniteError(
-            f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
-            "lower the learning rate, or check the input of the network"
-        )
+        if len(bad):
+            raise NotFiniteError(
+                f"embedding {int(bad[0])} of the batch is not finite ({len(bad)} of {len(embeddings)} are not); "
+                "lower the learning rate, or check the input of the network"
+            )
     if pairs.complete_count == 0:
         warnings.warn(
             f"no photo of this batch of {len(embeddings)} has both a positive and a negative, so the loss is 0 and has no "
