@@ -2,11 +2,11 @@
 
     python benches/small_batches.py                      # about two minutes
 
-The losses, their peers and the bare reference are those of benches/losses.py, measured alternately in one process. The time is
-the processor time of the thread, which other work on the machine changes less than elapsed time; only ratios are reported.
-Two kinds of batches of 32, 64 and 128 vectors, four per class: `apart`, whose classes are so far apart that no pair is active
-for a loss with a margin or a miner, as late in training, and `mixed`, whose vectors do not know their class, as at its start.
-Writes benches/results/small_batches.json and prints the tables of docs/performance.md.
+The losses, their peers and the bare reference are those of benches/losses.py, measured alternately in one process. The time
+is the processor time of the thread, which other work on the machine changes less than elapsed time; only ratios are
+reported. Two kinds of batches of 32, 64 and 128 vectors, four per class: `apart`, whose classes are so far apart that no
+pair is active for a loss with a margin or a miner, as late in training, and `mixed`, whose vectors do not know their class,
+as at its start. Writes benches/results/small_batches.json and prints the table of docs/performance.md.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from losses import DIM, OTHER_FUNCTION, PER_CLASS, Case, Step, about, bare, cases, draw
+from losses import DIM, OTHER_FUNCTION, PER_CLASS, Case, Step, about, bare, bare_proxies, cases, draw
 
 SIZES = (32, 64, 128)
+# Proxies of as many classes as CUB-200-2011 has for training.
+PROXY_CLASSES = 100
 RESULTS = Path(__file__).parent / "results" / "small_batches.json"
 # Losses of which the peer builds a tensor over (positive pair, negative pair), so that the ratio grows with the batch.
 CUBIC = ("lifted structure", "NT-Xent", "tuplet margin")
@@ -29,9 +31,9 @@ CUBIC = ("lifted structure", "NT-Xent", "tuplet margin")
 NOT_COMPARED = (OTHER_FUNCTION, "Smooth-AP")
 
 
-def batch(kind: str, size: int) -> tuple[Tensor, Tensor]:
+def batch(kind: str, size: int, classes: int) -> tuple[Tensor, Tensor]:
     """Return the (photo, dim) vectors and the labels of a batch."""
-    apart, labels = draw(size, size // PER_CLASS)
+    apart, labels = draw(size, classes)
     if kind == "apart":
         return apart, labels
     generator = torch.Generator().manual_seed(size)
@@ -50,9 +52,11 @@ def processor_seconds(step: Step, embeddings: Tensor, labels: Tensor) -> float:
 def measure(case: Case, kind: str, size: int, repeats: int) -> dict[str, float]:
     """Return the median time of Pairlens, of its peer and of the bare reference, measured alternately."""
     assert case.peer is not None
-    embeddings, labels = batch(kind, size)
-    classes = size // PER_CLASS
-    steps: dict[str, Step] = {"ours": case.ours(classes), "peer": case.peer(classes), "bare": bare}
+    on_proxies = case.family == "proxy"
+    classes = PROXY_CLASSES if on_proxies else size // PER_CLASS
+    embeddings, labels = batch(kind, size, classes)
+    reference = bare_proxies(classes) if on_proxies else bare
+    steps: dict[str, Step] = {"ours": case.ours(classes), "peer": case.peer(classes), "bare": reference}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats + 3):
         for name, step in steps.items():
@@ -107,7 +111,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     results: dict = {}
     for case in cases():
-        if case.family == "proxy" or case.peer is None or (options.only and case.name not in options.only):
+        if case.peer is None or (options.only and case.name not in options.only):
             continue
         results[case.name] = {
             kind: {str(size): measure(case, kind, size, options.repeats) for size in SIZES}

@@ -262,13 +262,14 @@ class _AnchorLosses(torch.autograd.Function):
             values = similarity.new_empty(len(similarity))
             for block in blocks:
                 values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
-        # Where no pair is active, as in most batches late in training, the functions before this one have nothing to do.
-        if is_readable(values) and not is_one_zero(gradient) and not values.any() and not gradient.any():
+        result = values.mean() if averaged else values
+        if is_readable(values) and _is_zero(result) and not is_one_zero(gradient) and not gradient.any():
+            # No pair is active, as in many batches late in training: the functions before this one have nothing to do.
             gradient = one_zero(gradient)
         ctx.save_for_backward(similarity, gradient)
         ctx.recipe = (weigh, pairs, columns)
         ctx.averaged = averaged
-        return values.mean() if averaged else values
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -283,6 +284,11 @@ class _AnchorLosses(torch.autograd.Function):
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
         scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
         return gradient * scale, None, None, None
+
+
+def _is_zero(result: Tensor) -> bool:
+    # Reading one number back takes less time than an operation.
+    return not (result.any() if result.ndim else result.item())
 
 
 class PositiveColumns(NamedTuple):

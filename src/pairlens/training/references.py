@@ -204,10 +204,13 @@ class Proxies(nn.Module):
                 f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both the same dim"
             )
         # On a CPU only: reading the labels on a GPU would block, and a trace cannot follow it.
-        if is_readable(labels) and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+        if not is_readable(labels) or not len(labels):
+            return
+        lowest, highest = (int(extreme) for extreme in labels.aminmax())
+        if not 0 <= lowest <= highest < self.classes:
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, but there are proxies for 0 to "
-                f"{self.classes - 1}; make Proxies with one class per label"
+                f"labels run from {lowest} to {highest}, but there are proxies for 0 to {self.classes - 1}; make Proxies "
+                "with one class per label"
             )
 
 
