@@ -6,7 +6,8 @@ The losses, their peers and the bare reference are those of benches/losses.py, m
 is the processor time of the thread, which other work on the machine changes less than elapsed time; only ratios are
 reported. Two kinds of batches of 32, 64 and 128 vectors, four per class: `apart`, whose classes are so far apart that no
 pair is active for a loss with a margin or a miner, as late in training, and `mixed`, whose vectors do not know their class,
-as at its start. Writes benches/results/small_batches.json and prints the table of docs/performance.md.
+as at its start. Writes benches/results/small_batches.json, of which docs/claims.py makes the table of
+docs/performance.md, and prints the ratios.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from losses import DIM, OTHER_FUNCTION, PER_CLASS, Case, Step, about, bare, bare_proxies, cases, draw
 
+KINDS = ("apart", "mixed")
 SIZES = (32, 64, 128)
 # Proxies of as many classes as CUB-200-2011 has for training.
 PROXY_CLASSES = 100
@@ -67,38 +69,25 @@ def measure(case: Case, kind: str, size: int, repeats: int) -> dict[str, float]:
     return {name: statistics.median(values[3:]) for name, values in times.items()}
 
 
-def ratios(results: dict, kind: str, size: int, without: tuple[str, ...] = ()) -> dict[str, float]:
-    """Return peer / ours of each loss that is compared."""
-    left_out = NOT_COMPARED + without
-    rows = {name: kinds[kind][str(size)] for name, kinds in results.items() if name not in left_out}
-    return {name: row["peer"] / row["ours"] for name, row in rows.items()}
-
-
-def table(results: dict) -> str:
-    """Return the table of all losses in Markdown: how many times faster than the peer."""
-    heads = [f"{kind}, {size}" for kind in ("apart", "mixed") for size in SIZES]
-    lines = [f"| loss | {' | '.join(heads)} |", f"|{' --- |' * (len(heads) + 1)}"]
-    for name, kinds in results.items():
-        cells = [kinds[kind][str(size)] for kind in ("apart", "mixed") for size in SIZES]
-        speed = [f"{cell['peer'] / cell['ours']:.2f}" for cell in cells]
-        lines.append(f"| {name} | {' | '.join(speed)} |")
-    return "\n".join(lines)
-
-
-def summary(results: dict) -> str:
-    """Return the geometric means and the least ratio, in lines."""
-    lines = []
-    for kind in ("apart", "mixed"):
-        for size in SIZES:
-            every = ratios(results, kind, size)
-            mean = statistics.geometric_mean(every.values())
-            others = statistics.geometric_mean(ratios(results, kind, size, CUBIC).values())
-            name = min(every, key=lambda loss: every[loss])
-            lines.append(
-                f"- {kind}, B = {size}: geometric mean {mean:.2f} × over {len(every)} losses, {others:.2f} × without the "
-                f"three cubic ones; the least {every[name]:.2f} × ({name})"
-            )
-    return "\n".join(lines)
+def summarize(results: dict) -> dict:
+    """Return the geometric means of peer / ours and the least ratio, by kind and size, of pairs and of proxies."""
+    on_proxies = {case.name for case in cases() if case.family == "proxy"}
+    found: dict = {}
+    for kind in KINDS:
+        for size in map(str, SIZES):
+            rows = {name: kinds[kind][size] for name, kinds in results.items() if name not in NOT_COMPARED}
+            every = {name: row["peer"] / row["ours"] for name, row in rows.items()}
+            pairs = {name: ratio for name, ratio in every.items() if name not in on_proxies}
+            others = [ratio for name, ratio in pairs.items() if name not in CUBIC]
+            found[f"{kind}, {size}"] = {
+                "losses": len(pairs),
+                "mean": statistics.geometric_mean(pairs.values()),
+                "mean without the three cubic ones": statistics.geometric_mean(others),
+                "least": min(pairs.values()),
+                "mean on proxies": statistics.geometric_mean([every[name] for name in every if name in on_proxies]),
+                "least on proxies": min(every[name] for name in every if name in on_proxies),
+            }
+    return found
 
 
 def main() -> None:
@@ -117,10 +106,11 @@ def main() -> None:
             kind: {str(size): measure(case, kind, size, options.repeats) for size in SIZES}
             for kind in ("apart", "mixed")
         }
-        print(case.name, flush=True)
+        ratios = [row["peer"] / row["ours"] for sizes in results[case.name].values() for row in sizes.values()]
+        print(case.name, *(f"{ratio:.2f}" for ratio in ratios), flush=True)
     if not options.only:
-        RESULTS.write_text(json.dumps({"about": about(), "losses": results}, indent=1), encoding="utf-8")
-    print(f"\n{table(results)}\n\n{summary(results)}")
+        stored = {"about": about(), "losses": results, "summary": summarize(results)}
+        RESULTS.write_text(json.dumps(stored, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, without_autocast, working_precision
-from pairlens.losses.base import Source, check_finite, positive_columns, row_blocks, runs_eagerly
+from pairlens.losses.base import Source, check_finite, row_blocks, runs_eagerly
+from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.reductions import log1p_exp, mean_over
 from pairlens.losses.tuning_space import Range
 

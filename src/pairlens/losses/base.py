@@ -11,8 +11,11 @@ returns the loss of each anchor and its pair weights (General Pair Weighting, Wa
   The pair weights are the gradient, so autograd records nothing.
 - On a GPU, in one block. Gathering would need the number of positives, and reading it back would stall the GPU; so both
   sides are the whole matrix under a mask. The pair weights are the gradient.
-- While `torch.compile` traces, where no shape may depend on data, both sides are the whole matrix under a mask as well,
-  and autograd differentiates the value.
+- While `torch.compile` traces and within the transforms of `torch.func`, where no shape may depend on data, both sides are
+  the whole matrix under a mask as well, and autograd differentiates the value.
+
+A backward pass whose result will be differentiated (`create_graph`) computes the pair weights again while autograd records
+them, in the first two ways as well.
 """
 
 import math
@@ -27,6 +30,7 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import is_one_zero, one_zero, working_precision
 from pairlens.core.tracing import computed_once, is_readable, is_traced
+from pairlens.losses.positive_columns import PositiveColumns, positive_columns
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -34,9 +38,6 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 # Similarities per block of rows: 2 MiB in float32, which stay in the cache of a core.
 BLOCK_ELEMENTS = 2**19
-# Positives are gathered if no anchor has more of them than a quarter of the references; otherwise gathering costs more
-# than it saves.
-GATHERING_FACTOR = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +166,11 @@ class AnchorLoss(ABC):
 
     @abstractmethod
     def weigh(self, positive: Side, negative: Side, /) -> PairWeights:
-        """Return the loss and the pair weights of each anchor."""
+        """Return the loss and the pair weights of each anchor.
+
+        Second derivatives are those of the weights, so both must be written in operations that autograd can follow, and what
+        is constant in the gradient must be detached in the weights as well.
+        """
 
     @final
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -289,46 +294,6 @@ class _AnchorLosses(torch.autograd.Function):
 def _is_zero(result: Tensor) -> bool:
     # Reading one number back takes less time than an operation.
     return not (result.any() if result.ndim else result.item())
-
-
-class PositiveColumns(NamedTuple):
-    """The columns of each anchor's positives, padded to the largest number of positives.
-
-    Attributes:
-        column: (anchor, slot) column of the similarity matrix; 0 in slots that are not taken.
-        taken: (anchor, slot) boolean, True where the slot holds a positive.
-        full: whether every slot is known to be taken.
-    """
-
-    column: Tensor
-    taken: Tensor
-    full: bool = False
-
-
-def positive_columns(pairs: Pairs) -> PositiveColumns | None:
-    """Return the columns of each anchor's positives, or None where there are too many for gathering to pay.
-
-    >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
-    tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
-    """
-    rows, references = pairs.positive.shape
-    anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
-    slots, rest = divmod(len(anchors), max(1, rows))
-    own = torch.arange(rows)[:, None].expand(rows, slots)
-    if slots and not rest and torch.equal(anchors.view(rows, slots), own):
-        # Every anchor has equally many positives, as in batches of K photos per class: no slot is empty.
-        column = columns.view(rows, slots)
-        full = PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)
-        return full if slots * GATHERING_FACTOR <= references else None
-    counts = torch.bincount(anchors, minlength=rows)
-    slots = max(1, int(counts.max())) if len(anchors) else 1
-    if slots * GATHERING_FACTOR > references:
-        return None
-    # The slot of a positive is its number among all positives, less the number of the first one of its anchor.
-    slot = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
-    column = anchors.new_zeros(len(counts), slots)
-    column[anchors, slot] = columns
-    return PositiveColumns(column, torch.arange(slots) < counts[:, None])
 
 
 def _weigh_rows(
