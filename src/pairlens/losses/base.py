@@ -139,14 +139,14 @@ class PairWeights(NamedTuple):
 
 
 def none_active(active: Tensor) -> bool:
-    """Return whether none of some booleans is true, so that `weigh` can stop with `no_loss`.
+    """Return whether none of some booleans is true, so that `weigh` can stop with `zero_weights`.
 
     It must go on, and the answer is False, where that cannot be read, or where autograd records the weights.
     """
     return not torch.is_grad_enabled() and is_readable(active) and not active.any()
 
 
-def no_loss(positive: Side, negative: Side) -> PairWeights:
+def zero_weights(positive: Side, negative: Side) -> PairWeights:
     """Return the value and the pair weights of anchors without an active pair: 0."""
     s_p = positive.similarity
     return PairWeights(s_p.new_zeros(len(s_p), 1), one_zero(s_p), one_zero(negative.similarity))

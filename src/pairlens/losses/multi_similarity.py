@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pairlens.core.records import require
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, no_loss, none_active
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, zero_weights
 from pairlens.losses.reductions import log1p_exp
 from pairlens.losses.tuning_space import Range
 
@@ -62,7 +62,7 @@ class MultiSimilarity(AnchorLoss):
         """Return the loss and the pair weights of each anchor."""
         counted = self.mine(positive, negative) if self.mining else (positive, negative)
         if counted is None:
-            return no_loss(positive, negative)
+            return zero_weights(positive, negative)
         counted_p, counted_n = counted
         sum_p, softmax_p = counted_p.logsumexp(-self.alpha * (positive.similarity - self.lam))
         sum_n, softmax_n = counted_n.logsumexp(self.beta * (negative.similarity - self.lam))

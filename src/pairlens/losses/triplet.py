@@ -9,7 +9,7 @@ from torch import Tensor
 from pairlens.core.pairs import as_bytes
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, no_loss, none_active
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, zero_weights
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
@@ -116,7 +116,7 @@ class AllTriplets(AnchorLoss):
         d_n = dissimilarity(negative.similarity, self.measure)
         # Of each anchor, (anchor, 1): none of its triplets is active unless the nearest negative and farthest positive are.
         if none_active(negative.lowest(d_n) < positive.highest(d_p + self.margin)):
-            return no_loss(positive, negative)
+            return zero_weights(positive, negative)
         # Both ways of counting give the same numbers, (anchor, slot): active triplets per positive and per negative.
         count = _count if d_p.shape[1] <= MAX_COMPARED else _count_by_sorting
         c_p, c_n = count(positive, negative, d_p.detach(), d_n.detach(), self.margin, self.semi_hard)
