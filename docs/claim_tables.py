@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 
 from claim_baselines import baselines
+from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
 from claim_targets import read, targets
 
 from pairlens.model.cost import profile as model_cost
@@ -333,6 +334,12 @@ def model_costs() -> str:
     return markdown(("", "98 classes", "11,318 classes", "3,997 classes"), rows)
 
 
+def small_batches() -> str:
+    """How many times faster than pytorch-metric-learning each loss is in small batches."""
+    heads = ("loss", *(f"{kind}, {size}" for kind, size in COLUMNS))
+    return markdown(heads, small_batch_rows() + small_batch_means())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
@@ -349,6 +356,7 @@ TABLES: dict[str, Callable[[], str]] = {
         peer_metrics,
         growth,
         embedding,
+        small_batches,
         approximate,
         omniglot,
         omniglot_epochs,

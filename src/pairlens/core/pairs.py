@@ -1,12 +1,14 @@
 """Masks of positive and negative pairs between anchors and references."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from pairlens.core.inputs import Numbers, as_labels, as_mask
+from pairlens.core.tracing import is_readable, is_traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,12 @@ class Pairs:
         """
         known = as_labels(labels)
         same = known[:, None] == known[None, :]  # (anchor, anchor), true on the diagonal
-        itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
-        return cls(positive=same & ~itself, negative=~same)
+        negative = ~same
+        if is_traced():
+            itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
+            return cls(positive=same & ~itself, negative=negative)
+        # In place, because a small batch takes as long as the number of its operations.
+        return cls(positive=same.fill_diagonal_(False), negative=negative)
 
     @classmethod
     def between(cls, anchor_labels: Numbers, reference_labels: Numbers) -> Self:
@@ -69,31 +75,57 @@ class Pairs:
     @property
     def complete(self) -> Tensor:
         """(anchor,) True where an anchor has at least one positive and one negative; other anchors contribute no loss."""
-        return self.some_positive & _any_in_row(self.negative)
+        return self._once("complete", self._complete)
+
+    def _complete(self) -> Tensor:
+        return (_highest_byte(self.positive) & _highest_byte(self.negative)).bool()
+
+    @property
+    def complete_count(self) -> int:
+        """Number of anchors with a positive and a negative; reading it stalls a GPU and ends a trace."""
+        return self._once("complete_count", lambda: int(self.complete.sum()))
+
+    @property
+    def all_complete(self) -> bool:
+        """Whether there are anchors and each has both sides; False where that cannot be read without a cost."""
+        return is_readable(self.positive) and 0 < self.complete_count == len(self.positive)
 
     @property
     def some_positive(self) -> Tensor:
         """(anchor,) True where an anchor has at least one positive."""
-        return _any_in_row(self.positive)
+        return _highest_byte(self.positive).bool()
 
     @property
     def transposed(self) -> "Pairs":
         """The same pairs with the references as anchors, for losses in which the proxies are the anchors."""
         return Pairs(self.positive.T, self.negative.T)
 
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return what `compute` returns, which is computed again only after a mask was changed in place."""
+        # Inference tensors do not count their changes.
+        if is_traced() or self.positive.is_inference() or self.negative.is_inference():
+            return compute()
+        versions = (self.positive._version, self.negative._version)
+        known = self.__dict__.get(f"_known_{name}")
+        if known is None or known[0] != versions:
+            known = (versions, compute())
+            self.__dict__[f"_known_{name}"] = known
+        return known[1]
+
 
 def as_bytes(mask: Tensor) -> Tensor:
-    """Return 1 where a mask is True and 0 elsewhere, as uint8; a view without a copy, except under `torch.compile`.
+    """Return 1 where a mask is True and 0 elsewhere, as uint8; a view without a copy, unless it is traced.
 
     >>> as_bytes(torch.tensor([True, False]))
     tensor([1, 0], dtype=torch.uint8)
     """
     # The compiler of PyTorch 2.11 fails at a view of booleans as bytes. A conversion costs nothing there, because the
-    # compiler fuses it with the operation that follows.
-    return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
+    # compiler fuses it with the operation that follows. `vmap` has no such view either.
+    return mask.to(torch.uint8) if is_traced() else mask.view(torch.uint8)
 
 
-def _any_in_row(mask: Tensor) -> Tensor:
+def _highest_byte(mask: Tensor) -> Tensor:
+    """Return, of each row, 1 if a value is True and 0 if none is."""
     # On a CPU, the maximum of the bytes of a row takes a fortieth of the time of `any` of its booleans. `amax` needs at
     # least one column.
-    return as_bytes(mask).amax(dim=1).bool() if mask.shape[1] else mask.any(dim=1)
+    return as_bytes(mask).amax(dim=1) if mask.shape[1] else mask.new_zeros(len(mask), dtype=torch.uint8)

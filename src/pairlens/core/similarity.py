@@ -1,10 +1,13 @@
 """Unit vectors, their cosine similarities and Euclidean distances."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from pairlens.core.tracing import is_readable, is_traced, is_transformed
 
 # Shorter vectors count as zero.
 MIN_LENGTH = 1e-12
@@ -33,7 +36,18 @@ def unit(vectors: Tensor) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    return _Unit.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
+    vectors = working_precision(vectors)
+    if is_transformed():
+        return vectors / _length(vectors)
+    return _Unit.apply(vectors)  # pyright: ignore[reportReturnType]
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which products keep the precision of their operands; it gives None where there is no autocast."""
+    # Entering autocast takes as long as a small matrix product.
+    if device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def cosine(anchors: Tensor, references: Tensor) -> Tensor:
@@ -47,8 +61,11 @@ def cosine(anchors: Tensor, references: Tensor) -> Tensor:
     tensor([[0.6000],
             [0.8000]])
     """
-    with torch.autocast(anchors.device.type, enabled=False):
-        return working_precision(anchors) @ working_precision(references).mT
+    with without_autocast(anchors.device) as autocast:
+        vectors = working_precision(anchors), working_precision(references)
+        if autocast is None or is_transformed():
+            return vectors[0] @ vectors[1].mT
+        return _Product.apply(*vectors)  # pyright: ignore[reportReturnType]
 
 
 def self_cosine(vectors: Tensor) -> Tensor:
@@ -63,25 +80,64 @@ def self_cosine(vectors: Tensor) -> Tensor:
     tensor([[1.0000, 0.6000],
             [0.6000, 1.0000]])
     """
-    with torch.autocast(vectors.device.type, enabled=False):
-        return _SelfProduct.apply(working_precision(vectors))  # pyright: ignore[reportReturnType]
+    with without_autocast(vectors.device):
+        vectors = working_precision(vectors)
+        if is_transformed():
+            return vectors @ vectors.mT
+        return _SelfProduct.apply(vectors)  # pyright: ignore[reportReturnType]
 
 
+def cosine_within(vectors: Tensor) -> Tensor:
+    """Return the cosine similarities of (anchor, dim) vectors of any length: `self_cosine(unit(vectors))` as one function.
+
+    A small batch takes as long as the number of functions that autograd records.
+
+    >>> cosine_within(torch.tensor([[2.0, 0.0], [3.0, 4.0]]))
+    tensor([[1.0000, 0.6000],
+            [0.6000, 1.0000]])
+    """
+    vectors = working_precision(vectors)
+    if is_traced():
+        return self_cosine(unit(vectors))
+    with without_autocast(vectors.device):
+        return _CosineWithin.apply(vectors)  # pyright: ignore[reportReturnType]
+
+
+# Without a `setup_context`, which would take as long as the function itself; for transforms there are the plain forms above.
 class _Unit(torch.autograd.Function):
     @staticmethod
-    def forward(vectors: Tensor) -> Tensor:
-        return vectors / _length(vectors)
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        length = _length(vectors)
+        units = vectors / length
+        ctx.save_for_backward(vectors, units, length)
+        return units
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs, output)
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        vectors, units, length = ctx.saved_tensors
+        if is_one_zero(gradients[0]):
+            return torch.zeros_like(vectors)
+        if torch.is_grad_enabled():
+            # This gradient will be differentiated, and so must know how the length depends on the vectors.
+            length = _length(vectors)
+        return _by_vectors(gradients[0], units, length)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        vectors, units = ctx.saved_tensors
-        # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
-        along = (gradients[0] * units).sum(dim=-1, keepdim=True)
-        return torch.addcmul(gradients[0], units, along, value=-1) / _length(vectors)
+
+def one_zero(like: Tensor) -> Tensor:
+    """Return a gradient of zeros that share one number, so that the functions before it in the graph can skip their work."""
+    return like.new_zeros(()).expand_as(like)
+
+
+def is_one_zero(gradient: Tensor) -> bool:
+    """Return whether a gradient is what `one_zero` returns; never while it will be differentiated or cannot be read.
+
+    >>> with torch.no_grad():
+    ...     is_one_zero(one_zero(torch.ones(2, 3))), is_one_zero(torch.zeros(2, 3))
+    (True, False)
+    """
+    if torch.is_grad_enabled() or any(gradient.stride()) or not gradient.numel() or not is_readable(gradient):
+        return False
+    return gradient.as_strided((), ()).item() == 0
 
 
 def _length(vectors: Tensor) -> Tensor:
@@ -94,18 +150,68 @@ def _length(vectors: Tensor) -> Tensor:
 
 class _SelfProduct(torch.autograd.Function):
     @staticmethod
-    def forward(vectors: Tensor) -> Tensor:
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors)
         return vectors @ vectors.T
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (vectors,) = ctx.saved_tensors
+        return one_zero(vectors) if is_one_zero(gradients[0]) else _by_units(gradients[0], vectors)
+
+
+class _CosineWithin(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        length = _length(vectors)
+        units = vectors / length
+        ctx.save_for_backward(vectors, units, length)
+        return units @ units.T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (vectors,) = ctx.saved_tensors
-        # (G + Gᵀ) E. The transpose is copied first, because adding a strided view takes twice as long.
-        return gradients[0].T.clone(memory_format=torch.contiguous_format).add_(gradients[0]) @ vectors
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        vectors, units, length = ctx.saved_tensors
+        if is_one_zero(gradients[0]):
+            return torch.zeros_like(vectors)
+        if torch.is_grad_enabled():
+            # This gradient will be differentiated, and so must know how both depend on the vectors.
+            length = _length(vectors)
+            units = vectors / length
+        return _by_vectors(_by_units(gradients[0], units), units, length)
+
+
+def _by_units(gradient: Tensor, units: Tensor) -> Tensor:
+    """Return (G + Gᵀ) E, the gradient by E of the (anchor, anchor) products E Eᵀ, whose own gradient is G."""
+    # The transpose is copied first, because adding a strided view takes twice as long.
+    both = gradient.T.clone(memory_format=torch.contiguous_format).add_(gradient)
+    with without_autocast(both.device):
+        return both @ units
+
+
+def _by_vectors(gradient: Tensor, units: Tensor, length: Tensor) -> Tensor:
+    """Return the gradient by vectors of (..., 1) length, given that by their unit vectors."""
+    # u · g, (..., 1): the part of the gradient along the vector, which changes only its length.
+    along = (gradient * units).sum(dim=-1, keepdim=True)
+    return torch.addcmul(gradient, units, along, value=-1) / length
+
+
+class _Product(torch.autograd.Function):
+    """A Rᵀ whose backward pass keeps the precision as well, where it is called under autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, references: Tensor) -> Tensor:
+        ctx.save_for_backward(anchors, references)
+        return anchors @ references.mT
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        anchors, references = ctx.saved_tensors
+        by_anchors, by_references = ctx.needs_input_grad
+        with without_autocast(anchors.device):
+            return (
+                gradients[0] @ references if by_anchors else None,
+                gradients[0].mT @ anchors if by_references else None,
+            )
 
 
 def distance(similarity: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
+from pairlens.core.similarity import cosine, without_autocast
 from pairlens.losses.averaging import LATER, Average, check_average
-from pairlens.losses.base import Source, check_finite, positive_columns, row_blocks, runs_eagerly
+from pairlens.losses.base import Source, check_finite, row_blocks, runs_eagerly
 from pairlens.losses.loss_inputs import as_similarity
+from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.reductions import log1p_exp, mean_over
 from pairlens.losses.tuning_space import Range
 
@@ -63,16 +64,16 @@ class Angular:
         tan2 = math.tan(math.radians(self.degrees)) ** 2
         # sums[a, slot] = Σ_n e^{4 tan²α (s_an + s_pn)}, divided by e^{8 tan²α}, for the positive p in the slot.
         # Autocast would compute these products in half precision, which rounds small ones to 0.
-        with torch.autocast(similarity.device.type, enabled=False):
-            if columns is None:
-                factors = _factors(similarity, pairs.negative, 4 * tan2)
-                sums = factors @ factors.T
-                s_p = similarity
-                taken = pairs.positive
-            else:
+        if columns is None:
+            factors = _factors(similarity, pairs.negative, 4 * tan2)
+            sums = cosine(factors, factors)
+            s_p = similarity
+            taken = pairs.positive
+        else:
+            with without_autocast(similarity.device):
                 sums = _SumsOver.apply(similarity, pairs.negative, columns.column, 4 * tan2)
-                s_p = similarity.gather(1, columns.column)
-                taken = columns.taken
+            s_p = similarity.gather(1, columns.column)
+            taken = columns.taken
         # After a miner the anchor and its positive may have no negative in common. Then there is no triangle, so no loss.
         counted = taken & pairs.complete[:, None] & (sums > 0)
         f = torch.where(counted, sums, 1.0).log() + 8 * tan2 - 2 * (1 + tan2) * s_p
@@ -93,7 +94,7 @@ class _SumsOver(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, similarity: Tensor, negative: Tensor, column: Tensor, scale: float) -> Tensor:
         rows = _factors(similarity, negative, scale)  # (photo, photo)
-        ctx.save_for_backward(rows, column)
+        ctx.save_for_backward(similarity, negative, rows, column)
         ctx.scale = scale
         sums = rows.new_empty(column.shape)
         for block in row_blocks(rows):
@@ -103,11 +104,15 @@ class _SumsOver(torch.autograd.Function):
         return sums
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor, None, None, None]:
-        rows, column = ctx.saved_tensors
+        similarity, negative, rows, column = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # This gradient will be differentiated: the same as below, in operations that autograd can follow.
+            rows = _factors(similarity, negative, ctx.scale)
+            weights = torch.zeros_like(rows).scatter_add(1, column, gradients[0])  # (photo, photo)
+            return cosine(weights + weights.T, rows.T) * rows * ctx.scale, None, None, None
         total = torch.zeros_like(rows)  # the gradient by the factors
         for block in row_blocks(rows):
             for partner, weight in zip(column[block].T, gradients[0][block].T, strict=True):

@@ -11,10 +11,14 @@ returns the loss of each anchor and its pair weights (General Pair Weighting, Wa
   The pair weights are the gradient, so autograd records nothing.
 - On a GPU, in one block. Gathering would need the number of positives, and reading it back would stall the GPU; so both
   sides are the whole matrix under a mask. The pair weights are the gradient.
-- While `torch.compile` traces, where no shape may depend on data, both sides are the whole matrix under a mask as well,
-  and autograd differentiates the value.
+- While `torch.compile` traces and within the transforms of `torch.func`, where no shape may depend on data, both sides are
+  the whole matrix under a mask as well, and autograd differentiates the value.
+
+A backward pass whose result will be differentiated (`create_graph`) computes the pair weights again while autograd records
+them, in the first two ways as well.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,11 +26,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final, get_arg
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pairlens.core.inputs import NotFiniteError
 from pairlens.core.pairs import Pairs
+from pairlens.core.similarity import is_one_zero, one_zero
+from pairlens.core.tracing import computed_once, is_readable, is_traced
 from pairlens.losses.loss_inputs import as_similarity
+from pairlens.losses.positive_columns import PositiveColumns, positive_columns
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -34,9 +40,6 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 # Similarities per block of rows: 2 MiB in float32, which stay in the cache of a core.
 BLOCK_ELEMENTS = 2**19
-# Positives are gathered if no anchor has more of them than a quarter of the references; otherwise gathering costs more
-# than it saves.
-GATHERING_FACTOR = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,42 +53,57 @@ class Side:
         similarity: (anchor, slot) similarities.
         present: (anchor, slot) boolean, True where the slot holds a pair; the other slots must not matter.
         anchors: the rows of the similarity matrix that these anchors are, for a loss with a parameter per anchor.
+        some: whether every anchor is known to have a pair; False where that is not known.
+        full: whether every slot is known to hold a pair; False where that is not known.
     """
 
     similarity: Tensor
     present: Tensor
     anchors: slice = field(default_factory=lambda: slice(None))
+    # What is known of the masks saves operations, whose number is the time of a small batch. It changes no result.
+    some: bool = False
+    full: bool = False
 
     @property
     def count(self) -> Tensor:
         """(anchor, 1) number of pairs, at least 1, in the dtype of the similarities."""
-        return self.present.sum(dim=1, keepdim=True).clamp(min=1).to(self.similarity.dtype)
+        return computed_once(self, "_count", self._counted)
 
     @property
     def indicator(self) -> Tensor:
         """(anchor, slot) 1 where there is a pair and 0 elsewhere, in the dtype of the similarities."""
-        return as_number(self.present, self.similarity.dtype)
+        return computed_once(self, "_indicator", lambda: as_number(self.present, self.similarity.dtype))
+
+    def _counted(self) -> Tensor:
+        if self.full:
+            return self.similarity.new_full((len(self.present), 1), self.present.shape[1])
+        return self.present.sum(dim=1, keepdim=True).clamp(min=1).to(self.similarity.dtype)
 
     def masked(self, values: Tensor) -> Tensor:
-        """Return the values, which must be finite, where there is a pair and 0 elsewhere."""
+        """Return the (anchor, slot) values, which must be finite, where there is a pair and 0 elsewhere."""
         # A product takes a quarter of the time of torch.where.
-        return values * self.indicator
+        return values.expand_as(self.present) if self.full else values * self.indicator
 
     def total(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) sum of the values over the pairs."""
         return self.masked(values).sum(dim=1, keepdim=True)
 
+    def present_or(self, values: Tensor, absent: float) -> Tensor:
+        """Return the values where there is a pair, and the number `absent` elsewhere."""
+        return values if self.full else torch.where(self.present, values, absent)
+
     def highest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) highest value among the pairs; ABSENT where there is none."""
-        return torch.where(self.present, values, ABSENT).amax(dim=1, keepdim=True)
+        return self.present_or(values, ABSENT).amax(dim=1, keepdim=True)
 
     def lowest(self, values: Tensor) -> Tensor:
         """Return the (anchor, 1) lowest value among the pairs; -ABSENT where there is none."""
-        return torch.where(self.present, values, -ABSENT).amin(dim=1, keepdim=True)
+        return self.present_or(values, -ABSENT).amin(dim=1, keepdim=True)
 
     def share_of_extreme(self, extreme: Tensor) -> Tensor:
         """Return 1 at the pair whose similarity is the (anchor, 1) extreme, divided evenly if several tie; 0 elsewhere."""
-        hit = as_number(self.present & (self.similarity == extreme), self.similarity.dtype)
+        equal = self.similarity == extreme
+        hit = as_number(equal if self.full else self.present & equal, self.similarity.dtype)
         return hit / hit.sum(dim=1, keepdim=True).clamp(min=1)
 
     def logsumexp(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,11 +115,13 @@ class Side:
         >>> side.logsumexp(torch.tensor([[0.0, 0.0, 9.0]]))
         (tensor([[0.6931]]), tensor([[0.5000, 0.5000, 0.0000]]))
         """
-        masked = torch.where(self.present, logits, ABSENT)
+        masked = self.present_or(logits, ABSENT)
         softmax = masked.softmax(dim=1)
         # log Σ exp = max logit - log(max softmax). So one pass of the softmax kernel gives both results; torch.logsumexp
         # alone takes five.
         value = masked.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
+        if self.some:
+            return value, softmax
         # Without pairs all logits are ABSENT and the softmax is uniform instead of 0.
         return value, softmax * as_number(value > ABSENT / 2, softmax.dtype)
 
@@ -120,6 +140,20 @@ class PairWeights(NamedTuple):
     negative: Tensor
 
 
+def none_active(active: Tensor) -> bool:
+    """Return whether none of some booleans is true, so that `weigh` can stop with `zero_weights`.
+
+    It must go on, and the answer is False, where that cannot be read, or where autograd records the weights.
+    """
+    return not torch.is_grad_enabled() and is_readable(active) and not active.any()
+
+
+def zero_weights(positive: Side, negative: Side) -> PairWeights:
+    """Return the value and the pair weights of anchors without an active pair: 0."""
+    s_p = positive.similarity
+    return PairWeights(s_p.new_zeros(len(s_p), 1), one_zero(s_p), one_zero(negative.similarity))
+
+
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
 
 
@@ -134,7 +168,11 @@ class AnchorLoss(ABC):
 
     @abstractmethod
     def weigh(self, positive: Side, negative: Side, /) -> PairWeights:
-        """Return the loss and the pair weights of each anchor."""
+        """Return the loss and the pair weights of each anchor.
+
+        Second derivatives are those of the weights, so both must be written in operations that autograd can follow, and what
+        is constant in the gradient must be detached in the weights as well.
+        """
 
     def anchor_counts(self, similarity: Tensor, pairs: Pairs, /) -> Tensor | None:
         """Return how often each anchor counts in the mean, (anchor,) without a gradient; None if all count once."""
@@ -166,6 +204,11 @@ def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, count
     Raises:
         ValueError: if a similarity is not finite; see `anchor_losses`.
     """
+    if counts is None and pairs.all_complete and not is_traced():
+        # Every anchor counts, as in nearly all batches: no mask, and the mean is part of the same function.
+        similarity = as_similarity(similarity, pairs)
+        check_finite(similarity)
+        return _AnchorLosses.apply(similarity, pairs, weigh, True)  # pyright: ignore[reportReturnType]
     losses = anchor_losses(weigh, similarity, pairs)
     if counts is None:
         return mean_over(losses, pairs.complete)
@@ -187,18 +230,17 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
     """
     similarity = as_similarity(similarity, pairs)
     if not similarity.numel():
-        # No pairs, but the graph of the similarities.
-        return similarity.sum(dim=1)
-    if torch.compiler.is_compiling():
+        return similarity.sum(dim=1)  # 0 with a graph: there is no pair
+    if is_traced():
         return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
-    return _AnchorLosses.apply(similarity, pairs, weigh)  # pyright: ignore[reportReturnType]
+    return _AnchorLosses.apply(similarity, pairs, weigh, False)  # pyright: ignore[reportReturnType]
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
-    """Return whether values may be read back and shapes may depend on data: on a CPU, and not while being traced."""
-    return not torch.compiler.is_compiling() and not similarity.is_cuda
+    """Return whether values may be read back and shapes may depend on data: on a CPU, and neither traced nor transformed."""
+    return is_readable(similarity)
 
 
 def row_blocks(similarity: Tensor) -> list[slice]:
@@ -206,13 +248,13 @@ def row_blocks(similarity: Tensor) -> list[slice]:
     if not runs_eagerly(similarity):
         return [slice(None)]
     rows = max(1, BLOCK_ELEMENTS // max(1, similarity.shape[1]))
-    return [slice(start, start + rows) for start in range(0, len(similarity), rows)]
+    return [slice(start, start + rows) for start in range(0, max(1, len(similarity)), rows)]
 
 
 def check_finite(similarity: Tensor) -> None:
     """Raise NotFiniteError if a similarity is NaN or infinite, naming the first."""
     # The sum is not finite if an element is not, and it is one pass without a mask in memory.
-    if torch.isfinite(similarity.detach().sum()):
+    if math.isfinite(similarity.detach().sum().item()):
         return
     not_finite = (~torch.isfinite(similarity)).nonzero()
     if len(not_finite):
@@ -224,71 +266,68 @@ def check_finite(similarity: Tensor) -> None:
 
 
 class _AnchorLosses(torch.autograd.Function):
+    """The (anchor,) losses, or with `averaged` their mean."""
+
     @staticmethod
-    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs) -> Tensor:
+    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool) -> Tensor:
         columns = None if similarity.is_cuda else positive_columns(pairs)
-        gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
-        values = similarity.new_empty(len(similarity))
-        for block in row_blocks(similarity):
-            values[block] = _weigh_block(weigh, similarity[block], pairs, columns, block, gradient[block])
-        ctx.save_for_backward(gradient)
-        return values
+        blocks = row_blocks(similarity)
+        if len(blocks) == 1:
+            values, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+        else:
+            gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
+            values = similarity.new_empty(len(similarity))
+            for block in blocks:
+                values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
+        result = values.mean() if averaged else values
+        if is_readable(values) and _is_zero(result) and not is_one_zero(gradient) and not gradient.any():
+            # No pair is active, as in many batches late in training: the functions before this one have nothing to do.
+            gradient = one_zero(gradient)
+        ctx.save_for_backward(similarity, gradient)
+        ctx.recipe = (weigh, pairs, columns)
+        ctx.averaged = averaged
+        return result
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gradient,) = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        similarity, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # The caller asks for a gradient that can be differentiated itself. The pair weights are that gradient, so
+            # autograd records how they follow from the similarities.
+            weigh, pairs, columns = ctx.recipe
+            _, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+        elif is_one_zero(gradient):
+            return gradient, None, None, None
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
-        return gradient * gradients[0][:, None], None, None
+        scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
+        return gradient * scale, None, None, None
 
 
-class PositiveColumns(NamedTuple):
-    """The columns of each anchor's positives, padded to the largest number of positives.
-
-    Attributes:
-        column: (anchor, slot) column of the similarity matrix; 0 in slots that are not taken.
-        taken: (anchor, slot) boolean, True where the slot holds a positive.
-    """
-
-    column: Tensor
-    taken: Tensor
+def _is_zero(result: Tensor) -> bool:
+    # Reading one number back takes less time than an operation.
+    return not (result.any() if result.ndim else result.item())
 
 
-def positive_columns(pairs: Pairs) -> PositiveColumns | None:
-    """Return the columns of each anchor's positives, or None where there are too many for gathering to pay.
+def _weigh_rows(
+    weigh: WeighPairs, similarity: Tensor, pairs: Pairs, columns: PositiveColumns | None, rows: slice | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the (anchor,) losses of some rows, by default of all, and their (anchor, reference) gradient."""
+    anchors = slice(None) if rows is None else rows
 
-    >>> positive_columns(Pairs.within(torch.arange(12) % 6)).column.T
-    tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
-    """
-    anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
-    counts = torch.bincount(anchors, minlength=len(pairs.positive))
-    slots = max(1, int(counts.max())) if len(counts) else 1
-    if slots * GATHERING_FACTOR > pairs.positive.shape[1]:
-        return None
-    # The slot of a positive is its number among all positives, less the number of the first one of its anchor.
-    slot = torch.arange(len(anchors)) - (counts.cumsum(0) - counts)[anchors]
-    column = anchors.new_zeros(len(counts), slots)
-    column[anchors, slot] = columns
-    return PositiveColumns(column, torch.arange(slots) < counts[:, None])
+    def take(tensor: Tensor) -> Tensor:
+        # Slicing takes time even where it selects everything.
+        return tensor if rows is None else tensor[rows]
 
-
-def _weigh_block(
-    weigh: WeighPairs,
-    similarity: Tensor,
-    pairs: Pairs,
-    columns: PositiveColumns | None,
-    block: slice,
-    gradient: Tensor,
-) -> Tensor:
-    """Return the (anchor,) losses of a block of rows and write their (anchor, reference) gradient into `gradient`."""
-    negative = Side(similarity, pairs.negative[block], block)
+    own = take(similarity)
+    some = pairs.all_complete
+    negative = Side(own, take(pairs.negative), anchors, some)
     if columns is None:
-        value, w_p, w_n = weigh(Side(similarity, pairs.positive[block], block), negative)
-        torch.sub(w_n, w_p, out=gradient)
-        return value.squeeze(1)
-    column = columns.column[block]  # (anchor, slot)
-    gathered = similarity.gather(1, column)
-    value, w_p, w_n = weigh(Side(gathered, columns.taken[block], block), negative)
+        value, w_p, w_n = weigh(Side(own, take(pairs.positive), anchors, some), negative)
+        return value.squeeze(1), w_n - w_p
+    column = take(columns.column)  # (anchor, slot)
+    positive = Side(own.gather(1, column), take(columns.taken), anchors, some, columns.full)
+    value, w_p, w_n = weigh(positive, negative)
+    if is_one_zero(w_n) and is_one_zero(w_p):
+        return value.squeeze(1), one_zero(own)
     # w_p is 0 in slots that are not taken, so adding it to their column 0 changes nothing.
-    gradient.copy_(w_n).scatter_add_(1, column, -w_p)
-    return value.squeeze(1)
+    return value.squeeze(1), w_n.expand_as(own).scatter_add(1, column, -w_p)

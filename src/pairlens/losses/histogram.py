@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
+from pairlens.core.tracing import is_traced
 from pairlens.losses.base import SOURCES, Source, check_finite, row_blocks, runs_eagerly
 from pairlens.losses.loss_inputs import as_similarity
 
@@ -58,7 +58,7 @@ class Histogram:
 def _histogram(similarity: Tensor, mask: Tensor, nodes: int) -> Tensor:
     """Return the (node,) soft histogram of the masked (anchor, reference) similarities."""
     # The compiler cannot trace through the loop over blocks; autograd differentiates the plain form.
-    if torch.compiler.is_compiling():
+    if is_traced():
         low, fraction = _position(similarity, nodes)
         inside = mask.to(similarity.dtype)
         counts = similarity.new_zeros(nodes).index_add(0, low.flatten(), ((1 - fraction) * inside).flatten())
@@ -89,14 +89,14 @@ class _SoftHistogram(torch.autograd.Function):
         return counts.to(similarity.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         similarity, mask = ctx.saved_tensors
         nodes = len(gradients[0])
         # (interval,) derivative by a similarity that lies between the nodes r and r + 1.
         steps = gradients[0].diff() * ((nodes - 1) / 2)
-        total = torch.empty_like(similarity)
-        for block in row_blocks(similarity):
-            low, _ = _position(similarity[block], nodes)
-            total[block] = torch.where(mask[block], steps[low], 0.0)
-        return total, None, None
+        # Within an interval this does not depend on the similarity, so autograd differentiates it by `steps` alone.
+        total = [
+            torch.where(mask[rows], steps[_position(similarity[rows], nodes)[0]], 0.0)
+            for rows in row_blocks(similarity)
+        ]
+        return torch.cat(total), None, None

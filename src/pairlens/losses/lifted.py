@@ -9,8 +9,9 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, positive_columns, runs_eagerly
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, runs_eagerly
 from pairlens.losses.loss_inputs import as_similarity
+from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.tuning_space import Range
 
 LIFTED_SPACE = {"margin": Range(0.3, 1.5)}

@@ -153,10 +153,11 @@ class DistanceWeighted:
         similarity = as_similarity(similarity, pairs)
         if not similarity.numel():
             return pairs
-        sampled = torch.empty_like(pairs.negative)
-        for block in row_blocks(similarity):
-            sampled[block] = self._sample(similarity[block], pairs.positive[block], pairs.negative[block])
-        return Pairs(pairs.positive, sampled)
+        sampled = [
+            self._sample(similarity[rows], pairs.positive[rows], pairs.negative[rows])
+            for rows in row_blocks(similarity)
+        ]
+        return Pairs(pairs.positive, torch.cat(sampled))
 
     def _sample(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Return the (anchor, reference) mask of the sampled negatives."""

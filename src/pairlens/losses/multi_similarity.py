@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pairlens.core.records import require
-from pairlens.losses.base import AnchorLoss, PairWeights, Side
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, zero_weights
 from pairlens.losses.reductions import log1p_exp
 from pairlens.losses.tuning_space import Range
 
@@ -60,15 +60,21 @@ class MultiSimilarity(AnchorLoss):
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
-        counted_p, counted_n = self.mine(positive, negative) if self.mining else (positive, negative)
+        counted = self.mine(positive, negative) if self.mining else (positive, negative)
+        if counted is None:
+            return zero_weights(positive, negative)
+        counted_p, counted_n = counted
         sum_p, softmax_p = counted_p.logsumexp(-self.alpha * (positive.similarity - self.lam))
         sum_n, softmax_n = counted_n.logsumexp(self.beta * (negative.similarity - self.lam))
         value = log1p_exp(sum_p) / self.alpha + log1p_exp(sum_n) / self.beta
         # e^x / (1 + Σ e) = softmax · sigmoid(log Σ e), in which nothing overflows.
         return PairWeights(value, softmax_p * sum_p.sigmoid(), softmax_n * sum_n.sigmoid())
 
-    def mine(self, positive: Side, negative: Side) -> tuple[Side, Side]:
-        """Return the pairs that the mining selects: of each anchor some of both sides, or none of either."""
+    def mine(self, positive: Side, negative: Side) -> tuple[Side, Side] | None:
+        """Return the pairs that the mining selects: of each anchor some of both sides, or none of either.
+
+        None means that it is known to select nothing at all.
+        """
         # Detached: the selection is no part of the gradient.
         s_p = positive.similarity.detach()
         s_n = negative.similarity.detach()
@@ -76,6 +82,8 @@ class MultiSimilarity(AnchorLoss):
         highest = negative.highest(s_n)
         # Both rules select something under the same condition: max s_n > min s_p - ε.
         mined = highest > lowest - self.epsilon
+        if none_active(mined):
+            return None
         mined_p = positive.present & mined & (s_p < highest + self.epsilon)
         mined_n = negative.present & mined & (s_n > lowest - self.epsilon)
         return Side(positive.similarity, mined_p), Side(negative.similarity, mined_n)

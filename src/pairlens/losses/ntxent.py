@@ -168,7 +168,7 @@ def against_negatives(positive: Side, negative: Side, logit_p: Tensor, scale: fl
         (anchor, 1) value, (anchor, slot) weights of the positives and (anchor, slot) weights of the negatives.
     """
     sum_n, softmax_n = negative.logsumexp(scale * negative.similarity)
-    gap = torch.where(positive.present, sum_n - logit_p, ABSENT)
+    gap = positive.present_or(sum_n - logit_p, ABSENT)
     by_logit_p = gap.sigmoid() / positive.count
     # Each positive pushes on all negatives; the pushes differ by a factor only, so their sum is one (anchor, 1) number.
     by_logit_n = softmax_n * by_logit_p.sum(dim=1, keepdim=True)

@@ -49,7 +49,8 @@ class Comparison(NamedTuple):
 def weights_are_gradient(weigh: Callable[[Any, Side, Side], PairWeights]) -> Callable[[Any, Side, Side], PairWeights]:
     """Make the pair weights of a decorated `weigh` the gradient while `torch.compile` traces, too.
 
-    Otherwise autograd would save the tensors of every chunk, which together are (anchor, positive, reference).
+    Otherwise autograd would save the tensors of every chunk, which together are (anchor, positive, reference). They are
+    saved where a second derivative needs them: in a backward pass with `create_graph` and within transforms of `torch.func`.
     """
 
     @wraps(weigh)

@@ -10,12 +10,14 @@ from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal, working_precision
 from pairlens.losses.averaging import LATER, Average, check_average
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, row_blocks
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, row_blocks, zero_weights
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
 # Up to this number of positives per anchor, comparing all negatives with each of them is faster than a binary search.
 MAX_COMPARED = 8
+# Comparisons of a positive with a negative that are made at once: their booleans stay in the nearest cache.
+MAX_COMPARISONS = 2**16
 
 DistanceMeasure: TypeAlias = Literal["distance", "squared", "cosine"]
 
@@ -126,6 +128,9 @@ class AllTriplets(AnchorLoss):
         """Return the loss and the pair weights of each anchor."""
         d_p = dissimilarity(positive.similarity, self.measure)
         d_n = dissimilarity(negative.similarity, self.measure)
+        # Of each anchor, (anchor, 1): none of its triplets is active unless the nearest negative and farthest positive are.
+        if none_active(negative.lowest(d_n) < positive.highest(d_p + self.margin)):
+            return zero_weights(positive, negative)
         # Both ways of counting give the same numbers, (anchor, slot): active triplets per positive and per negative.
         count = _count if d_p.shape[1] <= MAX_COMPARED else _count_by_sorting
         c_p, c_n = count(positive, negative, d_p.detach(), d_n.detach(), self.margin, self.semi_hard)
@@ -140,17 +145,21 @@ class AllTriplets(AnchorLoss):
 def _count(
     positive: Side, negative: Side, d_p: Tensor, d_n: Tensor, margin: float, semi_hard: bool
 ) -> tuple[Tensor, Tensor]:
-    """Count active triplets per positive and per negative by comparing all negatives with one positive at a time."""
+    """Count active triplets per positive and per negative by comparing all negatives with a few positives at a time."""
     # In bytes, which are a quarter of the memory traffic; a negative has at most MAX_COMPARED active triplets.
     c_n = torch.zeros_like(d_n, dtype=torch.uint8)
     c_p = []
-    for d_one, present in zip(d_p.split(1, dim=1), positive.present.split(1, dim=1), strict=True):  # (anchor, 1) each
-        active = (d_n < torch.where(present, d_one + margin, ABSENT)) & negative.present
+    bound = positive.present_or(d_p + margin, ABSENT)[:, :, None]  # (anchor, positive, 1)
+    # All positives at once in a small batch, whose time is the number of operations; one at a time in a large one.
+    at_once = max(1, MAX_COMPARISONS // max(1, d_n.numel()))
+    for start in range(0, d_p.shape[1], at_once):
+        some = slice(start, start + at_once)
+        active = (d_n[:, None] < bound[:, some]) & negative.present[:, None]  # (anchor, positive, negative)
         if semi_hard:
-            active &= d_n > d_one
-        c_n += as_bytes(active)
-        c_p.append(active.sum(dim=1))
-    return torch.stack(c_p, dim=1).to(d_n.dtype), c_n.to(d_n.dtype)
+            active &= d_n[:, None] > d_p[:, some, None]
+        c_n += as_bytes(active).sum(dim=1, dtype=torch.uint8)
+        c_p.append(active.sum(dim=2))
+    return torch.cat(c_p, dim=1).to(d_n.dtype), c_n.to(d_n.dtype)
 
 
 def _count_by_sorting(

@@ -1,5 +1,6 @@
 """The criterion: a loss applied to embeddings, labels and a source of references."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -18,7 +19,8 @@ from pairlens.core.inputs import (
     not_finite_words,
 )
 from pairlens.core.pairs import Pairs
-from pairlens.core.similarity import unit, working_precision
+from pairlens.core.similarity import cosine_within, unit, working_precision
+from pairlens.core.tracing import is_readable, is_traced
 from pairlens.losses.loss_text import AnyLoss, resolve_loss
 from pairlens.losses.protocols import (
     LearnedLoss,
@@ -124,7 +126,7 @@ class Criterion(nn.Module):
         embeddings, labels = as_batch(embeddings, labels)
         needed = self._needed(labels, extra)
         if self.gather:
-            if not torch.compiler.is_compiling():
+            if not is_traced():
                 check_process_group()
             if world_size() > 1:
                 self._synchronize()
@@ -152,7 +154,11 @@ class Criterion(nn.Module):
             pairs = Pairs.within(labels)
             _warn_without_pairs(pairs)
             return None, pairs
-        similarity, all_pairs = self.references(unit(embeddings), labels)
+        if type(self.references) is InBatch:
+            # What the references do, in one function instead of two.
+            similarity, all_pairs = cosine_within(embeddings), Pairs.within(labels)
+        else:
+            similarity, all_pairs = self.references(unit(embeddings), labels)
         _warn_without_pairs(all_pairs)
         # Detached, because the selection of pairs has no gradient.
         return similarity, all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)
@@ -210,9 +216,8 @@ class Criterion(nn.Module):
     def _learned_of(self, labels: Tensor) -> Tensor:
         """Return the (anchor,) parameters of the classes of the anchors."""
         classes = len(self.learned)
-        # Reading the labels on a GPU would block, and torch.compile cannot follow it.
-        readable = not torch.compiler.is_compiling() and not labels.is_cuda
-        if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        # Reading the labels on a GPU would block, and a trace cannot follow it.
+        if is_readable(labels) and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, but {self.loss} has parameters for 0 to "
                 f"{classes - 1}; make the criterion with classes=..., at least the largest label + 1"
@@ -274,7 +279,11 @@ def _initial(loss: LearnedLoss, classes: int | None) -> Tensor:
 
 def _check_finite(embeddings: Tensor) -> None:
     # The check reads a number back, which on a GPU would block at every step.
-    if embeddings.is_cuda or torch.compiler.is_compiling():
+    if not is_readable(embeddings):
+        return
+    # One number for the whole batch, which is not finite if an embedding or its length is not. It may also overflow by
+    # itself, so which embedding it is, is searched for then.
+    if math.isfinite(torch.linalg.vector_norm(embeddings.detach()).item()):
         return
     words = not_finite_words(embeddings, "embedding {} of the batch")
     if words is not None:
@@ -283,8 +292,7 @@ def _check_finite(embeddings: Tensor) -> None:
 
 def _warn_without_pairs(pairs: Pairs) -> None:
     # Not on a GPU, for the same reason.
-    readable = not pairs.positive.is_cuda and not torch.compiler.is_compiling()
-    if readable and not bool(pairs.complete.any()):
+    if is_readable(pairs.positive) and pairs.complete_count == 0:
         _warn_no_pairs(len(pairs.positive))
 
 

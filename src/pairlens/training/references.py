@@ -12,6 +12,7 @@ from pairlens.core.inputs import NotFiniteError, as_batch, as_whole_number, not_
 from pairlens.core.pairs import Pairs
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.core.similarity import cosine, self_cosine, unit
+from pairlens.core.tracing import is_readable, is_transformed
 from pairlens.losses.base import Source
 
 ReferenceSource: TypeAlias = Literal["auto", "batch", "memory", "proxies"]
@@ -74,7 +75,8 @@ class CrossBatchMemory(nn.Module):
         warm_up: number of batches that are compared with themselves first.
 
     Raises:
-        ValueError: for a size below 1; in forward, for a batch larger than the memory or of another dimension.
+        ValueError: for a size below 1; in forward, for a batch larger than the memory or of another dimension, and within a
+            transform of `torch.func` unless the memory is in evaluation mode.
 
     >>> memory = CrossBatchMemory(size=4, dim=2)
     >>> _ = memory(torch.eye(2), torch.tensor([0, 1]))
@@ -104,6 +106,11 @@ class CrossBatchMemory(nn.Module):
         """Return the (anchor, entry) similarities of (anchor, dim) unit vectors with the entries, and the pairs."""
         embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings)
+        if self.training and is_transformed():
+            raise ValueError(
+                "a transform of torch.func may not change the memory, because it may run a batch many times or not at all; "
+                "call the criterion once as usual, then .eval(), which keeps the memory as it is, and transform that"
+            )
         # Detached: the memory holds values of earlier batches, through which no gradient flows.
         written = self._write(embeddings.detach(), labels) if self.training else None
         if self.seen <= self.warm_up:
@@ -214,12 +221,14 @@ class Proxies(nn.Module):
             raise ValueError(
                 f"embeddings have {embeddings.shape[1]} dimensions, the proxies {self.dim}; give both the same dim"
             )
-        # On a CPU only: reading the labels on a GPU would block, and torch.compile cannot follow it.
-        readable = not torch.compiler.is_compiling() and not labels.is_cuda
-        if readable and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+        # On a CPU only: reading the labels on a GPU would block, and a trace cannot follow it.
+        if not is_readable(labels) or not len(labels):
+            return
+        lowest, highest = (int(extreme) for extreme in labels.aminmax())
+        if not 0 <= lowest <= highest < self.classes:
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, but there are proxies for 0 to "
-                f"{self.classes - 1}; make Proxies with one class per label"
+                f"labels run from {lowest} to {highest}, but there are proxies for 0 to {self.classes - 1}; make Proxies "
+                "with one class per label"
             )
 
 

@@ -1,0 +1,60 @@
+"""Whether code runs on real values that Python may read, or is transformed by PyTorch and must not depend on them."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Computed = TypeVar("Computed")
+
+
+def is_transformed() -> bool:
+    """Return whether a transform of `torch.func` (grad, vmap, jvp, ...) runs the code.
+
+    These transforms differentiate and batch each operation on their own, so the code may use plain operations only.
+
+    >>> is_transformed(), torch.func.vmap(lambda x: x + is_transformed())(torch.zeros(2))
+    (False, tensor([1., 1.]))
+    """
+    # PyTorch has no public question; `torch.autograd.Function.apply` itself asks this one. The compiler cannot follow it.
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def is_traced() -> bool:
+    """Return whether `torch.compile` or a transform of `torch.func` runs the code.
+
+    Then no shape and no branch may depend on a value, because there are no values (`torch.compile`) or many (`vmap`).
+
+    >>> is_traced()
+    False
+    """
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Return whether Python may read values of a tensor: it is not traced, and reading it does not stall a GPU.
+
+    >>> is_readable(torch.zeros(2))
+    True
+    """
+    return not tensor.is_cuda and not is_traced()
+
+
+def computed_once(record: Any, name: str, compute: Callable[[], Computed]) -> Computed:
+    """Return what `compute` returns, and keep it in a record that does not change; a trace computes it each time.
+
+    `functools.cached_property` does the same behind a lock, which `torch.compile` cannot follow.
+
+    >>> class Record: pass
+    >>> record = Record()
+    >>> computed_once(record, "_length", lambda: 3), computed_once(record, "_length", lambda: 4)
+    (3, 3)
+    """
+    if is_traced():
+        return compute()
+    # The attributes of a frozen record can only be written like this.
+    known = record.__dict__
+    if name not in known:
+        known[name] = compute()
+    return known[name]
