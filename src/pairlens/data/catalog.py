@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pairlens.core.records import from_plain
 from pairlens.core.suggestion import closest
-from pairlens.core.untrusted import read_json
+from pairlens.core.untrusted import read_json, regular_file
 from pairlens.data.annotations import SPLITS, Split
 from pairlens.data.arrow_checks import read_table
 
@@ -283,6 +283,6 @@ def _open_table(file: Path, description: Description) -> tuple[pa.Table, tuple[s
     if length != description.bytes:
         raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
     try:
-        return read_table(pa.memory_map(str(file)).read_buffer())
+        return read_table(pa.memory_map(str(regular_file(file))).read_buffer())
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_remedy(file)}") from error

@@ -1,6 +1,5 @@
 """Preparation of a raw data set: every photo read once, cropped, resized and written to one Arrow file."""
 
-import csv
 import hashlib
 import os
 from collections import Counter
@@ -14,7 +13,9 @@ from typing import get_args
 from rich.console import Console
 from rich.progress import Progress
 
+from pairlens.core.files import UnwritableError, make_folder, write_text
 from pairlens.core.images import reduce_to_square
+from pairlens.core.table import csv_text
 from pairlens.core.threads import map_in_order
 from pairlens.data.annotations import SPLITS, Annotations, Photo
 from pairlens.data.catalog import MAX_SIDE, Catalog, Crop, Description, Origin
@@ -220,6 +221,8 @@ def _fingerprint(annotations: Annotations) -> str:
 def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
     try:
         yield
+    except UnwritableError as error:
+        raise ValueError(f"{error}; or choose another --data_path") from error
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(
@@ -228,7 +231,7 @@ def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
 
 
 def _write(options: Preparation, annotations: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
-    options.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(options.folder)
     # Filled while the rows are written; `write_catalog` counts it after the last row.
     failures: list[Failure] = []
     rows = _encoded_rows(options, annotations, failures)
@@ -277,8 +280,8 @@ def _check_failures(options: Preparation, failures: list[Failure], photos: int) 
         options.failures_file.unlink(missing_ok=True)
         return
     # Written before the error is raised, because the error refers to it.
-    with options.failures_file.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "reason"), *((failure.path, failure.reason) for failure in failures)])
+    rows = [(failure.path, failure.reason) for failure in failures]
+    write_text(options.failures_file, csv_text([("path", "reason"), *rows], "\r\n"))
     if options.strict or 100 * len(failures) > photos:
         limit = "with --strict all must be readable" if options.strict else "at most 1 % may be unreadable"
         raise ValueError(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.suggestion import closest
+from pairlens.core.untrusted import regular_file
 from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
 
@@ -195,7 +196,7 @@ def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
             "or use --weights none"
         ) from error
     file = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
-    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    stored = list(torch.load(regular_file(file), map_location="cpu", weights_only=True).values())
     expected = network.state_dict()
     # The package also stores the classifier, which comes last and which the backbone does not have.
     for (name, tensor), stored_tensor in zip(expected.items(), stored, strict=False):
@@ -208,7 +209,7 @@ def _load_file(network: nn.Module, file: Path) -> None:
     if not file.is_file():
         raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; use one of these")
     try:
-        stored = load_file(file) if file.suffix == ".safetensors" else _load_pth(file)
+        stored = load_file(regular_file(file)) if file.suffix == ".safetensors" else _load_pth(file)
     # A damaged or foreign file makes the readers raise errors of many types.
     except Exception as error:
         raise ValueError(
@@ -238,4 +239,4 @@ def _load_pth(file: Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
                 raise ValueError("compressed")
-    return torch.load(file, "cpu", weights_only=True)
+    return torch.load(regular_file(file), "cpu", weights_only=True)

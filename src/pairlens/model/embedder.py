@@ -15,7 +15,7 @@ from pairlens.core.files import write_tensors, write_text
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.threads import map_in_order
-from pairlens.core.untrusted import first_mismatch, read_json, read_shapes
+from pairlens.core.untrusted import first_mismatch, read_json, read_shapes, regular_file
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
@@ -279,7 +279,7 @@ class Embedder(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 _check_shapes(cls, architecture, module, read_shapes(weights))
                 model = cls.from_architecture(architecture, module=module)
-            model.load_state_dict(load_file(weights))
+            model.load_state_dict(load_file(regular_file(weights)))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             remedy = "pairlens train --resume writes the model of the last epoch again, or train again"

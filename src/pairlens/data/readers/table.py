@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from pairlens.core.boxes import Box
-from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.core.untrusted import MAX_JSON_BYTES, regular_file
 from pairlens.data.annotations import Annotations, Photo, Split, number_boxes
 from pairlens.data.split import halve_classes
 
@@ -95,7 +95,7 @@ def _parquet(file: Path) -> pa.Table:
     Texts stay dictionary-encoded: a small file may repeat one long text millions of times.
     """
     # Nested columns are rejected by the schema alone, before any column is read.
-    schema = parquet.read_schema(file)
+    schema = parquet.read_schema(regular_file(file))
     known = [name for name in schema.names if name in _KNOWN]
     nested = [
         name
@@ -104,7 +104,7 @@ def _parquet(file: Path) -> pa.Table:
     ]
     if nested:
         raise ValueError(f"the column {nested[0]!r} holds lists or structures")
-    with parquet.ParquetFile(file, read_dictionary=known) as opened:
+    with parquet.ParquetFile(regular_file(file), read_dictionary=known) as opened:
         # What the file states about its size, before anything is decompressed.
         metadata = opened.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
