@@ -18,6 +18,7 @@ from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
 from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
 from pairlens.comparison.verdicts import verdict
+from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
@@ -83,6 +84,10 @@ class Work:
         processes: number of simultaneous runs on this machine; they share its cores.
         engine: local, or ray: the cluster that RAY_ADDRESS names, or a cluster that is started here.
         all_metrics: print every column of the result table, and not only the most important ones.
+        trust: beside a study file or --resume, a module such as my_code.losses that may be imported because the study names
+            it; this runs its code. What is typed as --losses needs no trust.
+        trust_study: the same for every installed package that the study names; for modules in the folder of the study, give
+            --trust.
     """
 
     out: Path | None = None
@@ -90,6 +95,13 @@ class Work:
     processes: int = 1
     engine: Literal["local", "ray"] = "local"
     all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False
+    trust: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    trust_study: bool = False
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The modules that a study from a file may import."""
+        return (*self.trust, *([ANY_MODULE] if self.trust_study else []))
 
     def make_engine(self) -> Engine:
         """Return the engine that runs the jobs; raises ValueError if it is not installed."""
@@ -118,10 +130,10 @@ def compare_command() -> Callable[..., None]:
         """
         if work.resume is not None:
             folder = work.resume
-            planned = _with_local_options(read_study(work.resume), question, settings)
+            planned = _with_local_options(read_study(work.resume, work.trusted), question, settings)
         elif study is not None:
             folder = work.out or default_folder(study)
-            planned = _with_local_options(read_toml(study), question, settings)
+            planned = _with_local_options(read_toml(study, work.trusted), question, settings)
         else:
             planned = question.study(settings)
             folder = work.out or default_folder(planned)
@@ -140,7 +152,7 @@ def _with_local_options(study: Study, question: Question, settings: Any) -> Stud
     if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
             "a study from a file or a folder holds its own losses and settings; beside it, only "
-            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine and --all can be given"
+            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine, --all, --trust and --trust_study can be given"
         )
     local = {name: getattr(settings, name) for name in given}
     benchmarks = [replace(b, settings=with_settings(b.settings, local)) for b in study.fields]

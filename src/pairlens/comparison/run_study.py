@@ -19,13 +19,13 @@ from pairlens.comparison.tuning import Trial, differing_settings, read_trials, t
 from pairlens.core.files import check_not_linked, make_folder, remove_folder, write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
-from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
+FIGURES_FOLDER = "figures"
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,26 @@ def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator
 
 def check(plan: Plan) -> None:
     """Raise ValueError or FileNotFoundError if the study cannot be run as it is."""
+    _check_folders(plan)
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
             experiment = experiment_of(arm, benchmark, 0)
             if plan.study.tune:
                 # This refuses a range for a setting that the loss does not have.
                 tunable_values(experiment, plan.study.space(arm))
-        further = import_metrics(benchmark.settings.evaluation.metrics)
-        check_ranking_metric(plan.study.metric, benchmark.settings, further)
+        check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
         open_splits(benchmark.settings)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
             _check_stored_runs(plan, benchmark)
+
+
+def _check_folders(plan: Plan) -> None:
+    """Raise ValueError if a folder that will be written into is a link; a comparison may come from anybody."""
+    written = [plan.run_folder(*run).path for benchmark in plan.study.fields for run in plan.runs(benchmark)]
+    tuned = [plan.tuning_folder(benchmark, arm) for benchmark in plan.study.fields for arm in plan.study.arms]
+    for path in (plan.folder / FIGURES_FOLDER, *written, *tuned):
+        check_not_linked(path, below=plan.folder)
 
 
 def _check_stored_runs(plan: Plan, benchmark: Benchmark) -> None:
