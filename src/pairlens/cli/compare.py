@@ -191,7 +191,7 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
         say(
             "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
-            f"--resume {folder}"
+            f"--resume {folder}{' --trust_study' if study.names_code else ''}"
         )
         sys.exit(INTERRUPTED)
     show_results(results, folder, all_metrics)

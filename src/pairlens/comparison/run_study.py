@@ -120,7 +120,7 @@ def check(plan: Plan) -> None:
                 # This refuses a range for a setting that the loss does not have.
                 tunable_values(experiment, plan.study.space(arm))
         check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
-        open_splits(benchmark.settings)
+        open_splits(benchmark.settings, draw=benchmark.may_draw)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
             _check_stored_runs(plan, benchmark)

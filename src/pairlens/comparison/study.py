@@ -102,6 +102,12 @@ class Benchmark:
         return import_metrics(chosen)
 
     @property
+    def may_draw(self) -> bool:
+        """Whether minicars may be drawn for it: where a person says, or a file says inside the current folder."""
+        inside = Path.cwd() / self.settings.data.path
+        return self.origin is None or inside.resolve().is_relative_to(Path.cwd().resolve())
+
+    @property
     def seed_numbers(self) -> range:
         """The seeds, where `seeds` is their number."""
         return range(self.first_seed, self.first_seed + self.seeds)
@@ -144,6 +150,12 @@ class Study:
             not unknown,
             f"the tuning ranges of {unknown[:1]} belong to no loss of the study; there are: {sorted(known)}",
         )
+
+    @property
+    def names_code(self) -> bool:
+        """Whether a loss or a metric is of another project, so that a study from a file needs trust."""
+        metrics = [name for one in self.fields for name in one.settings.evaluation.metrics]
+        return any(third_party_names(arm.loss) for arm in self.arms) or any(map(is_from_outside, metrics))
 
     def space(self, arm: Arm) -> dict[str, Range]:
         """Return the tuning ranges that the study gives for a loss; none if it gives none."""

@@ -229,13 +229,14 @@ def _study_section(plan: Plan) -> Section:
 
 def _commands(plan: Plan) -> Section:
     folder = shlex.quote(str(plan.folder))
+    trust = " --trust_study" if plan.study.names_code else ""
     query = f"pairlens query {folder}/runs/BENCHMARK/LOSS/seed0 --query_img_name FILE"
     return Section(
         "Commands",
         [
             CodeBlock("The study as a file, study.toml", study_text(plan.study)),
-            CodeBlock("Run it again in a new folder", "pairlens compare study.toml --out runs/again"),
-            CodeBlock("Resume it, or compute its results again", f"pairlens compare --resume {folder}"),
+            CodeBlock("Run it again in a new folder", f"pairlens compare study.toml --out runs/again{trust}"),
+            CodeBlock("Resume it, or compute its results again", f"pairlens compare --resume {folder}{trust}"),
             CodeBlock("Look up a photo with one of its models", query),
             CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],
