@@ -148,6 +148,10 @@ def inspect(
     from pairlens.analysis.failure_sheets import write_pictures_of
     from pairlens.analysis.inspection import inspect_run, write_inspection
 
+    # What is no run is refused before a folder is made in it.
+    RunFolder(run).experiment()
+    # Made first, because the photos are embedded for nothing if it cannot be written.
+    folder = make_folder(out or run / INSPECTION, below=run if out is None else out)
     with Display(open_console(), 0) as display:
         inspection = inspect_run(run, data_path, device, display.watch)
     show_table(open_console(), inspection_table(inspection, str(run)))
@@ -156,7 +160,6 @@ def inspect(
             f"cosine between the gradients of the pairwise and the auxiliary loss, in the selected epoch: "
             f"{inspection.gradient_cosine:.3f}"
         )
-    folder = make_folder(out or run / INSPECTION, below=run if out is None else out)
     tables = write_inspection(inspection, folder)
     pictures, layout = write_pictures_of(inspection, run, folder, data_path)
     if layout is not None:

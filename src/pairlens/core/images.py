@@ -4,8 +4,6 @@ Thirteen file formats are read: AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, 
 raw and SVG are not among them.
 """
 
-import io
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -19,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pairlens.core.boxes import Box
+from pairlens.core.decoding_budget import BYTES, PictureBytes, check_budget
 from pairlens.core.jpeg import (
     PIXEL_LIMIT,
     QUIET,
@@ -29,7 +28,7 @@ from pairlens.core.jpeg import (
     encode_jpeg,
     resize_to_square,
 )
-from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.core.untrusted import read_bytes
 
 # Pillow opens more formats, but EPS runs Ghostscript, WMF runs drawing code of Windows, and photos do not come in the
 # rest. DIB is BMP without its file header.
@@ -81,11 +80,13 @@ def _read(source: Path | bytes, convert: Callable[[Image.Image], _Pixels]) -> _P
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
     try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with QUIET, Image.open(file, formats=_formats()) as image:
+        contents = source if isinstance(source, bytes) else read_bytes(source, BYTES)
+        with QUIET, Image.open(PictureBytes(contents), formats=_formats()) as image:
             pixels = image.width * image.height
             with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
                 # `open` has read the header only, so a picture over the limit has taken no memory yet.
+                if pixels <= PIXEL_LIMIT:
+                    check_budget(image, contents)
                 converted = convert(image) if pixels <= PIXEL_LIMIT else None
     # A broken file makes a decoder raise errors of many types: SyntaxError, struct.error, IndexError, zlib.error.
     except Exception as error:
@@ -118,6 +119,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
+        # An upright picture would be copied.
+        if image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT:
+            return image
         return ImageOps.exif_transpose(image)
     # Damaged EXIF says nothing about the orientation, and the pixels may be intact.
     except Exception:
@@ -128,9 +132,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _from_deep_grey(image)
     if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return image.convert("RGB")
+        return _on_white(image)
+    # `convert` would copy an RGB picture, too.
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Blend a transparent picture with white, in blocks of rows, because each step makes another copy."""
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _PIXELS_PER_BLOCK // max(1, image.width))
+    for top in range(0, image.height, rows):
+        layer = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        rgb.paste(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB"), (0, top))
+    return rgb
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
@@ -184,9 +198,11 @@ def _upright_jpeg(source: Path | bytes) -> bytes | None:
 
 
 def _contents(file: Path) -> bytes:
-    # A device or a pipe could deliver bytes without end.
-    status = file.stat()
-    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else b""
+    try:
+        return read_bytes(file)
+    # Too large for the fast way, or a device or a pipe; `_read` says so.
+    except ValueError:
+        return b""
 
 
 def _may_have_orientation(jpeg: bytes) -> bool:
@@ -205,7 +221,7 @@ def _may_have_orientation(jpeg: bytes) -> bool:
 
 def _upright_pixels(source: Path | bytes, image: Image.Image) -> np.ndarray:
     """Return the pixels of an open picture, (height, width, 3); a JPEG with orientation 1 is decoded the fast way."""
-    contents = source if isinstance(source, bytes) else source.read_bytes()
+    contents = source if isinstance(source, bytes) else read_bytes(source, BYTES)
     pixels = decode_jpeg_fast(contents, _BUFFER, PIXEL_LIMIT) if _is_upright_jpeg(image) else None
     return np.array(as_rgb(image)) if pixels is None else pixels
 

@@ -8,7 +8,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,12 +83,15 @@ def import_named(text: str, name: str) -> Any:
 
     Raises:
         ImportError, AttributeError: if there is no such module or name.
-        ValueError: if it belongs to the standard library, or is nothing that can compute a loss or a metric.
+        ValueError: if it belongs to the standard library, also if the module has only imported it from there.
     """
     module = module_of(text)
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ImportError(f"{module[:80]!r} is not the name of a module")
     check_not_standard(module, text)
     target = getattr(import_module(module), name)
-    _check_computes(target, text)
+    if callable(target):
+        _check_origin(target, text)
     # A module also holds what it imports, so a file could name everything that our own modules use.
     require(
         module not in OWN_MODULES or getattr(target, "__module__", "") == module,
@@ -105,24 +108,24 @@ def check_not_standard(module: str, text: str) -> None:
     )
 
 
-def _check_computes(target: Any, text: str) -> None:
-    """Raise ValueError unless a function, or a class or an object that can compute; of no class of the standard library."""
+def _check_origin(target: Any, text: str) -> None:
+    """Raise ValueError if a function or a class, or that of an object, is one of the standard library."""
     if isinstance(target, functools.partial):
-        _check_computes(target.func, text)
+        _check_origin(target.func, text)
         return
     kind = target if inspect.isclass(target) or inspect.isroutine(target) else type(target)
     # Built-in functions of extension modules have no module.
     check_not_standard(getattr(kind, "__module__", None) or "", text)
-    computes = inspect.isroutine(kind) or is_dataclass(kind) or any(_defines(kind, name) for name in COMPUTING_METHODS)
+
+
+def check_instances_compute(kind: type, text: str) -> None:
+    """Raise ValueError unless the instances of a class can be called or compute a loss; no instance is made."""
+    # Not hasattr: every class is itself callable, because calling it makes an instance.
+    computes = any(method in vars(base) for base in kind.__mro__ for method in COMPUTING_METHODS)
     require(
         computes,
         f"{text[:80]} is not callable; give a function of (embeddings, labels), or a class whose instances are",
     )
-
-
-def _defines(kind: type, method: str) -> bool:
-    # Not hasattr: every class is itself callable, because calling it makes an instance.
-    return any(method in vars(base) for base in kind.__mro__)
 
 
 def _top(module: str) -> str:

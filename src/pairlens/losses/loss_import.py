@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
-from pairlens.core.import_rules import import_named, is_trusted
+from pairlens.core.import_rules import check_instances_compute, import_named, is_trusted
 from pairlens.core.records import to_plain
 from pairlens.core.suggestion import closest
 from pairlens.losses.all_losses import Loss
@@ -71,7 +71,9 @@ def _check_same_loss(stored: Any, given: Any) -> None:
 def _restored(stored: StoredLoss) -> Any:
     name = stored.name.partition(":")[2]
     try:
-        return restore(import_named(stored.name, name), stored)
+        kind = import_named(stored.name, name)
+        check_instances_compute(kind, stored.name)
+        return restore(kind, stored)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the loss {stored.name} cannot be made again from its stored fields ({error}); use the version of its module "
@@ -118,6 +120,7 @@ def find_third_party_loss(text: str, instantiate: bool = True) -> Callable[..., 
     if not inspect.isclass(target):
         function = _checked_callable(target, text)
         return partial(function, **settings) if settings else function
+    check_instances_compute(target, text)
     try:
         instance = target(**settings)
     except TypeError as error:
