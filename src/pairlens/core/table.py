@@ -119,9 +119,14 @@ def csv_text(rows: Iterable[Sequence[object]], line_end: str = "\n") -> str:
     >>> csv_text([("photo", "change"), ("=1+1", "-0.5")])
     "photo,change\n'=1+1,-0.5\n"
     """
+    return "".join(_csv_line(row) + line_end for row in rows)
+
+
+def _csv_line(row: Sequence[object]) -> str:
     buffer = StringIO(newline="")
-    csv.writer(buffer, lineterminator=line_end).writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return buffer.getvalue()
+    # With another line end, a cell with a carriage return would not be quoted and would end its row.
+    csv.writer(buffer, lineterminator="\r\n").writerow([_csv_cell(cell) for cell in row])
+    return buffer.getvalue().removesuffix("\r\n")
 
 
 def _csv_cell(cell: object) -> object:

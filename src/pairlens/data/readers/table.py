@@ -82,7 +82,7 @@ def _table(file: Path) -> pa.Table:
                 raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
             # All columns are read as text, so that the labels 007 and 7 stay two classes.
             as_text = csv.ConvertOptions(column_types=dict.fromkeys(_KNOWN, pa.string()))
-            return csv.read_csv(file, convert_options=as_text)
+            return csv.read_csv(regular_file(file), convert_options=as_text)
         case ".parquet":
             return _parquet(file)
         case other:
