@@ -1,4 +1,4 @@
-"""A small picture file cannot ask for more than five seconds and one GiB; what it asks for is counted before it is decoded."""
+"""A small picture file cannot ask for more than five seconds and one GiB; its cost is counted before it is decoded."""
 
 import io
 import struct
@@ -53,7 +53,10 @@ def qoi(side):
 # A file, and what the sentence about it says.
 COSTLY = {
     "1,000 scans": (lambda: with_scans(3000, 1000), "scans of 9,000,000 pixels"),
-    "1,000 scans in a TIFF": (lambda: tiff_of_jpeg(3000, 1000), "scans of 9,000,000 pixels|cannot be read as a picture"),
+    "1,000 scans in a TIFF": (
+        lambda: tiff_of_jpeg(3000, 1000),
+        "scans of 9,000,000 pixels|cannot be read as a picture",
+    ),
     "16-bit transparent PNG": (lambda: png(9500, 16, 6, 4), "GB to decode"),
     "8-bit transparent PNG": (lambda: png(9500, 8, 6, 4), "GB to decode"),
     "16-bit grey PNG": (lambda: png(9500, 16, 0, 1), "GB to decode"),
@@ -83,7 +86,7 @@ def test_a_costly_picture_is_refused_before_it_is_decoded(row, tmp_path):
 
 def test_a_catalog_with_a_costly_jpeg_is_refused():
     jpeg = with_scans(3000, 1000)
-    with pytest.raises(ValueError, match="scans of 9,000,000 pixels.*; prepare the data set again"):
+    with pytest.raises(ValueError, match=r"scans of 9,000,000 pixels.*; prepare the data set again"):
         decode([jpeg], 8)
 
 

@@ -13,7 +13,19 @@ from pairlens import _module_path
 # Libraries that commands import, some of them optional.
 SHADOWED = (
     *("numpy", "tyro", "torch", "rich", "PIL", "matplotlib", "typing", "dataclasses", "pathlib", "shutil", "textwrap"),
-    *("safetensors", "filelock", "tomllib", "jinja2", "timm", "optuna", "faiss", "ray", "simplejpeg", "pyarrow", "scipy"),
+    *(
+        "safetensors",
+        "filelock",
+        "tomllib",
+        "jinja2",
+        "timm",
+        "optuna",
+        "faiss",
+        "ray",
+        "simplejpeg",
+        "pyarrow",
+        "scipy",
+    ),
 )
 COMMANDS = (["report", "."], ["compare", "--resume", "."], ["query", "."], ["losses"], ["--version"])
 

@@ -10,9 +10,43 @@ SOURCE = Path(__file__).parents[2] / "src" / "pairlens"
 WRITER, READER = "core/files.py", "core/untrusted.py"
 # Methods and functions that write to a path, whatever object they belong to.
 WRITING = {
-    *("write_text", "write_bytes", "touch", "mkdir", "makedirs", "rename", "renames", "symlink_to", "hardlink_to", "symlink"),
-    *("link", "mkfifo", "mknod", "save_file", "savemat", "savetxt", "savez", "tofile", "to_csv", "to_parquet", "OSFile"),
-    *("rmtree", "move", "copyfile", "copy2", "copytree", "write_table", "write_feather", "FileLock", "truncate", "chmod"),
+    *(
+        "write_text",
+        "write_bytes",
+        "touch",
+        "mkdir",
+        "makedirs",
+        "rename",
+        "renames",
+        "symlink_to",
+        "hardlink_to",
+        "symlink",
+    ),
+    *(
+        "link",
+        "mkfifo",
+        "mknod",
+        "save_file",
+        "savemat",
+        "savetxt",
+        "savez",
+        "tofile",
+        "to_csv",
+        "to_parquet",
+        "OSFile",
+    ),
+    *(
+        "rmtree",
+        "move",
+        "copyfile",
+        "copy2",
+        "copytree",
+        "write_table",
+        "write_feather",
+        "FileLock",
+        "truncate",
+        "chmod",
+    ),
 }
 # Methods called `save` and `savefig` that write to what they get: their argument must be an open file or our own method.
 SAVING = {"save", "savefig"}
@@ -47,9 +81,9 @@ def open_files(tree):
             for item in node.items:
                 if isinstance(item.context_expr, ast.Call) and ast.unparse(item.context_expr.func) == "atomic_write":
                     yield ast.unparse(item.optional_vars)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if ast.unparse(node.value.func) in ("BytesIO", "io.BytesIO"):
-                yield ast.unparse(node.targets[0])
+        is_call = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if is_call and ast.unparse(node.value.func) in ("BytesIO", "io.BytesIO"):
+            yield ast.unparse(node.targets[0])
 
 
 def is_forbidden(call, known):
@@ -68,7 +102,9 @@ def is_forbidden(call, known):
         return len(call.args) == 1 and not call.keywords
     if last == "open":
         return name in ("open", "io.open", "os.open") or first is None or isinstance(first, ast.Constant)
-    return last in WRITING or last in ("unlink", "rmdir", "removedirs") or name in ("os.remove", "os.replace", "os.mkdir")
+    return (
+        last in WRITING or last in ("unlink", "rmdir", "removedirs") or name in ("os.remove", "os.replace", "os.mkdir")
+    )
 
 
 def found(text, file=""):
@@ -92,8 +128,10 @@ def test_all_files_are_opened_in_two_modules():
 @pytest.mark.parametrize(
     "line",
     [
-        "open(f, 'w')", "open(f)", "f.open('w')", "f.open()", "f.write_text(t)", "f.write_bytes(b)", "f.mkdir()", "f.touch()",
-        "figure.savefig(f)", "figure.savefig(folder / 'a.png')", "image.save(f)", "image.save(f, quality=9)", "np.savetxt(f, a)",
+        "open(f, 'w')", "open(f)", "f.open('w')", "f.open()", "f.write_text(t)", "f.write_bytes(b)", "f.mkdir()",
+        "f.touch()",
+        "figure.savefig(f)", "figure.savefig(folder / 'a.png')", "image.save(f)", "image.save(f, quality=9)",
+        "np.savetxt(f, a)",
         "save_file(t, f)", "torch.save(x, f)", "part.replace(file)", "os.replace(a, b)", "f.rename(g)", "shutil.rmtree(f)",
         "f.unlink()", "pa.OSFile(str(f), 'wb')", "f.symlink_to(g)", "os.open(f, flags)", "f.read_text()", "f.read_bytes()",
         "safe_open(f)", "load_file(f)", "torch.load(f, weights_only=True)", "Image.open(f)", "pa.memory_map(str(f))",
@@ -106,7 +144,8 @@ def test_the_search_finds_each_way_to_open_a_file(line):
 @pytest.mark.parametrize(
     "line",
     [
-        "write_text(f, t)", "text.replace('a', 'b')", "replace(record, a=1)", "Catalog.open(file)", "safe_open(regular_file(f))",
+        "write_text(f, t)", "text.replace('a', 'b')", "replace(record, a=1)", "Catalog.open(file)",
+        "safe_open(regular_file(f))",
         "buffer = BytesIO()\nimage.save(buffer)", "with atomic_write(f) as part:\n    figure.savefig(part)", "read_text(f)",
         "Image.open(io.BytesIO(b))",
     ],

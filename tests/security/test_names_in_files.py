@@ -11,8 +11,8 @@ from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read
 from pairlens.core import import_rules
 from pairlens.core.import_rules import ANY_MODULE, NamedIn, import_named
 from pairlens.experiments.experiment import Experiment
-from pairlens.losses.loss_text import third_party_names
 from pairlens.losses.loss_import import find_third_party_loss
+from pairlens.losses.loss_text import third_party_names
 from support.experiments import changed
 
 # Texts of losses that a hostile study may hold; {sentinel} is a file that the code would make.
@@ -172,9 +172,9 @@ def test_what_is_no_name_of_a_module_is_not_given_to_python(name, monkeypatch):
 def test_the_report_of_a_hostile_comparison_is_written_without_its_code(compared, tmp_path, sentinel, monkeypatch):
     import shutil
 
-    from pairlens.report.comparison_report import _loss_of
     from pairlens.comparison.run_study import Plan
     from pairlens.comparison.statistics import measure
+    from pairlens.report.comparison_report import _loss_of
 
     folder = tmp_path / "stranger"
     shutil.copytree(compared, folder)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import drawn
 from pairlens.cli.main import main
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import read_study, read_toml
@@ -24,11 +25,10 @@ from pairlens.comparison.tuning import read_trials
 from pairlens.core.images import load_image, reduce_to_square
 from pairlens.core.untrusted import read_json, read_text
 from pairlens.data.annotations import Photo
-from pairlens.data.catalog import Catalog
+from pairlens.data.catalog import Catalog, Origin
+from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.minicars import dataset
 from pairlens.data.minicars.dataset import draw_if_missing
-from pairlens.data.catalog_writer import write_catalog
-from pairlens.data.catalog import Origin
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.baseline import MeasuredBaseline
@@ -36,8 +36,8 @@ from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import _read as read_checkpoint
-from conftest import drawn
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs pipes, sockets and alarms")
 SECONDS = 5
 RUN = "runs/bars/circle-10/seed0"
 
@@ -89,7 +89,7 @@ def state(folder):
     """What a folder holds: each path with its kind, the target of a link, and its contents."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        kind = os.readlink(path) if path.is_symlink() else ""
+        kind = str(path.readlink()) if path.is_symlink() else ""
         contents = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[path.relative_to(folder).as_posix()] = (kind, contents)
     return found
@@ -152,7 +152,9 @@ def test_a_link_in_the_place_of_a_written_file_is_not_followed(stranger, name, c
     before = state(stranger.home)
     main(["evaluate", RUN])
     assert state(stranger.home) == before
-    assert not any(path.is_symlink() for path in stranger.run.iterdir() if path.name in ("gallery.safetensors", ".lock"))
+    assert not any(
+        path.is_symlink() for path in stranger.run.iterdir() if path.name in ("gallery.safetensors", ".lock")
+    )
 
 
 def pipe(path):
@@ -243,7 +245,9 @@ def test_what_is_no_file_is_refused_where_a_file_is_read(beside, reader, kind, i
         opened(beside / name)
 
 
-@pytest.mark.parametrize("name", ["config.json", "outcome.json", "gallery.safetensors", "model.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "outcome.json", "gallery.safetensors", "model.json", "model.safetensors"]
+)
 def test_a_pipe_in_a_run_hangs_no_command(stranger, name, capsys, in_time):
     (stranger.run / name).unlink()
     os.mkfifo(stranger.run / name)
@@ -288,12 +292,18 @@ def test_a_study_file_draws_nothing_outside_the_current_folder(tmp_path, monkeyp
     assert drawings == [tmp_path / "data" / "minicars" / "uncropped.arrow"]
 
 
-@pytest.mark.parametrize("damage", ["none", "cut", "no json", "no arrow", "json of another kind", "link that leads nowhere"])
+@pytest.mark.parametrize(
+    "damage", ["none", "cut", "no json", "no arrow", "json of another kind", "link that leads nowhere"]
+)
 @pytest.mark.parametrize("reader", ["folder", "records", ""])
 def test_a_data_set_of_the_user_called_minicars_is_never_replaced(tmp_path, monkeypatch, damage, reader):
     monkeypatch.setattr(dataset, "draw_minicars", lambda _file: pytest.fail("drawn"))
     file = tmp_path / "minicars" / "uncropped.arrow"
-    rows = [(Photo(f"{name}/{i}.jpg", name, split), drawn(0, i, 8)) for name, split in (("a", "train"), ("b", "test")) for i in (1, 2)]
+    rows = [
+        (Photo(f"{name}/{i}.jpg", name, split), drawn(0, i, 8))
+        for name, split in (("a", "train"), ("b", "test"))
+        for i in (1, 2)
+    ]
     write_catalog(file, "minicars", rows, 8, origin=Origin(reader=reader))
     act = {
         "none": lambda: None,

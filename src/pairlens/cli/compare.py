@@ -16,7 +16,7 @@ from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
-from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
+from pairlens.comparison.study import METRIC, SEEDS, Arm, Benchmark, Study, read_study, read_toml
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
@@ -70,7 +70,7 @@ class Question:
         varied = {"loss", "seed", "fold", "folds", "data_name", "auxiliary"}
         options = settings_of(Experiment).keys() - varied
         shared = {name: getattr(settings, name) for name in options if hasattr(settings, name)}
-        benchmarks = grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
+        benchmarks = _grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
         return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 
 
@@ -110,6 +110,28 @@ class Work:
                 return local_engine(self.processes)
             case "ray":
                 return ray_engine(self.processes)
+
+
+def _grid(
+    settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
+) -> tuple[Benchmark, ...]:
+    """Return a benchmark for every data set and every weight of the auxiliary loss."""
+    return tuple(
+        Benchmark(
+            _benchmark_name(data_name, weight, auxiliaries),
+            with_settings(settings, {"data_name": data_name, "auxiliary": weight}),
+            seeds,
+        )
+        for data_name in data_names
+        for weight in auxiliaries
+    )
+
+
+def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
+    # With a single weight the data set alone identifies the benchmark.
+    if len(auxiliaries) == 1:
+        return data_name
+    return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"
 
 
 def compare_command() -> Callable[..., None]:

@@ -232,28 +232,6 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "unnamed"
 
 
-def grid(
-    settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
-) -> tuple[Benchmark, ...]:
-    """Return a benchmark for every data set and every weight of the auxiliary loss."""
-    return tuple(
-        Benchmark(
-            _benchmark_name(data_name, weight, auxiliaries),
-            with_settings(settings, {"data_name": data_name, "auxiliary": weight}),
-            seeds,
-        )
-        for data_name in data_names
-        for weight in auxiliaries
-    )
-
-
-def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
-    # With a single weight the data set alone identifies the benchmark.
-    if len(auxiliaries) == 1:
-        return data_name
-    return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"
-
-
 def read_toml(file: Path, trust: Collection[str] = ()) -> Study:
     """Read a study from a TOML file.
 

@@ -24,7 +24,7 @@ _READS_PER_CHECK = 256
 
 
 @dataclass(frozen=True)
-class Cost:
+class DecodingCost:
     """What a format costs in the decoders of Pillow, measured on one core.
 
     Attributes:
@@ -37,11 +37,16 @@ class Cost:
     seconds_per_byte: float = 0.0
 
 
-USUAL = Cost(10)
-COSTS = {"QOI": Cost(24, 2.8e-7), "JPEG2000": Cost(20, 1.3e-7), "WEBP": Cost(18), "AVIF": Cost(17)}
+USUAL = DecodingCost(10)
+COSTS = {
+    "QOI": DecodingCost(24, 2.8e-7),
+    "JPEG2000": DecodingCost(20, 1.3e-7),
+    "WEBP": DecodingCost(18),
+    "AVIF": DecodingCost(17),
+}
 # The three formats of PPM that write their numbers as text.
 PLAIN_PPM = (b"P1", b"P2", b"P3")
-COST_OF_PLAIN_PPM = Cost(25, 1.3e-7)
+COST_OF_PLAIN_PPM = DecodingCost(25, 1.3e-7)
 # Bytes per pixel of the second picture that transparent and deep grey ones become.
 SECOND_PICTURE = 8
 
