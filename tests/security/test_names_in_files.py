@@ -176,7 +176,7 @@ def test_the_report_of_a_hostile_comparison_is_written_without_its_code(compared
     from pairlens.comparison.statistics import measure
     from pairlens.report.comparison_report import _loss_of
 
-    folder = tmp_path / "stranger"
+    folder = tmp_path / "copied"
     shutil.copytree(compared, folder)
     plain = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     name = "pairlens.comparison.controls:no_loss+subprocess:Popen(args='touch {}',shell=True)"

@@ -62,7 +62,7 @@ def in_time():
 
 
 @dataclass(frozen=True)
-class Stranger:
+class UntrustedFolder:
     """A comparison from somebody else, and the files of the user, which are elsewhere."""
 
     folder: Path
@@ -74,15 +74,15 @@ class Stranger:
 
 
 @pytest.fixture
-def stranger(compared, tmp_path, monkeypatch):
-    folder = tmp_path / "stranger"
+def untrusted(compared, tmp_path, monkeypatch):
+    folder = tmp_path / "untrusted"
     shutil.copytree(compared, folder)
     home = tmp_path / "home"
     (home / "bars" / "circle-10" / "seed0").mkdir(parents=True)
     for name in ("precious.txt", "inspection.csv", "bars/circle-10/seed0/thesis.txt"):
         (home / name).write_text("precious", encoding="utf-8")
     monkeypatch.chdir(folder)
-    return Stranger(folder, home)
+    return UntrustedFolder(folder, home)
 
 
 def state(folder):
@@ -111,7 +111,7 @@ def link(path: Path, target: Path) -> None:
 
 
 # What is planted, the command, and what its sentence says.
-LINKS: dict[str, tuple[Callable[[Stranger], object], list[str], str]] = {
+LINKS: dict[str, tuple[Callable[[UntrustedFolder], object], list[str], str]] = {
     "lock": (lambda s: link(s.run / ".lock", s.home / "precious.txt"), ["evaluate", RUN], "not a lock file"),
     "hard-linked lock": (
         lambda s: ((s.run / ".lock").unlink(missing_ok=True), os.link(s.home / "precious.txt", s.run / ".lock")),
@@ -131,12 +131,12 @@ LINKS: dict[str, tuple[Callable[[Stranger], object], list[str], str]] = {
 
 
 @pytest.mark.parametrize("row", LINKS)
-def test_a_link_that_leads_out_is_refused_and_nothing_is_written(stranger, row, capsys, in_time):
+def test_a_link_that_leads_out_is_refused_and_nothing_is_written(untrusted, row, capsys, in_time):
     plant, words, message = LINKS[row]
-    plant(stranger)
-    before = state(stranger.home), state(stranger.folder)
+    plant(untrusted)
+    before = state(untrusted.home), state(untrusted.folder)
     assert message in sentence_of(words, capsys)
-    assert (state(stranger.home), state(stranger.folder)) == before
+    assert (state(untrusted.home), state(untrusted.folder)) == before
 
 
 # Files of a run that a command replaces; as links they are replaced, too, and never followed.
@@ -144,16 +144,16 @@ REPLACED = ("gallery.safetensors", "outcome.json", ".lock_holder", "gallery.safe
 
 
 @pytest.mark.parametrize("name", REPLACED)
-def test_a_link_in_the_place_of_a_written_file_is_not_followed(stranger, name, capsys):
-    target = stranger.home / "precious.txt"
-    if (stranger.run / name).is_file():
-        shutil.copy(stranger.run / name, target)
-    link(stranger.run / name, target)
-    before = state(stranger.home)
+def test_a_link_in_the_place_of_a_written_file_is_not_followed(untrusted, name, capsys):
+    target = untrusted.home / "precious.txt"
+    if (untrusted.run / name).is_file():
+        shutil.copy(untrusted.run / name, target)
+    link(untrusted.run / name, target)
+    before = state(untrusted.home)
     main(["evaluate", RUN])
-    assert state(stranger.home) == before
+    assert state(untrusted.home) == before
     assert not any(
-        path.is_symlink() for path in stranger.run.iterdir() if path.name in ("gallery.safetensors", ".lock")
+        path.is_symlink() for path in untrusted.run.iterdir() if path.name in ("gallery.safetensors", ".lock")
     )
 
 
@@ -248,14 +248,14 @@ def test_what_is_no_file_is_refused_where_a_file_is_read(beside, reader, kind, i
 @pytest.mark.parametrize(
     "name", ["config.json", "outcome.json", "gallery.safetensors", "model.json", "model.safetensors"]
 )
-def test_a_pipe_in_a_run_hangs_no_command(stranger, name, capsys, in_time):
-    (stranger.run / name).unlink()
-    os.mkfifo(stranger.run / name)
-    photo = stranger.home / "photo.jpg"
+def test_a_pipe_in_a_run_hangs_no_command(untrusted, name, capsys, in_time):
+    (untrusted.run / name).unlink()
+    os.mkfifo(untrusted.run / name)
+    photo = untrusted.home / "photo.jpg"
     drawn_photo = drawn(0, 0, 16)
     photo.write_bytes(drawn_photo)
-    sentence_of(["query", RUN, "--query_img_name", str(photo), "--out", str(stranger.home / "out")], capsys)
-    assert not (stranger.home / "out").exists()
+    sentence_of(["query", RUN, "--query_img_name", str(photo), "--out", str(untrusted.home / "out")], capsys)
+    assert not (untrusted.home / "out").exists()
 
 
 READING = {
@@ -268,17 +268,17 @@ READING = {
 
 
 @pytest.mark.parametrize("way", READING)
-def test_stored_settings_make_no_command_draw_a_data_set(stranger, way, capsys, in_time, monkeypatch):
+def test_stored_settings_make_no_command_draw_a_data_set(untrusted, way, capsys, in_time, monkeypatch):
     monkeypatch.setattr(dataset, "draw_minicars", lambda _file: pytest.fail("drawn"))
-    for file in (stranger.folder / "study.json", *stranger.folder.rglob("config.json")):
+    for file in (untrusted.folder / "study.json", *untrusted.folder.rglob("config.json")):
         text = file.read_text(encoding="utf-8")
         plain = json.loads(text)
         for settings in [one["settings"] for one in plain.get("fields", [])] or [plain]:
-            settings["data"] |= {"path": str(stranger.home), "name": "minicars"}
+            settings["data"] |= {"path": str(untrusted.home), "name": "minicars"}
         file.write_text(json.dumps(plain), encoding="utf-8")
-    before = state(stranger.home)
+    before = state(untrusted.home)
     assert "minicars" in sentence_of(READING[way], capsys)
-    assert state(stranger.home) == before
+    assert state(untrusted.home) == before
 
 
 def test_a_study_file_draws_nothing_outside_the_current_folder(tmp_path, monkeypatch, capsys):
