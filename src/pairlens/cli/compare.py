@@ -70,7 +70,9 @@ class Question:
         varied = {"loss", "seed", "fold", "folds", "data_name", "auxiliary"}
         options = settings_of(Experiment).keys() - varied
         shared = {name: getattr(settings, name) for name in options if hasattr(settings, name)}
-        benchmarks = _grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
+        benchmarks = benchmark_grid(
+            with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds
+        )
         return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 
 
@@ -112,7 +114,7 @@ class Work:
                 return ray_engine(self.processes)
 
 
-def _grid(
+def benchmark_grid(
     settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
 ) -> tuple[Benchmark, ...]:
     """Return a benchmark for every data set and every weight of the auxiliary loss."""

@@ -221,10 +221,10 @@ def _fingerprint(annotations: Annotations) -> str:
 def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
     try:
         yield
-    except UnwritableError as error:
-        raise ValueError(f"{error}; or choose another --data_path") from error
     except OSError as error:
-        reason = error.strerror or error
+        # The failure of an atomic write has the error of the system as its cause.
+        failed = error.__cause__ if isinstance(error, UnwritableError) else error
+        reason = getattr(failed, "strerror", None) or error
         raise ValueError(
             f"cannot write to {options.folder} ({reason}); free disk space or choose another --data_path"
         ) from error
