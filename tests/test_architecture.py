@@ -26,7 +26,7 @@ LAYERS = {
     "cli": 6,
 }
 # The public face and the entry point of `python -m pairlens`, which no package imports.
-ROOT_FILES = {SOURCE / "__init__.py", SOURCE / "__main__.py"}
+ROOT_FILES = {SOURCE / "__init__.py", SOURCE / "__main__.py", SOURCE / "_module_path.py"}
 FILES = sorted(SOURCE.rglob("*.py"))
 # Python puts the folder of a script first on its module path, and pytest puts tests/ there.
 SCRIPT_FOLDERS = (ROOT, *(ROOT / name for name in ("benches", "tools", "docs", "tests")))

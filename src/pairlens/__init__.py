@@ -8,6 +8,11 @@
 tensor(0.1000, grad_fn=<...>)
 """
 
+# First of all: `python -m pairlens` must not take a library from the current folder.
+from pairlens._module_path import protect_module_path
+
+protect_module_path()
+
 import sys
 import warnings
 from importlib import import_module

@@ -57,7 +57,9 @@ def read_results_of(folder):
 
 def test_a_damaged_minicars_is_drawn_again(small, tmp_path):
     experiment = changed(demo.SMALL, data_path=tmp_path)
-    drawn = open_catalog(experiment)
+    drawn = open_catalog(experiment, draw=True)
     assert (len(drawn), drawn.select("train").classes, drawn.size) == (32, 4, dataset.MINICARS_SIZE)
     drawn.file.write_bytes(drawn.file.read_bytes()[:1000])
-    assert open_catalog(experiment).digest == drawn.digest
+    with pytest.raises(ValueError, match="its JSON says"):
+        open_catalog(experiment)
+    assert open_catalog(experiment, draw=True).digest == drawn.digest

@@ -102,7 +102,9 @@ def test_every_table_of_a_comparison_has_the_further_metrics(compared, capsys):
     with (compared / "comparison.csv").open(encoding="utf-8") as file:
         assert set(NAMES) <= {row["metric"] for row in csv.DictReader(file)}
     assert "OPIS" in (compared / "comparison.tex").read_text(encoding="utf-8")
-    assert run("compare", "--resume", compared, "--all") == 0
+    assert run("compare", "--resume", compared, "--all") == 2
+    assert "--trust metrics_of_mine or --trust_study" in capsys.readouterr().err
+    assert run("compare", "--resume", compared, "--all", "--trust", "metrics_of_mine") == 0
     assert "OPIS" in capsys.readouterr().out
 
 

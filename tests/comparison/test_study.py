@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, grid, read_study, read_toml, write_study
+from pairlens.cli.compare import benchmark_grid
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study, read_toml, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle, RecallAtK, Triplet
 from pairlens.losses.loss_text import loss_from_text, loss_text, trainable_from_text
@@ -77,14 +78,14 @@ def test_a_mistake_in_a_toml_file_is_named(tmp_path, old, new, message):
 
 
 def test_a_grid_has_a_benchmark_for_every_data_set_and_every_auxiliary_weight():
-    fields = grid(Experiment(), ("car", "cub"), (0.0, 1.0), 5)
+    fields = benchmark_grid(Experiment(), ("car", "cub"), (0.0, 1.0), 5)
     assert [(f.name, f.settings.data.name, f.settings.objective.auxiliary) for f in fields] == [
         ("car, loss alone", "car", 0.0),
         ("car, auxiliary 1", "car", 1.0),
         ("cub, loss alone", "cub", 0.0),
         ("cub, auxiliary 1", "cub", 1.0),
     ]
-    assert [f.name for f in grid(Experiment(), ("car",), (1.0,), 5)] == ["car"]
+    assert [f.name for f in benchmark_grid(Experiment(), ("car",), (1.0,), 5)] == ["car"]
 
 
 def test_a_run_has_the_settings_of_its_benchmark_but_for_loss_and_seed():

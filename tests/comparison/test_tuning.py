@@ -185,7 +185,7 @@ def test_a_study_gives_the_ranges_of_a_function_of_another_project(tmp_path):
         "[spaces.circle]\ngamma = {low = 8, high = 64, log = true}\n",
         encoding="utf-8",
     )
-    study = read_toml(file)
+    study = read_toml(file, {FOREIGN})
     mine, circle = study.arms
     assert study.space(mine) == {"power": Range(1.0, 5.0)}
     assert study.space(circle) == {"gamma": Range(8.0, 64.0, log=True)}

@@ -2,6 +2,7 @@ import errno
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pairlens.core import files
-from pairlens.core.files import UnwritableError, atomic_write, lock_folder, write_tensors, write_text
+from pairlens.core.files import (
+    UnwritableError,
+    atomic_write,
+    lock_folder,
+    make_folder,
+    remove_folder,
+    write_tensors,
+    write_text,
+)
 
 
 def names(folder):
@@ -19,7 +28,7 @@ def names(folder):
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
     file = tmp_path / "a.txt"
     with atomic_write(file) as part:
-        part.write_text("new", encoding="utf-8")
+        part.write(b"new")
         assert not file.exists()
     assert (names(tmp_path), file.read_text(encoding="utf-8")) == (["a.txt"], "new")
 
@@ -30,7 +39,7 @@ def test_the_previous_content_stays_when_writing_fails(tmp_path):
 
     def write_half():
         with atomic_write(file) as part:
-            part.write_text("half", encoding="utf-8")
+            part.write(b"half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -152,3 +161,66 @@ def test_a_killed_process_releases_the_lock_although_its_forked_child_lives(tmp_
         os.kill(child, signal.SIGKILL)
         os.close(read_end)
         os.close(write_end)
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_not_changed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    for name in ("a.txt", "a.txt.part", ".a.txt.part"):
+        (ours / name).symlink_to(victim)
+    write_text(ours / "a.txt", "new")
+    assert (victim.read_text(encoding="utf-8"), (ours / "a.txt").read_text(encoding="utf-8")) == ("precious", "new")
+    assert not (ours / "a.txt").is_symlink()
+
+
+def test_the_part_is_made_under_a_name_that_did_not_exist(tmp_path, monkeypatch):
+    """Also a link whose name was guessed is refused."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    monkeypatch.setattr(files.uuid, "uuid4", lambda: SimpleNamespace(hex="0" * 32))
+    (tmp_path / f".a.txt.{os.getpid()}-{'0' * 12}.part").symlink_to(victim)
+    with pytest.raises(UnwritableError, match="File exists"):
+        write_text(tmp_path / "a.txt", "new")
+    assert victim.read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "contents", "folder", "pipe"])
+def test_a_lock_that_is_not_an_empty_file_is_refused_and_not_emptied(tmp_path, kind):
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    make = {
+        "link": lambda lock: lock.symlink_to(victim),
+        "hard link": lambda lock: lock.hardlink_to(victim),
+        "contents": lambda lock: lock.write_text("x", encoding="utf-8"),
+        "folder": lambda lock: lock.mkdir(),
+        "pipe": os.mkfifo,
+    }
+    make[kind](ours / ".lock")
+    with pytest.raises(ValueError, match="is not a lock file of Pairlens"), lock_folder(ours):
+        pass
+    assert victim.read_text(encoding="utf-8") == "precious"
+
+
+def test_a_folder_below_the_named_one_is_not_a_link(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    named = tmp_path / "named"
+    named.symlink_to(elsewhere)
+    # The user's own link is followed, one inside it is not.
+    assert make_folder(named / "a" / "b", below=named).is_dir()
+    (elsewhere / "c").symlink_to(tmp_path)
+    for act in (make_folder, remove_folder):
+        with pytest.raises(ValueError, match=r"named/c is a link that leads out of"):
+            act(named / "c" / "a", below=named)
+    assert elsewhere.is_dir()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "caf\udce9", "\x7f"])
+def test_a_new_folder_has_a_name_that_can_be_shown(tmp_path, name):
+    with pytest.raises(ValueError, match="choose another name"):
+        make_folder(tmp_path / name)
+    assert names(tmp_path) == []

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from pairlens.core.table import Table, latex_text
+from pairlens.core.table import Table, csv_text, latex_text
 
 TABLE = Table(
     "Losses of 50 %",
@@ -46,3 +46,10 @@ def test_cells_of_text_are_aligned_to_the_left():
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="has 1 cells, but there are 2 columns"):
         Table("t", ("a", "b"), (("x",),))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", "\n=", "＝", "＋", "－", "＠"])
+def test_a_text_cell_that_a_spreadsheet_would_run_is_escaped_and_a_number_is_not(start):
+    row = (f"{start}1+cmd|' /C calc'!A0", "-0.5", "+1e-3", -2.5, None, "plain=1")
+    (cells,) = csv.reader(io.StringIO(csv_text([row]), newline=""))
+    assert cells == [f"'{start}1+cmd|' /C calc'!A0", "-0.5", "+1e-3", "-2.5", "", "plain=1"]

@@ -7,11 +7,7 @@ import contextlib
 import io
 import json
 import os
-import tempfile
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -20,10 +16,12 @@ import pyarrow as pa
 import torch
 from PIL import Image, ImageCms
 from pyarrow import parquet
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from scipy.io import savemat
 
+from fuzz.rule_targets import RULES
+from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
@@ -31,9 +29,7 @@ from pairlens.core import images
 from pairlens.core.images import decode, encode, load_image, reduce_to_square
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_forms
-from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
-from pairlens.data.catalog_writer import write_catalog
 from pairlens.data.readers import read
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Metric, Report
@@ -50,45 +46,9 @@ from pairlens.training.checkpoint import _checksum as check_sum
 from pairlens.training.checkpoint import _read as read_checkpoint
 from support.experiments import changed
 
-# The errors that a reader may raise; each has a message.
-ALLOWED_ERRORS = (ValueError, FileNotFoundError, SafetensorError)
-# A file system in memory, where there is one, so that a hundred thousand files do not wear out the disk.
-MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader of bytes, and valid inputs for it."""
-
-    open: Callable[[bytes], None]
-    seeds: Callable[[], list[bytes]]
-
-    def run(self, data: bytes) -> None:
-        """Read bytes that may be invalid; any error that is not allowed, or has no message, is raised."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                self.open(data)
-            except ALLOWED_ERRORS as error:
-                if not str(error):
-                    raise
-
-
-@cache
-def _folder(process: int) -> Path:
-    # The process number is part of the key of the cache, so a forked process gets its own folder.
-    return Path(tempfile.mkdtemp(prefix=f"pairlens-fuzz-{process}-", dir=MEMORY if MEMORY.is_dir() else None))
-
-
-def _written(name: str, data: bytes) -> Path:
-    file = _folder(os.getpid()) / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
-    return file
-
 
 def _car(data: bytes) -> None:
-    read("car", _written("car/cars_annos.mat", data).parent)
+    read("car", written("car/cars_annos.mat", data).parent)
 
 
 def _car_seeds() -> list[bytes]:
@@ -109,8 +69,8 @@ def _split_reader(name: str, files: tuple[str, ...]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         parts = data.split(b"\x1e", len(files) - 1)
         for file, part in zip(files, [*parts, *[b""] * len(files)], strict=False):
-            _written(f"{name}/{file}", part)
-        read(name, _folder(os.getpid()) / name)
+            written(f"{name}/{file}", part)
+        read(name, folder(os.getpid()) / name)
 
     return run
 
@@ -135,7 +95,7 @@ def _shop_seeds() -> list[bytes]:
 
 
 def _csv(data: bytes) -> None:
-    read("csv", _written("table/table.csv", data))
+    read("csv", written("table/table.csv", data))
 
 
 def _csv_seeds() -> list[bytes]:
@@ -148,7 +108,7 @@ def _csv_seeds() -> list[bytes]:
 
 
 def _coco(data: bytes) -> None:
-    read("coco", _written("coco/boxes.json", data))
+    read("coco", written("coco/boxes.json", data))
 
 
 def _coco_seeds() -> list[bytes]:
@@ -163,7 +123,7 @@ def _coco_seeds() -> list[bytes]:
 
 
 def _parquet(data: bytes) -> None:
-    read("csv", _written("table/table.parquet", data))
+    read("csv", written("table/table.parquet", data))
 
 
 def _parquet_seeds() -> list[bytes]:
@@ -178,35 +138,24 @@ def _parquet_seeds() -> list[bytes]:
 
 
 def _catalog(data: bytes) -> None:
-    file = _written("bars/uncropped.arrow", data)
+    file = written("bars/uncropped.arrow", data)
     # The JSON states the length of the file; without the right one no other check would be reached.
-    description = json.loads(_catalog_parts()[1]) | {"bytes": len(data)}
-    _written("bars/uncropped.json", json.dumps(description).encode())
+    description = json.loads(catalog_parts()[1]) | {"bytes": len(data)}
+    written("bars/uncropped.json", json.dumps(description).encode())
     catalog = Catalog.open(file)
     assert len(catalog.paths) == len(catalog.splits) == len(catalog)
     for i in range(min(len(catalog), 8)):
         bytes(catalog.jpeg(i))
 
 
-@cache
-def _catalog_parts() -> tuple[bytes, bytes]:
-    """Return the Arrow file and the JSON file of a catalog."""
-    jpeg = encode(Image.new("RGB", (9, 9), "red"), 8)
-    rows = [
-        (Photo(f"{name}/{i}.jpg", name, split), jpeg) for name, split in (("a", "train"), ("b", "test")) for i in "12"
-    ]
-    file = write_catalog(_folder(os.getpid()) / "seed" / "uncropped.arrow", "seed", rows, 8).file
-    return file.read_bytes(), file.with_suffix(".json").read_bytes()
-
-
 def _description(data: bytes) -> None:
-    file = _written("described/uncropped.arrow", _catalog_parts()[0])
-    _written("described/uncropped.json", data)
+    file = written("described/uncropped.arrow", catalog_parts()[0])
+    written("described/uncropped.json", data)
     Catalog.open(file)
 
 
 def _embeddings(data: bytes) -> None:
-    embeddings = Embeddings.load(_written("gallery.safetensors", data))
+    embeddings = Embeddings.load(written("gallery.safetensors", data))
     assert len(embeddings.vectors) == len(embeddings.labels) == len(embeddings.paths)
 
 
@@ -220,7 +169,7 @@ def _architecture(data: bytes) -> None:
     text, _, weights = data.partition(b"\x1e")
     with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         from_plain(Architecture, json.loads(text.decode()), "model.json")
-    read_forms(_written("model.safetensors", weights))
+    read_forms(written("model.safetensors", weights))
 
 
 def _architecture_seeds() -> list[bytes]:
@@ -230,20 +179,20 @@ def _architecture_seeds() -> list[bytes]:
 
 def _model(data: bytes) -> None:
     text, _, weights = data.partition(b"\x1e")
-    _written("model/model.json", text)
-    Embedder.load(_written("model/model.safetensors", weights).parent)
+    written("model/model.json", text)
+    Embedder.load(written("model/model.safetensors", weights).parent)
 
 
 def _model_seeds() -> list[bytes]:
     model = Embedder(backbone="test_resnet", descriptors="SM", dim=8, weights="none", stride="none", image_size=32)
-    model.save(_folder(os.getpid()))
-    files = [(_folder(os.getpid()) / name).read_bytes() for name in ("model.json", "model.safetensors")]
+    model.save(folder(os.getpid()))
+    files = [(folder(os.getpid()) / name).read_bytes() for name in ("model.json", "model.safetensors")]
     return [b"\x1e".join(files)]
 
 
 def _checkpoint(data: bytes) -> None:
     try:
-        read_checkpoint(_signed(_written("checkpoint.safetensors", data)))
+        read_checkpoint(_signed(written("checkpoint.safetensors", data)))
     except (RecursionError, NotImplementedError):
         raise
     # `load_checkpoint` turns these into one sentence.
@@ -266,7 +215,7 @@ def _checkpoint_seeds() -> list[bytes]:
 
 
 def _experiment(data: bytes) -> None:
-    experiment = RunFolder(_written("run/config.json", data).parent).experiment()
+    experiment = RunFolder(written("run/config.json", data).parent).experiment()
     assert "/" not in experiment.default_name
     assert from_plain(Experiment, json.loads(json.dumps(to_plain(experiment)))) is not None
 
@@ -278,7 +227,7 @@ def _experiment_seeds() -> list[bytes]:
 
 
 def _outcome(data: bytes) -> None:
-    outcome = RunFolder(_written("run/outcome.json", data).parent).read_outcome()
+    outcome = RunFolder(written("run/outcome.json", data).parent).read_outcome()
     assert outcome.report is not None
     assert outcome.untrained is not None
     assert outcome.selection
@@ -291,8 +240,8 @@ def _outcome_seeds() -> list[bytes]:
 
 
 def _study(data: bytes) -> None:
-    _written("study/study.json", data)
-    study = read_study(_folder(os.getpid()) / "study")
+    written("study/study.json", data)
+    study = read_study(folder(os.getpid()) / "study")
     for name in (*(arm.name for arm in study.arms), *(field.name for field in study.fields)):
         assert not {"/", "\\"} & set(slug(name))
         assert slug(name) not in ("", ".", "..")
@@ -304,7 +253,7 @@ def _study_seeds() -> list[bytes]:
 
 
 def _toml(data: bytes) -> None:
-    read_toml(_written("study.toml", data))
+    read_toml(written("study.toml", data))
 
 
 def _toml_seeds() -> list[bytes]:
@@ -313,7 +262,7 @@ def _toml_seeds() -> list[bytes]:
 
 
 def _trials(data: bytes) -> None:
-    for trial in read_trials(_written("tuning/trials.json", data).parent):
+    for trial in read_trials(written("tuning/trials.json", data).parent):
         assert isinstance(trial.value, float | int)
 
 
@@ -322,7 +271,7 @@ def _trials_seeds() -> list[bytes]:
 
 
 def _results(data: bytes) -> None:
-    read_results(_written("results/results.json", data).parent)
+    read_results(written("results/results.json", data).parent)
 
 
 def _naming(data: bytes) -> None:
@@ -402,8 +351,8 @@ TARGETS = {
         ("csv", _csv, _csv_seeds),
         ("coco", _coco, _coco_seeds),
         ("parquet", _parquet, _parquet_seeds),
-        ("catalog", _catalog, lambda: [_catalog_parts()[0]]),
-        ("description", _description, lambda: [_catalog_parts()[1]]),
+        ("catalog", _catalog, lambda: [catalog_parts()[0]]),
+        ("description", _description, lambda: [catalog_parts()[1]]),
         ("embeddings", _embeddings, _embeddings_seeds),
         ("architecture", _architecture, _architecture_seeds),
         ("model", _model, _model_seeds),
@@ -416,6 +365,7 @@ TARGETS = {
         ("results", _results, lambda: [b'{"type": "Results", "fields": []}']),
         ("naming", _naming, _naming_seeds),
         ("picture", _picture, _picture_seeds),
+        *RULES,
         ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
     )
 }

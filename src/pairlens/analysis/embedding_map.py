@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pairlens.analysis.failure_cases import Searched, photo
-from pairlens.core.files import write_text
+from pairlens.core.files import make_folder, write_picture, write_text
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import class_words
 from pairlens.plotting.contact_sheet import DARK, LIGHT, Palette
@@ -89,7 +89,7 @@ def photos_for_map(labels: Tensor) -> Tensor:
 
 def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture, EmbeddingMap]:
     """Write map.png, photos of up to 8 test classes as points of a map, and map.csv; returns the picture and the layout."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     chosen = photos_for_map(searched.embeddings.labels)
     layout = embed_in_plane(searched.embeddings.vectors[chosen], seed)
     photos = chosen.tolist()
@@ -110,9 +110,9 @@ def write_map(searched: Searched, folder: Path, seed: int = 0) -> tuple[Picture,
         "A map of photos; classes that the model separates form groups of one colour. "
         f"Classes: {', '.join(names.values())}.",
     )
-    draw_map(pictures, labels, layout.points, names, title).save(picture.file)
+    write_picture(picture.file, draw_map(pictures, labels, layout.points, names, title))
     if is_for_a_page():
-        draw_map(pictures, labels, layout.points, names, title, DARK).save(picture.dark_file)
+        write_picture(picture.dark_file, draw_map(pictures, labels, layout.points, names, title, DARK))
     return picture, layout
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pairlens.analysis.explanation import Explained, Explanation
 from pairlens.analysis.loss_plane import POINTS, follow, similarity_plane
 from pairlens.analysis.pair_weights import DEFAULT_BATCH, ProbeBatch, weight_curve
-from pairlens.core.files import write_text
+from pairlens.core.files import make_folder, write_text
 from pairlens.core.table import Table
 from pairlens.core.threads import single_thread
 from pairlens.losses import Sum
@@ -45,7 +45,7 @@ def explain(
     if out is None:
         return Explanation(explained)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return Explanation(explained, tuple(write_explanations(explained, folder)))
 
 

@@ -9,7 +9,7 @@ from pairlens.analysis.embedding_map import MIN_PHOTOS, EmbeddingMap, write_map
 from pairlens.analysis.failure_cases import Confusion, Hub, Searched, confused_classes, hubs, photo, worst_queries
 from pairlens.analysis.inspection import Inspection
 from pairlens.analysis.model_figures import draw_epochs, draw_similarities
-from pairlens.core.files import write_text
+from pairlens.core.files import make_folder, write_picture, write_text
 from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
 from pairlens.experiments.run_folder import RunFolder
@@ -21,7 +21,7 @@ ROWS, COLUMNS = 6, 6
 
 def write_sheets(searched: Searched, folder: Path) -> list[Picture]:
     """Write worst_queries, confused_classes and hubs, each as PNG with its numbers as CSV; returns the pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return [_write_worst_queries(searched, folder), _write_confused(searched, folder), _write_hubs(searched, folder)]
 
 
@@ -121,7 +121,7 @@ def _write(stem: Path, sheet: Sequence[Sequence[Tile]], table: Table, set_apart:
     write_text(stem.with_suffix(".csv"), table.csv())
     # A model without failures has an empty table, and a sheet that says so.
     file = stem.with_suffix(".png")
-    tile_sheet(sheet or [[_empty_tile("none")]], table.title, set_apart).save(file)
+    write_picture(file, tile_sheet(sheet or [[_empty_tile("none")]], table.title, set_apart))
     return file
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pairlens.core.files import write_text
+from pairlens.core.files import make_folder, write_text
 from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, embedding_stats
@@ -93,7 +93,7 @@ def some_classes(catalog: Catalog, max_photos: int = MAX_PHOTOS) -> Catalog:
 
 def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:
     """Write the statistics as `inspection.csv` and the histograms as `similarities.csv`; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     statistics = [[str(cell) if cell is not None else "" for cell in row] for row in inspection.rows()]
     histograms = [[str(cell) for cell in row] for row in _histogram_rows(inspection)]
     tables = {

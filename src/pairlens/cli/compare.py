@@ -16,8 +16,9 @@ from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
-from pairlens.comparison.study import METRIC, SEEDS, Arm, Study, grid, read_study, read_toml
+from pairlens.comparison.study import METRIC, SEEDS, Arm, Benchmark, Study, read_study, read_toml
 from pairlens.comparison.verdicts import verdict
+from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
@@ -69,7 +70,9 @@ class Question:
         varied = {"loss", "seed", "fold", "folds", "data_name", "auxiliary"}
         options = settings_of(Experiment).keys() - varied
         shared = {name: getattr(settings, name) for name in options if hasattr(settings, name)}
-        benchmarks = grid(with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds)
+        benchmarks = benchmark_grid(
+            with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds
+        )
         return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
 
 
@@ -83,6 +86,10 @@ class Work:
         processes: number of simultaneous runs on this machine; they share its cores.
         engine: local, or ray: the cluster that RAY_ADDRESS names, or a cluster that is started here.
         all_metrics: print every column of the result table, and not only the most important ones.
+        trust: beside a study file or --resume, a module such as my_code.losses that may be imported because the study names
+            it; this runs its code. What is typed as --losses needs no trust.
+        trust_study: the same for every installed package that the study names; for modules in the folder of the study, give
+            --trust.
     """
 
     out: Path | None = None
@@ -90,6 +97,13 @@ class Work:
     processes: int = 1
     engine: Literal["local", "ray"] = "local"
     all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False
+    trust: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    trust_study: bool = False
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The modules that a study from a file may import."""
+        return (*self.trust, *([ANY_MODULE] if self.trust_study else []))
 
     def make_engine(self) -> Engine:
         """Return the engine that runs the jobs; raises ValueError if it is not installed."""
@@ -98,6 +112,28 @@ class Work:
                 return local_engine(self.processes)
             case "ray":
                 return ray_engine(self.processes)
+
+
+def benchmark_grid(
+    settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
+) -> tuple[Benchmark, ...]:
+    """Return a benchmark for every data set and every weight of the auxiliary loss."""
+    return tuple(
+        Benchmark(
+            _benchmark_name(data_name, weight, auxiliaries),
+            with_settings(settings, {"data_name": data_name, "auxiliary": weight}),
+            seeds,
+        )
+        for data_name in data_names
+        for weight in auxiliaries
+    )
+
+
+def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
+    # With a single weight the data set alone identifies the benchmark.
+    if len(auxiliaries) == 1:
+        return data_name
+    return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"
 
 
 def compare_command() -> Callable[..., None]:
@@ -118,10 +154,10 @@ def compare_command() -> Callable[..., None]:
         """
         if work.resume is not None:
             folder = work.resume
-            planned = _with_local_options(read_study(work.resume), question, settings)
+            planned = _with_local_options(read_study(work.resume, work.trusted), question, settings)
         elif study is not None:
             folder = work.out or default_folder(study)
-            planned = _with_local_options(read_toml(study), question, settings)
+            planned = _with_local_options(read_toml(study, work.trusted), question, settings)
         else:
             planned = question.study(settings)
             folder = work.out or default_folder(planned)
@@ -140,7 +176,7 @@ def _with_local_options(study: Study, question: Question, settings: Any) -> Stud
     if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
             "a study from a file or a folder holds its own losses and settings; beside it, only "
-            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine and --all can be given"
+            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine, --all, --trust and --trust_study can be given"
         )
     local = {name: getattr(settings, name) for name in given}
     benchmarks = [replace(b, settings=with_settings(b.settings, local)) for b in study.fields]
@@ -179,7 +215,7 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
         say(
             "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
-            f"--resume {folder}"
+            f"--resume {folder}{' --trust_study' if study.names_code else ''}"
         )
         sys.exit(INTERRUPTED)
     show_results(results, folder, all_metrics)

@@ -13,6 +13,7 @@ from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study, write_study
 from pairlens.comparison.verdicts import headline
+from pairlens.core.files import make_folder, write_picture
 from pairlens.data.data_config import DataConfig
 from pairlens.data.loader import BatchConfig
 from pairlens.experiments.experiment import Experiment, RunConfig
@@ -68,7 +69,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     `pairlens compare --resume` and `pairlens report` work on it.
     """
     folder = _new_folder(out)
-    folder.mkdir(parents=True)
+    make_folder(folder, below=out)
     settings = replace(SMALL, data=replace(SMALL.data, path=out / "data"))
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
@@ -88,7 +89,7 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     _print(console, f"Verdict: {headline(result)}.")
     circle = runs["circle"].folder
     sheet = folder / "sheet.png"
-    _draw_sheet(circle).save(sheet)
+    write_picture(sheet, _draw_sheet(circle))
     # Imported here, because the figures of the report need Matplotlib, which takes long to import.
     from pairlens.report.write import write_report
 

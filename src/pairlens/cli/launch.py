@@ -171,6 +171,9 @@ def _write_error_file(sentence: str) -> None:
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     # A lost connection is only the consequence of another rank's failure, which is the reason to report.
     if file and not sentence.endswith(LOST_CONNECTION):
+        # Imported here, because it imports PyTorch.
+        from pairlens.core.files import write_text
+
         with suppress(OSError):
             text = json.dumps({"message": sentence, "timestamp": int(time.time())})
-            Path(file).write_text(text, encoding="utf-8")
+            write_text(Path(file), text)

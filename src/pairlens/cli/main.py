@@ -8,8 +8,11 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pairlens.cli.launch import guard
 from pairlens.core.suggestion import suggest
@@ -113,8 +116,20 @@ def _run_command(name: str, words: list[str]) -> None:
 
     if world_size() > 1 and name not in DISTRIBUTED:
         raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
+    _ignore_figure_settings()
     command, words = find_command(name, words)
     read_arguments(command, words, f"pairlens {name}")()
+
+
+def _ignore_figure_settings() -> None:
+    """Keep Matplotlib from reading a file matplotlibrc in the current folder.
+
+    The folder may be somebody else's, and such a file can make Matplotlib run LaTeX on every text of a figure.
+    """
+    if Path("matplotlibrc").exists():
+        # Matplotlib looks for the file once, when it is imported.
+        with TemporaryDirectory() as empty, chdir(empty):
+            import_module("matplotlib")
 
 
 def find_command(name: str, words: Sequence[str] = ()) -> tuple[Callable[..., None], list[str]]:

@@ -7,6 +7,7 @@ import tyro
 
 from pairlens.cli.console import Display, open_console, say, show_table
 from pairlens.cli.tables import inspection_table, report_table
+from pairlens.core.files import check_not_linked, make_folder
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.evaluate_run import add_baseline, evaluate_run
 from pairlens.experiments.outcome import Outcome
@@ -14,6 +15,9 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.retrieval.gallery import Gallery
 from pairlens.retrieval.match_pictures import write_pictures
+
+RESULTS = Path("results")
+INSPECTION = "inspection"
 
 
 def evaluate(
@@ -90,7 +94,7 @@ def query(
     retrieval_num: int = 8,
     query_class: str | None = None,
     data_path: Path | None = None,
-    out: Path = Path("results"),
+    out: Path = RESULTS,
     index: IndexName = "exact",
 ) -> None:
     """Find the photos of a run's gallery that are nearest to a photo, and write them as pictures.
@@ -104,6 +108,9 @@ def query(
         out: where to write the pictures, in a folder named after the query.
         index: how to search; ivf and hnsw are approximate, and the share of results that they miss is measured and printed.
     """
+    if out == RESULTS:
+        # Not typed, so it must not be a link that somebody has put into the current folder.
+        check_not_linked(out, below=Path())
     gallery = Gallery.open(run, data_path, index)
     if query_class is not None and query_img_name is None:
         raise ValueError("--query_class is the class of a picture file; give the file as --query_img_name")
@@ -141,6 +148,10 @@ def inspect(
     from pairlens.analysis.failure_sheets import write_pictures_of
     from pairlens.analysis.inspection import inspect_run, write_inspection
 
+    # What is no run is refused before a folder is made in it.
+    RunFolder(run).experiment()
+    # Made first, because the photos are embedded for nothing if it cannot be written.
+    folder = make_folder(out or run / INSPECTION, below=run if out is None else out)
     with Display(open_console(), 0) as display:
         inspection = inspect_run(run, data_path, device, display.watch)
     show_table(open_console(), inspection_table(inspection, str(run)))
@@ -149,7 +160,6 @@ def inspect(
             f"cosine between the gradients of the pairwise and the auxiliary loss, in the selected epoch: "
             f"{inspection.gradient_cosine:.3f}"
         )
-    folder = out or run / "inspection"
     tables = write_inspection(inspection, folder)
     pictures, layout = write_pictures_of(inspection, run, folder, data_path)
     if layout is not None:

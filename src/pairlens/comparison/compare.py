@@ -1,6 +1,6 @@
 """A comparison from its study to its results, in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
@@ -19,6 +19,7 @@ def compare(
     *,
     engine: Engine = run_here,
     watch: Callable[[RunFinished], None] | None = None,
+    trust: Collection[str] = (),
 ) -> Results:
     """Compare losses fairly: make the missing runs of a study, write results, tables and figures, and return the results.
 
@@ -29,6 +30,7 @@ def compare(
         folder: of the comparison; by default runs/comparison, or runs/ and the name of the TOML file.
         engine: what runs the jobs: this process, `local_engine(processes)` or `ray_engine(processes)`.
         watch: called with every finished job.
+        trust: modules that may be imported if a TOML file names them, such as {"my_code.losses"}; this runs their code.
 
     Raises:
         FileNotFoundError: if a data set is not prepared.
@@ -40,7 +42,7 @@ def compare(
     # Imported here, because Matplotlib takes long to import, and only figures need it.
     from pairlens.comparison.figures import draw_comparison
 
-    planned = study if isinstance(study, Study) else read_toml(Path(study))
+    planned = study if isinstance(study, Study) else read_toml(Path(study), trust)
     place = Path(folder) if folder is not None else default_folder(study)
     for finished in run_study(planned, place, engine):
         if watch is not None:

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
+from pairlens.comparison.run_study import FIGURES_FOLDER
 from pairlens.comparison.study import slug
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import class_words
@@ -21,7 +22,6 @@ from pairlens.evaluation.intervals import Interval
 from pairlens.experiments.outcome import BEFORE_TRAINING
 from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Picture, save, tidy
 
-FOLDER = "figures"
 # A longer name would take more room than the figure itself.
 MAX_NAME_LENGTH = 24
 MEAN_MARK = {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": PUSH}
@@ -39,7 +39,7 @@ def draw_comparison(results: Results, folder: Path) -> list[tuple[str, Picture]]
     pictures = []
     for result in results.fields:
         for name, draw in FIGURES.items():
-            file = folder / FOLDER / f"{slug(result.name)}-{name}.svg"
+            file = folder / FIGURES_FOLDER / f"{slug(result.name)}-{name}.svg"
             pictures.append((result.name, draw(result, file)))
     return pictures
 

@@ -1,6 +1,5 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +16,16 @@ from pairlens.comparison.study import (
     write_study,
 )
 from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
-from pairlens.core.files import write_text
+from pairlens.core.files import check_not_linked, make_folder, remove_folder, write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
-from pairlens.experiments.metric_spec import import_metrics
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
+FIGURES_FOLDER = "figures"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Plan:
     def chosen(self, benchmark: Benchmark, arm: Arm) -> Trial:
         """Return the best trial of a loss; trials that are missing are run first."""
         experiment = experiment_of(arm, self.owner(benchmark), 0)
-        folder = self.tuning_folder(benchmark, arm)
+        folder = make_folder(self.tuning_folder(benchmark, arm), below=self.folder)
         return tune(experiment, folder, self.study.tune, self.study.folds, self.study.metric, self.study.space(arm))
 
     def runs(self, benchmark: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
@@ -102,7 +101,7 @@ def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator
     """
     plan = Plan(study, folder)
     check(plan)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_study(study, folder)
     for benchmark in study.fields:
         # All trials come before the first run, because they choose the settings of the runs.
@@ -113,18 +112,26 @@ def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator
 
 def check(plan: Plan) -> None:
     """Raise ValueError or FileNotFoundError if the study cannot be run as it is."""
+    _check_folders(plan)
     for benchmark in plan.study.fields:
         for arm in plan.study.arms:
             experiment = experiment_of(arm, benchmark, 0)
             if plan.study.tune:
                 # This refuses a range for a setting that the loss does not have.
                 tunable_values(experiment, plan.study.space(arm))
-        further = import_metrics(benchmark.settings.evaluation.metrics)
-        check_ranking_metric(plan.study.metric, benchmark.settings, further)
-        open_splits(benchmark.settings)
+        check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
+        open_splits(benchmark.settings, draw=benchmark.may_draw)
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
             _check_stored_runs(plan, benchmark)
+
+
+def _check_folders(plan: Plan) -> None:
+    """Raise ValueError if a folder that will be written into is a link; a comparison may come from anybody."""
+    written = [plan.run_folder(*run).path for benchmark in plan.study.fields for run in plan.runs(benchmark)]
+    tuned = [plan.tuning_folder(benchmark, arm) for benchmark in plan.study.fields for arm in plan.study.arms]
+    for path in (plan.folder / FIGURES_FOLDER, *written, *tuned):
+        check_not_linked(path, below=plan.folder)
 
 
 def _check_stored_runs(plan: Plan, benchmark: Benchmark) -> None:
@@ -157,7 +164,7 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
         others = [plan.run_folder(*run) for run in plan.runs(benchmark)]
-        for _ in _events(run_folder, experiment, others):
+        for _ in _events(run_folder, experiment, others, plan.folder):
             pass
     except FloatingPointError as error:
         # A loss that diverges is a result: the run counts as finished, and its file says why it has no metrics.
@@ -173,11 +180,14 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
     return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
-def _events(run_folder: RunFolder, experiment: Experiment, others: Sequence[RunFolder]) -> Iterator[Event]:
-    """Return the training of a run: from the start, or resumed from its last checkpoint."""
+def _events(
+    run_folder: RunFolder, experiment: Experiment, others: Sequence[RunFolder], folder: Path
+) -> Iterator[Event]:
+    """Return the training of a run in the folder of a comparison: from the start, or resumed from its last checkpoint."""
+    check_not_linked(run_folder.path, below=folder)
     if not run_folder.config.is_file():
         # The config is written first: without it there is nothing to resume, only what an interruption may have left.
-        shutil.rmtree(run_folder.path, ignore_errors=True)
+        remove_folder(run_folder.path, below=folder)
         return train(experiment, run_folder, others=others)
     _check_same(run_folder, experiment)
     return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics, others=others)

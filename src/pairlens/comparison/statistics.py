@@ -11,6 +11,7 @@ from pairlens.comparison.results import BenchmarkResult, Difference, LossResult,
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.tuning import tunable_values
+from pairlens.core.untrusted import read_text
 from pairlens.evaluation.intervals import RESAMPLES, Interval, bonferroni, class_bootstrap, t_interval
 from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.class_values import ClassValues
@@ -171,7 +172,7 @@ def _loss_result(plan: Plan, benchmark: Benchmark, arm: Arm, runs: list[Finished
         seconds=t_interval([sum(row.seconds for row in run.outcome.rows) for run in runs]),
         seeds=tuple(run.seed for run in runs),
         runs=tuple(run.run_folder.path.relative_to(plan.folder).as_posix() for run in runs),
-        failed=tuple(file.read_text(encoding="utf-8").strip() for file in failures if file.is_file()),
+        failed=tuple(read_text(file).strip() for file in failures if file.is_file()),
     )
 
 

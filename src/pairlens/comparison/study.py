@@ -4,22 +4,23 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import write_text
+from pairlens.core.import_rules import NamedIn
 from pairlens.core.records import VERSION, from_plain, require, to_plain
 from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.suggestion import suggest
-from pairlens.core.untrusted import read_json, read_text
+from pairlens.core.untrusted import is_plain_text, read_json, read_text
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.metric_spec import is_from_outside
+from pairlens.experiments.metric_spec import import_metrics, is_from_outside
 from pairlens.experiments.stored_paths import as_opened, as_stored
-from pairlens.losses.loss_text import miner_from_text, trainable_from_text
+from pairlens.losses.loss_text import miner_from_text, third_party_names, trainable_from_text
 from pairlens.losses.tuning_space import Range
 
 STUDY_FILE = "study.json"
@@ -39,10 +40,12 @@ class Arm:
         name: the name of the loss in tables and figures.
         loss: the loss as text: `circle:gamma=64`, or `module:callable(name=value)` for a function of (embeddings,
             labels).
+        origin: the file that names the loss; None if a person does.
     """
 
     name: str
     loss: str
+    origin: NamedIn | None = field(default=None, repr=False, compare=False, metadata={"plain": False})
 
     @classmethod
     def of(cls, text: str) -> "Arm":
@@ -60,7 +63,11 @@ class Arm:
         return self.name, re.sub(r"(^[A-Za-z_-]+):.*=.*|\(.*", r"\1", self.loss)
 
     def make(self) -> Any:
-        """Return the loss; raises ValueError if the text names none."""
+        """Return the loss; raises ValueError if the text names none, or code that the file with the text may not import."""
+        if self.origin is not None:
+            # All terms of a sum are checked before the first one is imported.
+            for name in third_party_names(self.loss):
+                self.origin.check(name)
         return trainable_from_text(self.loss, self.name)
 
 
@@ -76,6 +83,7 @@ class Benchmark:
         tuned_in: name of another benchmark, whose tuned settings are used here as well; by default a benchmark is tuned
             for itself.
         first_seed: the first of the seeds, which are consecutive numbers.
+        origin: the file that names the further metrics; None if a person does.
     """
 
     name: str
@@ -83,6 +91,21 @@ class Benchmark:
     seeds: int = SEEDS
     tuned_in: str = ""
     first_seed: int = 0
+    origin: NamedIn | None = field(default=None, repr=False, compare=False, metadata={"plain": False})
+
+    def metrics(self) -> tuple[MetricChoice, ...]:
+        """Return the further metrics, those of other projects imported; raises ValueError if the file may not do that."""
+        chosen = self.settings.evaluation.metrics
+        for name in chosen:
+            if self.origin is not None and isinstance(name, str) and is_from_outside(name):
+                self.origin.check(name)
+        return import_metrics(chosen)
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether minicars may be drawn for it: where a person says, or a file says inside the current folder."""
+        inside = Path.cwd() / self.settings.data.path
+        return self.origin is None or inside.resolve().is_relative_to(Path.cwd().resolve())
 
     @property
     def seed_numbers(self) -> range:
@@ -128,6 +151,12 @@ class Study:
             f"the tuning ranges of {unknown[:1]} belong to no loss of the study; there are: {sorted(known)}",
         )
 
+    @property
+    def names_code(self) -> bool:
+        """Whether a loss or a metric is of another project, so that a study from a file needs trust."""
+        metrics = [name for one in self.fields for name in one.settings.evaluation.metrics]
+        return any(third_party_names(arm.loss) for arm in self.arms) or any(map(is_from_outside, metrics))
+
     def space(self, arm: Arm) -> dict[str, Range]:
         """Return the tuning ranges that the study gives for a loss; none if it gives none."""
         return next((self.spaces[name] for name in arm.space_names if name in self.spaces), {})
@@ -169,6 +198,12 @@ def check_ranking_metric(name: str, settings: Experiment, metrics: Sequence[Metr
 
 def _check_names(what: str, names: Sequence[str]) -> None:
     """Raise ValueError if two names would have the same folder."""
+    unshown = next((name for name in names if not is_plain_text(name)), None)
+    require(
+        unshown is None,
+        f"the {what} have the name {unshown!r}, with a line break, another control character or bytes that are not UTF-8; "
+        "choose another name",
+    )
     # "a b" and "A-b" are different names with the same folder.
     slugs = Counter(map(slug, names))
     repeated = [name for name in names if slugs[slug(name)] > 1]
@@ -179,7 +214,11 @@ def _check_names(what: str, names: Sequence[str]) -> None:
 
 
 def experiment_of(arm: Arm, benchmark: Benchmark, seed: int) -> Experiment:
-    """Return the experiment of one run; raises ValueError if the loss does not fit the settings of the benchmark."""
+    """Return the experiment of one run; raises ValueError if the loss does not fit the settings of the benchmark.
+
+    This is the only way from a study to a training, so what a file may not import is refused here at the latest.
+    """
+    benchmark.metrics()
     return with_settings(benchmark.settings, {"loss": arm.make(), "seed": seed})
 
 
@@ -193,34 +232,16 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "unnamed"
 
 
-def grid(
-    settings: Experiment, data_names: tuple[str, ...], auxiliaries: tuple[float, ...], seeds: int
-) -> tuple[Benchmark, ...]:
-    """Return a benchmark for every data set and every weight of the auxiliary loss."""
-    return tuple(
-        Benchmark(
-            _benchmark_name(data_name, weight, auxiliaries),
-            with_settings(settings, {"data_name": data_name, "auxiliary": weight}),
-            seeds,
-        )
-        for data_name in data_names
-        for weight in auxiliaries
-    )
-
-
-def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, ...]) -> str:
-    # With a single weight the data set alone identifies the benchmark.
-    if len(auxiliaries) == 1:
-        return data_name
-    return f"{data_name}, loss alone" if auxiliary == 0 else f"{data_name}, auxiliary {auxiliary:g}"
-
-
-def read_toml(file: Path) -> Study:
+def read_toml(file: Path, trust: Collection[str] = ()) -> Study:
     """Read a study from a TOML file.
 
     `losses` lists the losses, `[settings]` holds options of `pairlens train` for all benchmarks, and every `[[fields]]`
     is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds` and `metric` are as on the
     command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low = 0.1, high = 1, log = true}.
+
+    Args:
+        file: what is read; nothing that it names is imported.
+        trust: modules that may be imported when its losses and metrics are needed, see `NamedIn`.
 
     Raises:
         ValueError: naming the key that is unknown or has a value of the wrong type.
@@ -243,7 +264,13 @@ def read_toml(file: Path) -> Study:
         "arms": [to_plain(Arm.of(text)) for text in losses],
         "fields": [_plain_benchmark({"seeds": seeds, **settings, **one}, str(file)) for one in benchmarks],
     }
-    return from_plain(Study, plain, str(file))
+    return _named_in(NamedIn(file, tuple(trust)), from_plain(Study, plain, str(file)))
+
+
+def _named_in(origin: NamedIn, study: Study) -> Study:
+    """Return a study whose losses and metrics are imported only if a person trusts their modules."""
+    arms = tuple(replace(arm, origin=origin) for arm in study.arms)
+    return replace(study, arms=arms, fields=tuple(replace(one, origin=origin) for one in study.fields))
 
 
 def _check_known(names: Iterable[str], known: set[str], what: str, where: str) -> None:
@@ -285,8 +312,12 @@ def _with_settings_of_all(study: Study, change: Callable[[Experiment], Experimen
     return replace(study, fields=tuple(replace(one, settings=change(one.settings)) for one in study.fields))
 
 
-def read_study(folder: Path) -> Study:
-    """Read the study of a comparison; raises ValueError if the folder has none or the file is damaged."""
+def read_study(folder: Path, trust: Collection[str] = ()) -> Study:
+    """Read the study of a comparison; `trust` is as in `read_toml`.
+
+    Raises:
+        ValueError: if the folder has none, or the file is damaged.
+    """
     file = folder / STUDY_FILE
     if not file.is_file():
         raise ValueError(f"{folder} is not the folder of a comparison: it has no {STUDY_FILE}")
@@ -294,7 +325,7 @@ def read_study(folder: Path) -> Study:
         plain = read_json(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); start the comparison again with the same command") from error
-    study = from_plain(Study, plain, str(file))
+    study = _named_in(NamedIn(file, tuple(trust)), from_plain(Study, plain, str(file)))
     # Version 1 stored paths as they were given, which lead from the folder in which the command was started.
     return study if _is_version_1(plain) else _with_settings_of_all(study, lambda one: as_opened(one, folder))
 

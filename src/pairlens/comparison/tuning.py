@@ -2,14 +2,13 @@
 
 import json
 import math
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import write_text
+from pairlens.core.files import make_folder, remove_folder, write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
@@ -121,7 +120,7 @@ def tune(
     Raises:
         ValueError: if Optuna is not installed, or the trials in the folder belong to another experiment.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _check_same(folder, experiment, {"folds": folds, "metric": metric})
     task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
     done = read_trials(folder)
@@ -239,7 +238,7 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
     values = []
     for fold in range(folds):
         # An interrupted fold is not resumed, because it may belong to another trial.
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder, below=folder.parent)
         try:
             fold_settings = {"folds": folds, "fold": fold, "select": "last"}
             with warnings.catch_warnings():
@@ -250,5 +249,5 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0
         values.append(0.0 if math.isnan(value) else value)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder, below=folder.parent)
     return tuple(values)

@@ -1,16 +1,31 @@
-"""Atomic writing of files, and a lock that lets one process at a time write into a folder."""
+"""Writing of files and folders: atomic, never through a link, and by one process at a time.
+
+Everything that Pairlens writes goes through this module. A folder that another person has made may contain links in the
+place of our files and folders, and a write through such a link would change a file somewhere else. So a file is created
+under a random name that did not exist and then renamed, which replaces a link and never follows it; and a folder below the
+one that the user has named must not be a link.
+"""
 
 import errno
 import os
 import re
+import shutil
+import stat
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+
+from pairlens.core.untrusted import is_plain_text, read_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LOCK_FILE = ".lock"
 # The process number of the lock's holder. It is not written into the lock file, because Windows lets nobody but the
@@ -35,32 +50,44 @@ class UnwritableError(OSError):
 def write_text(file: Path, text: str) -> None:
     """Write a UTF-8 text file atomically; raises UnwritableError."""
     with atomic_write(file) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write(text.encode("utf-8"))
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError."""
     with atomic_write(file) as part:
-        part.touch()
-        mode = part.stat().st_mode
-        save_file(dict(tensors), part, metadata=None if names is None else dict(names))
+        path = Path(part.name)
+        mode = path.stat().st_mode
+        # The library writes by itself, under its own random name beside the part, and renames that; Windows refuses to
+        # replace a file that is open.
+        part.close()
+        save_file(dict(tensors), path, metadata=None if names is None else dict(names))
         # safetensors makes its files readable by their owner only, whatever the umask says.
-        part.chmod(mode)
+        path.chmod(mode)
+
+
+def write_picture(file: Path, picture: "Image", quality: int = 95) -> None:
+    """Write a picture atomically as JPEG or PNG, as the suffix of the file says; raises UnwritableError."""
+    options = {"format": "JPEG", "quality": quality} if file.suffix == ".jpg" else {"format": "PNG"}
+    with atomic_write(file) as part:
+        picture.save(part, **options)
 
 
 @contextmanager
-def atomic_write(file: Path) -> Iterator[Path]:
-    """Yield a path to write to; when the block succeeds, that content replaces the file in one step.
+def atomic_write(file: Path) -> Iterator[BinaryIO]:
+    """Yield a new open file, whose content replaces `file` in one step when the block succeeds.
 
     Readers see either the old content or the new, also after a power failure: the content is flushed to the disk first,
-    and only then renamed.
+    and only then renamed. A link in the place of `file` is replaced; what it leads to is not changed.
 
     Raises:
         UnwritableError: naming the file, the reason and what to do.
     """
-    part = file.with_name(file.name + ".part")
+    # Random, so that nobody can have put a link or a pipe there; two writers of one file do not meet either.
+    part = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.part")
     try:
-        yield part
+        with open(part, "xb", opener=_open_new) as opened:
+            yield opened
         _flush_file(part)
         part.replace(file)
         _flush_folder(file.parent)
@@ -70,6 +97,69 @@ def atomic_write(file: Path) -> Iterator[Path]:
     except BaseException:
         _remove(part)
         raise
+
+
+def _open_new(path: str, flags: int) -> int:
+    # The mode "x" brings O_EXCL, which refuses an existing name and with it every link. O_NOFOLLOW says the same once
+    # more for file systems that implement O_EXCL badly; Windows does not have it.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def make_folder(folder: Path, below: Path | None = None) -> Path:
+    """Make a folder with its parents unless it exists, and return it.
+
+    Args:
+        folder: what is made.
+        below: the folder that the user has named, if `folder` is a part of it whose name Pairlens has chosen.
+
+    Raises:
+        ValueError: if a part of the path below `below` is a link, or a new name has characters that no terminal shows.
+        OSError: if it cannot be made.
+    """
+    check_not_linked(folder, below or folder)
+    if not folder.is_dir():
+        check_folder_name(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise ValueError if the name of a new folder contains control characters or is not UTF-8.
+
+    Such a name would reach terminals, tables, figures and JSON, which cannot hold it.
+    """
+    if not is_plain_text(str(folder)):
+        raise ValueError(
+            f"the folder {str(folder)!r} has a line break, another control character or bytes that are not UTF-8 in its "
+            "name; choose another name"
+        )
+
+
+def check_not_linked(path: Path, below: Path) -> None:
+    """Raise ValueError if a part of a path below a folder is a link, through which a write would reach another folder.
+
+    The folder itself may be a link, because the user has named it.
+    """
+    for part in (path, *path.parents):
+        if part == below:
+            return
+        if _is_link(part):
+            raise ValueError(
+                f"{part} is a link that leads out of {below}, and Pairlens writes through no such link; remove it, or give "
+                "another folder for the results"
+            )
+
+
+def _is_link(path: Path) -> bool:
+    # A junction is the kind of link to a folder that Windows lets everybody make; Python 3.12 knows the word.
+    is_junction = getattr(os.path, "isjunction", lambda _: False)
+    return path.is_symlink() or is_junction(path)
+
+
+def remove_folder(folder: Path, below: Path) -> None:
+    """Remove a folder with everything in it; a link is refused as by `make_folder`, and what cannot be removed stays."""
+    check_not_linked(folder, below)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _flush_file(file: Path) -> None:
@@ -141,6 +231,7 @@ def _acquire(lock: FileLock, folder: Path) -> None:
     # filelock would create a missing folder.
     if not folder.is_dir():
         raise _unwritable(folder / LOCK_FILE, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    _check_lock_file(folder / LOCK_FILE)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
@@ -150,15 +241,28 @@ def _acquire(lock: FileLock, folder: Path) -> None:
     except OSError as error:
         raise _unwritable(folder / LOCK_FILE, error) from error
     try:
-        (folder / HOLDER_FILE).write_text(f"{os.getpid()}\n", encoding="utf-8")
-    except OSError as error:
+        write_text(folder / HOLDER_FILE, f"{os.getpid()}\n")
+    except OSError:
         lock.release()
-        raise _unwritable(folder / HOLDER_FILE, error) from error
+        raise
+
+
+def _check_lock_file(file: Path) -> None:
+    """Raise ValueError unless the lock file is missing, or is what filelock makes: an empty file.
+
+    Some versions of filelock empty the file when they open it, and follow a link.
+    """
+    try:
+        status = file.lstat()
+    except OSError:
+        return
+    if not stat.S_ISREG(status.st_mode) or status.st_size:
+        raise ValueError(f"{file} is not a lock file of Pairlens, which is an empty file; remove it")
 
 
 def _holder(folder: Path) -> str:
     try:
-        return (folder / HOLDER_FILE).read_text(encoding="utf-8", errors="replace")[:20].strip()
-    except OSError:
+        return read_text(folder / HOLDER_FILE)[:20].strip()
+    except (OSError, ValueError):
         # The holder has taken the lock and not yet written its number, or has just removed it.
         return "(unknown)"

@@ -4,8 +4,6 @@ Thirteen file formats are read: AVIF, BMP, GIF, JPEG, JPEG 2000, PCX, PNG, PPM, 
 the package pillow-heif is installed. Camera raw and SVG are not among them.
 """
 
-import io
-import stat
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -20,6 +18,7 @@ from torch import Tensor
 from pairlens.core.boxes import Box, BoxOutsideError, ShareBox
 from pairlens.core.colour_profile import to_srgb
 from pairlens.core.damaged_files import repaired_files
+from pairlens.core.decoding_budget import BYTES, PictureBytes, check_budget
 from pairlens.core.deep_pixels import DeepKind, colours_of_deep, deep_kind, grey_of_deep, largest_value, read_low_bytes
 from pairlens.core.image_formats import readable_formats
 from pairlens.core.jpeg import (
@@ -36,8 +35,10 @@ from pairlens.core.jpeg import (
 from pairlens.core.jpeg_metadata import JPEG_START, read_jpeg_metadata
 from pairlens.core.orientation import UPRIGHT, load_unturned, orientation_of, turn_upright
 from pairlens.core.photo_reading import PhotoReading
-from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.core.untrusted import read_bytes
 
+# Transparent pictures are blended with white in blocks of about this number of pixels.
+_PIXELS_PER_BLOCK = 1 << 20
 # The conversion to RGB may take 20 bytes per pixel, so of the larger pictures only one is converted at a time.
 _LARGE = 32_000_000
 _ONE_LARGE_PICTURE = threading.Lock()
@@ -110,7 +111,7 @@ def read_picture(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Pho
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist; check the path")
     try:
-        contents = source if isinstance(source, bytes) else _contents(source)
+        contents = source if isinstance(source, bytes) else read_bytes(source, BYTES)
         with QUIET:
             return _decode_or_repair(contents, reading)
     except TooManyPixelsError as error:
@@ -118,13 +119,6 @@ def read_picture(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Pho
     # A broken file makes a decoder raise errors of many types: SyntaxError, struct.error, IndexError, zlib.error.
     except Exception as error:
         raise ValueError(f"{name} cannot be read as a picture ({_reason(error)}); replace or remove it") from error
-
-
-def _contents(file: Path) -> bytes | Path:
-    """Return the contents of a file; the path itself for a large file, of which Pillow reads what it needs."""
-    # A device or a pipe could deliver bytes without end.
-    status = file.stat()
-    return file.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_JSON_BYTES else file
 
 
 def _reason(error: Exception) -> str:
@@ -135,7 +129,7 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
+def _decode_or_repair(source: bytes, reading: PhotoReading) -> PhotoPixels:
     try:
         return _decode_file(source, reading)
     except (TooManyPixelsError, MemoryError):
@@ -148,7 +142,7 @@ def _decode_or_repair(source: bytes | Path, reading: PhotoReading) -> PhotoPixel
         raise
 
 
-def _decode_file(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
+def _decode_file(source: bytes, reading: PhotoReading) -> PhotoPixels:
     if isinstance(source, bytes) and source.startswith(JPEG_START):
         picture = _decode_common_jpeg(source, reading)
         if picture is not None:
@@ -158,13 +152,14 @@ def _decode_file(source: bytes | Path, reading: PhotoReading) -> PhotoPixels:
         # `open` has read the header only, so a picture over the limit has taken no memory yet.
         if pixels > PIXEL_LIMIT:
             raise TooManyPixelsError(f"{pixels:,} pixels")
+        check_budget(image, source)
         with _ONE_LARGE_PICTURE if pixels > _LARGE else nullcontext():
             rgb = _stored_rgb(image, reading, source)
             return PhotoPixels(np.array(rgb), orientation_of(image))
 
 
-def _open(source: bytes | Path) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable_formats())
+def _open(source: bytes) -> Image.Image:
+    return Image.open(PictureBytes(source), formats=readable_formats())
 
 
 def _decode_common_jpeg(jpeg: bytes, reading: PhotoReading) -> PhotoPixels | None:
@@ -190,20 +185,17 @@ def as_rgb(image: Image.Image, reading: PhotoReading = _AS_IT_IS) -> Image.Image
     return Image.fromarray(turn_upright(np.array(rgb), orientation_of(image)))
 
 
-def _stored_rgb(image: Image.Image, reading: PhotoReading, source: bytes | Path | None = None) -> Image.Image:
+def _stored_rgb(image: Image.Image, reading: PhotoReading, source: bytes | None = None) -> Image.Image:
     """Return an open picture as 8-bit RGB in sRGB, not turned; `source` is needed for all bits of 16-bit colours."""
     kind = deep_kind(image)
     load_unturned(image)
     layers = image if kind is None else _as_8_bits(image, kind, reading, source)
     if layers.has_transparency_data:
-        layers = layers.convert("RGBA")
-        opaque = _convert_colours(layers.convert("RGB"), image, reading)
-        opaque.putalpha(layers.getchannel("A"))
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), opaque).convert("RGB")
+        return _on_white(layers, image, reading)
     return _convert_colours(layers.convert("RGB"), image, reading)
 
 
-def _as_8_bits(image: Image.Image, kind: DeepKind, reading: PhotoReading, source: bytes | Path | None) -> Image.Image:
+def _as_8_bits(image: Image.Image, kind: DeepKind, reading: PhotoReading, source: bytes | None) -> Image.Image:
     white = reading.depth.white(kind, largest_value(image))
     if image.mode not in ("RGB", "RGBA"):
         return grey_of_deep(image, white)
@@ -213,6 +205,18 @@ def _as_8_bits(image: Image.Image, kind: DeepKind, reading: PhotoReading, source
     with _open(source) as again:
         low = read_low_bytes(again)
     return image if low is None else colours_of_deep(np.asarray(image), low, white)
+
+
+def _on_white(layers: Image.Image, image: Image.Image, reading: PhotoReading) -> Image.Image:
+    """Blend a transparent picture with white, in blocks of rows, because each step makes another copy."""
+    rgb = Image.new("RGB", layers.size)
+    rows = max(1, _PIXELS_PER_BLOCK // max(1, layers.width))
+    for top in range(0, layers.height, rows):
+        layer = layers.crop((0, top, layers.width, min(top + rows, layers.height))).convert("RGBA")
+        opaque = _convert_colours(layer.convert("RGB"), image, reading)
+        opaque.putalpha(layer.getchannel("A"))
+        rgb.paste(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), opaque).convert("RGB"), (0, top))
+    return rgb
 
 
 def _convert_colours(rgb: Image.Image, image: Image.Image, reading: PhotoReading) -> Image.Image:

@@ -9,6 +9,8 @@ import simplejpeg
 import torch
 from PIL import Image
 
+from pairlens.core.decoding_budget import check_scans
+
 PIXEL_LIMIT = 100_000_000
 # A JPEG may have so many times the limit if it is reduced while it is decoded; telephones reach 200 million pixels.
 REDUCED_LIMITS = 4
@@ -81,6 +83,7 @@ def decode_jpeg_fast(jpeg: Jpeg, buffer: PixelBuffer, limit: int = PIXEL_LIMIT) 
         width = int(columns)
         if colours not in _FAST_COLOURS or height * width > limit:
             return None
+        check_scans(jpeg, height * width)
         return simplejpeg.decode_jpeg(jpeg, buffer=buffer.reserve(height, width))
     except ValueError:
         return None
@@ -126,6 +129,7 @@ def _decode_jpeg_with_pillow(jpeg: Jpeg) -> np.ndarray:
             pixels = image.width * image.height
             # `open` has read the header only; the conversion allocates the memory.
             if pixels <= STORED_PIXEL_LIMIT:
+                check_scans(jpeg, pixels)
                 return np.array(image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
         raise ValueError("it does not begin like a JPEG file") from error

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+# How a text begins that a spreadsheet takes for a formula, the wide forms of East Asian keyboards among them. A tab or a
+# line end in front of a formula is skipped.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # The characters that LaTeX takes for commands, each with what prints it. The keys are single characters, so that one
 # pass over the text suffices and no replacement is escaped a second time.
 LATEX = {
@@ -90,9 +93,7 @@ class Table:
 
     def csv(self) -> str:
         """Return the header and the rows as CSV with Unix line ends."""
-        buffer = StringIO(newline="")
-        csv.writer(buffer, lineterminator="\n").writerows([self.header, *self.rows])
-        return buffer.getvalue()
+        return csv_text([self.header, *self.rows])
 
     def _with_bold_name(self, row: Sequence[str], markup: str, escape: Callable[[str], str]) -> list[str]:
         # The markup is put around the escaped name, or it would be escaped with it.
@@ -107,6 +108,38 @@ def _markdown_cell(text: str) -> str:
 
 def _latex_line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
+
+
+def csv_text(rows: Iterable[Sequence[object]], line_end: str = "\n") -> str:
+    r"""Return rows as CSV; every CSV file of Pairlens is written here.
+
+    A spreadsheet runs a text cell that begins with one of `FORMULA_STARTS` as a formula, so such a text, which may be the
+    path of a photo from anywhere, gets an apostrophe in front. Numbers stay as they are, None is an empty cell.
+
+    >>> csv_text([("photo", "change"), ("=1+1", "-0.5")])
+    "photo,change\n'=1+1,-0.5\n"
+    """
+    return "".join(_csv_line(row) + line_end for row in rows)
+
+
+def _csv_line(row: Sequence[object]) -> str:
+    buffer = StringIO(newline="")
+    # With another line end, a cell with a carriage return would not be quoted and would end its row.
+    csv.writer(buffer, lineterminator="\r\n").writerow([_csv_cell(cell) for cell in row])
+    return buffer.getvalue().removesuffix("\r\n")
+
+
+def _csv_cell(cell: object) -> object:
+    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not _is_number(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def decimal(value: float, digits: int = 1, signed: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,19 +23,53 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
-def read_text(file: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a file; a `UnicodeDecodeError` is left to the caller, who knows what the file should be.
+def regular_file(file: Path) -> Path:
+    """Return the path of a file that is about to be read, if it is a file or a link to one.
+
+    A pipe would block its reader for ever, and a device may deliver bytes without end. Every library that opens a file
+    gets its path from here.
 
     Raises:
-        ValueError: if it is larger than 256 MiB, which no list, settings file or report is.
+        FileNotFoundError: if there is nothing.
+        ValueError: if it is a pipe, a socket, a device or a folder.
     """
-    # Checked before reading, because the whole text is held in memory.
-    size = file.stat().st_size
-    if size > MAX_JSON_BYTES:
+    mode = file.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{file} is {_kind_of(mode)} and not a file; replace it, or give another path")
+    return file
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((kind for is_kind, kind in kinds.items() if is_kind(mode)), "a device")
+
+
+def read_bytes(file: Path, limit: int = MAX_JSON_BYTES) -> bytes:
+    """Return the contents of a file.
+
+    Raises:
+        ValueError: if it is larger than the limit, 256 MiB by default, which no list, settings file or report is; or if
+            it is not a regular file.
+    """
+    size = regular_file(file).stat().st_size
+    if size > limit:
+        raise ValueError(f"{file} has {size:,} bytes, but at most {limit:,} are read; check that it is the right file")
+    with file.open("rb") as opened:
+        # One byte more, because the stated size need not be true: files in /proc have the size 0.
+        contents = opened.read(size + 1)
+    if len(contents) > size:
         raise ValueError(
-            f"{file} has {size:,} bytes, but at most {MAX_JSON_BYTES:,} are read; check that it is the right file"
+            f"{file} has more bytes than its system states; copy it to a disk, or wait until it is written"
         )
-    return file.read_text(encoding=encoding)
+    return contents
+
+
+def read_text(file: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a file with Unix line ends; raises as `read_bytes`.
+
+    A `UnicodeDecodeError` is left to the caller, who knows what the file should be.
+    """
+    return read_bytes(file).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_json(text: str) -> Any:
@@ -93,7 +128,7 @@ def read_forms(file: Path) -> dict[str, TensorForm]:
     Raises:
         SafetensorError: if it is not a safetensors file.
     """
-    with safe_open(file, framework="pt") as stored:
+    with safe_open(regular_file(file), framework="pt") as stored:
         slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
         return {name: TensorForm(tuple(one.get_shape()), _numbers(one.get_dtype())) for name, one in slices.items()}
 

@@ -1,12 +1,13 @@
 """What became of everything that a reader found: read, refused or left out, each with its reason."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairlens.core.files import write_text
+from pairlens.core.table import csv_text
 from pairlens.core.untrusted import strip_control_characters
 
 # So many kinds are named in a sentence; the JSON and the CSV file have all of them.
@@ -129,8 +130,9 @@ def write_exclusions(
 ) -> None:
     """Write a CSV file with the columns path, reason, outcome (refused, left out or repaired) and kind."""
     groups = {"refused": refused, "left out": left_out, "repaired": repaired}
-    with file.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(("path", "reason", "outcome", "kind"))
-        for outcome, exclusions in groups.items():
-            writer.writerows((entry.path, entry.reason, outcome, entry.kind) for entry in exclusions)
+    rows = [
+        (entry.path, entry.reason, outcome, entry.kind)
+        for outcome, exclusions in groups.items()
+        for entry in exclusions
+    ]
+    write_text(file, csv_text([("path", "reason", "outcome", "kind"), *rows], "\r\n"))

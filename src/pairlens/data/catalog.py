@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import from_plain
 from pairlens.core.suggestion import closest
-from pairlens.core.untrusted import read_json
+from pairlens.core.untrusted import read_json, regular_file
 from pairlens.data.account import Account
 from pairlens.data.annotations import SPLITS, Split
 from pairlens.data.arrow_checks import read_table
@@ -118,17 +118,27 @@ def _prepare_command(file: Path) -> str:
     """Return the command line that writes a prepared file; words in capitals are for the user to replace."""
     name = file.parent.name
     options = {"data_name": name, "data_path": str(file.parent.parent)}
+    if name == "minicars":
+        # It is drawn when a training needs it; without epochs, nothing is trained.
+        options["num_epochs"] = "0"
+        return _command_line("pairlens train triplet", options)
     if name in _FILES:
         options["source"] = _FILES[name]
     elif name not in _PUBLISHED:
         options |= {"data_name": "folder", "name": name, "source": "FOLDER_OF_PHOTOS"}
     if file.stem == "cropped":
         options["crop_type"] = "cropped"
-    return " ".join(["pairlens prepare", *(f"--{option} {shlex.quote(value)}" for option, value in options.items())])
+    return _command_line("pairlens prepare", options)
+
+
+def _command_line(command: str, options: Mapping[str, str]) -> str:
+    return " ".join([command, *(f"--{option} {shlex.quote(value)}" for option, value in options.items())])
 
 
 def _remedy(file: Path) -> str:
-    return f"prepare it again with: {_prepare_command(file)} --force"
+    # A damaged drawing is drawn again by every training.
+    force = "" if file.parent.name == "minicars" else " --force"
+    return f"prepare it again with: {_prepare_command(file)}{force}"
 
 
 class FileStamp(NamedTuple):
@@ -306,6 +316,6 @@ def _open_table(file: Path, description: Description) -> tuple[pa.Table, tuple[s
     if length != description.bytes:
         raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
     try:
-        return read_table(pa.memory_map(str(file)).read_buffer())
+        return read_table(pa.memory_map(str(regular_file(file))).read_buffer())
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_remedy(file)}") from error

@@ -3,17 +3,16 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import time
-import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
+from pairlens.core.files import atomic_write, make_folder
 from pairlens.core.records import to_plain
 from pairlens.data.account import Account, total
 from pairlens.data.annotations import SPLITS, Photo, Split
@@ -55,9 +54,13 @@ def write_catalog(
     """
     file = Path(file).absolute()
     json_file = file.with_suffix(".json")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(file) as part, _temporary(json_file) as json_part:
-        ledger = _write_rows(part, rows)
+    make_folder(file.parent)
+    _remove_stale_parts(file)
+    _remove_stale_parts(json_file)
+    # The inner file is renamed first, which is the JSON. If the process is killed in between, the byte count in the JSON
+    # does not fit the previous Arrow file, or there is no Arrow file; both are noticed when the catalog is opened.
+    with atomic_write(file) as part, atomic_write(json_file) as json_part:
+        ledger = _write_rows(part, rows, file.parent)
         result = account()
         description = Description(
             name=name,
@@ -66,42 +69,31 @@ def write_catalog(
             splits=ledger.counts(),
             failures=total(result.refused),
             digest=ledger.hash.hexdigest(),
-            bytes=part.stat().st_size,
+            bytes=part.tell(),
             origin=origin or Origin(reader=name),
             version=importlib.metadata.version("pairlens"),
             account=result,
         )
-        json_part.write_text(json.dumps(to_plain(description), indent=1) + "\n", encoding="utf-8")
-        # The JSON is renamed first. If the process is killed in between, the byte count in the JSON does not fit the
-        # previous Arrow file, or there is no Arrow file; both are noticed when the catalog is opened.
-        json_part.replace(json_file)
-        part.replace(file)
+        json_part.write((json.dumps(to_plain(description), indent=1) + "\n").encode())
     return Catalog.open(file)
 
 
-@contextmanager
-def _temporary(file: Path) -> Iterator[Path]:
-    """Yield a temporary name beside a file, remove what is left of it, and remove the files of killed writers."""
+def _remove_stale_parts(file: Path) -> None:
+    """Remove the files of killed writers."""
     for leftover in file.parent.glob(f".{file.name}.*.part"):
         if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
             leftover.unlink(missing_ok=True)
-    # Two writers of the same data set, in one process or several, must not share a file.
-    part = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _write_rows(part: Path, rows: Iterable[tuple[Photo, bytes]]) -> "_Ledger":
+def _write_rows(part: BinaryIO, rows: Iterable[tuple[Photo, bytes]], folder: Path) -> "_Ledger":
     ledger = _Ledger()
     pending = iter(rows)
-    with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    with pa.ipc.new_file(part, SCHEMA) as writer:
         while batch := list(islice(pending, _BATCH_ROWS)):
             labels = [ledger.enter(photo, jpeg) for photo, jpeg in batch]
             writer.write_batch(_record_batch(batch, labels))
     if not ledger.labels:
-        raise ValueError(f"there is no photo to write to {part.parent}; check the raw data set")
+        raise ValueError(f"there is no photo to write to {folder}; check the raw data set")
     return ledger
 
 

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from pairlens.core.boxes import BoxOutsideError
 from pairlens.core.deep_pixels import Depth
+from pairlens.core.files import UnwritableError, make_folder
 from pairlens.core.images import SmallPhoto, TooManyPixelsError, reduce_photo
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.threads import map_in_order
@@ -168,14 +169,16 @@ def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        # The failure of an atomic write has the error of the system as its cause.
+        failed = error.__cause__ if isinstance(error, UnwritableError) else error
+        reason = getattr(failed, "strerror", None) or error
         raise ValueError(
             f"cannot write to {options.folder} ({reason}); free disk space or choose another --data_path"
         ) from error
 
 
 def _write(options: Preparation, annotations: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
-    options.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(options.folder)
     depth = find_depth(annotations, _cores())
     if words := depth.words():
         show(f"Note: some photos hold {words}; they are scaled to 8 bits by that range, the same for all photos.")

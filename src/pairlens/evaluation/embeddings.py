@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pairlens.core.distributed import gather_rows, rank, shard, world_size
 from pairlens.core.files import write_tensors
 from pairlens.core.inputs import as_labels, as_matrix, as_whole_number
-from pairlens.core.untrusted import is_plain_text, parse_json
+from pairlens.core.untrusted import is_plain_text, parse_json, regular_file
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TestBatches
 from pairlens.model.embedder import Architecture
@@ -80,9 +80,9 @@ class Embeddings:
         """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
         try:
             # The texts are read first; a file without them is refused before its tensors are used.
-            with safe_open(file, framework="pt") as stored:
+            with safe_open(regular_file(file), framework="pt") as stored:
                 metadata = stored.metadata()
-            tensors = load_file(file)
+            tensors = load_file(regular_file(file))
             paths, class_names = _read_texts(metadata["paths"]), _read_texts(metadata["class_names"])
             _check_tensors(tensors["vectors"], tensors["labels"], len(class_names))
             # Files of earlier versions do not have the last two entries.

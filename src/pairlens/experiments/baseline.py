@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from pairlens.core.distributed import world_size
 from pairlens.core.files import write_tensors
 from pairlens.core.records import from_plain, to_plain
-from pairlens.core.untrusted import parse_json
+from pairlens.core.untrusted import parse_json, regular_file
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.per_query import ClassSums
@@ -70,7 +70,7 @@ class MeasuredBaseline:
     def load(cls, file: Path) -> "MeasuredBaseline":
         """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
         try:
-            with safe_open(file, framework="pt") as stored:
+            with safe_open(regular_file(file), framework="pt") as stored:
                 record = from_plain(Baseline, parse_json(stored.metadata()["baseline"]), str(file))
                 class_metrics = parse_json(stored.metadata()["class_metrics"])
                 sums = stored.get_tensor("sums").numpy()

@@ -38,7 +38,7 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
         axes.yaxis.label.set_fontsize(8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if title:
-        figure.suptitle(f"{title}\nselected: {outcome.selection}", fontsize=9)
+        figure.suptitle(f"{title}\nselected: {outcome.selection}", fontsize=9, parse_math=False)
     save(figure, file)
 
 

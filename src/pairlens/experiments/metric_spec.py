@@ -1,10 +1,10 @@
 """Text form of metrics in commands, files and tables: `mrr`, `map_at_10`, and `module:name` for a metric from outside."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pairlens.core.import_rules import import_named
 from pairlens.core.records import require
 from pairlens.evaluation.metric_definitions import (
     ClassMetric,
@@ -74,10 +74,10 @@ def _lacks_function(choice: MetricChoice) -> bool:
 
 
 def _imported(text: str) -> MetricDefinition | ClassMetric:
-    module, _, name = text.partition(":")
+    name = text.partition(":")[2]
     try:
-        target: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        target: Any = import_named(text, name)
+    except (ImportError, AttributeError) as error:
         raise ValueError(
             f"the metric {text} cannot be found ({error}); give module:name with the module on the Python path"
         ) from error

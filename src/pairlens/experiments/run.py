@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pairlens.core.distributed import barrier, rank, world_size
-from pairlens.core.files import UnwritableError
+from pairlens.core.files import UnwritableError, check_folder_name
 from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
@@ -156,7 +156,8 @@ def train(
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     metrics = import_metrics(experiment.evaluation.metrics)
     check_choices(metrics, experiment.evaluation.recalls)
-    splits = open_splits(experiment)
+    check_folder_name(run_folder.path)
+    splits = open_splits(experiment, draw=True)
     experiment, batches = fit_batches(experiment, splits.train, given)
     learner = _make_learner(experiment, splits.train)
     photos = _training_batches(experiment, splits.train)

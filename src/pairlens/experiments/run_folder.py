@@ -1,19 +1,18 @@
 """The folder of a run: its files, its records, and how they are read and written."""
 
-import csv
 import json
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import HOLDER_FILE, LOCK_FILE, lock_folder, write_text
+from pairlens.core.files import HOLDER_FILE, LOCK_FILE, check_folder_name, lock_folder, make_folder, write_text
 from pairlens.core.records import VERSION, Record, from_plain, to_plain
 from pairlens.core.settings import with_settings
 from pairlens.core.suggestion import closest_folder
-from pairlens.core.untrusted import read_json
+from pairlens.core.table import csv_text
+from pairlens.core.untrusted import read_json, read_text
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
@@ -116,8 +115,9 @@ class RunFolder:
             with self.lock():
                 pass
         self._check_unused()
+        check_folder_name(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise ValueError(f"{self.path} cannot be made ({error.strerror}); give another --runs folder") from error
         with self.lock():
@@ -126,9 +126,10 @@ class RunFolder:
             self.write_experiment(experiment)
 
     def _check_unused(self) -> None:
-        # A run that was killed before it had written its experiment leaves only these two files.
-        leftovers = {LOCK_FILE, HOLDER_FILE, self.config.name + ".part"}
-        if self.path.exists() and (not self.path.is_dir() or {file.name for file in self.path.iterdir()} - leftovers):
+        # A run that was killed before it had written its experiment leaves only these files.
+        leftovers = (LOCK_FILE, HOLDER_FILE, ".part")
+        names = [file.name for file in self.path.iterdir()] if self.path.is_dir() else []
+        if self.path.exists() and (not self.path.is_dir() or not all(name.endswith(leftovers) for name in names)):
             raise ValueError(
                 f"{self.path} exists already and is never overwritten; resume it with pairlens train --resume {self.path}, "
                 "give pairlens train another --name, or remove the folder"
@@ -178,8 +179,8 @@ class RunFolder:
     def holds(self, outcome: Outcome) -> bool:
         """Whether the outcome on disk is this one; it is written last, so then all other files are up to date too."""
         try:
-            return self.outcome.read_text(encoding="utf-8") == _outcome_text(outcome)
-        except (OSError, UnicodeDecodeError):
+            return read_text(self.outcome) == _outcome_text(outcome)
+        except (OSError, ValueError):
             return False
 
     def write_tables(self, outcome: Outcome) -> None:
@@ -214,12 +215,9 @@ def _outcome_text(outcome: Outcome) -> str:
 
 
 def _write_table(file: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    # Written to memory first, so that the file can be replaced in one step; newline="" keeps the line ends of csv.
-    buffer = StringIO(newline="")
-    writer = csv.DictWriter(buffer, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, buffer.getvalue())
+    cells = [[row.get(column) for column in columns] for row in rows]
+    # The line ends are those of the original project.
+    write_text(file, csv_text([columns, *cells], "\r\n"))
 
 
 def _analysis_row(row: EpochRow) -> dict[str, float | int | None]:

@@ -55,8 +55,13 @@ def _class_names(catalog: Catalog) -> set[str]:
     return {catalog.class_names[label] for label in catalog.labels.unique().tolist()}
 
 
-def open_catalog(experiment: Experiment) -> Catalog:
-    """Open the prepared data set of an experiment; minicars is drawn first if it is missing or damaged.
+def open_catalog(experiment: Experiment, draw: bool = False) -> Catalog:
+    """Open the prepared data set of an experiment.
+
+    Args:
+        experiment: its settings.
+        draw: whether minicars is drawn first if it is missing. False for everything that reads stored settings: these
+            may name any folder, and nothing is written where a file says.
 
     Raises:
         FileNotFoundError: if the data set is not prepared; the sentence names the command that prepares it.
@@ -68,7 +73,7 @@ def open_catalog(experiment: Experiment) -> Catalog:
             f"--crop_type cropped needs bounding boxes, which {data.name} does not have (car, cub, coco and tables "
             "with x_1 to y_2 do); use --crop_type uncropped"
         )
-    if data.name == "minicars":
+    if data.name == "minicars" and draw:
         # Rank 0 draws; the other ranks open the file when it is complete.
         if rank() == 0:
             draw_if_missing(data.file)
@@ -79,9 +84,9 @@ def open_catalog(experiment: Experiment) -> Catalog:
         raise FileNotFoundError(f"{error}; or give the folder that contains {data.name} as --data_path") from error
 
 
-def open_splits(experiment: Experiment) -> Splits:
-    """Open the prepared data set of an experiment and split it; raises the errors of `open_catalog` and `split_catalog`."""
-    return split_catalog(open_catalog(experiment), experiment)
+def open_splits(experiment: Experiment, draw: bool = False) -> Splits:
+    """Open the prepared data set of an experiment and split it; see `open_catalog` and `split_catalog`."""
+    return split_catalog(open_catalog(experiment, draw), experiment)
 
 
 def split_catalog(catalog: Catalog, experiment: Experiment) -> Splits:

@@ -1,7 +1,6 @@
 """Import of losses of other projects by their names, which runs their code: only for names that a person typed or trusts."""
 
 import ast
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Collection
@@ -9,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
+from pairlens.core.import_rules import check_instances_compute, import_named, is_trusted
 from pairlens.core.records import to_plain
 from pairlens.core.suggestion import closest
 from pairlens.losses.all_losses import Loss
@@ -18,14 +18,6 @@ from pairlens.losses.third_party import StoredLoss, Wrapped, WrappedPairs, resto
 
 # The end of a word: in circle_loss after a small letter or a digit, in NTXent before the last capital.
 _WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# Modules that stored studies of earlier versions name, and their present names. Entries are never removed, so that stored
-# studies stay readable.
-MOVED_MODULES = {
-    "pairlens.analysis.control": "pairlens.comparison.controls",
-    "pairlens.analysis.known_circles": "pairlens.analysis.circle_variants",
-}
-# Modules of Pairlens that hold functions to compare losses with; what they import and compute is known.
-OWN_MODULES = ("pairlens.comparison.controls", "pairlens.analysis.circle_variants")
 
 
 def third_party_loss(text: str, name: str = "") -> Any:
@@ -76,22 +68,12 @@ def _check_same_loss(stored: Any, given: Any) -> None:
         raise ValueError(f"the run was trained with {stored}, not with {given}; give the same loss, or none")
 
 
-def is_trusted(name: str, trust: Collection[str]) -> bool:
-    """Return whether the module of `module:callable`, or a package that contains it, may be imported.
-
-    >>> is_trusted("my_code.losses:MyLoss", {"my_code"}), is_trusted("other:loss", {"my_code"})
-    (True, False)
-    """
-    module = name.partition(":")[0]
-    module = MOVED_MODULES.get(module, module)
-    trusted = [*OWN_MODULES, *filter(None, trust)]
-    return any(module == allowed or module.startswith(allowed + ".") for allowed in trusted)
-
-
 def _restored(stored: StoredLoss) -> Any:
-    module, _, name = stored.name.partition(":")
+    name = stored.name.partition(":")[2]
     try:
-        return restore(getattr(importlib.import_module(module), name), stored)
+        kind = import_named(stored.name, name)
+        check_instances_compute(kind, stored.name)
+        return restore(kind, stored)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"the loss {stored.name} cannot be made again from its stored fields ({error}); use the version of its module "
@@ -120,15 +102,15 @@ def find_third_party_loss(text: str, instantiate: bool = True) -> Callable[..., 
         instantiate: whether a class is instantiated; otherwise it is returned itself.
 
     Raises:
-        ValueError: if there is no such module or name, or if the class cannot be instantiated.
+        ValueError: if there is no such module or name, if it is of the standard library or nothing that computes, or if the
+            class cannot be instantiated.
 
     >>> find_third_party_loss("torch.nn:CosineSimilarity(dim=1)")
     CosineSimilarity()
     """
-    module, _, expression = text.partition(":")
-    name, settings = name_and_settings(expression, text)
+    name, settings = name_and_settings(text.partition(":")[2], text)
     try:
-        target = getattr(importlib.import_module(MOVED_MODULES.get(module, module)), name)
+        target = import_named(text, name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"{text} cannot be found ({error}); {_remedy(text, 'give module:callable with the module on the Python path')}"
@@ -138,6 +120,7 @@ def find_third_party_loss(text: str, instantiate: bool = True) -> Callable[..., 
     if not inspect.isclass(target):
         function = _checked_callable(target, text)
         return partial(function, **settings) if settings else function
+    check_instances_compute(target, text)
     try:
         instance = target(**settings)
     except TypeError as error:

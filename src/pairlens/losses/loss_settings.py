@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pairlens.core.records import require
 from pairlens.losses.loss_import import find_third_party_loss, name_and_settings, third_party_loss
 from pairlens.losses.sum import WEIGHT, Sum
 from pairlens.losses.third_party import Wrapped, WrappedPairs
@@ -41,6 +42,8 @@ def with_loss_settings(loss: Any, values: Mapping[str, Any]) -> Any:
     # This also refuses a setting that the loss does not have.
     loss_settings(loss, values)
     if isinstance(loss, Wrapped | WrappedPairs):
+        # The loss of a stored run, whose code nobody has given, is not imported here.
+        require(not loss.obstacle, loss.obstacle)
         module, _, expression = loss.source.partition(":")
         called, settings = name_and_settings(expression, loss.source)
         given = ", ".join(f"{name}={value!r}" for name, value in (settings | dict(values)).items())
@@ -76,7 +79,7 @@ def _value(loss: Any, name: str) -> Any:
 
 def _named_settings(loss: Wrapped | WrappedPairs) -> dict[str, Any]:
     """Return the settings of a function that was named by module:callable: those of its name, and its defaults."""
-    if not loss.source:
+    if not loss.source or loss.obstacle:
         return {}
     module, _, expression = loss.source.partition(":")
     called, settings = name_and_settings(expression, loss.source)

@@ -189,6 +189,16 @@ def _is_third_party(text: str) -> bool:
     return bool(colon) and _normalized(name) not in _losses()
 
 
+def third_party_names(text: str) -> list[str]:
+    """Return the losses of other projects among the terms of a text, as module:callable; nothing is imported.
+
+    >>> third_party_names("circle+0.5*my_code:loss(margin=0.1)")
+    ['my_code:loss(margin=0.1)']
+    """
+    losses = [_weight_and_loss(term)[1] for term in _terms(text)]
+    return [loss for loss in losses if _is_third_party(loss)]
+
+
 def is_loss_expression(text: str) -> bool:
     """Return whether a word of the command line is the text of a loss that is more than the name of one.
 

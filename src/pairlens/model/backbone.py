@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pairlens.core.suggestion import closest
+from pairlens.core.untrusted import regular_file
 from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.weights_file import load_weights_file
 from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
@@ -237,7 +238,7 @@ def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
             "or use --weights none"
         ) from error
     file = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
-    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    stored = list(torch.load(regular_file(file), map_location="cpu", weights_only=True).values())
     expected = network.state_dict()
     # The package also stores the classifier, which comes last and which the backbone does not have.
     for (name, tensor), stored_tensor in zip(expected.items(), stored, strict=False):

@@ -16,7 +16,7 @@ from pairlens.core.inputs import as_whole_number
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.threads import map_in_order
-from pairlens.core.untrusted import TensorForm, first_mismatch, form_of, read_forms, read_json
+from pairlens.core.untrusted import TensorForm, first_mismatch, form_of, read_forms, read_json, regular_file
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
@@ -281,7 +281,7 @@ class Embedder(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 _check_forms(cls, architecture, module, read_forms(weights))
                 model = cls.from_architecture(architecture, module=module)
-            model.load_state_dict(load_file(weights))
+            model.load_state_dict(load_file(regular_file(weights)))
         except (SafetensorError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             remedy = "pairlens train --resume writes the model of the last epoch again, or train again"

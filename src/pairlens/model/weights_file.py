@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pairlens.core.untrusted import first_mismatch, form_of
+from pairlens.core.untrusted import first_mismatch, form_of, regular_file
 
 # What `torch.compile` puts into the name of every tensor of a compiled module.
 COMPILED = "_orig_mod."
@@ -31,7 +31,7 @@ def load_weights_file(network: nn.Module, file: Path) -> None:
     if not file.is_file():
         raise ValueError(f"--weights {file} is neither imagenet, none, nor a file; use one of these")
     try:
-        stored = load_file(file) if file.suffix == ".safetensors" else _load_pth(file)
+        stored = load_file(regular_file(file)) if file.suffix == ".safetensors" else _load_pth(file)
     # A damaged or foreign file makes the readers raise errors of many types.
     except Exception as error:
         raise ValueError(
@@ -102,4 +102,4 @@ def _load_pth(file: Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
                 raise ValueError("compressed")
-    return torch.load(file, "cpu", weights_only=True)
+    return torch.load(regular_file(file), "cpu", weights_only=True)

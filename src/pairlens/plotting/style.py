@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pairlens.core.files import atomic_write
+from pairlens.core.files import atomic_write, make_folder
 from pairlens.plotting.panel_layout import NARROW_WIDTH, PAGE_WIDTH, PanelLayout
 
 # The colours and the record of a picture are imported by commands that draw nothing, and Matplotlib imports slowly.
@@ -85,7 +85,7 @@ def save(figure: "Figure", file: Path, salt: str = "pairlens") -> None:
         file: its suffix, .svg or .png, says the format.
         salt: what the ids inside an SVG are derived from.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     if not is_for_a_page() or file.suffix != ".svg":
         _write(figure, file, salt)
         return

@@ -15,10 +15,11 @@ from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Benchmark, read_study, slug
 from pairlens.comparison.tuning import read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
+from pairlens.core.import_rules import is_trusted
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import counted_classes
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.losses.loss_import import is_trusted
+from pairlens.losses.loss_text import third_party_names
 from pairlens.losses.protocols import obstacle_of
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import result_tables
@@ -68,7 +69,7 @@ def comparison_page(
         ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
     """
     results = list(measure(folder).fields)
-    plan = Plan(read_study(folder), folder)
+    plan = Plan(read_study(folder, trust), folder)
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
     level = 3 if several else 2
@@ -151,7 +152,8 @@ def _loss_of(plan: Plan, result: LossResult, trust: Collection[str]) -> Any:
     loss = RunFolder(plan.folder / result.runs[0]).experiment(trust=trust).loss
     arm = next(arm for arm in plan.study.arms if arm.name == result.name)
     # The runs of version 0.1 do not store the text of a function that was wrapped; the study does.
-    return arm.make() if obstacle_of(loss) and is_trusted(arm.loss, trust) else loss
+    trusted = all(is_trusted(name, trust) for name in third_party_names(arm.loss))
+    return arm.make() if obstacle_of(loss) and trusted else loss
 
 
 def _details(result: BenchmarkResult, complete: Sequence[Table], folder: Path, level: int) -> Section:
@@ -229,13 +231,14 @@ def _study_section(plan: Plan) -> Section:
 
 def _commands(plan: Plan) -> Section:
     folder = shlex.quote(str(plan.folder))
+    trust = " --trust_study" if plan.study.names_code else ""
     query = f"pairlens query {folder}/runs/BENCHMARK/LOSS/seed0 --query_img_name FILE"
     return Section(
         "Commands",
         [
             CodeBlock("The study as a file, study.toml", study_text(plan.study)),
-            CodeBlock("Run it again in a new folder", "pairlens compare study.toml --out runs/again"),
-            CodeBlock("Resume it, or compute its results again", f"pairlens compare --resume {folder}"),
+            CodeBlock("Run it again in a new folder", f"pairlens compare study.toml --out runs/again{trust}"),
+            CodeBlock("Resume it, or compute its results again", f"pairlens compare --resume {folder}{trust}"),
             CodeBlock("Look up a photo with one of its models", query),
             CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from pairlens.core.untrusted import read_text
+
 CSS_PIXELS_PER_POINT = 96 / 72
 
 
@@ -51,7 +53,7 @@ def inline_svg(file: Path) -> InlineImage:
     Raises:
         ValueError: if the file does not state its size in points.
     """
-    text = file.read_text(encoding="utf-8")
+    text = read_text(file)
     # Matplotlib writes the width before the height, in points.
     size = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt" height="([\d.]+)pt"', text)
     if size is None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from pairlens.core.untrusted import regular_file
 from pairlens.report.inline_images import QUALITIES, InlineImage, Quality, inline_photo, inline_svg
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, PhotoBlock, Section, TableBlock
 
@@ -103,7 +104,7 @@ def _inline_photos(block: FigureBlock | PhotoBlock, quality: Quality) -> InlineF
 
 
 def _inline_sheet(file: Path, quality: Quality) -> InlineImage:
-    with Image.open(file) as sheet:
+    with Image.open(regular_file(file)) as sheet:
         return inline_photo(sheet, quality.sheet, quality.webp)
 
 

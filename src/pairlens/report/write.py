@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pairlens.comparison.study import STUDY_FILE
-from pairlens.core.files import UnwritableError, write_text
+from pairlens.core.files import UnwritableError, make_folder, write_text
 from pairlens.plotting.style import figures_for_a_page
 from pairlens.report.comparison_report import comparison_page
 from pairlens.report.render import MAX_BYTES, render
@@ -50,7 +50,7 @@ def write_report(
         page, missing = make_page(folder, Path(scratch), data_path, trust)
         text = render(page, max_bytes)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_text(file, text)
     except UnwritableError:
         # Its message already says which file could not be written, and why.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pairlens.core.files import UnwritableError, make_folder, write_picture
 from pairlens.plotting.contact_sheet import RIGHT, UNKNOWN, WRONG, Tile, resized, tile_sheet
 from pairlens.retrieval.gallery import Match, Query
 
@@ -22,17 +23,20 @@ def write_pictures(query: Query, matches: Sequence[Match], folder: Path) -> list
         ValueError: if the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, below=folder.parent)
         # An earlier query may have had more matches, whose pictures would stay beside those of this one.
         for old in folder.glob("retrieval_img_*.jpg"):
             old.unlink()
         files = [folder / QUERY_FILE]
-        resized(query.picture).save(files[0], quality=95)
+        write_picture(files[0], resized(query.picture))
         for match in matches:
             files.append(folder / f"retrieval_img_{match.rank}_{match.distance:.4f}.jpg")
-            framed(match).save(files[-1], quality=95)
+            write_picture(files[-1], framed(match))
         files.append(folder / SHEET_FILE)
-        contact_sheet([(query, matches)]).save(files[-1])
+        write_picture(files[-1], contact_sheet([(query, matches)]))
+    except UnwritableError:
+        # Its message already says which file could not be written, and why.
+        raise
     except OSError as error:
         raise ValueError(
             f"the pictures cannot be written to {folder} ({error.strerror}); give another --out"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pairlens.core.files import write_tensors
-from pairlens.core.untrusted import first_mismatch, form_of, parse_json
+from pairlens.core.untrusted import first_mismatch, form_of, parse_json, regular_file
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner
 from pairlens.training.optimizer_state import (
@@ -107,7 +107,7 @@ def _match_memory_layout(optimizer: Optimizer) -> None:
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Any]:
-    with safe_open(file, framework="pt") as stored:
+    with safe_open(regular_file(file), framework="pt") as stored:
         texts = stored.metadata() or {}
         if texts.get("version") != VERSION:
             raise _OtherVersionError(

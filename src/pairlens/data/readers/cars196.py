@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pairlens.core.untrusted import regular_file
 from pairlens.data.annotations import Annotations, Photo, Split
 from pairlens.data.readers.mat_checks import check_mat_file
 
@@ -39,7 +40,7 @@ def _load(file: Path) -> tuple[np.ndarray, np.ndarray]:
         # Imported here, because only this reader needs scipy.
         from scipy.io import loadmat
 
-        contents = loadmat(file, squeeze_me=True, variable_names=["annotations", "class_names"])
+        contents = loadmat(regular_file(file), squeeze_me=True, variable_names=["annotations", "class_names"])
         # `squeeze_me` turns an array of one row into a scalar.
         rows = np.atleast_1d(contents["annotations"])
         class_names = np.atleast_1d(contents["class_names"])

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.core.untrusted import MAX_JSON_BYTES, read_bytes
 
 MAX_DEPTH = 16
 MAX_ITEMS = 1 << 24
@@ -37,9 +37,7 @@ def check_mat_file(file: Path) -> None:
     Raises:
         ValueError: if it is not of version 5, would expand to more than 256 MiB, or is nested more than 16 levels deep.
     """
-    if file.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError("it is much larger than any annotation file")
-    contents = file.read_bytes()
+    contents = read_bytes(file)
     # The last two bytes of the header are "MI" in the byte order of the machine that wrote the file. A zero among the
     # first four bytes marks version 4.
     byte_order = contents[126:128]

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from pairlens.core.untrusted import MAX_JSON_BYTES
+from pairlens.core.untrusted import MAX_JSON_BYTES, regular_file
 
 MAX_ROWS = 50_000_000
 MAX_LETTERS = 10_000
@@ -110,13 +110,13 @@ def _parquet(file: Path, known: tuple[str, ...]) -> Columns:
     Texts stay dictionary-encoded: a small file may repeat one long text millions of times.
     """
     # Nested columns are rejected by the schema alone, before any column is read.
-    schema = parquet.read_schema(file)
+    schema = parquet.read_schema(regular_file(file))
     _check_names([_plain_name(name) for name in schema.names], known)
     wanted = [name for name in schema.names if _plain_name(name) in known]
     nested = [name for name in wanted if pa.types.is_nested(schema.field(name).type)]
     if nested:
         raise ValueError(f"the column {nested[0]!r} holds lists or structures")
-    with parquet.ParquetFile(file, read_dictionary=wanted) as opened:
+    with parquet.ParquetFile(regular_file(file), read_dictionary=wanted) as opened:
         # What the file states about its size, before anything is decompressed.
         metadata = opened.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
