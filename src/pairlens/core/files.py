@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,9 +39,18 @@ def write_text(file: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError."""
-    with atomic_write(file) as part:
+def write_tensors(
+    file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None, previous: Path | None = None
+) -> None:
+    """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError.
+
+    Args:
+        file: what to write.
+        tensors: by name.
+        names: texts of the header.
+        previous: where the content that is replaced stays, see `atomic_write`.
+    """
+    with atomic_write(file, previous) as part:
         part.touch()
         mode = part.stat().st_mode
         save_file(dict(tensors), part, metadata=None if names is None else dict(names))
@@ -49,11 +59,16 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str,
 
 
 @contextmanager
-def atomic_write(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield a path to write to; when the block succeeds, that content replaces the file in one step.
 
     Readers see either the old content or the new, also after a power failure: the content is flushed to the disk first,
     and only then renamed.
+
+    Args:
+        file: what to write.
+        previous: a second name in the same folder, under which the content that is replaced stays; there is no moment at
+            which the file is missing.
 
     Raises:
         UnwritableError: naming the file, the reason and what to do.
@@ -62,6 +77,8 @@ def atomic_write(file: Path) -> Iterator[Path]:
     try:
         yield part
         _flush_file(part)
+        if previous is not None and file.is_file():
+            _keep(file, previous)
         part.replace(file)
         _flush_folder(file.parent)
     except (OSError, SafetensorError) as error:
@@ -70,6 +87,19 @@ def atomic_write(file: Path) -> Iterator[Path]:
     except BaseException:
         _remove(part)
         raise
+
+
+def _keep(file: Path, previous: Path) -> None:
+    """Give the content of a file a second name, in one step."""
+    part = previous.with_name(previous.name + ".part")
+    _remove(part)
+    try:
+        os.link(file, part)
+    except OSError:
+        # FAT and some network file systems have no hard links.
+        shutil.copyfile(file, part)
+        _flush_file(part)
+    part.replace(previous)
 
 
 def _flush_file(file: Path) -> None:

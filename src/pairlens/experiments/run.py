@@ -31,7 +31,7 @@ from pairlens.losses.loss_text import AnyLoss
 from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
-from pairlens.training.checkpoint import CHECKPOINT_FILE
+from pairlens.training.checkpoint import has_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Learner
@@ -200,7 +200,7 @@ def resume(
     with _locked(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
-        started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
+        started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
         # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
         photos = _training_batches(experiment, splits.train)
