@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from pairlens.comparison import run_study as comparing
+from pairlens.comparison.compare import compare
 from pairlens.comparison.executors import local_engine
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done, run_study
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
@@ -138,3 +140,41 @@ def test_two_processes_give_the_results_of_one(compared, tmp_path):
         assert here.experiment() == there.experiment()
         found, known = (json.loads(p.outcome.read_text(encoding="utf-8"))["rows"][1]["report"] for p in (here, there))
         assert found["metrics"][0]["value"] == pytest.approx(known["metrics"][0]["value"], abs=0.1)
+
+
+def test_a_second_comparison_in_the_same_folder_is_refused_and_deletes_nothing(quick, tmp_path):
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    first = run_study(study, tmp_path)
+    next(first)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    for second in (lambda: list(run_study(study, tmp_path)), lambda: compare(study, tmp_path)):
+        with pytest.raises(ValueError, match=f"is being written to by process {os.getpid()}; wait until it is done"):
+            second()
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == files
+    assert len(list(first)) == 1
+    assert list(run_study(study, tmp_path)) == []
+
+
+def test_a_run_that_another_process_starts_is_not_deleted(quick, tmp_path):
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    run_folder = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
+    run_folder.path.mkdir(parents=True)
+    # The other process has locked the folder, and has not written its settings yet.
+    with run_folder.lock():
+        (run_folder.path / "baseline.safetensors").write_bytes(b"of the other process")
+        with pytest.raises(ValueError, match="is being written to by process"):
+            list(run_study(study, tmp_path))
+        assert (run_folder.path / "baseline.safetensors").read_bytes() == b"of the other process"
+
+
+def test_what_a_killed_process_left_is_deleted_with_its_folders_but_not_through_links(quick, tmp_path):
+    other = tmp_path / "of the user"
+    other.mkdir()
+    (other / "photo.jpg").write_bytes(b"photo")
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    run_folder = Plan(study, tmp_path / "study").run_folder(study.fields[0], ARMS[0], 0)
+    (run_folder.path / "inspection").mkdir(parents=True)
+    (run_folder.path / "link").symlink_to(other)
+    run_folder.clear()
+    assert {file.name for file in run_folder.path.iterdir()} <= {".lock"}
+    assert (other / "photo.jpg").read_bytes() == b"photo"

@@ -152,7 +152,7 @@ def test_a_failed_write_leaves_both_checkpoints(tmp_path, monkeypatch):
         save_checkpoint(learner(), tmp_path, {"number": 3})
     assert load_checkpoint(learner(), tmp_path) == {"number": 2}
     (tmp_path / CHECKPOINT_FILE).unlink()
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="resumed from"):
         assert load_checkpoint(learner(), tmp_path) == {"number": 1}
 
 
@@ -163,5 +163,5 @@ def test_the_previous_checkpoint_stays_where_there_are_no_hard_links(tmp_path, m
     monkeypatch.setattr("os.link", no_link)
     saved_twice(tmp_path)
     (tmp_path / CHECKPOINT_FILE).unlink()
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="resumed from"):
         assert load_checkpoint(learner(), tmp_path) == {"number": 1}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pairlens.cli.console import Display, open_console, show_table
 from pairlens.cli.tables import report_table
-from pairlens.comparison.run_study import Plan
+from pairlens.comparison.run_study import Plan, lock_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study, write_study
 from pairlens.comparison.verdicts import headline
@@ -68,8 +68,12 @@ def show_demo(out: Path, seed: int, console: Console) -> None:
     `pairlens compare --resume` and `pairlens report` work on it.
     """
     folder = _new_folder(out)
-    folder.mkdir(parents=True)
-    settings = replace(SMALL, data=replace(SMALL.data, path=out / "data"))
+    with lock_study(folder):
+        _train_and_show(folder, out / "data", seed, console)
+
+
+def _train_and_show(folder: Path, data: Path, seed: int, console: Console) -> None:
+    settings = replace(SMALL, data=replace(SMALL.data, path=data))
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
     _print(console, INTRODUCTION.format(losses=" and ".join(LOSSES)))

@@ -1,7 +1,7 @@
 """Norms of the state of a learner, by which a checkpoint is found good or refused.
 
-A step with a finite loss and a finite gradient can still make weights infinite or absurdly large, for example with a learning
-rate of 1e30. A checkpoint of such a state would replace the last one from which training can resume.
+A step with a finite loss and a finite gradient can still make weights infinite or absurdly large, for example with a
+learning rate of 1e30. A checkpoint of such a state would replace the last one from which training can resume.
 """
 
 import math
