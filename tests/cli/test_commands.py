@@ -203,7 +203,7 @@ def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(fit, "training_step", interrupted)
     assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 130
-    assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().out
+    assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().err
     monkeypatch.undo()
     assert run("train", "--resume", tmp_path / "r") == 0
     assert len(RunFolder(tmp_path / "r").read_outcome().rows) == 2

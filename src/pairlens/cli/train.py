@@ -1,15 +1,15 @@
 """The commands `pairlens prepare | train | profile`."""
 
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from pairlens.cli.console import Display, open_console, say, show_table
-from pairlens.cli.launch import INTERRUPTED
+from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
@@ -29,6 +29,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
+from pairlens.training.checkpoint import has_checkpoint
 
 # Settings that may change between two parts of a run: they do not affect its results so far, and other photos in another
 # data path are noticed.
@@ -174,18 +175,14 @@ def continue_run(
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:
-    try:
-        with Display(open_console(), experiment.run.epochs) as display:
-            for event in events(display):
-                if isinstance(event, Started):
-                    for line in start_lines(event):
-                        display.print_line(line)
-                else:
-                    display.show(event)
-    except KeyboardInterrupt:
-        # A run is made to be interrupted, so this is no error; the sentence says how to continue.
-        say(f"interrupted; the last checkpoint is saved. Continue with: pairlens train --resume {run_folder.path}")
-        sys.exit(INTERRUPTED)
+    how_to_go_on = partial(interrupted_run, run_folder)
+    with say_how_to_go_on(how_to_go_on), Display(open_console(), experiment.run.epochs) as display:
+        for event in events(display):
+            if isinstance(event, Started):
+                for line in start_lines(event):
+                    display.print_line(line)
+            else:
+                display.show(event)
     # Every rank trains, but one prints.
     if rank():
         return
@@ -194,6 +191,14 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
     show_table(open_console(), report_table(rows, f"{run_folder.path}: {outcome.selection}"))
     say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
     say(f"all results on one page: pairlens report {run_folder.path}")
+
+
+def interrupted_run(run_folder: RunFolder) -> str:
+    """Return the sentence that ends an interrupted training, which is no error: a run is made to be interrupted."""
+    if not run_folder.config.is_file():
+        return f"interrupted before {run_folder.path} was written. Give the same command again"
+    saved = "the last checkpoint is saved" if has_checkpoint(run_folder.path) else "there was no checkpoint yet"
+    return f"interrupted; {saved}. Continue with: pairlens train --resume {run_folder.path}"
 
 
 def profile(
