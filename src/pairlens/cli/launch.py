@@ -1,6 +1,5 @@
 """Running a command in one process or in all processes of torchrun, and ending it with one sentence on an error."""
 
-import errno
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pairlens.cli import interruption
 from pairlens.cli.interruption import InterruptedWorkError, was_interrupted, watch_for_interruption
 from pairlens.cli.output import steady_output
+from pairlens.core.memory import is_out_of_memory
 from pairlens.core.untrusted import strip_control_characters
 
 # PyTorch is imported where it is used, because `pairlens --help` and a misspelt command do not need it.
@@ -32,18 +32,6 @@ REPORT_TIMEOUT = timedelta(seconds=5)
 WRONG_INPUT, INTERRUPTED = 2, 130
 OUT_OF_MEMORY = "there is not enough memory; lower --batch_size, --image_size or --memory_size, or give --micro_batch"
 OUT_OF_MEMORY_LINE = f"pairlens: {OUT_OF_MEMORY}\n".encode()
-# What libraries raise as a RuntimeError, an ImportError or an error of their own: PyTorch, C++, Python's threads, the loader
-# of shared libraries, NumPy, and the system's own words.
-OUT_OF_MEMORY_WORDS = (
-    "can't allocate memory",
-    "bad_alloc",
-    "bad allocation",
-    "can't start new thread",
-    "failed to map segment",
-    "unable to allocate",
-    "cannot allocate memory",
-    "out of memory",
-)
 LOST_CONNECTION = "this rank ends because another rank has ended; the message of that rank says why"
 
 
@@ -168,10 +156,10 @@ def _explain(error: Exception) -> tuple[int, str]:
         return INTERRUPTED, _sentence(error)
     if was_interrupted(error):
         return INTERRUPTED, interruption.SENTENCE
-    if isinstance(error, ValueError) and any(map(_is_out_of_memory, _causes(error))):
+    if isinstance(error, ValueError) and any(map(is_out_of_memory, _causes(error))):
         # A damaged file can ask for any amount of memory, too; only the reader of the sentence knows.
         return WRONG_INPUT, f"{_sentence(error)}; if that is not the reason, {OUT_OF_MEMORY}"
-    if any(map(_is_out_of_memory, (error, *_causes(error)))):
+    if any(map(is_out_of_memory, (error, *_causes(error)))):
         return WRONG_INPUT, OUT_OF_MEMORY
     if isinstance(error, ValueError | OSError | FloatingPointError):
         return WRONG_INPUT, _sentence(error)
@@ -194,16 +182,6 @@ def _sentence(error: Exception) -> str:
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
     return strip_control_characters(" ".join(text.split()))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    # PyTorch has a class of its own for the memory of a GPU. All other libraries say it in words only.
-    if type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return not isinstance(error, ValueError) and any(words in text for words in OUT_OF_MEMORY_WORDS)
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 
@@ -79,9 +80,9 @@ class SteadyOutput(io.TextIOBase):
         except (OSError, ValueError) as error:
             self.failure = error if isinstance(error, OSError) else OSError(errno.EPIPE, str(error))
             # Python would write the rest of the buffer when the process ends, fail, and end with exit status 120.
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
                 assert self._stream is not None
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def lost(self) -> OSError | None:
         """Return why output was lost that a reader was still waiting for; None if the reader has closed the pipe itself."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from pairlens.core.memory import check_space_for_faiss
 from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 SAMPLE = 1000
@@ -166,6 +167,7 @@ def open_index(gallery: Tensor, kind: IndexKind) -> ExactIndex | ApproximateInde
 def _build(vectors: Tensor, settings: Ivf | Hnsw) -> Any:
     """Return the FAISS index of (distinct, dim) unit vectors; inner products of unit vectors are cosines."""
     # Imported here, because most searches are exact and need no index.
+    check_space_for_faiss()
     import faiss
 
     numbers = vectors.cpu().numpy()

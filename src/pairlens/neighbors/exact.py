@@ -12,6 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pairlens.core.memory import check_space_for_faiss
 from pairlens.core.similarity import unit, working_precision
 from pairlens.neighbors.duplicates import DistinctVectors
 
@@ -121,6 +122,7 @@ class ExactIndex:
 
     def _top_by_faiss(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Imported here, because a search on a GPU and the help texts do not need it.
+        check_space_for_faiss()
         import faiss
 
         vectors = self.distinct.vectors.numpy()
