@@ -467,6 +467,29 @@ def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, 
         assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [1, 2]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("change", ["touched", "rewritten", "other bytes"])
+def test_a_data_file_that_changes_while_training(finished, tiny, tmp_path, workers, change):
+    shutil.copytree(tiny.data.path / "bars", tmp_path / "data" / "bars")
+    file = tmp_path / "data" / "bars" / "uncropped.arrow"
+    events = running.train(changed(tiny, data_path=tmp_path / "data", workers=workers), RunFolder(tmp_path / "r"))
+    until(events, 1)
+    if change == "touched":
+        file.touch()
+    elif change == "rewritten":
+        file.write_bytes(file.read_bytes())
+    else:
+        with file.open("r+b") as opened:
+            opened.seek(file.stat().st_size // 4)
+            opened.write(b"\xff" * (file.stat().st_size // 2))
+    if change == "other bytes":
+        with pytest.raises(ValueError, match="was changed while it was in use"):
+            list(events)
+        return
+    list(events)
+    assert all(torch.equal(t, weights(tmp_path / "r")[name]) for name, t in weights(finished.folder).items())
+
+
 def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
     run_folder = RunFolder(tmp_path / "r")
     with pytest.raises(FloatingPointError, match=r"after 0 epochs and 1 steps.*checkpoint\.safetensors, of 0 epochs"):

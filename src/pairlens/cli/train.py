@@ -14,7 +14,7 @@ from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
-from pairlens.core.distributed import barrier, rank
+from pairlens.core.distributed import rank
 from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
@@ -164,14 +164,13 @@ def continue_run(
     """
     # Opened with the loss first, so that nothing is written if the run cannot go on.
     experiment = run_folder.experiment(loss=loss, trust=trust)
-    if changed:
-        experiment = with_settings(experiment, changed)
-        if rank() == 0:
-            with run_folder.lock():
-                run_folder.write_experiment(experiment)
-        # No rank reads the settings before the first one has written them.
-        barrier()
-    _show_events(lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust), experiment, run_folder)
+    changed = changed or {}
+    experiment = with_settings(experiment, changed)
+    _show_events(
+        lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust, settings=changed),
+        experiment,
+        run_folder,
+    )
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:

@@ -178,6 +178,7 @@ def resume(
     others: Sequence[RunFolder] = (),
     functions: Mapping[str, Callable[..., Any]] | None = None,
     trust: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
@@ -189,11 +190,14 @@ def resume(
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
         functions: the functions that are settings of the run, by the name of the setting.
         trust: instead of `loss`, the modules that may be imported to find it.
+        settings: new values of settings that do not change results, by their option names, such as the folder to which the
+            data has moved; they are stored once the run has been opened with them.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    experiment = with_settings(run_folder.experiment(loss=loss, trust=trust), functions or {})
+    stored = with_settings(run_folder.experiment(loss=loss, trust=trust), settings or {})
+    experiment = with_settings(stored, functions or {})
     # Checked before the data set is opened, because the run cannot go on without the code of its loss.
     require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
@@ -207,6 +211,9 @@ def resume(
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
         if started:
             recorder.open()
+        if settings and rank() == 0:
+            run_folder.write_experiment(stored)
+        if started:
             recorder.repair()
         yield from _train(recorder, photos, others)
 
