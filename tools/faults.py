@@ -350,7 +350,7 @@ def main() -> None:
         "seed": asked.seed,
     }
     print(json.dumps(found, indent=1))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", check=False)
     about = {"date": time.strftime("%Y-%m-%d"), "commit": commit.stdout.strip(), "torch": torch.__version__}
     asked.results.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", encoding="utf-8")
 

@@ -211,7 +211,7 @@ def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
 
 def test_the_installed_command_starts():
     command = Path(sys.executable).parent / "pairlens"
-    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([command, "--help"], capture_output=True, encoding="utf-8", check=True)
     assert all(name in done.stdout for name in COMMANDS)
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 def bundle(*words) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, env=environment)
+    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, encoding="utf-8", env=environment)
 
 
 def noise(shot: int) -> bytes:
@@ -77,7 +77,7 @@ def carry_out(calls, folder: Path) -> subprocess.CompletedProcess[str]:
     stub.chmod(0o755)
     script = " && ".join(command for _, command in calls).replace(THERE, str(folder / "there"))
     environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", "OUT": str(folder / "out")}
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    return subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", env=environment)
 
 
 def test_the_photos_are_shared_out_to_parts_below_the_limit(made, photos):
@@ -115,7 +115,9 @@ def test_the_printed_commands_unpack_every_file_and_start_the_measurement(made, 
 
 def test_the_source_is_the_last_commit(made, tmp_path):
     shutil.unpack_archive(made[0] / "source.tar.gz", tmp_path, filter="data")
-    commit = subprocess.run(["git", "ls-tree", "-r", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     found = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert found == set(commit.stdout.splitlines())
 

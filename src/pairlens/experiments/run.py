@@ -185,13 +185,9 @@ def resume(
     Args:
         run_folder: the folder of the run.
         progress: wraps the batches to show progress.
-        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
-        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
+        loss, metrics, functions, trust: as for `resume_run`.
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
-        functions: the functions that are settings of the run, by the name of the setting.
-        trust: instead of `loss`, the modules that may be imported to find it.
-        settings: new values of settings that do not change results, by their option names, such as the folder to which the
-            data has moved; they are stored once the run has been opened with them.
+        settings: new values of settings that change no results, by option name; stored once the run is open with them.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
@@ -205,7 +201,7 @@ def resume(
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
         started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
-        # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
+        # The checkpoint replaces the weights that the run started from, whose file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
         photos = _training_batches(experiment, splits.train)
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
@@ -240,17 +236,8 @@ def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatch
         sampler = config.sampler(catalog.labels)
     # From pinned memory a batch is copied to a GPU while the CPU continues.
     pin = choose_device(experiment.run.device).type == "cuda"
-    return TrainingBatches(
-        catalog,
-        sampler,
-        experiment.model.image_size,
-        config.augment,
-        config.workers,
-        pin,
-        rank(),
-        world_size(),
-        experiment.run.seed,
-    )
+    own = (config.workers, pin, rank(), world_size(), experiment.run.seed)
+    return TrainingBatches(catalog, sampler, experiment.model.image_size, config.augment, *own)
 
 
 def _train(
@@ -270,11 +257,11 @@ def _train(
             else:
                 yield recorder.finish(record)
     except DivergedError as error:
-        # The step has not been applied, so the user can resume from here with other settings.
         raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:
-        resume_command = f"pairlens train --resume {recorder.run_folder.path}"
-        raise UnwritableError(f"{error}, then resume with {resume_command}") from error
+        raise UnwritableError(
+            f"{error}, then resume with pairlens train --resume {recorder.run_folder.path}"
+        ) from error
 
 
 def evaluate_run(

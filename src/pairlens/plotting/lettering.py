@@ -1,8 +1,8 @@
-"""Text on pictures in any script: Latin, Greek and Cyrillic always, others where a font of the system has them.
+r"""Text on pictures in any script: Latin, Greek and Cyrillic always, others where a font of the system has them.
 
-Pillow's own font has nothing but ASCII and draws every other character as the same box. DejaVu Sans, which Matplotlib brings
-along, has the scripts of Europe; the fonts of the system are searched for what it lacks. A character that no font has is
-written as an escape such as \\u4e2d, so that two names never look the same.
+Pillow's own font has nothing but ASCII and draws every other character as the same box. DejaVu Sans, which Matplotlib
+brings along, has the scripts of Europe; the fonts of the system are searched for what it lacks. A character that no font has
+is written as an escape such as \u4e2d, so that two names never look the same.
 """
 
 import unicodedata
@@ -88,7 +88,7 @@ def _runs(text: str) -> list[tuple[Path, str]]:
 
 
 def _escape(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode()
+    return character.encode("unicode_escape").decode()
 
 
 @cache
