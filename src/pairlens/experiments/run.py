@@ -259,9 +259,8 @@ def _train(
     except DivergedError as error:
         raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:
-        raise UnwritableError(
-            f"{error}, then resume with pairlens train --resume {recorder.run_folder.path}"
-        ) from error
+        command = f"pairlens train --resume {recorder.run_folder.path}"
+        raise UnwritableError(f"{error}, then resume with {command}") from error
 
 
 def evaluate_run(
