@@ -12,8 +12,7 @@ from pairlens.comparison.executors import local_engine
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done, run_study
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
 from pairlens.comparison.tuning import read_trials
-from pairlens.experiments.build import make_learner
-from pairlens.experiments.run import _training_batches
+from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.splits import open_catalog, split_catalog
 from support.experiments import changed
 
@@ -38,7 +37,7 @@ def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quic
     catalog = split_catalog(open_catalog(quick), quick).train
     states = [make_learner(e, catalog.classes).model.state_dict() for e in (first, second)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    batches = [list(_training_batches(e, catalog).epoch(1)) for e in (first, second)]
+    batches = [list(training_batches(e, catalog).epoch(1)) for e in (first, second)]
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a.photos, b.photos)
         assert torch.equal(a.indices, b.indices)

@@ -22,7 +22,7 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
-from pairlens.experiments.build import make_learner
+from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import best_epoch
@@ -152,7 +152,7 @@ def test_every_setting_reaches_its_object(tiny):
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
     assert asked.objective == Objective(0.2, 0.7, 2.0, "all", "bfloat16")
     catalog = Catalog.open(asked.data.path / "bars" / "uncropped.arrow").select("train")
-    batches = running._training_batches(asked, catalog)
+    batches = training_batches(asked, catalog)
     assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)
     assert (batches.sampler.batch_size, batches.sampler.per_class, batches.sampler.seed) == (12, 3, 0)
 

@@ -14,12 +14,11 @@ from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
-from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import initial_backbone, measure_baseline
-from pairlens.experiments.build import choose_device, make_learner
+from pairlens.experiments.build import choose_device, make_learner, training_batches
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
@@ -162,7 +161,7 @@ def train(
     splits = open_splits(experiment)
     experiment, batches = fit_batches(experiment, splits.train, given)
     learner = _make_learner(experiment, splits.train)
-    photos = _training_batches(experiment, splits.train)
+    photos = training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
     with _locked(run_folder):
@@ -185,8 +184,11 @@ def resume(
     Args:
         run_folder: the folder of the run.
         progress: wraps the batches to show progress.
-        loss, metrics, functions, trust: as for `resume_run`.
+        loss: the loss of the run, needed for a loss of another project, because a run does not store its code.
+        metrics: all further metrics of the run, needed if one of them is from outside, because its code is not stored.
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
+        functions: the functions that are settings of the run, by the name of the setting.
+        trust: instead of `loss`, the modules that may be imported to find it.
         settings: new values of settings that change no results, by option name; stored once the run is open with them.
 
     Raises:
@@ -203,7 +205,7 @@ def resume(
         started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
         # The checkpoint replaces the weights that the run started from, whose file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
-        photos = _training_batches(experiment, splits.train)
+        photos = training_batches(experiment, splits.train)
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
         if started:
             recorder.open()
@@ -225,19 +227,6 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
 def _locked(run_folder: RunFolder) -> AbstractContextManager[None]:
     """Lock the folder on rank 0, which alone writes to it; the ranks must not compete for the lock."""
     return run_folder.lock() if rank() == 0 else nullcontext()
-
-
-def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
-    # All ranks draw the same batches, of which each loads its shard.
-    config = experiment.batches
-    if config.sampler is None:
-        sampler = ClassBatches(catalog.labels, config.size, config.per_class, experiment.run.seed)
-    else:
-        sampler = config.sampler(catalog.labels)
-    # From pinned memory a batch is copied to a GPU while the CPU continues.
-    pin = choose_device(experiment.run.device).type == "cuda"
-    own = (config.workers, pin, rank(), world_size(), experiment.run.seed)
-    return TrainingBatches(catalog, sampler, experiment.model.image_size, config.augment, *own)
 
 
 def _train(
