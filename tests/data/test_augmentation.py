@@ -39,7 +39,12 @@ def photos_of(batches, number=1):
     return torch.cat([batch.photos for batch in batches.epoch(number)])
 
 
-@pytest.mark.parametrize("augment", [*NAMES, *FUNCTIONS], ids=str)
+def name_of(augment):
+    """The name of an augmentation; `str` of a function has its address, which differs between two processes of pytest."""
+    return augment if isinstance(augment, str) else getattr(augment, "__name__", type(augment).__name__)
+
+
+@pytest.mark.parametrize("augment", [*NAMES, *FUNCTIONS], ids=name_of)
 def test_photos_depend_on_seed_and_epoch_and_not_on_workers_or_the_state_of_the_process(batches, augment):
     made = replace(batches, augment=augment)
     expected = photos_of(made, 2)
@@ -54,7 +59,7 @@ def test_photos_depend_on_seed_and_epoch_and_not_on_workers_or_the_state_of_the_
     assert not torch.equal(expected, photos_of(replace(made, seed=1), 2))
 
 
-@pytest.mark.parametrize("augment", [*NAMES, *FUNCTIONS], ids=str)
+@pytest.mark.parametrize("augment", [*NAMES, *FUNCTIONS], ids=name_of)
 def test_shards_make_up_the_batch_and_a_resumed_epoch_goes_on_alike(batches, augment):
     made = replace(batches, augment=augment)
     whole = list(made.epoch(3))

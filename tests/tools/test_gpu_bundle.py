@@ -18,8 +18,11 @@ from pairlens.data.catalog_writer import write_catalog
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tools" / "gpu_bundle.sh"
 THERE = "/tmp/pairlens_gpu"
-# More than the archive of the source, which travels in the first part, and less than that with the photos.
-PART_MIB = 5
+# The source, not compressed, is an upper bound of its archive, which travels in the first part.
+FILES = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+SOURCE_BYTES = sum((ROOT / name).stat().st_size for name in FILES if (ROOT / name).is_file())
+# More than the source; the photos take two parts more.
+PART_MIB = SOURCE_BYTES // 2**20 + 2
 CALL = re.compile(r'^carry:   \["(.*)"\]\ncommand: (.*)$', re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -53,9 +56,9 @@ def wheels(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """A prepared data set of about 8 MB."""
+    """A prepared data set of noise, about 33 kB a photo, that takes more than two parts."""
     file = tmp_path_factory.mktemp("data") / "cub" / "cropped.arrow"
-    rows = [(Photo(f"{shot}.jpg", f"class {shot % 4}", "train"), shot % 4, noise(shot)) for shot in range(240)]
+    rows = [(Photo(f"{shot}.jpg", f"class {shot % 4}", "train"), shot % 4, noise(shot)) for shot in range(80 * PART_MIB)]
     write_catalog(file, "cub", [(photo, jpeg) for photo, _, jpeg in rows], 160, "cropped")
     return file
 
