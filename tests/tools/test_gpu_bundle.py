@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tools" / "gpu_bundle.sh"
 THERE = "/tmp/pairlens_gpu"
 # The source, not compressed, is an upper bound of its archive, which travels in the first part.
-FILES = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+FILES = subprocess.run(
+    ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+).stdout.split("\0")
 SOURCE_BYTES = sum((ROOT / name).stat().st_size for name in FILES if (ROOT / name).is_file())
 # More than the source; the photos take two parts more.
 PART_MIB = SOURCE_BYTES // 2**20 + 2
@@ -58,7 +60,9 @@ def wheels(tmp_path_factory) -> Path:
 def photos(tmp_path_factory) -> Path:
     """A prepared data set of noise, about 33 kB a photo, that takes more than two parts."""
     file = tmp_path_factory.mktemp("data") / "cub" / "cropped.arrow"
-    rows = [(Photo(f"{shot}.jpg", f"class {shot % 4}", "train"), shot % 4, noise(shot)) for shot in range(80 * PART_MIB)]
+    rows = [
+        (Photo(f"{shot}.jpg", f"class {shot % 4}", "train"), shot % 4, noise(shot)) for shot in range(80 * PART_MIB)
+    ]
     write_catalog(file, "cub", [(photo, jpeg) for photo, _, jpeg in rows], 160, "cropped")
     return file
 

@@ -276,8 +276,8 @@ class Catalog:
         view = self.keep(torch.isin(self.labels, old_labels))
         class_names = tuple(self.class_names[label] for label in old_labels.tolist())
         # `old_labels` is sorted, so the position of a label in it is its new label.
-        labels = torch.searchsorted(old_labels, view.labels)
-        renumbered = dataclasses.replace(view, labels=labels, class_names=class_names)
+        new_labels = torch.searchsorted(old_labels, view.labels)
+        renumbered = dataclasses.replace(view, labels=new_labels, class_names=class_names)
         return renumbered._share(self._opened, self._verified)
 
     def keep(self, mask: Tensor) -> "Catalog":
