@@ -1,4 +1,4 @@
-"""Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits, read in place."""
+"""Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits."""
 
 import dataclasses
 import shlex
