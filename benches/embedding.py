@@ -85,7 +85,7 @@ def main(options: Options) -> None:
     share = statistics.median(a / b for a, b in pairs)
     row = {
         "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
         ).stdout.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",

@@ -180,7 +180,7 @@ def apart(job: Job, photos: int, dim: int, directions: int = 0) -> dict[str, Any
     """Run one measurement in a process of its own."""
     words = [sys.executable, __file__, "--job", job, "--photos", str(photos), "--dim", str(dim)]
     words += ["--directions", str(directions)]
-    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, encoding="utf-8").stdout.splitlines()[-1])
     shown = {k: round(v, 2) for k, v in found.items() if isinstance(v, float)}
     print(
         f"{job:10} {photos:7} x {dim}: {shown} {found['values'] if 'recall' in str(found['values']) else ''}",
@@ -261,7 +261,9 @@ def main(options: Options) -> None:
     parts = {"search": search, "peer": beside_peer, "growth": growth, "approximate": beside_exact}
     found = parts[options.part](options.repeats)
     versions = {name: version(name) for name in ("torch", "faiss-cpu", "numpy", "pytorch-metric-learning")}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
     about = {
         "commit": commit.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

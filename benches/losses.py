@@ -313,7 +313,7 @@ def summary(results: dict) -> str:
 
 def about() -> dict:
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", check=False
     ).stdout.strip()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "pytorch-metric-learning")}
     return {

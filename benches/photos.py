@@ -267,7 +267,9 @@ def measure_hiding(options: Options, folder: Path, raw: Path) -> dict:
 
 
 def environment() -> dict:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+    ).stdout.strip()
     names = ("torch", "torchvision", "pillow", "simplejpeg", "numpy", "pyarrow")
     return {
         "date": date.today().isoformat(),

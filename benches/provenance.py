@@ -18,7 +18,9 @@ RESULTS = Path(__file__).parent / "results"
 def about(*packages: str) -> dict[str, Any]:
     """Return date, commit, processor, number of threads, and the versions of PyTorch and of other packages."""
     command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=RESULTS.parent).stdout.strip()
+    commit = subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False, cwd=RESULTS.parent
+    ).stdout.strip()
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit,

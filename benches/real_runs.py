@@ -136,7 +136,9 @@ def main(options: Options) -> None:
     if set(options.studies) != set(STUDIES) or set(options.losses) != set(LOSSES):
         return
     RESULTS.parent.mkdir(exist_ok=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+    ).stdout.strip()
     about = {
         "commit": commit,
         "torch": version("torch"),

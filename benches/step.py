@@ -176,7 +176,7 @@ def memory(options: Options) -> dict[str, object]:
     for name, (batch, micro) in cases.items():
         command = [sys.executable, __file__, "--part", "one", "--batch", str(batch), "--micro", str(micro)]
         command += ["--small-backbone", options.small_backbone, "--small-size", str(options.small_size)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
         found[name] = json.loads(output.splitlines()[-1])
         print(name, found[name], flush=True)
     small, chunked, whole = found.values()
@@ -228,7 +228,9 @@ def main(options: Options) -> None:
 
 
 def about() -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+    ).stdout.strip()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {"commit": commit, "date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "device": device}
 

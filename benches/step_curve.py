@@ -72,7 +72,9 @@ def keep(options: Options, curves: dict[str, list[list[float]]]) -> None:
     """Write the curves and the difference of the last epochs."""
     last = {name: [curve[-1] for curve in some] for name, some in curves.items()}
     differences = [b - a for a, b in zip(last["float32"], last["bfloat16"], strict=False)]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
+    ).stdout.strip()
     found = {
         "about": {"commit": commit, "date": time.strftime("%Y-%m-%d"), "torch": torch.__version__},
         "what": f"{options.backbone} at {options.size} px, {options.epochs} epochs, Omniglot, Circle",

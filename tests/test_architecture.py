@@ -188,29 +188,54 @@ def test_no_module_shadows_the_standard_library():
         assert not names & standard, f"{folder} has {names & standard}, which shadow the standard library; rename them"
 
 
+# Functions of the standard library that open a text file or a pipe if they are told to, by their last name.
+TEXT_KEYWORDS = ("text", "universal_newlines")
+SUBPROCESS_CALLS = ("run", "Popen", "check_output", "check_call", "call", "getoutput", "getstatusoutput")
+TEMPORARY_FILES = ("NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile")
+
+
 def text_access_without_encoding(tree):
-    """The lines of calls that read or write a text file in the encoding of the machine."""
+    """The lines of calls that read or write a text file or a pipe in the encoding of the machine."""
     in_with = [item.context_expr for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items]
     for call in ast.walk(tree):
-        if not isinstance(call, ast.Call) or any(keyword.arg == "encoding" for keyword in call.keywords):
-            continue
-        modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"]
-        match call.func:
-            case ast.Attribute(attr="read_text"):
-                wrong = not call.args
-            case ast.Attribute(attr="write_text"):
-                wrong = len(call.args) == 1
-            case ast.Attribute(attr="open"):
-                # Path.open takes the mode first; what takes another argument first (Image.open, os.open, Catalog.open) is no
-                # text file. Without a mode, it is a file only in a `with` statement: a recorder can be opened, too.
-                modes += call.args[:1]
-                wrong = all(map(is_text_mode, modes)) and bool(modes or call in in_with)
-            case ast.Name(id="open"):
-                wrong = all(map(is_text_mode, modes + call.args[1:2]))
-            case _:
-                wrong = False
-        if wrong:
+        has_encoding = isinstance(call, ast.Call) and any(keyword.arg == "encoding" for keyword in call.keywords)
+        if isinstance(call, ast.Call) and not has_encoding and opens_text(call, call in in_with):
             yield call.lineno
+
+
+def opens_text(call, in_with):  # noqa: C901 (one case per function of the standard library)
+    """Whether a call without an encoding opens a text file or a pipe of texts."""
+    modes = [keyword.value for keyword in call.keywords if keyword.arg == "mode"]
+    # Of `module.function`, the module; of a call in a call, such as `Path(f).open`, None.
+    owner = (
+        call.func.value.id if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) else None
+    )
+    match call.func:
+        case ast.Attribute(attr="read_text"):
+            return not call.args
+        case ast.Attribute(attr="write_text"):
+            return len(call.args) == 1
+        case ast.Attribute(attr="fdopen"):
+            return all(map(is_text_mode, modes + call.args[1:2]))
+        case ast.Attribute(attr="open") if owner in ("gzip", "bz2", "lzma"):
+            # These are binary unless the mode says text.
+            return any(isinstance(m, ast.Constant) and "t" in str(m.value) for m in modes + call.args[1:2])
+        case ast.Attribute(attr="open") if owner in ("io", "codecs"):
+            return all(map(is_text_mode, modes + call.args[1:2]))
+        case ast.Attribute(attr="open"):
+            # Path.open takes the mode first; what takes another argument first (Image.open, os.open, Catalog.open) is no
+            # text file. Without a mode, it is a file only in a `with` statement: a recorder can be opened, too.
+            modes += call.args[:1]
+            return all(map(is_text_mode, modes)) and bool(modes or in_with)
+        case ast.Name(id="open"):
+            return all(map(is_text_mode, modes + call.args[1:2]))
+        case ast.Attribute(attr=name) | ast.Name(id=name) if name in TEMPORARY_FILES:
+            return any(map(is_text_mode, modes + call.args[:1]))
+        case ast.Attribute(attr=name) | ast.Name(id=name) if name in SUBPROCESS_CALLS:
+            return any(k.arg in TEXT_KEYWORDS and getattr(k.value, "value", True) for k in call.keywords)
+        case ast.Attribute(attr=name) | ast.Name(id=name) if name in ("TextIOWrapper", "input", "FileInput"):
+            return name != "input" or owner == "fileinput"
+    return False
 
 
 def is_text_mode(node):
@@ -233,6 +258,19 @@ def test_the_rule_of_encodings_sees_what_it_should():
         "with f.open() as x: pass",
         "open(f)",
         'open(f, mode="a")',
+        "os.fdopen(handle)",
+        'os.fdopen(handle, "w")',
+        "csv.reader(open(f))",
+        "csv.writer(f.open('w', newline=''))",
+        "with Path(f).open(newline='') as x: pass",
+        'io.open(f, "r")',
+        'gzip.open(f, "rt")',
+        "io.TextIOWrapper(raw)",
+        'NamedTemporaryFile("w")',
+        "subprocess.run(words, text=True)",
+        "subprocess.Popen(words, universal_newlines=True)",
+        "subprocess.check_output(words, text=flag)",
+        "fileinput.input(files)",
     ]
     right = [
         "f.read_bytes()",
@@ -242,6 +280,16 @@ def test_the_rule_of_encodings_sees_what_it_should():
         "Catalog.open(f)",
         'open(f, "wb")',
         "os.open(f, flags)",
+        'os.fdopen(handle, "wb")',
+        'gzip.open(f, "rb")',
+        "gzip.open(f)",
+        "NamedTemporaryFile()",
+        "subprocess.run(words)",
+        "subprocess.run(words, capture_output=True)",
+        "subprocess.run(words, text=False)",
+        'subprocess.run(words, encoding="utf-8")',
+        "input()",
+        "training.run(words)",
     ]
     right += ['f.read_text(encoding="utf-8")', 'open(f, "w", encoding="utf-8")', 'f.write_text(x, encoding="utf-8")']
     assert all(list(text_access_without_encoding(ast.parse(line))) for line in wrong)

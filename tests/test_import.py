@@ -53,7 +53,7 @@ def import_all(modules):
     arguments = [",".join(words) for words in (POSIX_MODULES, POSIX_NAMES, modules)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", IMPORT_ALL, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_every_module_is_imported_without_posix_modules():
@@ -67,7 +67,9 @@ def test_a_posix_module_cannot_be_imported_here():
 
 def run_python(code):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     return done.stdout.split()
 
 

@@ -7,6 +7,9 @@ chosen phase, or just before or after one of its files is renamed to its final n
 open. Then the command that a person would give (`pairlens train --resume RUN`, or the same `prepare` or `train` again)
 resumes the run without any repair. At the end weights, gallery, statistics and random states must be bit-identical;
 only seconds may differ.
+
+With `--conditions N`, N trials of each fault of `fault_conditions` follow: too little memory, a closed pipe, Ctrl-C, absurd
+settings, and a data file that is touched or changed.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fault_conditions import Conditions
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -93,8 +97,13 @@ def marked(function: Callable, shared: Shared, phase: str, after: Callable[[], N
     return wrapper
 
 
-def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -> int:
-    """Fork a process that runs a command; with `gap` it kills itself around the renaming of a file with that number."""
+def begin(
+    words: list[str], log: Path, shared: Shared, gap: int | None = None, prepare: Callable[[], object] = lambda: None
+) -> int:
+    """Fork a process that runs a command; with `gap` it kills itself around the renaming of a file with that number.
+
+    `prepare` is called in the new process before the command.
+    """
     shared.tell("starting")
     shared.saved()
     child = os.fork()
@@ -111,6 +120,9 @@ def begin(words: list[str], log: Path, shared: Shared, gap: int | None = None) -
         RunRecorder._write = marked(RunRecorder._write, shared, "writing")
         if gap is not None:
             Path.replace = deadly(Path.replace, gap)
+        # A process of its own handles Ctrl-C like one that was started by a shell.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        prepare()
         run_command(words)
         status = 0
     except SystemExit as stop:
@@ -327,6 +339,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="of training; a run is killed up to three times")
     parser.add_argument("--preparations", type=int, default=8)
     parser.add_argument("--commands", type=int, default=2, help="kills of the command itself, which starts slowly")
+    parser.add_argument("--conditions", type=int, default=0, help="trials of each other fault")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--setups", nargs="+", choices=list(SETUPS), default=list(SETUPS))
     parser.add_argument("--out", type=Path, default=Path("faults"))
@@ -349,8 +362,10 @@ def main() -> None:
         "seconds": round(time.perf_counter() - start, 1),
         "seed": asked.seed,
     }
+    if asked.conditions:
+        found["conditions"] = Conditions(faults, begin, compare).run(asked.conditions)
     print(json.dumps(found, indent=1))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", check=False)
     about = {"date": time.strftime("%Y-%m-%d"), "commit": commit.stdout.strip(), "torch": torch.__version__}
     asked.results.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", encoding="utf-8")
 

@@ -96,7 +96,7 @@ def attempt(name: str, way: str, runs: int, keep: Path) -> dict:
     command = [sys.executable, __file__, "--child", way, name, str(folder), str(runs)]
     start = time.perf_counter()
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, encoding="utf-8", errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     said = done.stdout + done.stderr
     (folder / "log").write_text(said, encoding="utf-8")
@@ -125,7 +125,7 @@ def main() -> None:
     from fuzz.targets import TARGETS
 
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", cwd=HERE
     ).stdout.strip()
     known = json.loads(RESULTS.read_text(encoding="utf-8"))["targets"] if RESULTS.is_file() else {}
     for name in given.targets or TARGETS:

@@ -75,7 +75,7 @@ def _commit() -> str:
     """Return the commit that is measured, or "unknown" on a machine without git or outside a repository."""
     try:
         command = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -31,7 +31,7 @@ def run_script(*words):
     """Run the script in a process of its own, with the package of this tree."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, str(BENCHES / "gpu.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=400)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=ROOT, timeout=400)
 
 
 @pytest.fixture(scope="module")

@@ -203,7 +203,7 @@ def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(fit, "training_step", interrupted)
     assert run("train", "--data_path", data_path, "--runs", tmp_path, "--name", "r", *QUICK) == 130
-    assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().out
+    assert f"pairlens train --resume {tmp_path / 'r'}" in capsys.readouterr().err
     monkeypatch.undo()
     assert run("train", "--resume", tmp_path / "r") == 0
     assert len(RunFolder(tmp_path / "r").read_outcome().rows) == 2
@@ -211,7 +211,7 @@ def test_ctrl_c_says_how_to_go_on(data_path, tmp_path, capsys, monkeypatch):
 
 def test_the_installed_command_starts():
     command = Path(sys.executable).parent / "pairlens"
-    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([command, "--help"], capture_output=True, encoding="utf-8", check=True)
     assert all(name in done.stdout for name in COMMANDS)
 
 

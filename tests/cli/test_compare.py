@@ -21,6 +21,7 @@ def study(data_path, tmp_path_factory):
 
 def test_one_command_writes_results_tables_and_figures(study):
     assert {file.name for file in study.iterdir()} == {
+        ".lock",
         "study.json",
         "runs",
         "results.json",

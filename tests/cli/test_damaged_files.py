@@ -86,6 +86,8 @@ def status_of(words) -> int:
 @pytest.mark.parametrize(("file", "way", "command"), CASES, ids=lambda v: v if isinstance(v, str) else v.__name__)
 def test_a_damaged_file_is_one_sentence_that_names_it(copied, tmp_path, capsys, file, way, command):
     damaged = copied / file
+    # Without it a damaged checkpoint would be replaced by the one before it.
+    (copied / "run" / "checkpoint_previous.safetensors").unlink(missing_ok=True)
     damaged.write_bytes(way(damaged.read_bytes()))
     before = contents(copied)
     assert status_of(COMMANDS[command](copied / "run", tmp_path / "out")) == 2

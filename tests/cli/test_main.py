@@ -40,7 +40,7 @@ print("imported:", *sys.modules)
 
 def imported(code, words):
     """The modules that a new process has imported at its end, of which `words` are the arguments."""
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", check=True)
     return set(done.stdout.rpartition("imported:")[2].split())
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -6,12 +7,12 @@ import pytest
 import torch
 
 from pairlens.comparison import run_study as comparing
+from pairlens.comparison.compare import compare
 from pairlens.comparison.executors import local_engine
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done, run_study
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
 from pairlens.comparison.tuning import read_trials
-from pairlens.experiments.build import make_learner
-from pairlens.experiments.run import _training_batches
+from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.splits import open_catalog, split_catalog
 from support.experiments import changed
 
@@ -36,7 +37,7 @@ def test_every_loss_has_the_same_first_weights_batches_and_crops_for_a_seed(quic
     catalog = split_catalog(open_catalog(quick), quick).train
     states = [make_learner(e, catalog.classes).model.state_dict() for e in (first, second)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    batches = [list(_training_batches(e, catalog).epoch(1)) for e in (first, second)]
+    batches = [list(training_batches(e, catalog).epoch(1)) for e in (first, second)]
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a.photos, b.photos)
         assert torch.equal(a.indices, b.indices)
@@ -149,3 +150,41 @@ def test_proxies_that_overflow_are_not_counted_and_the_other_losses_go_on(quick,
         assert "is not finite" in bad.failure
         assert "lower the learning rate of the proxies, in epoch 1" in bad.failure
     assert good.value is not None
+
+
+def test_a_second_comparison_in_the_same_folder_is_refused_and_deletes_nothing(quick, tmp_path):
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    first = run_study(study, tmp_path)
+    next(first)
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    for second in (lambda: list(run_study(study, tmp_path)), lambda: compare(study, tmp_path)):
+        with pytest.raises(ValueError, match=f"is being written to by process {os.getpid()}; wait until it is done"):
+            second()
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == files
+    assert len(list(first)) == 1
+    assert list(run_study(study, tmp_path)) == []
+
+
+def test_a_run_that_another_process_starts_is_not_deleted(quick, tmp_path):
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    run_folder = Plan(study, tmp_path).run_folder(study.fields[0], ARMS[0], 0)
+    run_folder.path.mkdir(parents=True)
+    # The other process has locked the folder, and has not written its settings yet.
+    with run_folder.lock():
+        (run_folder.path / "baseline.safetensors").write_bytes(b"of the other process")
+        with pytest.raises(ValueError, match="is being written to by process"):
+            list(run_study(study, tmp_path))
+        assert (run_folder.path / "baseline.safetensors").read_bytes() == b"of the other process"
+
+
+def test_what_a_killed_process_left_is_deleted_with_its_folders_but_not_through_links(quick, tmp_path):
+    other = tmp_path / "of the user"
+    other.mkdir()
+    (other / "photo.jpg").write_bytes(b"photo")
+    study = Study(ARMS, (Benchmark("bars", quick, 1),))
+    run_folder = Plan(study, tmp_path / "study").run_folder(study.fields[0], ARMS[0], 0)
+    (run_folder.path / "inspection").mkdir(parents=True)
+    (run_folder.path / "link").symlink_to(other)
+    run_folder.clear()
+    assert {file.name for file in run_folder.path.iterdir()} <= {".lock"}
+    assert (other / "photo.jpg").read_bytes() == b"photo"

@@ -88,7 +88,7 @@ def test_trials_are_measured_on_every_fold_and_saved(quick, tmp_path, monkeypatc
     assert [(e.evaluation.fold, e.evaluation.folds) for e in seen] == [(0, 2), (1, 2)] * 2
     assert all(t.value == pytest.approx(sum(t.folds) / 2) for t in trials)
     assert best.value == max(t.value for t in trials)
-    assert [file.name for file in tmp_path.iterdir()] == ["trials.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".lock", "trials.json"]
 
 
 def fake_runs(monkeypatch, calls):

@@ -4,6 +4,7 @@ import time
 import pytest
 import torch
 
+from pairlens.core import threads
 from pairlens.core.threads import map_in_order
 
 
@@ -68,3 +69,38 @@ def test_torch_uses_one_core_in_a_worker_and_all_elsewhere():
         assert later == [3]
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("died", [MemoryError(), RuntimeError("outside its task"), SystemExit(1)])
+def test_a_thread_that_dies_outside_its_task_ends_the_work(monkeypatch, capfd, died):
+    def die(*_):
+        raise died
+
+    monkeypatch.setattr(threads, "SECONDS_BETWEEN_CHECKS", 0.01)
+    monkeypatch.setattr(threads._Pool, "_finish", die)
+    start = time.monotonic()
+    with pytest.raises(MemoryError, match="a loading thread ended without a result"):
+        list(map_in_order(abs, range(10), threads=2))
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_thread_that_cannot_start_ends_the_work_and_the_threads_before_it(monkeypatch, started):
+    start, count = threading.Thread.start, []
+
+    def limited(thread):
+        count.append(thread)
+        if len(count) > started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(MemoryError, match="cannot be started"):
+        list(map_in_order(abs, range(10), threads=3))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
+
+
+def test_what_a_worker_raises_is_raised_as_it_is():
+    with pytest.raises(KeyboardInterrupt):
+        list(map_in_order(lambda _: (_ for _ in ()).throw(KeyboardInterrupt()), [1], threads=1))

@@ -8,6 +8,7 @@ import torch
 
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
+from pairlens.data.catalog_file import CatalogFile
 from pairlens.data.catalog_writer import write_catalog
 
 ROWS = [
@@ -196,3 +197,62 @@ def test_rows_that_make_no_catalog_are_an_error(file, rows, reason):
     with pytest.raises(ValueError, match=reason):
         write_catalog(file, "isc", rows, size=32)
     assert list(file.parent.iterdir()) == []
+
+
+def test_a_file_that_is_only_touched_is_unchanged_and_read_once(catalog, monkeypatch):
+    view = catalog.select("query", "gallery")
+    os.utime(catalog.file, (1, 1))
+    read = []
+    digest = CatalogFile.digest
+    monkeypatch.setattr(CatalogFile, "digest", lambda opened: read.append(1) or digest(opened))
+    for one in (catalog, view, view.keep_classes([3]), catalog):
+        one.check_unchanged()
+    assert read == [1]
+    again = catalog.file.read_bytes()
+    catalog.file.write_bytes(again)
+    view.check_unchanged()
+    assert read == [1, 1]
+
+
+def overwritten(file, start, length, value=b"\xff"):
+    with file.open("r+b") as opened:
+        opened.seek(start)
+        opened.write(value * length)
+
+
+@pytest.mark.parametrize("part", ["a photo", "a path", "everything"])
+def test_a_file_whose_bytes_change_is_named(catalog, part):
+    contents = catalog.file.read_bytes()
+    start, length = {
+        "a photo": (contents.index(b"threefour") + 1, 2),
+        "a path": (contents.index(b"z/1.jpg"), 1),
+        "everything": (0, len(contents)),
+    }[part]
+    overwritten(catalog.file, start, length, b"Q")
+    with pytest.raises(ValueError, match="was changed while it was in use; restore it, or start again"):
+        catalog.check_unchanged()
+    catalog.file.write_bytes(contents)
+    catalog.check_unchanged()
+
+
+@pytest.mark.parametrize("value", [b"\0", b"\x7f", b"\xff"])
+def test_a_changed_file_is_never_read_beyond_its_end_also_where_nobody_notices_the_change(catalog, value):
+    """Every offset, length and photo of the file is overwritten, and the time of the change is set back."""
+    stamp = catalog.file.stat()
+    overwritten(catalog.file, 0, stamp.st_size, value)
+    os.utime(catalog.file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert [bytes(catalog.jpeg(i)) for i in range(7)] == [value * len(jpeg) for _, jpeg in ROWS]
+    assert catalog.paths == tuple(photo.path for photo, _ in ROWS)
+    assert catalog.select("gallery").splits == ("gallery", "gallery")
+
+
+def test_a_photo_of_a_file_that_was_cut_is_short_and_no_signal(catalog):
+    os.truncate(catalog.file, 100)
+    assert bytes(catalog.jpeg(2)) == b""
+    with pytest.raises(ValueError, match="was changed while it was in use"):
+        catalog.check_unchanged()
+
+
+def test_photos_are_read_where_there_is_no_pread(catalog, monkeypatch):
+    monkeypatch.delattr(os, "pread")
+    assert [bytes(catalog.jpeg(i)) for i in (6, 0, 5, 1)] == [b"", b"one", b"six", b"two"]

@@ -34,7 +34,7 @@ def run_python(arguments, folder):
     source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False
     )
 
 

@@ -22,7 +22,7 @@ from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.metrics import mean_similarities
 from pairlens.experiments import recorder
 from pairlens.experiments import run as running
-from pairlens.experiments.build import make_learner
+from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.outcome import EpochRow, Outcome
@@ -55,6 +55,7 @@ def test_the_run_folder_has_all_files(finished):
         "gallery.safetensors",
         "baseline.safetensors",
         "checkpoint.safetensors",
+        "checkpoint_previous.safetensors",
         "curves.png",
         ".lock",
     }
@@ -102,6 +103,7 @@ def test_a_run_resumed_after_an_epoch_equals_an_uninterrupted_one(finished, tiny
 def test_a_finished_run_without_its_checkpoint_is_not_changed(finished, tmp_path):
     copy = RunFolder(shutil.copytree(finished.folder, tmp_path / "copy"))
     (copy.path / "checkpoint.safetensors").unlink()
+    (copy.path / "checkpoint_previous.safetensors").unlink()
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not exist"):
         list(running.resume(copy))
     assert copy.read_outcome() == finished.outcome
@@ -151,7 +153,7 @@ def test_every_setting_reaches_its_object(tiny):
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
     assert asked.objective == Objective(0.2, 0.7, 2.0, "all", "bfloat16")
     catalog = Catalog.open(asked.data.path / "bars" / "uncropped.arrow").select("train")
-    batches = running._training_batches(asked, catalog)
+    batches = training_batches(asked, catalog)
     assert (batches.augment, batches.image_size, batches.workers) == ("random_resized_crop", 32, 0)
     assert (batches.sampler.batch_size, batches.sampler.per_class, batches.sampler.seed) == (12, 3, 0)
 
@@ -466,9 +468,32 @@ def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, 
         assert [e.epoch for e in running.resume(run_folder) if isinstance(e, EpochRow)] == [1, 2]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("change", ["touched", "rewritten", "other bytes"])
+def test_a_data_file_that_changes_while_training(finished, tiny, tmp_path, workers, change):
+    shutil.copytree(tiny.data.path / "bars", tmp_path / "data" / "bars")
+    file = tmp_path / "data" / "bars" / "uncropped.arrow"
+    events = running.train(changed(tiny, data_path=tmp_path / "data", workers=workers), RunFolder(tmp_path / "r"))
+    until(events, 1)
+    if change == "touched":
+        file.touch()
+    elif change == "rewritten":
+        file.write_bytes(file.read_bytes())
+    else:
+        with file.open("r+b") as opened:
+            opened.seek(file.stat().st_size // 4)
+            opened.write(b"\xff" * (file.stat().st_size // 2))
+    if change == "other bytes":
+        with pytest.raises(ValueError, match="was changed while it was in use"):
+            list(events)
+        return
+    list(events)
+    assert all(torch.equal(t, weights(tmp_path / "r")[name]) for name, t in weights(finished.folder).items())
+
+
 def test_a_run_that_diverges_names_the_last_good_checkpoint(tiny, tmp_path):
     run_folder = RunFolder(tmp_path / "r")
-    with pytest.raises(FloatingPointError, match=r"epoch 1, step 2 .*checkpoint\.safetensors, of 0 epochs and 1 steps"):
+    with pytest.raises(FloatingPointError, match=r"after 0 epochs and 1 steps.*checkpoint\.safetensors, of 0 epochs"):
         list(running.train(changed(tiny, learning_rate=1e30, checkpoint_minutes=1e-9), run_folder))
     assert len(run_folder.read_outcome().rows) == 1
 

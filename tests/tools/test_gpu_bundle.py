@@ -19,9 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "tools" / "gpu_bundle.sh"
 THERE = "/tmp/pairlens_gpu"
 # The source, not compressed, is an upper bound of its archive, which travels in the first part.
-FILES = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-    "\0"
-)
+FILES = subprocess.run(
+    ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+).stdout.split("\0")
 SOURCE_BYTES = sum((ROOT / name).stat().st_size for name in FILES if (ROOT / name).is_file())
 # More than the source; the photos take two parts more.
 PART_MIB = SOURCE_BYTES // 2**20 + 2
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 def bundle(*words) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, text=True, env=environment)
+    return subprocess.run([SCRIPT, *map(str, words)], capture_output=True, encoding="utf-8", env=environment)
 
 
 def noise(shot: int) -> bytes:
@@ -84,7 +84,7 @@ def carry_out(calls, folder: Path) -> subprocess.CompletedProcess[str]:
     stub.chmod(0o755)
     script = " && ".join(command for _, command in calls).replace(THERE, str(folder / "there"))
     environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", "OUT": str(folder / "out")}
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    return subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", env=environment)
 
 
 def test_the_photos_are_shared_out_to_parts_below_the_limit(made, photos):
@@ -122,7 +122,9 @@ def test_the_printed_commands_unpack_every_file_and_start_the_measurement(made, 
 
 def test_the_source_is_the_last_commit(made, tmp_path):
     shutil.unpack_archive(made[0] / "source.tar.gz", tmp_path, filter="data")
-    commit = subprocess.run(["git", "ls-tree", "-r", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    commit = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     found = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert found == set(commit.stdout.splitlines())
 

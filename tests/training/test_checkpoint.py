@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from pairlens.losses import Circle, Margin, SoftTriple
-from pairlens.training.checkpoint import CHECKPOINT_FILE, _match_memory_layout, load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import (
+    CHECKPOINT_FILE,
+    PREVIOUS_CHECKPOINT_FILE,
+    _match_memory_layout,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import fit
 from pairlens.training.learner import Objective
@@ -106,3 +113,55 @@ def test_loaded_moments_stay_on_their_device():
         "square_avg": "meta",
     }
     assert optimizer.state[power]["step"] == 3
+
+
+def saved_twice(folder):
+    for number in (1, 2):
+        made = learner()
+        made.epoch = number
+        save_checkpoint(made, folder, {"number": number})
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    assert not has_checkpoint(tmp_path)
+    saved_twice(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE]
+    assert load_checkpoint(learner(), tmp_path) == {"number": 2}
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_the_checkpoint_before_a_damaged_one_is_loaded_with_a_warning(tmp_path, damage):
+    saved_twice(tmp_path)
+    file = tmp_path / CHECKPOINT_FILE
+    file.write_bytes(file.read_bytes()[:5000]) if damage == "cut" else file.unlink()
+    made = learner()
+    assert has_checkpoint(tmp_path)
+    with pytest.warns(UserWarning, match=f"{CHECKPOINT_FILE} is damaged .* resumed from .*{PREVIOUS_CHECKPOINT_FILE}"):
+        assert load_checkpoint(made, tmp_path) == {"number": 1}
+    assert made.epoch == 1
+
+
+def test_a_failed_write_leaves_both_checkpoints(tmp_path, monkeypatch):
+    saved_twice(tmp_path)
+
+    def full(*_arguments, **_named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pairlens.core.files.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(learner(), tmp_path, {"number": 3})
+    assert load_checkpoint(learner(), tmp_path) == {"number": 2}
+    (tmp_path / CHECKPOINT_FILE).unlink()
+    with pytest.warns(UserWarning, match="resumed from"):
+        assert load_checkpoint(learner(), tmp_path) == {"number": 1}
+
+
+def test_the_previous_checkpoint_stays_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    def no_link(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.link", no_link)
+    saved_twice(tmp_path)
+    (tmp_path / CHECKPOINT_FILE).unlink()
+    with pytest.warns(UserWarning, match="resumed from"):
+        assert load_checkpoint(learner(), tmp_path) == {"number": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pairlens.analysis.failure_cases import Searched, photo
@@ -15,6 +15,7 @@ from pairlens.core.files import make_folder, write_picture, write_text
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import class_words
 from pairlens.plotting.contact_sheet import DARK, LIGHT, Palette
+from pairlens.plotting.lettering import Lettering
 from pairlens.plotting.style import CYCLE, Picture, is_for_a_page
 
 NEIGHBORS = 10
@@ -25,6 +26,9 @@ MAX_CLASSES = len(CYCLE)
 MAX_PHOTOS_PER_CLASS = 100
 # In pixels: the square of the map, the photos on it, their coloured borders, and the space around the map.
 MAP_SIDE, PHOTO_SIDE, BORDER, MARGIN = 1400, 64, 5, 60
+NAME_TEXT, LEGEND_TEXT, SMALL_TEXT = Lettering(23), Lettering(19), Lettering(17)
+# The widest name beside its photos, and in a column of the legend.
+MAX_NAME_WIDTH, MAX_LEGEND_WIDTH = 340, 290
 TITLE_HEIGHT, NAME_HEIGHT, LEGEND_ROW_HEIGHT, LEGEND_COLUMNS = 56, 34, 40, 4
 # A photo is drawn unless it would be hidden, or would hide another one, by more than this share of its side.
 MAX_OVERLAP = 0.3
@@ -139,7 +143,7 @@ def draw_map(
     height = TITLE_HEIGHT + MAP_SIDE + legend_rows * LEGEND_ROW_HEIGHT + MARGIN
     sheet = Image.new("RGB", (MAP_SIDE, height), palette.paper)
     canvas = ImageDraw.Draw(sheet)
-    canvas.text((20, 16), title, palette.ink, font=ImageFont.load_default(26))
+    NAME_TEXT.draw(canvas, (20, 16), title, palette.ink)
     positions = _positions_on_sheet(points)  # (photo, 2) in pixels
     for (x, y), label in zip(positions, labels, strict=True):
         canvas.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colors[label], outline=palette.paper)
@@ -180,33 +184,28 @@ def _draw_class_names(
     paper: str,
 ) -> None:
     """Write the name of every class just above the median of its photos; a name that would cover another is moved down."""
-    font = ImageFont.load_default(26)
     taken: list[tuple[float, float, float]] = []  # centre and half width of the names that are written already
     for label, color in colors.items():
         x, y = np.median(positions[np.array(labels) == label], axis=0) - [0, (PHOTO_SIDE + NAME_HEIGHT) / 2]
-        text = _shortened(names[label], 24)
-        half = canvas.textlength(text, font=font) / 2
+        text = NAME_TEXT.shortened(names[label], MAX_NAME_WIDTH)
+        half = NAME_TEXT.width(text) / 2
         # The name stays on the sheet.
         x = min(max(x, half + 8), MAP_SIDE - half - 8)
         while any(abs(x - u) < half + width + 8 and abs(y - v) < NAME_HEIGHT for u, v, width in taken):
             y += NAME_HEIGHT / 4
         taken.append((x, y, half))
-        canvas.text((x, y), text, color, font=font, anchor="mm", stroke_width=5, stroke_fill=paper)
+        NAME_TEXT.draw(canvas, (x, y), text, color, anchor="mm", stroke=(5, paper))
 
 
 def _draw_legend(
     canvas: ImageDraw.ImageDraw, top: int, colors: Mapping[int, str], names: Mapping[int, str], palette: Palette
 ) -> None:
-    font = ImageFont.load_default(22)
     for number, (label, color) in enumerate(colors.items()):
         row, column = divmod(number, LEGEND_COLUMNS)
         left = 20 + column * (MAP_SIDE - 40) // LEGEND_COLUMNS
         middle = top + row * LEGEND_ROW_HEIGHT + LEGEND_ROW_HEIGHT // 2
         canvas.rectangle((left, middle - 11, left + 22, middle + 11), fill=color)
-        canvas.text((left + 34, middle), _shortened(names[label], 26), palette.ink, font=font, anchor="lm")
+        name = LEGEND_TEXT.shortened(names[label], MAX_LEGEND_WIDTH)
+        LEGEND_TEXT.draw(canvas, (left + 34, middle), name, palette.ink, anchor="lm")
     bottom = top + (-(-len(colors) // LEGEND_COLUMNS)) * LEGEND_ROW_HEIGHT + 8
-    canvas.text((20, bottom), "Dots are photos that would hide others.", palette.faded, font=ImageFont.load_default(20))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    SMALL_TEXT.draw(canvas, (20, bottom), "Dots are photos that would hide others.", palette.faded)

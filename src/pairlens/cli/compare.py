@@ -1,7 +1,6 @@
 """The command `pairlens compare`: every loss on every data set with every seed, and the results."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pairlens.cli.console import open_console, say, show_table
+from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.options import settings_record
 from pairlens.comparison.compare import compare as run_comparison
 from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
-from pairlens.comparison.study import METRIC, SEEDS, Arm, Benchmark, Study, read_study, read_toml
+from pairlens.comparison.study import METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
@@ -26,7 +26,6 @@ from pairlens.experiments.splits import open_splits
 from pairlens.losses import Triplet
 from pairlens.report.result_table import result_tables
 
-INTERRUPTED = 130
 FOLDS = 4
 
 # One loss and one seed are set run by run, so these options are hidden; three others take several values or another default.
@@ -209,16 +208,25 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
     def show(done: RunFinished) -> None:
         say(f"[{next(numbers)}/{missing + len(to_tune)}] {_line(done, study.metric)}")
 
-    try:
+    # Ctrl-C is a normal way to pause a comparison.
+    with say_how_to_go_on(lambda: interrupted_comparison(folder, study.names_code)):
         results = run_comparison(study, folder, engine=engine, watch=show)
-    except KeyboardInterrupt:
-        # Ctrl-C is a normal way to pause a comparison; it needs no traceback.
-        say(
-            "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
-            f"--resume {folder}{' --trust_study' if study.names_code else ''}"
-        )
-        sys.exit(INTERRUPTED)
     show_results(results, folder, all_metrics)
+
+
+def interrupted_comparison(folder: Path, names_code: bool = False) -> str:
+    """Return the sentence that ends an interrupted comparison.
+
+    Args:
+        folder: of the comparison.
+        names_code: whether its study names code that must be trusted again.
+    """
+    if not (folder / STUDY_FILE).is_file():
+        return f"interrupted before {folder} was written. Give the same command again"
+    return (
+        "interrupted; finished runs are saved. Continue with the same command, or with: pairlens compare "
+        f"--resume {folder}{' --trust_study' if names_code else ''}"
+    )
 
 
 def _fitted_batches(study: Study) -> Iterator[str]:

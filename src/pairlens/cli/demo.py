@@ -1,6 +1,6 @@
 """The demonstration: two losses on a drawn data set, one table, one contact sheet, one report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from PIL import Image
 from rich.console import Console
 
 from pairlens.cli.console import Display, open_console, show_table
+from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.tables import report_table
-from pairlens.comparison.run_study import Plan
+from pairlens.comparison.run_study import Plan, lock_study
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import Arm, Benchmark, Study, write_study
+from pairlens.comparison.study import STUDY_FILE, Arm, Benchmark, Study, write_study
 from pairlens.comparison.verdicts import headline
 from pairlens.core.files import make_folder, write_picture
 from pairlens.data.data_config import DataConfig
@@ -62,15 +63,28 @@ What to do next:
       then trains on them"""
 
 
-def show_demo(out: Path, seed: int, console: Console) -> None:
+def show_demo(out: Path, seed: int, console: Console, watch: Callable[[Path], object] | None = None) -> None:
     """Train with each loss, print the results and what they mean, write `sheet.png` and `report.html`.
 
     All files are written into a new folder in `out`. It is the folder of a comparison with one seed, so
     `pairlens compare --resume` and `pairlens report` work on it.
+
+    Args:
+        out: where the new folder is made.
+        seed: seed of everything random.
+        console: where to print.
+        watch: called with the new folder before anything is written into it.
     """
     folder = _new_folder(out)
     make_folder(folder, below=out)
-    settings = replace(SMALL, data=replace(SMALL.data, path=out / "data"))
+    if watch is not None:
+        watch(folder)
+    with lock_study(folder):
+        _train_and_show(folder, out / "data", seed, console)
+
+
+def _train_and_show(folder: Path, data: Path, seed: int, console: Console) -> None:
+    settings = replace(SMALL, data=replace(SMALL.data, path=data))
     study = Study(tuple(map(Arm.of, LOSSES)), (Benchmark("minicars", settings, 1, first_seed=seed),))
     write_study(study, folder)
     _print(console, INTRODUCTION.format(losses=" and ".join(LOSSES)))
@@ -140,4 +154,17 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
         out: where a new folder for the runs, the contact sheet and the report is made.
         seed: seed of everything random.
     """
-    show_demo(out, seed, open_console())
+    # The folder of this demonstration, once it is known.
+    folders: list[Path] = []
+    with say_how_to_go_on(lambda: _interrupted(folders)):
+        show_demo(out, seed, open_console(), folders.append)
+
+
+def _interrupted(folders: list[Path]) -> str:
+    if not folders or not (folders[0] / STUDY_FILE).is_file():
+        return "interrupted before anything was trained. Give the same command again: pairlens demo"
+    folder = folders[0]
+    return (
+        f"interrupted; what is trained so far is saved in {folder}. Continue with: pairlens compare --resume {folder}, then "
+        f"pairlens report {folder}; or start again with: pairlens demo"
+    )

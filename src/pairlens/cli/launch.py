@@ -14,6 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
 
+from pairlens.cli import interruption
+from pairlens.cli.interruption import InterruptedWorkError, was_interrupted, watch_for_interruption
+from pairlens.cli.output import steady_output
+from pairlens.core.memory import is_out_of_memory
 from pairlens.core.untrusted import strip_control_characters
 
 # PyTorch is imported where it is used, because `pairlens --help` and a misspelt command do not need it.
@@ -27,6 +31,7 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 REPORT_TIMEOUT = timedelta(seconds=5)
 WRONG_INPUT, INTERRUPTED = 2, 130
 OUT_OF_MEMORY = "there is not enough memory; lower --batch_size, --image_size or --memory_size, or give --micro_batch"
+OUT_OF_MEMORY_LINE = f"pairlens: {OUT_OF_MEMORY}\n".encode()
 LOST_CONNECTION = "this rank ends because another rank has ended; the message of that rank says why"
 
 
@@ -111,26 +116,64 @@ def _end_with_launcher(launcher: int) -> None:
 def guard(command: Callable[[], object]) -> None:
     """Run a command; wrong input ends with one sentence on stderr and exit status 2.
 
+    Output that cannot be written does not end the command. If somebody still waited for it, as for a file on a full disk,
+    the exit status is 2 once the command is done; a reader that has closed its pipe has had enough, and the status is 0.
     Under torchrun, all its processes run the command together.
     """
-    with process_group() as reporter:
+    with process_group() as reporter, steady_output() as output, watch_for_interruption():
         try:
             command()
-        except BrokenPipeError:
-            # The reader of the output, such as head, has closed it. Python would try to write the rest of it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except MemoryError:
-            reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
-        except (ValueError, OSError, FloatingPointError) as error:
-            reporter.end(_sentence(error), WRONG_INPUT)
-        except RuntimeError as error:
-            if _is_out_of_memory(error):
-                reporter.end(OUT_OF_MEMORY, WRONG_INPUT)
-            if not _is_lost_connection(error):
+        except Exception as error:
+            if not _end(error, reporter):
                 raise
-            reporter.end(LOST_CONNECTION, WRONG_INPUT)
         except KeyboardInterrupt:
-            reporter.end("interrupted", INTERRUPTED)
+            reporter.end(interruption.SENTENCE, INTERRUPTED)
+        output.flush()
+        lost = output.lost()
+        if lost is not None:
+            reason = lost.strerror or str(lost)
+            reporter.end(f"the work is done, but its output could not be written ({reason})", WRONG_INPUT)
+
+
+def _end(error: Exception, reporter: ExitReporter) -> bool:
+    """End the process with the sentence of an error; returns False for a fault of Pairlens, which needs a traceback."""
+    try:
+        status, sentence = _explain(error)
+        if sentence:
+            # The frames of the traceback hold the arrays that were too much.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            reporter.end(sentence, status)
+    except MemoryError:
+        # Not even the sentence fits; this one is made already.
+        os.write(2, OUT_OF_MEMORY_LINE)
+        os._exit(WRONG_INPUT)
+    return False
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit status and the sentence of an error; no sentence for a fault of Pairlens."""
+    if isinstance(error, InterruptedWorkError):
+        return INTERRUPTED, _sentence(error)
+    if was_interrupted(error):
+        return INTERRUPTED, interruption.SENTENCE
+    if isinstance(error, ValueError) and any(map(is_out_of_memory, _causes(error))):
+        # A damaged file can ask for any amount of memory, too; only the reader of the sentence knows.
+        return WRONG_INPUT, f"{_sentence(error)}; if that is not the reason, {OUT_OF_MEMORY}"
+    if any(map(is_out_of_memory, (error, *_causes(error)))):
+        return WRONG_INPUT, OUT_OF_MEMORY
+    if isinstance(error, ValueError | OSError | FloatingPointError):
+        return WRONG_INPUT, _sentence(error)
+    if isinstance(error, RuntimeError) and _is_lost_connection(error):
+        return WRONG_INPUT, LOST_CONNECTION
+    return WRONG_INPUT, ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that an exception was raised from, or while handling."""
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        yield cause
+        yield from _causes(cause)
 
 
 def _sentence(error: Exception) -> str:
@@ -139,13 +182,6 @@ def _sentence(error: Exception) -> str:
     if "Original Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]
     return strip_control_characters(" ".join(text.split()))
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    # PyTorch has a class of its own for the memory of a GPU, but not for that of the machine.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:

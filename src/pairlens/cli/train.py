@@ -1,20 +1,20 @@
 """The commands `pairlens prepare | train | profile`."""
 
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from pairlens.cli.console import Display, open_console, say, show_table
-from pairlens.cli.launch import INTERRUPTED
+from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
-from pairlens.core.distributed import barrier, rank
+from pairlens.core.distributed import rank
 from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
@@ -29,6 +29,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.backbone import Stride
 from pairlens.model.cost import profile as profile_model
 from pairlens.model.embedder import Architecture
+from pairlens.training.checkpoint import has_checkpoint
 
 # Settings that may change between two parts of a run: they do not affect its results so far, and other photos in another
 # data path are noticed.
@@ -163,29 +164,24 @@ def continue_run(
     """
     # Opened with the loss first, so that nothing is written if the run cannot go on.
     experiment = run_folder.experiment(loss=loss, trust=trust)
-    if changed:
-        experiment = with_settings(experiment, changed)
-        if rank() == 0:
-            with run_folder.lock():
-                run_folder.write_experiment(experiment)
-        # No rank reads the settings before the first one has written them.
-        barrier()
-    _show_events(lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust), experiment, run_folder)
+    changed = changed or {}
+    experiment = with_settings(experiment, changed)
+    _show_events(
+        lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust, settings=changed),
+        experiment,
+        run_folder,
+    )
 
 
 def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_folder: RunFolder) -> None:
-    try:
-        with Display(open_console(), experiment.run.epochs) as display:
-            for event in events(display):
-                if isinstance(event, Started):
-                    for line in start_lines(event):
-                        display.print_line(line)
-                else:
-                    display.show(event)
-    except KeyboardInterrupt:
-        # A run is made to be interrupted, so this is no error; the sentence says how to continue.
-        say(f"interrupted; the last checkpoint is saved. Continue with: pairlens train --resume {run_folder.path}")
-        sys.exit(INTERRUPTED)
+    how_to_go_on = partial(interrupted_run, run_folder)
+    with say_how_to_go_on(how_to_go_on), Display(open_console(), experiment.run.epochs) as display:
+        for event in events(display):
+            if isinstance(event, Started):
+                for line in start_lines(event):
+                    display.print_line(line)
+            else:
+                display.show(event)
     # Every rank trains, but one prints.
     if rank():
         return
@@ -194,6 +190,14 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
     show_table(open_console(), report_table(rows, f"{run_folder.path}: {outcome.selection}"))
     say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
     say(f"all results on one page: pairlens report {run_folder.path}")
+
+
+def interrupted_run(run_folder: RunFolder) -> str:
+    """Return the sentence that ends an interrupted training, which is no error: a run is made to be interrupted."""
+    if not run_folder.config.is_file():
+        return f"interrupted before {run_folder.path} was written. Give the same command again"
+    saved = "the last checkpoint is saved" if has_checkpoint(run_folder.path) else "there was no checkpoint yet"
+    return f"interrupted; {saved}. Continue with: pairlens train --resume {run_folder.path}"
 
 
 def profile(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
 from pairlens.comparison.results import Results, write_results
-from pairlens.comparison.run_study import RunFinished, run_study
+from pairlens.comparison.run_study import Plan, RunFinished, check, lock_study, run_missing
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Study, read_toml
 from pairlens.comparison.tables import write_tables
@@ -35,7 +35,7 @@ def compare(
     Raises:
         FileNotFoundError: if a data set is not prepared.
         ValueError: before anything runs, if the study cannot be read or is not possible, or a run in the folder has other
-            settings; at the end, if every run has failed.
+            settings, or another comparison is writing into the folder; at the end, if every run has failed.
     """
     if not isinstance(study, Study | str | Path):
         raise ValueError(f"a {type(study).__name__} is no study; give a pl.Study or the path of a TOML file")
@@ -44,13 +44,17 @@ def compare(
 
     planned = study if isinstance(study, Study) else read_toml(Path(study), trust)
     place = Path(folder) if folder is not None else default_folder(study)
-    for finished in run_study(planned, place, engine):
-        if watch is not None:
-            watch(finished)
-    results = measure(place)
-    write_results(results, place)
-    write_tables(results, place)
-    draw_comparison(results, place)
+    # Before the folder is made, so that an impossible study leaves none behind.
+    check(Plan(planned, place))
+    # Results, tables and figures are written under the same lock as the runs.
+    with lock_study(place):
+        for finished in run_missing(planned, place, engine):
+            if watch is not None:
+                watch(finished)
+        results = measure(place)
+        write_results(results, place)
+        write_tables(results, place)
+        draw_comparison(results, place)
     return results
 
 

@@ -1,6 +1,7 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from pairlens.comparison.study import (
     write_study,
 )
 from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
-from pairlens.core.files import check_not_linked, make_folder, remove_folder, write_text
+from pairlens.core.files import check_not_linked, lock_folder, make_folder, write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.run import Event, resume, train
@@ -93,15 +94,31 @@ class Plan:
 def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
     """Tune and train whatever is not finished of a study; yields a record per finished job.
 
-    The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished there is used.
+    The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished there is used. It is
+    locked, so that no other comparison writes into it.
 
     Raises:
-        ValueError: before anything runs, if a data set is missing, a loss is unknown, or a run in the folder has other
-            settings.
+        ValueError: before anything runs, if a data set is missing, a loss is unknown, a run in the folder has other
+            settings, or another comparison is writing into the folder.
     """
-    plan = Plan(study, folder)
-    check(plan)
+    check(Plan(study, folder))
+    with lock_study(folder):
+        yield from run_missing(study, folder, engine)
+
+
+@contextmanager
+def lock_study(folder: Path) -> Iterator[None]:
+    """Make the folder of a comparison and keep other comparisons out of it; raises ValueError if one is writing into it."""
     make_folder(folder)
+    with lock_folder(folder):
+        yield
+
+
+def run_missing(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
+    """Do what `run_study` does, in a folder that the caller has locked."""
+    plan = Plan(study, folder)
+    # Under the lock, because another comparison may have finished runs since the caller looked.
+    check(plan)
     write_study(study, folder)
     for benchmark in study.fields:
         # All trials come before the first run, because they choose the settings of the runs.
@@ -187,7 +204,8 @@ def _events(
     check_not_linked(run_folder.path, below=folder)
     if not run_folder.config.is_file():
         # The config is written first: without it there is nothing to resume, only what an interruption may have left.
-        remove_folder(run_folder.path, below=folder)
+        check_not_linked(run_folder.path, folder)
+        run_folder.clear()
         return train(experiment, run_folder, others=others)
     _check_same(run_folder, experiment)
     return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics, others=others)

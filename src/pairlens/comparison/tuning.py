@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import make_folder, remove_folder, write_text
+from pairlens.core.files import check_not_linked, lock_folder, make_folder, remove_folder, write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import run
+from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.stored_paths import NO_FILE
 from pairlens.losses.loss_settings import loss_settings, with_loss_settings
 from pairlens.losses.protocols import is_learned_loss, tuning_space
@@ -122,6 +123,16 @@ def tune(
     """
     make_folder(folder)
     _check_same(folder, experiment, {"folds": folds, "metric": metric})
+    if len(read_trials(folder)) < trials:
+        # Several processes may read finished trials; one makes the missing ones.
+        with lock_folder(folder):
+            _run_missing_trials(experiment, folder, trials, folds, metric, given)
+    return max(read_trials(folder)[:trials], key=lambda trial: trial.value)
+
+
+def _run_missing_trials(
+    experiment: Experiment, folder: Path, trials: int, folds: int, metric: str, given: Mapping[str, Range] | None
+) -> None:
     task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
     done = read_trials(folder)
     for number in range(len(done), trials):
@@ -132,7 +143,6 @@ def tune(
         # Written after every trial, so that an interruption loses at most the trial that is running.
         record = {**task, "trials": [asdict(trial) for trial in done]}
         write_text(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
-    return max(done[:trials], key=lambda trial: trial.value)
 
 
 def read_trials(folder: Path) -> list[Trial]:
@@ -238,7 +248,8 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
     values = []
     for fold in range(folds):
         # An interrupted fold is not resumed, because it may belong to another trial.
-        remove_folder(folder, below=folder.parent)
+        check_not_linked(folder, folder.parent)
+        RunFolder(folder).clear()
         try:
             fold_settings = {"folds": folds, "fold": fold, "select": "last"}
             with warnings.catch_warnings():
@@ -249,5 +260,7 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0
         values.append(0.0 if math.isnan(value) else value)
+    RunFolder(folder).clear()
+    # What is left is the lock of the fold, which nobody else can hold, because the folder of the trials is locked.
     remove_folder(folder, below=folder.parent)
     return tuple(values)

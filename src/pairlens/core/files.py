@@ -53,9 +53,18 @@ def write_text(file: Path, text: str) -> None:
         part.write(text.encode("utf-8"))
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError."""
-    with atomic_write(file) as part:
+def write_tensors(
+    file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None, previous: Path | None = None
+) -> None:
+    """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError.
+
+    Args:
+        file: what to write.
+        tensors: by name.
+        names: texts of the header.
+        previous: where the content that is replaced stays, see `atomic_write`.
+    """
+    with atomic_write(file, previous) as part:
         path = Path(part.name)
         mode = path.stat().st_mode
         # The library writes by itself, under its own random name beside the part, and renames that; Windows refuses to
@@ -74,21 +83,28 @@ def write_picture(file: Path, picture: "Image", quality: int = 95) -> None:
 
 
 @contextmanager
-def atomic_write(file: Path) -> Iterator[BinaryIO]:
+def atomic_write(file: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Yield a new open file, whose content replaces `file` in one step when the block succeeds.
 
     Readers see either the old content or the new, also after a power failure: the content is flushed to the disk first,
     and only then renamed. A link in the place of `file` is replaced; what it leads to is not changed.
 
+    Args:
+        file: what to write.
+        previous: a second name in the same folder, under which the content that is replaced stays; there is no moment at
+            which the file is missing.
+
     Raises:
         UnwritableError: naming the file, the reason and what to do.
     """
     # Random, so that nobody can have put a link or a pipe there; two writers of one file do not meet either.
-    part = file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.part")
+    part = _random_name(file)
     try:
         with open(part, "xb", opener=_open_new) as opened:
             yield opened
         _flush_file(part)
+        if previous is not None and file.is_file():
+            _keep(file, previous)
         part.replace(file)
         _flush_folder(file.parent)
     except (OSError, SafetensorError) as error:
@@ -97,6 +113,10 @@ def atomic_write(file: Path) -> Iterator[BinaryIO]:
     except BaseException:
         _remove(part)
         raise
+
+
+def _random_name(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.part")
 
 
 def _open_new(path: str, flags: int) -> int:
@@ -160,6 +180,18 @@ def remove_folder(folder: Path, below: Path) -> None:
     """Remove a folder with everything in it; a link is refused as by `make_folder`, and what cannot be removed stays."""
     check_not_linked(folder, below)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(file: Path, previous: Path) -> None:
+    """Give the content of a file a second name, in one step."""
+    part = _random_name(previous)
+    try:
+        os.link(file, part)
+    except OSError:
+        # FAT and some network file systems have no hard links.
+        shutil.copyfile(file, part)
+        _flush_file(part)
+    part.replace(previous)
 
 
 def _flush_file(file: Path) -> None:

@@ -2,14 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any, Generic, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# How often a consumer that waits for a result checks that the threads are still running.
+SECONDS_BETWEEN_CHECKS = 1.0
 
 
 def map_in_order(
@@ -26,28 +31,110 @@ def map_in_order(
         threads: number of threads; 0 runs `work` in the calling thread.
         ahead: items per thread that may be submitted before their results are consumed, which bounds the memory.
 
+    Raises:
+        MemoryError: if a thread cannot be started, or ends without a result; nobody waits for such a result forever.
+
     >>> list(map_in_order(abs, [3, -2, -1], threads=2))
     [3, 2, 1]
     """
     if threads < 1:
         yield from map(work, items)
         return
-    # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
-    pool = ThreadPoolExecutor(threads, "pairlens", torch.set_num_threads, (1,))
-    pending: deque[Future[Result]] = deque()
+    pool = _Pool(work)
+    pending: deque[_Task[Result]] = deque()
     try:
+        pool.start(threads)
         for item in items:
-            pending.append(pool.submit(work, item))
+            pending.append(pool.submit(item))
             # The oldest result is waited for, so results keep the order of the items.
             if len(pending) >= ahead * threads:
-                yield pending.popleft().result()
+                yield pool.result(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield pool.result(pending.popleft())
     finally:
         # Also reached when the consumer stops early and the generator is closed.
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.close()
         # `set_num_threads` is per thread, but new threads inherit the last value set; restore it.
         torch.set_num_threads(torch.get_num_threads())
+
+
+@dataclass(eq=False)
+class _Task(Generic[Result]):
+    item: Any
+    done: Event = field(default_factory=Event)
+    result: Result | None = None
+    error: BaseException | None = None
+
+
+class _Pool(Generic[Item, Result]):
+    """Threads that work on one queue of tasks.
+
+    `ThreadPoolExecutor` is not used, because a thread of it that runs out of memory between two tasks ends without marking
+    its task, and the consumer would wait for the result forever.
+    """
+
+    def __init__(self, work: Callable[[Item], Result]) -> None:
+        self._work = work
+        self._tasks: SimpleQueue[_Task[Result] | None] = SimpleQueue()
+        self._threads: list[Thread] = []
+
+    def start(self, count: int) -> None:
+        """Start the threads; raises MemoryError if the system has no memory for the stack of one."""
+        for number in range(count):
+            # Daemons, so that a process that ends for want of memory does not wait for them.
+            thread = Thread(target=self._run, name=f"pairlens_{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise MemoryError(f"a loading thread cannot be started ({error})") from error
+            self._threads.append(thread)
+
+    def submit(self, item: Item) -> _Task[Result]:
+        task: _Task[Result] = _Task(item)
+        self._tasks.put(task)
+        return task
+
+    def result(self, task: _Task[Result]) -> Result:
+        """Wait for the result of a task and return it, or raise the exception of its thread."""
+        while not task.done.wait(SECONDS_BETWEEN_CHECKS):
+            ended = not all(thread.is_alive() for thread in self._threads)
+            # The thread may have finished the task after the wait and before the check.
+            if ended and not task.done.is_set():
+                raise MemoryError("a loading thread ended without a result")
+        if task.error is not None:
+            raise task.error
+        return task.result  # pyright: ignore[reportReturnType]
+
+    def close(self) -> None:
+        """Drop the tasks that are not begun, and wait until the threads have ended."""
+        try:
+            while True:
+                self._tasks.get_nowait()
+        except Empty:
+            pass
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
+            torch.set_num_threads(1)
+            while (task := self._tasks.get()) is not None:
+                self._finish(task)
+                # Otherwise this thread would hold the batch while it waits for the next task.
+                del task
+        except BaseException:
+            # The consumer notices that this thread has ended; a traceback here would come from the middle of nowhere.
+            return
+
+    def _finish(self, task: "_Task[Result]") -> None:
+        try:
+            task.result = self._work(task.item)
+        except BaseException as error:
+            task.error = error
+        task.done.set()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits, read in place."""
+"""Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits."""
 
 import dataclasses
 import shlex
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from threading import Lock
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from pairlens.core.suggestion import closest
 from pairlens.core.untrusted import read_json, regular_file
 from pairlens.data.account import Account
 from pairlens.data.annotations import SPLITS, Split
-from pairlens.data.arrow_checks import read_table
+from pairlens.data.catalog_file import CatalogFile, FileStamp, file_stamp
 
 Crop = Literal["uncropped", "cropped"]
 
@@ -141,30 +142,14 @@ def _remedy(file: Path) -> str:
     return f"prepare it again with: {_prepare_command(file)}{force}"
 
 
-class FileStamp(NamedTuple):
-    """Size, time of the last change in nanoseconds and inode of a file."""
-
-    size: int
-    changed: int
-    inode: int
-
-
-def file_stamp(file: Path) -> FileStamp:
-    """Return the current stamp of a file; raises ValueError if the file no longer exists."""
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise ValueError(f"{file} disappeared while it was in use ({error.strerror}); restore it") from error
-    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ino)
-
-
 # Without a generated __eq__: comparing two tensors gives a tensor, not a bool.
 @dataclass(frozen=True, eq=False)
 class Catalog:
     """A prepared data set, or a view of some of its rows.
 
     Labels are numbered from 0 with the train classes first; query and gallery share their labels. The JPEGs stay in the
-    file: a pickled catalog holds the path and the row numbers, and the process that receives it opens the file itself.
+    file: a pickled catalog holds the path and the row numbers, and the process that receives it opens the file itself. The
+    views of a catalog share its open file.
 
     Shapes:
         labels, rows: int64 (photo,); `rows` are row numbers in the file.
@@ -198,22 +183,23 @@ class Catalog:
         description = Description.read(file)
         # Taken before the table is read: a change in between is noticed by `check_unchanged`.
         stamp = file_stamp(file)
-        table, class_names = _open_table(file, description)
-        # Copied, because the array may be a part of the mapped file, which is read-only, and torch warns about those.
-        labels = table["label"].to_numpy().copy()
-        return cls(
+        opened = _open_file(file, description)
+        # Copied, because an array of Arrow is read-only, and torch warns about those.
+        labels = opened.columns["label"].to_numpy().copy()
+        catalog = cls(
             file=file,
             name=description.name,
             crop=description.crop,
             size=description.size,
             quality=description.origin.quality,
             digest=description.digest,
-            class_names=class_names,
+            class_names=opened.class_names,
             labels=torch.from_numpy(labels),
             rows=torch.arange(len(labels)),
             stamp=stamp,
             reading=description.origin.reading,
         )
+        return catalog._share(opened, _Verified({stamp}))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -223,17 +209,23 @@ class Catalog:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @cached_property
-    def _table(self) -> pa.Table:
+    def _opened(self) -> CatalogFile:
         # Opened at the first use, so a catalog that was unpickled in a worker opens the file there. The file may have
         # been replaced in between.
         description = Description.read(self.file)
         if description.digest != self.digest:
             raise ValueError(f"{self.file} was prepared again while it was in use; start again")
-        return _open_table(self.file, description)[0]
+        return _open_file(self.file, description)
 
     @cached_property
-    def _jpegs(self) -> pa.ChunkedArray:
-        return self._table["jpeg"]
+    def _verified(self) -> "_Verified":
+        return _Verified({self.stamp})
+
+    def _share(self, opened: CatalogFile, verified: "_Verified") -> "Catalog":
+        """Give this view the open file of another one."""
+        # Cached properties are entries of this dict, which a frozen dataclass allows.
+        vars(self).update(_opened=opened, _verified=verified)
+        return self
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
@@ -247,7 +239,7 @@ class Catalog:
 
     def _column(self, name: str) -> pa.ChunkedArray:
         # (photo,) of this view, out of all rows of the file.
-        return self._table[name].take(pa.array(self.rows.numpy()))
+        return self._opened.columns[name].take(pa.array(self.rows.numpy()))
 
     @property
     def stored_reading(self) -> PhotoReading | None:
@@ -260,22 +252,36 @@ class Catalog:
         return len(torch.unique(self.labels))
 
     def jpeg(self, i: int) -> memoryview:
-        """Return the JPEG file of the photo at position `i` of this view as a read-only view of the mapped file."""
-        # Arrow's buffers hold signed bytes, which never equal a bytes object; "B" makes them unsigned.
-        return memoryview(self._jpegs[int(self.rows[i])].as_buffer()).cast("B").toreadonly()
+        """Return the JPEG file of the photo at position `i` of this view as a read-only view; cut short if the file is."""
+        return memoryview(self._opened.photo(int(self.rows[i]))).toreadonly()
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if the file disappeared or changed since it was opened.
+        """Raise ValueError if the file disappeared, or its contents changed since it was opened.
 
-        Reading a mapped file that was cut short would end the process.
+        A file that was only touched or copied back is read once more as a whole, and then counts as unchanged.
         """
         stamp = file_stamp(self.file)
-        if stamp == self.stamp:
+        verified = self._verified
+        if stamp in verified.stamps:
             return
-        # A replaced file (another inode) is harmless if it was prepared from the same photos: the mapping keeps the old.
-        replaced = stamp.inode != self.stamp.inode
-        if not (replaced and Description.read(self.file).digest == self.digest):
-            raise ValueError(f"{self.file} was changed while it was in use; restore it, or start again")
+        # Several threads load photos; one of them reads the file, and the others wait for its result.
+        with verified.lock:
+            if stamp in verified.stamps:
+                return
+            # A replaced file (another inode) is harmless if it was prepared from the same photos: the old one stays open.
+            replaced = stamp.inode != self._opened.stamp().inode
+            described = Description.read(self.file).digest == self.digest
+            if not described or not (replaced or self._has_same_contents()):
+                raise ValueError(f"{self.file} was changed while it was in use; restore it, or start again")
+            verified.stamps.add(stamp)
+
+    def _has_same_contents(self) -> bool:
+        """Read the whole file again and return whether every row is what it was when it was opened."""
+        try:
+            now = CatalogFile(self.file)
+        except (pa.ArrowException, OSError, ValueError):
+            return False
+        return now.digest() == self.digest and now.columns.equals(self._opened.columns)
 
     def select(self, *splits: Split) -> "Catalog":
         """Return the rows of these splits; their labels do not change.
@@ -303,19 +309,34 @@ class Catalog:
         view = self.keep(torch.isin(self.labels, old_labels))
         class_names = tuple(self.class_names[label] for label in old_labels.tolist())
         # `old_labels` is sorted, so the position of a label in it is its new label.
-        return dataclasses.replace(view, labels=torch.searchsorted(old_labels, view.labels), class_names=class_names)
+        new_labels = torch.searchsorted(old_labels, view.labels)
+        renumbered = dataclasses.replace(view, labels=new_labels, class_names=class_names)
+        return renumbered._share(self._opened, self._verified)
 
     def keep(self, mask: Tensor) -> "Catalog":
         """Return the photos whose entry in the mask, a truth value (photo,), is true; their labels do not change."""
-        return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask])
+        return self.at(mask)
+
+    def at(self, chosen: Tensor | slice) -> "Catalog":
+        """Return the photos at some positions, as positions, mask or slice; their labels do not change."""
+        view = dataclasses.replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
+        return view._share(self._opened, self._verified)
 
 
-def _open_table(file: Path, description: Description) -> tuple[pa.Table, tuple[str, ...]]:
+class _Verified:
+    """The stamps under which the contents of a file are known to be those that were opened."""
+
+    def __init__(self, stamps: set[FileStamp]) -> None:
+        self.stamps = stamps
+        self.lock = Lock()
+
+
+def _open_file(file: Path, description: Description) -> CatalogFile:
     length = file.stat().st_size
     # Compared first, because it is the cheapest sign of a file that was cut short or does not belong to its JSON.
     if length != description.bytes:
         raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
     try:
-        return read_table(pa.memory_map(str(regular_file(file))).read_buffer())
+        return CatalogFile(regular_file(file))
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_remedy(file)}") from error

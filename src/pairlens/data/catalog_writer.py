@@ -18,6 +18,7 @@ from pairlens.data.account import Account, total
 from pairlens.data.annotations import SPLITS, Photo, Split
 from pairlens.data.arrow_checks import SCHEMA
 from pairlens.data.catalog import Catalog, Count, Crop, Description, Origin
+from pairlens.data.catalog_file import add_row
 
 # Rows per Arrow record batch, which bounds the memory of a writer.
 _BATCH_ROWS = 256
@@ -125,10 +126,7 @@ class _Ledger:
             raise ValueError(f"the train photo {photo.key!r} follows photos of another split; put the train rows first")
         self.images[photo.split] += 1
         self.classes[photo.split].add(photo.class_name)
-        for part in (photo.key.encode(), photo.class_name.encode(), photo.split.encode(), jpeg):
-            # The length before each part keeps "ab" + "c" and "a" + "bc" apart.
-            self.hash.update(len(part).to_bytes(8, "big"))
-            self.hash.update(part)
+        add_row(self.hash, photo.key, photo.class_name, photo.split, jpeg)
         return self.labels.setdefault(photo.class_name, len(self.labels))
 
     def counts(self) -> tuple[Count, ...]:

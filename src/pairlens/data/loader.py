@@ -235,6 +235,8 @@ def _pixels(catalog: Catalog, photo: int, side: int) -> np.ndarray:
     try:
         return decode_one(catalog.jpeg(photo), side)
     except ValueError as error:
+        # The file may have been cut or changed since this batch was begun; then that is the reason to name.
+        catalog.check_unchanged()
         raise ValueError(
             f"the picture of {catalog.paths[photo]} in {catalog.file} is damaged ({error}); prepare the data set again"
         ) from error

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -138,7 +138,7 @@ def embed(
     workers = as_whole_number(workers, "workers", least=0)
     device = next(model.parameters()).device
     rows = shard(len(catalog), rank(), world_size())
-    shard_of_rank = replace(catalog, rows=catalog.rows[rows], labels=catalog.labels[rows])
+    shard_of_rank = catalog.at(rows)
     batches = TestBatches(shard_of_rank, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))
     # (photo, dim) of each batch; the vectors are collected on the CPU, because a data set need not fit on a GPU.

@@ -10,7 +10,10 @@ from typing import assert_never
 
 import torch
 
-from pairlens.core.distributed import world_size
+from pairlens.core.distributed import rank, world_size
+from pairlens.data.catalog import Catalog
+from pairlens.data.loader import TrainingBatches
+from pairlens.data.sampler import ClassBatches
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import centers_of
@@ -78,6 +81,27 @@ def make_criterion(experiment: Experiment, classes: int) -> Criterion:
         case _:
             assert_never(experiment.source)
     return Criterion(experiment.loss, references, miner, classes)
+
+
+def training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
+    """Return the batches that an experiment trains on; all ranks draw the same, of which each loads its shard."""
+    config = experiment.batches
+    if config.sampler is None:
+        sampler = ClassBatches(catalog.labels, config.size, config.per_class, experiment.run.seed)
+    else:
+        sampler = config.sampler(catalog.labels)
+    return TrainingBatches(
+        catalog,
+        sampler,
+        experiment.model.image_size,
+        config.augment,
+        config.workers,
+        # From pinned memory a batch is copied to a GPU while the CPU continues.
+        pin=choose_device(experiment.run.device).type == "cuda",
+        rank=rank(),
+        ranks=world_size(),
+        seed=experiment.run.seed,
+    )
 
 
 def choose_device(name: str) -> torch.device:

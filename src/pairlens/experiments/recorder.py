@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,6 +33,7 @@ from pairlens.training.divergence import DivergedError
 from pairlens.training.epoch_progress import RECENT_PHOTOS
 from pairlens.training.fit import Epoch, Step
 from pairlens.training.learner import Learner
+from pairlens.training.state_norms import StateNorms
 
 Watch: TypeAlias = Callable[[Iterable, int], Iterable]
 
@@ -59,6 +60,8 @@ class RunRecorder:
         last_good: a sentence that names the last checkpoint, for errors.
         saved: time of the last checkpoint, in seconds of `time.perf_counter`.
         evaluating: how long the last evaluation took, in seconds.
+        start_norms: the norms of the learner's state at the start of the run.
+        norms: those of the last good checkpoint, which a new checkpoint is compared with.
     """
 
     experiment: Experiment
@@ -74,6 +77,11 @@ class RunRecorder:
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
     evaluating: float = 0.0
+    start_norms: StateNorms = field(init=False)
+    norms: StateNorms = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start_norms = self.norms = StateNorms.of(self.learner)
 
     @property
     def checkpoint(self) -> Path:
@@ -91,10 +99,20 @@ class RunRecorder:
             )
         self.rows = tuple(from_plain(EpochRow, row, f"{self.checkpoint}: rows") for row in record["rows"])
         self._check_metrics()
+        self._open_norms(record.get("norms"))
         # The baseline is measured once, before the first checkpoint; its file is older than any checkpoint.
         if self.run_folder.baseline.is_file():
             self.baseline = MeasuredBaseline.load(self.run_folder.baseline).record
         self._note_checkpoint()
+
+    def _open_norms(self, stored: Any) -> None:
+        """Take over the norms at the start of the run; checkpoints of earlier versions do not hold them."""
+        opened = StateNorms.of(self.learner)
+        exempt = self.start_norms.exempt
+        self.norms = StateNorms(opened.parts, exempt)
+        known = stored if isinstance(stored, dict) else {}
+        parts = {part: value for part, value in known.items() if isinstance(value, int | float) and value >= 0}
+        self.start_norms = StateNorms(opened.parts | parts, exempt)
 
     def _check_metrics(self) -> None:
         """Raise ValueError if the finished epochs were measured with other metrics, because a table has all epochs."""
@@ -228,10 +246,14 @@ class RunRecorder:
         }
 
     def _save_checkpoint(self) -> None:
-        # Rank 0 alone writes; the learners of all ranks are equal.
+        """Replace the last good checkpoint; raises DivergedError if the present state of the learner is not good."""
+        # On all ranks, whose learners are equal, so that all of them end together.
+        self.norms = self.norms.next(self.learner, self.start_norms)
+        # Rank 0 alone writes.
         if rank() == 0:
             rows = [to_plain(row) for row in self.rows]
-            save_checkpoint(self.learner, self.run_folder.path, {"rows": rows, "catalog": self.splits.train.digest})
+            record = {"rows": rows, "catalog": self.splits.train.digest, "norms": self.start_norms.parts}
+            save_checkpoint(self.learner, self.run_folder.path, record)
         self._note_checkpoint()
 
     def _note_checkpoint(self) -> None:

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pairlens.core.distributed import barrier, rank, world_size
+from pairlens.core.distributed import barrier, rank
 from pairlens.core.files import UnwritableError, check_folder_name
 from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
-from pairlens.data.sampler import ClassBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
-from pairlens.experiments.build import choose_device, make_learner
+from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
@@ -28,7 +27,7 @@ from pairlens.experiments.splits import Splits, open_splits
 from pairlens.losses.loss_text import AnyLoss
 from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
-from pairlens.training.checkpoint import CHECKPOINT_FILE
+from pairlens.training.checkpoint import has_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Learner
@@ -160,7 +159,7 @@ def train(
     splits = open_splits(experiment, draw=True)
     experiment, batches = fit_batches(experiment, splits.train, given)
     learner = _make_learner(experiment, splits.train)
-    photos = _training_batches(experiment, splits.train)
+    photos = training_batches(experiment, splits.train)
     if rank() == 0:
         run_folder.create(experiment)
     with lock_on_first_rank(run_folder):
@@ -176,6 +175,7 @@ def resume(
     others: Sequence[RunFolder] = (),
     functions: Mapping[str, Callable[..., Any]] | None = None,
     trust: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
@@ -187,24 +187,29 @@ def resume(
         others: as for `train`; needed only if the run was stopped before its first checkpoint.
         functions: the functions that are settings of the run, by the name of the setting.
         trust: instead of `loss`, the modules that may be imported to find it.
+        settings: new values of settings that change no results, by option name; stored once the run is open with them.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
-    experiment = with_settings(run_folder.experiment(loss=loss, trust=trust), functions or {})
+    stored = with_settings(run_folder.experiment(loss=loss, trust=trust), settings or {})
+    experiment = with_settings(stored, functions or {})
     # Checked before the data set is opened, because the run cannot go on without the code of its loss.
     require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
     with lock_on_first_rank(run_folder):
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
-        started = run_folder.outcome.is_file() or (run_folder.path / CHECKPOINT_FILE).is_file()
-        # The checkpoint replaces the weights that the run started from, so their file need not exist any more.
+        started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
+        # The checkpoint replaces the weights that the run started from, whose file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
-        photos = _training_batches(experiment, splits.train)
+        photos = training_batches(experiment, splits.train)
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
         if started:
             recorder.open()
+        if settings and rank() == 0:
+            run_folder.write_experiment(stored)
+        if started:
             recorder.repair()
         yield from _train(recorder, photos, others)
 
@@ -221,28 +226,6 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
 def lock_on_first_rank(run_folder: RunFolder) -> AbstractContextManager[None]:
     """Lock the folder on rank 0, which alone writes to it; the ranks must not compete for the lock."""
     return run_folder.lock() if rank() == 0 else nullcontext()
-
-
-def _training_batches(experiment: Experiment, catalog: Catalog) -> TrainingBatches:
-    # All ranks draw the same batches, of which each loads its shard.
-    config = experiment.batches
-    if config.sampler is None:
-        sampler = ClassBatches(catalog.labels, config.size, config.per_class, experiment.run.seed)
-    else:
-        sampler = config.sampler(catalog.labels)
-    # From pinned memory a batch is copied to a GPU while the CPU continues.
-    pin = choose_device(experiment.run.device).type == "cuda"
-    return TrainingBatches(
-        catalog,
-        sampler,
-        experiment.model.image_size,
-        config.augment,
-        config.workers,
-        pin,
-        rank(),
-        world_size(),
-        experiment.run.seed,
-    )
 
 
 def _train(
@@ -262,8 +245,7 @@ def _train(
             else:
                 yield recorder.finish(record)
     except DivergedError as error:
-        # The step has not been applied, so the user can resume from here with other settings.
         raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:
-        resume_command = f"pairlens train --resume {recorder.run_folder.path}"
-        raise UnwritableError(f"{error}, then resume with {resume_command}") from error
+        command = f"pairlens train --resume {recorder.run_folder.path}"
+        raise UnwritableError(f"{error}, then resume with {command}") from error

@@ -1,6 +1,7 @@
 """The folder of a run: its files, its records, and how they are read and written."""
 
 import json
+import shutil
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
@@ -134,6 +135,21 @@ class RunFolder:
                 f"{self.path} exists already and is never overwritten; resume it with pairlens train --resume {self.path}, "
                 "give pairlens train another --name, or remove the folder"
             )
+
+    def clear(self) -> None:
+        """Delete everything in the folder but its lock, which is held meanwhile; a folder that is missing stays missing.
+
+        Raises:
+            ValueError: if another process is writing into it.
+        """
+        if not self.path.is_dir():
+            return
+        with self.lock():
+            for inner in self.path.iterdir():
+                if inner.is_dir() and not inner.is_symlink():
+                    shutil.rmtree(inner, ignore_errors=True)
+                elif inner.name not in (LOCK_FILE, HOLDER_FILE):
+                    inner.unlink(missing_ok=True)
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other processes from writing into the folder; raises ValueError if another process is writing into it."""

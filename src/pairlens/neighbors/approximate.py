@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.inputs import Numbers
+from pairlens.core.memory import check_space_for_faiss
 from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 SAMPLE = 1000
@@ -167,6 +168,7 @@ def open_index(gallery: Tensor, kind: IndexKind) -> ExactIndex | ApproximateInde
 def _build(vectors: Tensor, settings: Ivf | Hnsw) -> Any:
     """Return the FAISS index of (distinct, dim) unit vectors; inner products of unit vectors are cosines."""
     # Imported here, because most searches are exact and need no index.
+    check_space_for_faiss()
     import faiss
 
     numbers = vectors.cpu().numpy()

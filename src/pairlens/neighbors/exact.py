@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.inputs import Numbers, as_labels, as_vectors, as_whole_number, not_finite_words
+from pairlens.core.memory import check_space_for_faiss
 from pairlens.core.similarity import unit
 from pairlens.neighbors.duplicates import DistinctVectors
 
@@ -142,6 +143,7 @@ class ExactIndex:
 
     def _top_by_faiss(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Imported here, because a search on a GPU and the help texts do not need it.
+        check_space_for_faiss()
         import faiss
 
         vectors = self.distinct.vectors.numpy()

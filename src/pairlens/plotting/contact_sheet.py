@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from pairlens.plotting.lettering import Lettering
 from pairlens.plotting.style import CYCLE
 
 RIGHT, WRONG, UNKNOWN = "#0b7a3e", "#c0362c", "#7a7a7a"
 INK, FADED, PAPER = "#1c1c1c", "#5c5c5c", "#ffffff"
 # In pixels: the side of a photo, its border, the space between photos, and the height of two lines of caption.
 SIDE, BORDER, GAP, CAPTION = 224, 8, 16, 50
-TITLE_SIZE, TEXT_SIZE = 26, 17
+TITLE, TEXT = Lettering(22), Lettering(14)
 TITLE_HEIGHT = 58
 # The diameter of the sign in the corner of a photo, and its strokes as points in a square of side 1.
 SIGN_SIDE = 44
@@ -105,33 +106,17 @@ def tile_sheet(rows: Sequence[Sequence[Tile]], title: str = "", apart: int = 1) 
     sheet = Image.new("RGB", (width, head + len(rows) * (SIDE + CAPTION + GAP)), PAPER)
     canvas = ImageDraw.Draw(sheet)
     if title:
-        canvas.text((GAP, 15), _shortened(title, canvas, TITLE_SIZE, width - 2 * GAP), INK, font=_font(TITLE_SIZE))
+        TITLE.draw(canvas, (GAP, 15), TITLE.shortened(title, width - 2 * GAP), INK)
     for number, tiles in enumerate(rows):
         top = head + number * (SIDE + CAPTION + GAP)
         for column, tile in enumerate(tiles):
             left = GAP + column * (SIDE + GAP) + (GAP if column >= apart else 0)
             sheet.paste(tile.drawn(), (left, top))
             for line, (text, color) in enumerate(((tile.first, FADED), (tile.second, INK))):
-                text = _shortened(text, canvas, TEXT_SIZE, SIDE)
-                canvas.text((left, top + SIDE + 3 + 22 * line), text, color, font=_font(TEXT_SIZE))
+                TEXT.draw(canvas, (left, top + SIDE + 3 + 22 * line), TEXT.shortened(text, SIDE), color)
     return sheet
-
-
-def _shortened(text: str, canvas: ImageDraw.ImageDraw, size: int, width: int) -> str:
-    font = _font(size)
-    # Every letter is wider than one pixel, so a longer text never fits; measuring a very long text would take long.
-    text = text[:width]
-    if canvas.textlength(text, font=font) <= width:
-        return text
-    while canvas.textlength(text + "…", font=font) > width:
-        text = text[:-1]
-    return text + "…"
 
 
 def resized(picture: Image.Image) -> Image.Image:
     """Return a photo at display size."""
     return picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -1,9 +1,11 @@
 """Checkpoint of a learner: one safetensors file, written completely or not at all, and read without running code.
 
-What can be stored of an optimizer and a schedule, and whether a stored state fits, is decided by `optimizer_state`.
+The checkpoint before it stays beside it, and is read where the last one is damaged. What can be stored of an optimizer and a
+schedule, and whether a stored state fits, is decided by `optimizer_state`; whether a state is good, by `state_norms`.
 """
 
 import json
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from pairlens.training.optimizer_state import (
 from pairlens.training.random_state import random_state, set_random_state
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint_previous.safetensors"
 VERSION = "2"
 
 
@@ -36,7 +39,8 @@ class _OtherVersionError(ValueError):
 def save_checkpoint(learner: Learner, folder: Path, record: Any = None) -> None:
     """Write everything that is needed to resume into a run folder: the learner, its progress, and all random states.
 
-    The file gets its name only when it is complete and on the disk, so after a crash the previous checkpoint is intact.
+    The file gets its name only when it is complete and on the disk, so after a crash the previous checkpoint is intact. The
+    previous checkpoint stays under a name of its own.
 
     Args:
         learner: between two steps.
@@ -57,25 +61,48 @@ def save_checkpoint(learner: Learner, folder: Path, record: Any = None) -> None:
     }
     tensors: dict[str, Tensor] = {}
     texts = {"version": VERSION, "tree": json.dumps(_flatten(state, "", tensors)), "record": json.dumps(record)}
-    write_tensors(folder / CHECKPOINT_FILE, tensors, {**texts, "sum": _checksum(texts, tensors)})
+    names = {**texts, "sum": _checksum(texts, tensors)}
+    write_tensors(folder / CHECKPOINT_FILE, tensors, names, previous=folder / PREVIOUS_CHECKPOINT_FILE)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run folder holds a checkpoint, or the one before it."""
+    return any((folder / name).is_file() for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE))
 
 
 def load_checkpoint(learner: Learner, folder: Path) -> Any:
     """Load a stored state into a learner that was made from the same experiment, and return the record stored with it.
 
+    If the last checkpoint is damaged, the one before it is loaded, with a warning that says so.
+
     Raises:
-        ValueError: if there is no checkpoint, or if it is damaged, of another version or of another experiment.
+        ValueError: if there is no checkpoint, or if all are damaged, of another version or of another experiment.
     """
-    file = folder / CHECKPOINT_FILE
-    if not file.is_file():
+    file, previous = folder / CHECKPOINT_FILE, folder / PREVIOUS_CHECKPOINT_FILE
+    if not has_checkpoint(folder):
         raise ValueError(f"{file} does not exist, so there is no finished epoch to resume from; train a new run")
+    try:
+        return _load_file(learner, file)
+    except ValueError as error:
+        if isinstance(error, _OtherVersionError) or not previous.is_file():
+            raise
+        try:
+            record = _load_file(learner, previous)
+        except ValueError:
+            # Both are of another experiment, or both are damaged; the last one is the one to name.
+            raise error from None
+        warnings.warn(f"{error}; resumed from {previous}, the checkpoint before it", stacklevel=2)
+        return record
+
+
+def _load_file(learner: Learner, file: Path) -> Any:
     try:
         state, record = _read(file)
         _load_state(_fit_state(state, learner), learner)
     except _OtherVersionError:
         raise
     # What a manipulated or truncated file raises while it is read or loaded.
-    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is damaged or of another experiment ({reason}); train a new run") from error
     return record

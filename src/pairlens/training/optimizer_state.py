@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pairlens.core.memory import is_out_of_memory
 from pairlens.core.records import require
 
 # A text that begins like this stands for a tensor in a stored tree, and a key that begins like this for an integer.
@@ -99,6 +100,8 @@ def tried_state(optimizer: Optimizer, steps: int = 1) -> dict[str, Any]:
             trial.step()
     # An optimizer of another library can raise anything.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"the optimizer {type(optimizer).__name__} cannot take a step here ({reason}); use one that needs no closure "
