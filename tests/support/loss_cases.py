@@ -1,5 +1,7 @@
 """Every loss with every source of references that it can be compared with."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -112,4 +114,6 @@ def criterion(loss, source, dim=DIM, classes=CLASSES):
 
 def parameter_name(value):
     """Return the name of a test parameter: of a function its name, because its address differs between processes."""
-    return getattr(value, "__name__", None) or str(value)
+    # A partial function has no name of its own, and `str` of it shows the address of its function.
+    function = value.func if isinstance(value, partial) else value
+    return getattr(function, "__name__", None) or str(value)
