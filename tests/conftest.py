@@ -1,6 +1,7 @@
 """A tiny prepared data set, drawn once, on which every room above data is tried."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,11 @@ def pytest_addoption(parser):
         default="cuda",
         help="where the tests of tests/cuda run without a GPU: cuda skips them, cpu runs on the CPU what can run there",
     )
+
+
+def pytest_itemcollected(item):
+    """Leave addresses of functions out of test ids, because the processes that share the tests must agree on them."""
+    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)
 
 
 @pytest.fixture(autouse=True)
