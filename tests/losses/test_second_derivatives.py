@@ -58,7 +58,9 @@ def test_of_a_batch(loss, twin, labels):
 
 @each_layout
 @pytest.mark.parametrize(
-    ("loss", "twin"), [(loss, twin) for loss, twin in TWINS + SUMS if "memory" in possible_sources(loss)], ids=str
+    ("loss", "twin"),
+    [(loss, twin) for loss, twin in TWINS + SUMS if "memory" in possible_sources(loss)],
+    ids=parameter_name,
 )
 def test_of_a_memory(loss, twin, labels):
     """A memory that holds the batch itself: the same pairs, but only the anchors have a gradient."""
