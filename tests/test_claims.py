@@ -44,6 +44,18 @@ MODULE = re.compile(r"(?<![\w./])([a-z_]+/[a-z_/]+\.py)\b")
 OPTION = re.compile(r"(?<![\w-])--([a-z]\w*)")
 # What stands for something that the reader puts in.
 PLACEHOLDERS = {"LOSS": "triplet", "SEED": "0", "RUN": "runs/mine", "DATA": "data", "OUT": "out", "FILE": "photo.jpg"}
+# The module of a user from which command lines take a loss.
+MY_CODE = """
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MyLoss:
+    margin: float = 0.1
+
+    def of_embeddings(self, embeddings, labels):
+        return (embeddings @ embeddings.T - self.margin).square().mean()
+"""
 LEGACY = {"train.py": "train", "data_utils.py": "prepare", "test.py": "look_up"}
 CHEAP = [["losses"], ["recipes"], ["profile"], ["audit", "circle"]]
 # Written by a run on a GPU.
@@ -63,6 +75,13 @@ def read(document):
 def blocks(*languages):
     """(document, text) of every fenced block in one of these languages."""
     return [(d, text) for d in DOCUMENTS for name, text in FENCE.findall(read(d)) if name in languages]
+
+
+def snippets():
+    """(document, text) of every Python block but those that have a test of their own."""
+    # test_python_page.py runs the blocks of python.md one after the other, and examples/test_your_own_loop.py the scripts.
+    found = blocks("python")
+    return [(d, text) for d, text in found if d.name != "python.md" and not text.startswith("# examples/")]
 
 
 def command_lines():
@@ -167,12 +186,17 @@ def workplace(tiny, tmp_path, monkeypatch):
         Image.new("RGB", (40, 30), "teal").save(photo)
     train = pairlens.run
     small = {name: value for name, value in flat_settings(tiny).items() if name not in ("loss", "seed", "num_epochs")}
-    monkeypatch.setattr(
-        pairlens, "run", lambda experiment, *rest: train(with_settings(experiment, small | {"num_epochs": 1}), *rest)
-    )
+
+    def run_small(experiment, *rest):
+        # A function that a snippet gives as a setting is used as it is.
+        functions = {name: value for name, value in flat_settings(experiment).items() if callable(value)}
+        functions.pop("loss", None)
+        return train(with_settings(experiment, small | functions | {"num_epochs": 1}), *rest)
+
+    monkeypatch.setattr(pairlens, "run", run_small)
 
 
-@pytest.mark.parametrize("text", as_parameters(blocks("python")))
+@pytest.mark.parametrize("text", as_parameters(snippets()))
 @pytest.mark.usefixtures("workplace")
 def test_a_python_snippet_runs(text):
     labels = torch.arange(12) % 4
@@ -181,6 +205,7 @@ def test_a_python_snippet_runs(text):
         "labels": labels,
         "embeddings": embeddings,
         "similarity": (embeddings @ embeddings.T).detach(),
+        "weights": torch.rand(12),
         "their_loss": lambda e, y: (e @ e.T).logsumexp(dim=1).mean(),
     }
     exec(compile(text, "snippet", "exec"), names)
@@ -195,7 +220,19 @@ def test_code_is_fenced_so_that_it_is_tried(document):
     assert not re.search(r"\n\n    \S", outside), f"{document.name} has an indented block; put it between ``` lines"
 
 
+@pytest.fixture
+def my_code(tmp_path, monkeypatch):
+    """A package with a loss of the user, as command lines name it."""
+    (tmp_path / "my_code").mkdir()
+    (tmp_path / "my_code" / "losses.py").write_text(MY_CODE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for name in ("my_code", "my_code.losses"):
+        sys.modules.pop(name, None)
+
+
 @pytest.mark.parametrize("words", as_parameters(command_lines()))
+@pytest.mark.usefixtures("my_code")
 def test_a_command_line_parses(words, monkeypatch):
     program, *rest = words
     match program:
@@ -221,7 +258,12 @@ def test_a_command_line_parses(words, monkeypatch):
 
 def parse_pairlens(words, monkeypatch):
     calls, find = [], cli.find_command
-    monkeypatch.setattr(cli, "find_command", lambda *words: (stub(find(*words)[0], calls), list(words[1])))
+
+    def find_stub(*name_and_words):
+        command, options = find(*name_and_words)
+        return stub(command, calls), options
+
+    monkeypatch.setattr(cli, "find_command", find_stub)
     with suppress(SystemExit):
         cli.main(words)
     assert calls or {"--help", "--version"} & set(words), f"pairlens {shlex.join(words)} is refused"
@@ -264,7 +306,8 @@ def parse_script(file, words, monkeypatch):
 
     source = read(file)
     if "tyro.cli" not in source and "ArgumentParser" not in source:
-        assert not words, f"{file.name} takes no arguments"
+        asked = set(map(int, re.findall(r"sys\.argv\[(\d+)\]", source)))
+        assert asked == set(range(1, len(words) + 1)), f"{file.name} takes {len(asked)} arguments"
         return
     monkeypatch.setattr(tyro, "cli", by_tyro)
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", by_argparse)

@@ -58,8 +58,10 @@ def made(values, apart=(), untrained=0.1, missing=0, failed=(), backbone=None):
     )
     seeds = max(len(found) for found in values.values())
     before = t_interval([untrained] * seeds)
-    plain = (None, "") if backbone is None else (t_interval([backbone] * seeds), "pretrained backbone")
-    return BenchmarkResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing, *plain)
+    result = BenchmarkResult("bars", "bars", 4, 24, "MAP@R", 0.95, before, losses, differences, missing)
+    if backbone is None:
+        return result
+    return replace(result, baseline=t_interval([backbone] * seeds), baseline_name="pretrained backbone")
 
 
 THREE = {"a": (0.5, 0.52), "b": (0.4, 0.41), "c": (0.3, 0.31)}

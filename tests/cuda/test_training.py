@@ -10,6 +10,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Margin, SoftTriple, Triplet
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
+from pairlens.training.criterion import Criterion
 from pairlens.training.divergence import DivergedError
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
@@ -122,7 +123,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_stops_the_run(kind, dev
 
 def test_a_gradient_that_is_not_finite_changes_no_weight_though_the_loss_is_finite(device):
     made = learner(device)
-    made.criterion.loss = lambda similarity, pairs: (similarity.sum() * 0).sqrt()
+    made.criterion = Criterion(lambda similarity, pairs: (similarity.sum() * 0).sqrt()).to(device)
     before = [parameter.detach().clone() for parameter in made.model.parameters()]
     with pytest.raises(DivergedError, match=r"the norm of the gradient became nan, in epoch 1, step 1"):
         last_epoch(made, Noise(device), Objective(clip_value=1.0), 1)
@@ -145,7 +146,14 @@ def test_a_skipped_step_changes_nothing(device):
 def test_the_network_computes_in_bfloat16_and_the_loss_in_float32(device):
     made, seen = learner(device), []
     made.model.projections[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    made.criterion.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    loss_of = made.criterion.of_whole_batch
+
+    def noted(*arguments):
+        value = loss_of(*arguments)
+        seen.append(value.dtype)
+        return value
+
+    made.criterion.of_whole_batch = noted
     epoch = last_epoch(made, Noise(device), Objective(precision="bfloat16", freeze_bn="none"), 1)
     assert seen == [torch.bfloat16, torch.float32] * STEPS
     assert torch.isfinite(torch.tensor(epoch.loss))

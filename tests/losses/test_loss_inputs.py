@@ -64,6 +64,18 @@ def test_what_is_no_similarities_or_no_pairs_is_one_sentence(kind):
             loss(*arguments, length) if is_learned_loss(loss) else called(loss, *arguments)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in get_args(Loss) if hasattr(kind, "average")])
+def test_a_mean_over_pairs_takes_the_same_forms_and_refuses_the_same(kind):
+    loss = kind(average="pair")
+    similarity, pairs = example(loss)
+    expected = loss(similarity, pairs)
+    for form in (similarity.numpy(), similarity.tolist(), similarity.double()):
+        assert loss(form, pairs).item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    for wrong in ((similarity[:3], pairs), (None, pairs), (similarity > 0, pairs), (similarity, None)):
+        with pytest.raises(ValueError, match=r"^\w.{20,300}$"):
+            loss(*wrong)
+
+
 @each_loss
 @pytest.mark.parametrize("references", ["none", "as many as there are"])
 def test_a_loss_of_no_photos_is_0_with_a_graph(kind, references):

@@ -65,7 +65,8 @@ def test_a_plus_within_a_number_or_brackets_does_not_split():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("cirle", "there is no loss cirle; available are contrastive, .*multi_similarity"),
+        ("cirle", r"there is no loss cirle; did you mean circle\?"),
+        ("xyz", "there is no loss xyz; available are contrastive, .*multi_similarity"),
         ("circle+", "there is no loss"),
         ("0.5*circle", "leave the weight out"),
         ("0*circle+triplet", "must be above 0"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pairlens.core.pairs import Pairs
 from pairlens.losses import Contrastive, miners
+from pairlens.losses.batch_easy_hard import Strategy
 from pairlens.losses.miners import (
     AngularPairs,
     BatchEasyHard,
@@ -22,7 +23,6 @@ from pairlens.losses.miners import (
     MultiSimilarityPairs,
     PairMargin,
     SemiHard,
-    Strategy,
     UniformHistogram,
 )
 from pairlens.losses.protocols import accepts_miner

@@ -71,7 +71,7 @@ def test_a_learned_part_has_its_parameter_and_a_module_its_own():
 def test_pair_weights_of_anchor_losses_are_added_and_other_weights_are_the_gradient():
     assert has_pair_weights(ls.Sum((ls.Circle(), ls.Triplet())))
     assert not has_pair_weights(ls.Sum((ls.Circle(), ls.PooledCircle())))
-    similarity, pairs = pl.Batch()(POINTS.double(), LABELS)
+    similarity, pairs = pl.InBatch()(POINTS.double(), LABELS)
     for second in (ls.Triplet(), ls.PooledCircle(), ls.Margin()):
         losses = (ls.Circle(), second)
         whole = pair_gradient(similarity_measure(ls.Sum(losses, (2, 3))), similarity, pairs)
@@ -110,7 +110,7 @@ def test_a_sum_that_cannot_be_computed_is_refused(losses, weights, sentence):
 
 
 def test_a_sum_that_needs_more_than_similarities_says_so_when_it_is_called():
-    similarity, pairs = pl.Batch()(POINTS, LABELS)
+    similarity, pairs = pl.InBatch()(POINTS, LABELS)
     with pytest.raises(ValueError, match=r"compute it with pl\.Criterion"):
         ls.Sum((ls.Circle(), ls.Margin()))(similarity, pairs)
 
@@ -135,7 +135,7 @@ def test_a_sum_is_stored_with_its_losses(second):
 
 def test_a_sum_is_audited_and_explained():
     loss = ls.Sum((ls.Circle(), ls.Triplet()), (1, 0.5))
-    explained = explain(loss, points=5)
+    explained = explain(loss, points=5).losses[0]
     assert explained.name == "circle+0.5*triplet"
     assert "gamma=80" in explained.settings
     from pairlens.analysis.audit import audit

@@ -38,5 +38,5 @@ def test_the_fifteen_configurations_are_accepted_and_others_are_errors():
         for chosen in permutations("SMG", count):
             assert letters("".join(chosen)) == chosen
     for wrong in ("", "SS", "SX", "sg", "SMGS"):
-        with pytest.raises(ValueError, match="gd_config"):
+        with pytest.raises(ValueError, match="--descriptors"):
             letters(wrong)

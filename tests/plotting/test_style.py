@@ -9,7 +9,7 @@ from pairlens.plotting.style import save
 
 def test_a_figure_on_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self, part, **_settings):
-        part.write_text("half", encoding="utf-8")
+        part.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full)

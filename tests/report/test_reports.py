@@ -64,13 +64,13 @@ def test_a_run_has_every_section_figure_and_table(pages, compared):
         "Audit of circle",
         "circle:margin=0.4,gamma=10",
         f"{outcome.epoch} (the last)",
-        "--feature_dim",
+        "--dim",
         "torch",
         "faiss-cpu",
     ):
         assert text in words
     assert "pairlens train circle --gamma 10" in words
-    assert '"feature_dim": 16' in words
+    assert '"dim": 16' in words
 
 
 def test_a_comparison_has_every_section_figure_and_table(pages, compared):

@@ -34,7 +34,7 @@ def started(words, folder):
     # The source of this checkout, also where another copy is installed.
     environment = {**os.environ, "PYTHONPATH": str(Path(pairlens.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pairlens", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120)
 
 
 @pytest.fixture
@@ -96,6 +96,6 @@ def test_figure_settings_of_the_current_folder_are_not_read(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(pairlens.__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=60
     )
     assert done.stdout.split() == ["False", "10.0"]

@@ -16,7 +16,7 @@ from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Architecture, Embedder
-from pairlens.training.checkpoint import load_checkpoint, save_checkpoint
+from pairlens.training.checkpoint import PREVIOUS_CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from support.tiny_training import tiny_learner
 
 
@@ -202,5 +202,7 @@ def test_a_checkpoint_with_weights_of_other_numbers_than_floats_is_an_error(tmp_
     load_checkpoint(tiny_learner(torch.device("cpu")), tmp_path)  # a lower precision is no other kind of number
     parameter.requires_grad_(False).data = parameter.data.to(torch.int8)
     save_checkpoint(made, tmp_path)
+    # Otherwise the learner would resume from the checkpoint before this one.
+    (tmp_path / PREVIOUS_CHECKPOINT_FILE).unlink()
     with pytest.raises(ValueError, match=r"projections\.0\.weight holds integers, not floats"):
         load_checkpoint(tiny_learner(torch.device("cpu")), tmp_path)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pairlens.losses import Margin, SoftTriple
+from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
 from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
@@ -71,7 +72,7 @@ def test_photos_that_are_not_finite_give_an_error():
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_photos():
     made = learner()
-    made.criterion.loss = lambda similarity, pairs: similarity.sum() * torch.inf
+    made.criterion = Criterion(lambda similarity, pairs: similarity.sum() * torch.inf)
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 1 \(photos \[0, 1"):
         list(fit(made, Photos(), Objective(), 1))
 

@@ -42,7 +42,7 @@ def learner(loss, source, micro_batch, dropout=0.0, epochs=5):
 
 def gradients(made, photos, probe=False):
     made.model.train()
-    learned = training_step(made, Objective(), photos, LABELS, probe=probe)
+    learned = training_step(made, Objective(precision="float32"), photos, LABELS, probe=probe)
     parameters = [*made.model.named_parameters(), *made.criterion.named_parameters()]
     return learned, {name: p.grad for name, p in parameters}
 
@@ -107,7 +107,9 @@ def test_three_steps_in_micro_batches_learn_the_same(objective):
     for micro_batch in (0, 5):
         made = learner(SoftTriple(centers=2), "proxies", 0)
         made.model.backbone.network = nn.Identity()
-        last = list(fit(made, Photos(), Objective(micro_batch=micro_batch, **objective), 2))[-1]
+        last = list(
+            fit(made, Photos(), Objective(**{"precision": "float32", "micro_batch": micro_batch} | objective), 2)
+        )[-1]
         assert isinstance(last, Epoch)
         found.append({**made.model.state_dict(), **made.criterion.state_dict()})
     # Adam divides by the magnitude of a gradient, which amplifies rounding where it is close to 0.

@@ -24,6 +24,7 @@ DEFAULTS = Experiment()
 def differing(experiment: Experiment) -> dict[str, Any]:
     """Return the settings of an experiment that differ from the defaults, without its loss.
 
+    >>> from pairlens.data.loader import BatchConfig
     >>> differing(Experiment(batches=BatchConfig(size=64)))
     {'batch_size': 64}
     """
@@ -38,6 +39,7 @@ def train_command(experiment: Experiment, run_folder: Path) -> str | None:
     Returns None for what can be used only from Python: a function that was wrapped there, a function as a setting, or a
     metric that has only a definition.
 
+    >>> from pairlens.data.loader import BatchConfig
     >>> train_command(Experiment(batches=BatchConfig(size=64)), Path("runs/mine"))
     'pairlens train triplet --batch_size 64 --runs runs --name mine-again'
     """

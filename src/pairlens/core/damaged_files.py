@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import simplejpeg
 
+from pairlens.core.decoding_budget import check_scans
 from pairlens.core.jpeg_metadata import JPEG_START
 
 MISSING_END = "file without end marker"
@@ -45,6 +46,7 @@ def _has_all_pixels(jpeg: bytes) -> bool:
     """Whether a JPEG file is decoded without a warning, and its last scan is complete."""
     try:
         rows, columns, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        check_scans(jpeg, int(rows) * int(columns))
         target = "CMYK" if colours in ("CMYK", "YCCK") else "RGB"
         # At an eighth of the size every coefficient is still read, in a fraction of the memory.
         simplejpeg.decode_jpeg(jpeg, target, min_height=max(1, int(rows) // 8), min_width=max(1, int(columns) // 8))

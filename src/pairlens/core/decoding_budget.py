@@ -23,6 +23,10 @@ _SCAN = b"\xff\xda"
 _READS_PER_CHECK = 256
 
 
+class TooCostlyError(ValueError):
+    """A picture would cost more than its budget to decode; no repair makes it cheaper."""
+
+
 @dataclass(frozen=True)
 class DecodingCost:
     """What a format costs in the decoders of Pillow, measured on one core.
@@ -64,7 +68,7 @@ class PictureBytes(io.BytesIO):
         """Return the next bytes; raises ValueError if decoding has taken too long."""
         self.reads += 1
         if (self.reads % _READS_PER_CHECK == 0 or (size or 0) > _READS_PER_CHECK) and time.thread_time() > self.end:
-            raise ValueError(f"it takes more than {SECONDS:g} seconds to decode")
+            raise TooCostlyError(f"it takes more than {SECONDS:g} seconds to decode")
         return super().read(size)
 
 
@@ -72,7 +76,7 @@ def check_scans(jpeg: bytes | bytearray | memoryview, pixels: int) -> None:
     """Raise ValueError if the scans of a JPEG have more pixels together than its budget of seconds allows."""
     scans = bytes(jpeg).count(_SCAN)
     if scans * pixels > SCAN_PIXELS:
-        raise ValueError(
+        raise TooCostlyError(
             f"it has {scans:,} scans of {pixels:,} pixels, more than is decoded; save it as a baseline JPEG"
         )
 
@@ -84,10 +88,10 @@ def check_budget(image: Image.Image, contents: bytes) -> None:
     cost = COST_OF_PLAIN_PPM if is_plain else COSTS.get(image.format or "", USUAL)
     needed = pixels * (cost.pixel_bytes + (SECOND_PICTURE if _needs_second_picture(image) else 0)) + len(contents)
     if needed > BYTES:
-        raise ValueError(f"it needs {needed / 1e9:.1f} GB to decode, more than {BYTES / 1e9:.1f} GB; shrink it")
+        raise TooCostlyError(f"it needs {needed / 1e9:.1f} GB to decode, more than {BYTES / 1e9:.1f} GB; shrink it")
     seconds = len(contents) * cost.seconds_per_byte
     if seconds > SECONDS:
-        raise ValueError(f"it needs {seconds:.0f} s to decode, more than {SECONDS:g} s; save it as JPEG or PNG")
+        raise TooCostlyError(f"it needs {seconds:.0f} s to decode, more than {SECONDS:g} s; save it as JPEG or PNG")
     # A TIFF may hold its pixels as JPEG.
     if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression", "")):
         check_scans(contents, pixels)

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from pairlens.core.decoding_budget import BYTES, check_budget
 from pairlens.core.image_formats import readable_formats
 from pairlens.core.jpeg import PIXEL_LIMIT, QUIET
 from pairlens.core.orientation import load_unturned
+from pairlens.core.untrusted import read_bytes, regular_file
 
 DeepKind = Literal["integers", "floats"]
 
@@ -90,10 +92,11 @@ def largest_value(image: Image.Image) -> float:
 def read_largest_value(file: Path) -> tuple[DeepKind, float] | None:
     """Return what a picture file of more than 8 bits holds, and its largest value; None for any other file."""
     try:
-        with QUIET, Image.open(file, formats=readable_formats()) as image:
+        with QUIET, Image.open(regular_file(file), formats=readable_formats()) as image:
             kind = deep_kind(image)
             if kind is None or image.width * image.height > PIXEL_LIMIT:
                 return None
+            check_budget(image, read_bytes(file, BYTES))
             load_unturned(image)
             return kind, largest_value(image)
     # A broken file is refused with its reason when it is prepared.

@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -174,6 +174,15 @@ def _is_link(path: Path) -> bool:
     # A junction is the kind of link to a folder that Windows lets everybody make; Python 3.12 knows the word.
     is_junction = getattr(os.path, "isjunction", lambda _: False)
     return path.is_symlink() or is_junction(path)
+
+
+def clear_folder(folder: Path, keep: Collection[str]) -> None:
+    """Remove everything in a folder but the files of some names; of a link the link itself is removed."""
+    for inner in folder.iterdir():
+        if inner.is_dir() and not _is_link(inner):
+            shutil.rmtree(inner, ignore_errors=True)
+        elif inner.name not in keep:
+            inner.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path, below: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from pairlens.core.boxes import Box, BoxOutsideError, ShareBox
 from pairlens.core.colour_profile import to_srgb
 from pairlens.core.damaged_files import repaired_files
-from pairlens.core.decoding_budget import BYTES, PictureBytes, check_budget
+from pairlens.core.decoding_budget import BYTES, PictureBytes, TooCostlyError, check_budget
 from pairlens.core.deep_pixels import DeepKind, colours_of_deep, deep_kind, grey_of_deep, largest_value, read_low_bytes
 from pairlens.core.image_formats import readable_formats
 from pairlens.core.jpeg import (
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
 def _decode_or_repair(source: bytes, reading: PhotoReading) -> PhotoPixels:
     try:
         return _decode_file(source, reading)
-    except (TooManyPixelsError, MemoryError):
+    except (TooManyPixelsError, TooCostlyError, MemoryError):
         raise
     except Exception:
         repairs = repaired_files(source) if isinstance(source, bytes) else ()

@@ -102,6 +102,8 @@ def decode_jpeg_reduced(jpeg: Jpeg, limit: int = PIXEL_LIMIT) -> tuple[int, np.n
         pixels = int(rows) * int(columns)
         if colours not in _FAST_COLOURS or not limit < pixels <= REDUCED_LIMITS * limit:
             return None
+        # The coefficients of all pixels are decoded, however few of them are kept.
+        check_scans(jpeg, pixels)
         factor = next(factor for factor in (2, 4, 8) if pixels <= limit * factor**2)
         height = -(-int(rows) // factor)
         width = -(-int(columns) // factor)

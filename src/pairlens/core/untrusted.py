@@ -44,7 +44,7 @@ def _kind_of(mode: int) -> str:
     return next((kind for is_kind, kind in kinds.items() if is_kind(mode)), "a device")
 
 
-def read_bytes(file: Path, limit: int = MAX_JSON_BYTES) -> bytes:
+def read_bytes(file: Path, limit: int | None = None) -> bytes:
     """Return the contents of a file.
 
     Raises:
@@ -52,8 +52,9 @@ def read_bytes(file: Path, limit: int = MAX_JSON_BYTES) -> bytes:
             it is not a regular file.
     """
     size = regular_file(file).stat().st_size
-    if size > limit:
-        raise ValueError(f"{file} has {size:,} bytes, but at most {limit:,} are read; check that it is the right file")
+    most = MAX_JSON_BYTES if limit is None else limit
+    if size > most:
+        raise ValueError(f"{file} has {size:,} bytes, but at most {most:,} are read; check that it is the right file")
     with file.open("rb") as opened:
         # One byte more, because the stated size need not be true: files in /proc have the size 0.
         contents = opened.read(size + 1)

@@ -1,14 +1,21 @@
 """The folder of a run: its files, its records, and how they are read and written."""
 
 import json
-import shutil
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import HOLDER_FILE, LOCK_FILE, check_folder_name, lock_folder, make_folder, write_text
+from pairlens.core.files import (
+    HOLDER_FILE,
+    LOCK_FILE,
+    check_folder_name,
+    clear_folder,
+    lock_folder,
+    make_folder,
+    write_text,
+)
 from pairlens.core.records import VERSION, Record, from_plain, to_plain
 from pairlens.core.settings import with_settings
 from pairlens.core.suggestion import closest_folder
@@ -145,11 +152,7 @@ class RunFolder:
         if not self.path.is_dir():
             return
         with self.lock():
-            for inner in self.path.iterdir():
-                if inner.is_dir() and not inner.is_symlink():
-                    shutil.rmtree(inner, ignore_errors=True)
-                elif inner.name not in (LOCK_FILE, HOLDER_FILE):
-                    inner.unlink(missing_ok=True)
+            clear_folder(self.path, keep=(LOCK_FILE, HOLDER_FILE))
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep other processes from writing into the folder; raises ValueError if another process is writing into it."""

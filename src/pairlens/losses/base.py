@@ -155,6 +155,7 @@ def zero_weights(positive: Side, negative: Side) -> PairWeights:
 
 
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
+CountAnchors: TypeAlias = Callable[[Tensor, Pairs], Tensor | None]
 
 
 class AnchorLoss(ABC):
@@ -189,24 +190,26 @@ class AnchorLoss(ABC):
         Raises:
             ValueError: if a similarity is not finite; see `anchor_losses`.
         """
-        return mean_over_anchors(self.weigh, similarity, pairs, self.anchor_counts(similarity, pairs))
+        return mean_over_anchors(self.weigh, similarity, pairs, self.anchor_counts)
 
 
-def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, counts: Tensor | None = None) -> Tensor:
+def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, count: CountAnchors | None = None) -> Tensor:
     """Return the mean loss over the anchors that have a positive and a negative; 0 with a graph if there is none.
 
     Args:
         weigh: the loss of an anchor.
         similarity: (anchor, reference).
         pairs: the positives and negatives among them.
-        counts: (anchor,) how often each anchor counts; None if all count once.
+        count: a function of both that returns how often each anchor counts, (anchor,); None if all count once.
 
     Raises:
-        ValueError: if a similarity is not finite; see `anchor_losses`.
+        ValueError: if they do not belong together, or a similarity is not finite; see `anchor_losses`.
     """
+    # All that follows, the count included, reads the arguments, so they are checked first.
+    similarity = as_similarity(similarity, pairs)
+    counts = None if count is None else count(similarity, pairs)
     if counts is None and pairs.all_complete and not is_traced():
         # Every anchor counts, as in nearly all batches: no mask, and the mean is part of the same function.
-        similarity = as_similarity(similarity, pairs)
         check_finite(similarity)
         return _AnchorLosses.apply(similarity, pairs, weigh, True)  # pyright: ignore[reportReturnType]
     losses = anchor_losses(weigh, similarity, pairs)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pairlens.core.inputs import as_batch
 from pairlens.core.records import require
-from pairlens.core.similarity import working_precision
+from pairlens.core.similarity import self_cosine, working_precision
 from pairlens.losses.base import Source, runs_eagerly
 from pairlens.losses.photo_pairs import pair_up
 from pairlens.losses.tuning_space import Range
@@ -67,9 +67,7 @@ class VICReg:
         count = paired.sum()
         views = vectors[first], vectors[second]
         apart = ((views[0] - views[1]) ** 2 * paired).sum() / (count.clamp(min=1) * max(1, vectors.shape[1]))
-        # Autocast would compute the covariances in half precision.
-        with torch.autocast(vectors.device.type, enabled=False):
-            spread = self._spread(views[0], paired, count) + self._spread(views[1], paired, count)
+        spread = self._spread(views[0], paired, count) + self._spread(views[1], paired, count)
         # Without a pair there is nothing to compare, and the variance of no photos would still count.
         return self.invariance * apart + (count > 0) * spread
 
@@ -80,8 +78,9 @@ class VICReg:
         centered = (view - (view * paired).sum(dim=0) / count.clamp(min=1)) * paired
         variance = (centered**2).sum(dim=0) / freedom
         hinge = (1 - (variance + EPSILON).sqrt()).relu().sum() / dim
-        # The squared entries of Zᵀ Z and of Z Zᵀ have the same sum, so the smaller of the two products is computed.
-        product = centered @ centered.T if len(centered) < dim else centered.T @ centered
+        # The squared entries of Zᵀ Z and of Z Zᵀ have the same sum, so the smaller of the two products is computed. The
+        # function for cosines keeps the precision under autocast, in the backward pass as well; it needs no unit length.
+        product = self_cosine(centered if len(centered) < dim else centered.T)
         between = ((product**2).sum() / freedom**2 - (variance**2).sum()) / dim
         return self.variance / 2 * hinge + self.covariance * between
 

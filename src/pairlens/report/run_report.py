@@ -32,7 +32,7 @@ from pairlens.report.sections import (
     versions_section,
 )
 
-# The letters of --gd_config, written out.
+# The letters of --descriptors, written out.
 DESCRIPTORS = {"S": "mean", "M": "maximum", "G": "generalised mean"}
 
 

@@ -203,7 +203,7 @@ class Proxies(nn.Module):
         self._check(embeddings, labels)
         pairs = Pairs.between(labels, self.labels)  # pyright: ignore[reportArgumentType]
         similarity = cosine(embeddings, unit(self.vectors).to(embeddings.dtype))
-        if not torch.compiler.is_compiling() and not similarity.is_cuda:
+        if is_readable(similarity):
             self._check_finite(similarity)
         return similarity, pairs
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from pairlens.core.untrusted import MAX_JSON_BYTES, regular_file
+from pairlens.core.untrusted import MAX_JSON_BYTES, read_bytes, regular_file
 
 MAX_ROWS = 50_000_000
 MAX_LETTERS = 10_000
@@ -57,7 +57,7 @@ def _text_table(file: Path, known: tuple[str, ...]) -> Columns:
         raise ValueError(f"the suffix {file.suffix!r} is neither .csv, .tsv, .txt nor .parquet")
     if file.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
-    text = _decoded(file.read_bytes())
+    text = _decoded(read_bytes(file))
     heading = text.partition("\n")[0]
     # The separator that divides the heading into the most names.
     separator = max(_SEPARATORS, key=heading.count)
