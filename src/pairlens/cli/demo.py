@@ -15,6 +15,7 @@ from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import STUDY_FILE, Arm, Benchmark, Study, write_study
 from pairlens.comparison.verdicts import headline
 from pairlens.core.files import make_folder, write_picture
+from pairlens.core.threads import single_thread
 from pairlens.data.data_config import DataConfig
 from pairlens.data.loader import BatchConfig
 from pairlens.experiments.experiment import Experiment, RunConfig
@@ -79,7 +80,8 @@ def show_demo(out: Path, seed: int, console: Console, watch: Callable[[Path], ob
     make_folder(folder, below=out)
     if watch is not None:
         watch(folder)
-    with lock_study(folder):
+    # On one thread the figures are the same everywhere the processor rounds alike; photos are loaded by other threads.
+    with lock_study(folder), single_thread():
         _train_and_show(folder, out / "data", seed, console)
 
 
