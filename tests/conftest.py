@@ -11,9 +11,11 @@ from PIL import Image
 
 from pairlens.comparison.run_study import run_study
 from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.core.files import atomic_write
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
+from pairlens.experiments import recorder
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.report import sections
@@ -40,6 +42,28 @@ def pytest_itemcollected(item):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def curves_drawn_once_of_each_kind():
+    """Draw learning curves once per number of epochs and kind of rows, and write that picture again for other runs.
+
+    Drawing after every epoch would take four fifths of the time of a tiny run.
+    """
+    drawn_before, draw = {}, recorder.draw_learning_curves
+
+    def draw_or_repeat(outcome, title, file):
+        kind = (len(outcome.rows), outcome.rows[-1].validation is None, not outcome.baselines)
+        if kind not in drawn_before:
+            draw(outcome, title, file)
+            drawn_before[kind] = file.read_bytes()
+            return
+        with atomic_write(file) as part:
+            part.write(drawn_before[kind])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "draw_learning_curves", draw_or_repeat)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -68,10 +68,10 @@ def test_rotation_of_the_space_does_not_matter(loss, source):
 
 @each_case
 def test_float32_has_the_gradient_of_float64(loss, source):
-    points, labels = batch(count=512, dim=512, noise=3.0, classes=128)
-    _, exact = value_and_gradient(criterion(loss, source, 512, 128).double(), points, labels)
+    points, labels = batch(count=256, dim=256, noise=3.0, classes=64)
+    _, exact = value_and_gradient(criterion(loss, source, 256, 64).double(), points, labels)
     single = points.detach().float().requires_grad_()
-    measure = criterion(loss, source, 512, 128).double().float()
+    measure = criterion(loss, source, 256, 64).double().float()
     _, rounded = value_and_gradient(measure, single, labels)
     cosine = torch.nn.functional.cosine_similarity(exact.flatten(), rounded.double().flatten(), dim=0)
     assert cosine > 0.99999
@@ -89,8 +89,7 @@ def test_half_precision_embeddings_give_finite_gradients(loss, source, dtype):
 
 
 @each_case
-@pytest.mark.parametrize("classes", [CLASSES, 2])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("classes", "dtype"), [(CLASSES, torch.bfloat16), (2, torch.float16)])
 def test_autocast_around_a_loss_does_not_change_it(loss, source, classes, dtype):
     points, labels = batch(dtype=torch.float32, classes=classes)
     expected = value_and_gradient(criterion(loss, source), points, labels)
@@ -172,7 +171,7 @@ def test_nan_in_similarities_is_an_error_that_says_so(loss):
 
 
 @each_case
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(labels=st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=20), dim=st.sampled_from([2, 3, 32]))
 @pytest.mark.filterwarnings("ignore::pairlens.training.criterion.NoPairsWarning")
 def test_any_layout_gives_finite_values_and_gradients(loss, source, labels, dim):
@@ -208,7 +207,7 @@ def test_free_points_are_separated_by_the_loss_alone(loss, source):
     measure = criterion(loss, source, 32, 16)
     groups = [{"params": [points]}, {"params": list(measure.parameters()), "lr": 0.05}]
     optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=0.2)
-    for _ in range(1500):
+    for _ in range(1000):
         optimizer.zero_grad()
         measure(points, labels).backward()
         optimizer.step()

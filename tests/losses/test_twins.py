@@ -124,7 +124,7 @@ layouts = st.lists(st.integers(0, 3), min_size=1, max_size=9)
 
 
 @pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(labels=layouts, dim=st.sampled_from([2, 5]), seed=st.integers(0, 99))
 def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
     check_against_twin(loss, lambda s: twin(s, labels), labels, dim, seed)
@@ -132,13 +132,13 @@ def test_equals_its_plain_loop(loss, twin, labels, dim, seed):
 
 @pytest.mark.parametrize(("loss", "twin"), TWINS + SUMS, ids=parameter_name)
 def test_equals_its_plain_loop_where_positives_are_few(loss, twin):
-    """Ten classes of two photos: the positives are gathered here, and mostly a masked matrix in the test above."""
-    labels = [*range(10), *range(10), 10]
+    """Seven classes of two photos: the positives are gathered here, and mostly a masked matrix in the test above."""
+    labels = [*range(7), *range(7), 7]
     check_against_twin(loss, lambda s: twin(s, labels), labels, dim=3)
 
 
 @pytest.mark.parametrize(("loss", "twin"), PROXY_TWINS, ids=parameter_name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=7), classes=st.sampled_from([5, 9]), seed=st.integers(0, 99)
 )

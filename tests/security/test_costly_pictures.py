@@ -52,9 +52,9 @@ def qoi(side):
 
 # A file, and what the sentence about it says.
 COSTLY = {
-    "1,000 scans": (lambda: with_scans(3000, 1000), "scans of 9,000,000 pixels"),
-    "1,000 scans in a TIFF": (
-        lambda: tiff_of_jpeg(3000, 1000),
+    "250 scans": (lambda: with_scans(3000, 250), "scans of 9,000,000 pixels"),
+    "250 scans in a TIFF": (
+        lambda: tiff_of_jpeg(3000, 250),
         "scans of 9,000,000 pixels|cannot be read as a picture",
     ),
     "16-bit transparent PNG": (lambda: png(9500, 16, 6, 4), "GB to decode"),
@@ -85,7 +85,7 @@ def test_a_costly_picture_is_refused_before_it_is_decoded(row, tmp_path):
 
 
 def test_a_catalog_with_a_costly_jpeg_is_refused():
-    jpeg = with_scans(3000, 1000)
+    jpeg = with_scans(3000, 250)
     with pytest.raises(ValueError, match=r"scans of 9,000,000 pixels.*; prepare the data set again"):
         decode([jpeg], 8)
 
