@@ -114,7 +114,7 @@ def tiny(data_path) -> Experiment:
         loss=Circle(),
         data_path=data_path,
         data_name="bars",
-        backbone="resnet10t",
+        backbone="test_resnet",
         descriptors="SM",
         dim=16,
         batch_size=12,

@@ -11,7 +11,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, SoftTriple, Triplet
 
 QUICK = (
-    "--backbone_type resnet10t --batch_size 12 --per_class 3 --num_epochs 1 --weights none --stride none "
+    "--backbone_type test_resnet --batch_size 12 --per_class 3 --num_epochs 1 --weights none --stride none "
     "--freeze_bn none --image_size 32 --device cpu --workers 0"
 ).split()
 
@@ -84,7 +84,7 @@ def test_train_then_test_by_default_and_by_name(data_path, tmp_path, monkeypatch
         *QUICK,
     ]
     legacy.train(line)
-    run = tmp_path / "runs" / "bars_uncropped_resnet10t_SM_512_0.1_0.5_0.1_12"
+    run = tmp_path / "runs" / "bars_uncropped_test_resnet_SM_512_0.1_0.5_0.1_12"
     assert RunFolder(run).read_outcome().epoch == 1
     capsys.readouterr()
     legacy.look_up(["--retrieval_num", "10"])

@@ -49,14 +49,14 @@ def write_weights(file):
     """Write backbone weights of the tiny experiment, which are not those of its seed."""
     with torch.random.fork_rng():
         torch.manual_seed(99)
-        save_file(Backbone("resnet10t", "none", "none", 32).network.state_dict(), file)
+        save_file(Backbone("test_resnet", "none", "none", 32).network.state_dict(), file)
     return str(file)
 
 
 def test_it_is_the_backbone_that_the_run_started_from(finished):
     baseline = finished.outcome.baseline
     torch.manual_seed(finished.experiment.run.seed)
-    plain = PlainBackbone(Backbone("resnet10t", "none", "none", 32), "resnet10t", 32)
+    plain = PlainBackbone(Backbone("test_resnet", "none", "none", 32), "test_resnet", 32)
     photos = open_splits(finished.experiment).test
     vectors = torch.cat([plain.embed_batch(batch.photos) for batch in TestBatches(photos, 32, 24, 0)])
     assert (baseline.name, baseline.image_size) == ("random backbone", 32)
@@ -157,7 +157,7 @@ def test_folds_have_none(tiny, tmp_path, measurements):
 
 
 def test_embeddings_that_are_not_finite_leave_it_out(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(PlainBackbone, "embed_batch", lambda self, photos: torch.full((len(photos), 512), torch.nan))
+    monkeypatch.setattr(PlainBackbone, "embed_batch", lambda self, photos: torch.full((len(photos), 96), torch.nan))
     finished = run(changed(tiny, num_epochs=0), tmp_path / "run")
     assert finished.outcome.baseline is None
     assert not RunFolder(finished.folder).baseline.exists()

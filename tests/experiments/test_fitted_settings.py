@@ -153,7 +153,7 @@ def test_a_reachable_hub_or_a_missing_package_keeps_the_default(monkeypatch, her
 
 
 def test_train_says_which_backbone_it_takes_and_names_the_run_after_it(unreachable, data_path, tmp_path, capsys):
-    words = " ".join(QUICK).replace("--backbone_type resnet10t", "").replace("--weights none", "").split()
+    words = " ".join(QUICK).replace("--backbone_type test_resnet", "").replace("--weights none", "").split()
     assert run("train", "--data_path", data_path, "--runs", tmp_path, *words, "--num_epochs", 0) == 0
     assert "backbone efficientnet_lite0 with the weights of its package" in capsys.readouterr().out
     (folder,) = tmp_path.iterdir()

@@ -111,7 +111,7 @@ def test_a_finished_run_without_its_checkpoint_is_not_changed(finished, tmp_path
 
 def test_a_run_resumes_without_the_weights_that_it_started_from(tiny, tmp_path):
     weights = tmp_path / "w.safetensors"
-    save_file(Embedder(backbone="resnet10t", weights="none", stride="none").backbone.network.state_dict(), weights)
+    save_file(Embedder(backbone="test_resnet", weights="none", stride="none").backbone.network.state_dict(), weights)
     run_folder = RunFolder(tmp_path / "run")
     events = running.train(replace(tiny, weights=str(weights)), run_folder)
     next(event for event in events if isinstance(event, EpochRow))
@@ -149,7 +149,7 @@ def test_every_setting_reaches_its_object(tiny):
     )
     asked = changed(asked, freeze_bn="all", precision="bfloat16", weight_decay=0.5, augment="random_resized_crop")
     learner = make_learner(asked, classes=4)
-    assert learner.model.architecture == Architecture("resnet10t", "G", 16, 4, "paper", 32, learn_power=True)
+    assert learner.model.architecture == Architecture("test_resnet", "G", 16, 4, "paper", 32, learn_power=True)
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
     assert asked.objective == Objective(0.2, 0.7, 2.0, "all", "bfloat16")
     catalog = Catalog.open(asked.data.path / "bars" / "uncropped.arrow").select("train")
@@ -366,7 +366,10 @@ def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(finished, t
 
 def test_another_number_of_threads_agrees_to_rounding_only(tiny, tmp_path):
     threads, results = torch.get_num_threads(), []
-    settings = changed(tiny, optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False)
+    # In a network with so few channels as `test_resnet` rounding grows faster.
+    settings = changed(
+        tiny, backbone="resnet10t", optimizer="sgd", learning_rate=1e-3, num_epochs=1, log_analysis=False
+    )
     try:
         for count in (1, 2):
             torch.set_num_threads(count)

@@ -89,7 +89,7 @@ def test_weights_are_found_from_the_run_and_words_are_not_paths(tiny, tmp_path, 
 
 
 def test_a_run_from_a_weights_file_starts_from_another_folder(project, tmp_path, monkeypatch):
-    weights = Embedder(backbone="resnet10t", weights="none", stride="none").backbone.network.state_dict()
+    weights = Embedder(backbone="test_resnet", weights="none", stride="none").backbone.network.state_dict()
     save_file(weights, project / "w.safetensors")
     words = " ".join(QUICK).replace("--weights none", "--weights w.safetensors").split()
     assert run("train", "--name", "r", *words) == 0

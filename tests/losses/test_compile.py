@@ -20,9 +20,8 @@ SYNCHRONISING = {
     "is_nonzero",
     "tolist",
 }
-# The settings of a loss are traced with the batch; of a memory, whose pairs are a matrix that is not square, each kind once.
-FROM_MEMORY = {type(loss): (loss, source) for loss, source in reversed(CASES) if source == "memory"}
-TRACED = [case for case in CASES if case[1] != "memory" or case in FROM_MEMORY.values()]
+# Each kind of loss is traced once with each source, in the first of its settings.
+TRACED = list({(type(loss), source): (loss, source) for loss, source in reversed(CASES)}.values())
 
 
 @pytest.mark.parametrize(("loss", "source"), TRACED, ids=str)

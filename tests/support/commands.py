@@ -3,7 +3,7 @@
 from pairlens.cli.main import main
 
 QUICK = (
-    "--data_name bars --backbone_type resnet10t --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
+    "--data_name bars --backbone_type test_resnet --gd-config SM --feature_dim 16 --batch-size 12 --per_class 3 "
     "--num_epochs 1 --weights none --stride none --freeze_bn none --image_size 32 --device cpu --workers 0"
 ).split()
 
