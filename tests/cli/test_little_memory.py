@@ -20,8 +20,8 @@ UNCATCHABLE = ("libgomp: Thread creation failed", "OMP: Error")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of addresses that the system enforces")
 
 
-def trials(*words):
-    command = [sys.executable, ROOT / "tests/support/little_memory.py", ",".join(map(str, MEGABYTES)), *words]
+def trials(limits, *words):
+    command = [sys.executable, ROOT / "tests/support/little_memory.py", ",".join(map(str, limits)), *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, encoding="utf-8", timeout=200, check=True
@@ -31,7 +31,12 @@ def trials(*words):
 
 def test_training_with_little_memory_is_one_sentence(data_path, tmp_path):
     words = ("train", *QUICK, "--workers", 2, "--data_path", data_path, "--runs", tmp_path, "--name", "RUN")
-    results = trials(*words)
+    results = trials(MEGABYTES, *words)
+    # About one process in forty does not end at a limit of a few megabytes, for a reason that is not found yet
+    # (docs/reliability.md); two in a row would be a fault of another kind.
+    hung = [trial["megabytes"] for trial in results if trial["status"] is None]
+    again = {trial["megabytes"]: trial for trial in trials(hung, *words)} if hung else {}
+    results = [again.get(trial["megabytes"], trial) for trial in results]
     assert [trial["megabytes"] for trial in results] == list(MEGABYTES)
     for trial in results:
         assert trial["status"] is not None, f"it hung: {trial}"
