@@ -109,14 +109,10 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
         """
         experiment = as_experiment(settings)
         if resume is not None:
-            unchanged = _changeable(base) | {GIVEN_AGAIN: base.evaluation.metrics}
-            differs = with_settings(experiment, unchanged) != base
-            if differs or {"name", "recipe", "runs"} & named:
-                raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
+            _check_resumed(experiment, base, named, resume)
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
-            continue_run(
-                RunFolder(resume), changed, experiment.evaluation.metrics if GIVEN_AGAIN in named else None, loss, trust
-            )
+            metrics = experiment.evaluation.metrics if GIVEN_AGAIN in named else None
+            continue_run(RunFolder(resume), changed, metrics, loss, trust)
             return
         require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
         # A recipe names its backbone, also where that is the default.
@@ -139,6 +135,13 @@ def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] =
         given: the options that the user gave, which are not fitted to the data set.
     """
     _show_events(lambda display: train_run(experiment, run_folder, display.watch, given), experiment, run_folder)
+
+
+def _check_resumed(experiment: Experiment, base: Experiment, named: frozenset[str], resume: Path) -> None:
+    """Raise ValueError if an option was given that a run cannot change when it is resumed."""
+    unchanged = _changeable(base) | {GIVEN_AGAIN: base.evaluation.metrics}
+    if with_settings(experiment, unchanged) != base or {"name", "recipe", "runs"} & named:
+        raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
 
 
 def _changeable(experiment: Experiment) -> dict[str, Any]:

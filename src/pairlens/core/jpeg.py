@@ -12,7 +12,7 @@ from PIL import Image
 from pairlens.core.decoding_budget import check_scans
 
 PIXEL_LIMIT = 100_000_000
-# A JPEG may have so many times the limit if it is reduced while it is decoded; telephones reach 200 million pixels.
+# A JPEG that is reduced while it is decoded may have this multiple of the limit; telephones reach 200 million pixels.
 REDUCED_LIMITS = 4
 # `prepare` stores no larger pictures. Larger ones in an untrusted catalog would fill the memory of every loader thread.
 STORED_PIXEL_LIMIT = 4096 * 4096

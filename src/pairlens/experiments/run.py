@@ -194,7 +194,7 @@ def resume(
     """
     stored = with_settings(run_folder.experiment(loss=loss, trust=trust), settings or {})
     experiment = with_settings(stored, functions or {})
-    # Checked before the data set is opened, because the run cannot go on without the code of its loss.
+    # Checked before the data set is opened, because the run cannot continue without the code of its loss.
     require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
     with lock_on_first_rank(run_folder):

@@ -39,7 +39,27 @@ def _obstacle(what: str, source: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class _WrappedFunction:
+    """What the two kinds of wrapped functions have in common."""
+
+    name: str
+    function: Callable[..., Tensor] = field(default=_not_stored, repr=False, metadata={"plain": False})
+    source: str = field(default="", repr=False)
+
+    @property
+    def space(self) -> Mapping[str, Range]:
+        """The tuning ranges that the function brings, if it can be made again with other settings."""
+        return tuning_space(self.function) if self.source else {}
+
+    @property
+    def obstacle(self) -> str:
+        """Why the loss cannot be computed; empty if it can."""
+        missing = self.function is _not_stored
+        return _obstacle(f"the function of the wrapped loss {self.name}", self.source) if missing else ""
+
+
+@dataclass(frozen=True)
+class Wrapped(_WrappedFunction):
     """Any function of (embeddings, labels) as a loss; made by `wrap`.
 
     Attributes:
@@ -49,27 +69,14 @@ class Wrapped:
     """
 
     references: ClassVar[tuple[Source, ...]] = ("batch",)
-    name: str
-    function: Callable[[Tensor, Tensor], Tensor] = field(default=_not_stored, repr=False, metadata={"plain": False})
-    source: str = field(default="", repr=False)
 
     def of_embeddings(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of (photo, dim) embeddings and (photo,) labels."""
         return self.function(embeddings, labels)
 
-    @property
-    def space(self) -> Mapping[str, Range]:
-        """The tuning ranges that the function brings, if it can be made again with other settings."""
-        return tuning_space(self.function) if self.source else {}
-
-    @property
-    def obstacle(self) -> str:
-        """Why the loss cannot be computed; empty if it can."""
-        return _obstacle(f"the function of the wrapped loss {self.name}", self.source) if _is_missing(self) else ""
-
 
 @dataclass(frozen=True)
-class WrappedPairs:
+class WrappedPairs(_WrappedFunction):
     """Any function of (similarity, pairs) as a loss; made by `wrap_pairs`.
 
     Attributes:
@@ -79,9 +86,6 @@ class WrappedPairs:
     """
 
     references: ClassVar[tuple[Source, ...]] = SOURCES
-    name: str
-    function: Callable[[Tensor, Pairs], Tensor] = field(default=_not_stored, repr=False, metadata={"plain": False})
-    source: str = field(default="", repr=False)
 
     def __call__(self, similarity: Tensor, pairs: Pairs, **needed: Tensor) -> Tensor:
         """Return the loss of (anchor, reference) similarities, which the function gets in float32 or float64.
@@ -89,20 +93,6 @@ class WrappedPairs:
         Further values per photo are those that the function needs; see `Criterion`.
         """
         return self.function(as_similarity(similarity, pairs), pairs, **needed)
-
-    @property
-    def space(self) -> Mapping[str, Range]:
-        """The tuning ranges that the function brings, if it can be made again with other settings."""
-        return tuning_space(self.function) if self.source else {}
-
-    @property
-    def obstacle(self) -> str:
-        """Why the loss cannot be computed; empty if it can."""
-        return _obstacle(f"the function of the wrapped loss {self.name}", self.source) if _is_missing(self) else ""
-
-
-def _is_missing(loss: Wrapped | WrappedPairs) -> bool:
-    return loss.function is _not_stored
 
 
 def wrap(function: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> Wrapped:

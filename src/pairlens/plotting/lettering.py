@@ -34,7 +34,7 @@ class Lettering:
         return sum(_font(file, self.size).getlength(part) for file, part in _runs(text))
 
     def shortened(self, text: str, width: int) -> str:
-        """Return a text that is at most so many pixels wide, cut with an ellipsis if it is longer."""
+        """Return a text, cut with an ellipsis if it is wider than a number of pixels."""
         # No character is narrower than one pixel, so a longer text never fits; measuring a very long text takes long.
         shown = text[:width]
         if shown == text and self.width(text) <= width:
