@@ -229,3 +229,15 @@ def test_a_wrapped_loss_gives_the_pair_weights_of_its_function():
     pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1]))
     loss = wrap_pairs(lambda similarity, pairs: SimilarityContrastive()(similarity, pairs))
     assert loss(similarity, pairs) == SimilarityContrastive()(similarity, pairs)
+
+
+def test_a_function_of_pairs_gets_similarities_in_float32():
+    seen = []
+
+    def watched(similarity, pairs):
+        seen.append(similarity.dtype)
+        return similarity.sum()
+
+    labels = torch.tensor([0, 0, 1])
+    wrap_pairs(watched)(torch.eye(3, dtype=torch.float16), Pairs.within(labels))
+    assert seen == [torch.float32]
