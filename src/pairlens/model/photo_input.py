@@ -62,7 +62,7 @@ class PhotoInput:
             case bytes() | bytearray() | memoryview():
                 return reduce_to_square(bytes(photo), self.stored_size, None, self.quality, self._reading)
             case _:
-                return self._stored_pixels(_pixels_of(photo, self._reading))
+                return self._stored_pixels(pixels_of(photo, self._reading))
 
     @property
     def _reading(self) -> PhotoReading:
@@ -72,7 +72,7 @@ class PhotoInput:
         """Return one photo as (image_size, image_size, 3)."""
         if isinstance(photo, str | Path | bytes | bytearray | memoryview):
             return decode_one(self.stored_form(photo), self.image_size)
-        pixels = _pixels_of(photo, self._reading)
+        pixels = pixels_of(photo, self._reading)
         if pixels.shape[:2] == (self.image_size, self.image_size):
             return pixels
         # Through the same JPEG as in `prepare`, so that a photo has one embedding, however it is given.
@@ -118,8 +118,8 @@ def check_batch(photos: Any) -> None:
         )
 
 
-def _pixels_of(photo: Any, reading: PhotoReading) -> np.ndarray:
-    """Return the (height, width, 3) pixels of a picture, an array or a tensor."""
+def pixels_of(photo: Any, reading: PhotoReading) -> np.ndarray:
+    """Return the (height, width, 3) pixels of a picture, an array or a tensor; raises ValueError if it is nothing such."""
     match photo:
         case Image.Image():
             return _pixels_of_picture(photo, reading)

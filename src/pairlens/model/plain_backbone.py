@@ -1,14 +1,24 @@
 """The backbone as it comes: its own strides and its own pooling, without projections. It is the baseline of a training."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pairlens.core.files import write_tensors, write_text
+from pairlens.core.records import from_plain, to_plain
 from pairlens.core.similarity import unit
+from pairlens.core.untrusted import first_mismatch, form_of, read_forms, read_json
+from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import TIMM_NAMES, Backbone
-from pairlens.model.embedder import Architecture
+from pairlens.model.embedder import WEIGHTS_FILE
 from pairlens.model.photo_input import check_batch
+
+PLAIN_FILE = "backbone.json"
 
 
 class PlainBackbone(nn.Module):
@@ -63,6 +73,40 @@ class PlainBackbone(nn.Module):
             vectors = self(photos)
         # A tensor of inference mode cannot take part in autograd later; its copy can.
         return vectors.clone()
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors and backbone.json into a folder."""
+        tensors = {name: t.contiguous() for name, t in self.state_dict().items()}
+        write_text(folder / PLAIN_FILE, json.dumps(to_plain(self.architecture), indent=2) + "\n")
+        write_tensors(folder / WEIGHTS_FILE, tensors)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open a backbone that `save` wrote; neither file can run code.
+
+        Raises:
+            ValueError: if a file is missing or damaged, or the two files do not fit each other.
+        """
+        try:
+            shape = from_plain(Architecture, read_json(folder / PLAIN_FILE), PLAIN_FILE)
+            stored = read_forms(folder / WEIGHTS_FILE)
+            # Building a network draws random numbers, which would change those of a training run.
+            with torch.random.fork_rng(devices=[]):
+                plain = cls(
+                    Backbone(shape.backbone, "none", "none", shape.image_size), shape.backbone, shape.image_size
+                )
+            expected = {name: form_of(tensor) for name, tensor in plain.state_dict().items()}
+            mismatch = first_mismatch(expected, stored)
+            if mismatch is not None:
+                raise ValueError(f"{mismatch} in {WEIGHTS_FILE}")
+            plain.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"the backbone in {folder} is damaged or of another shape ({reason}); restore it"
+            ) from error
+        plain.architecture = shape
+        return plain.eval()
 
 
 def _pooled_network(name: str, image_size: int) -> Any:

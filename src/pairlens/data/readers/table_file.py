@@ -42,6 +42,22 @@ def read_columns(file: Path, known: tuple[str, ...]) -> Columns:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
 
 
+def column_names(file: Path) -> list[str]:
+    """Return the names of all columns of a table, in lower case and without blanks at their ends.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_columns`.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not a file; use a .csv or .parquet table")
+    try:
+        if file.suffix.lower() == ".parquet":
+            return [_plain_name(name) for name in parquet.read_schema(regular_file(file)).names]
+        return [name for name in _heading(_text_of(file))[0] if name]
+    except (pa.ArrowException, KeyError, MemoryError, OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
+
+
 def _plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().lower()
 
@@ -52,12 +68,16 @@ def _check_names(names: list[str], known: tuple[str, ...]) -> None:
         raise ValueError(f"it has the column {twice[0]!r} twice; keep one")
 
 
-def _text_table(file: Path, known: tuple[str, ...]) -> Columns:
+def _text_of(file: Path) -> str:
     if file.suffix.lower() not in _TEXT_SUFFIXES:
         raise ValueError(f"the suffix {file.suffix!r} is neither .csv, .tsv, .txt nor .parquet")
     if file.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
-    text = _decoded(read_bytes(file))
+    return _decoded(read_bytes(file))
+
+
+def _heading(text: str) -> tuple[list[str], Iterator[list[str]]]:
+    """Return the names of the columns of a text table, and an iterator over its rows."""
     heading = text.partition("\n")[0]
     # The separator that divides the heading into the most names.
     separator = max(_SEPARATORS, key=heading.count)
@@ -65,6 +85,11 @@ def _text_table(file: Path, known: tuple[str, ...]) -> Columns:
     names = [_plain_name(name) for name in next(rows, [])]
     if not any(names):
         raise ValueError("it has no heading")
+    return names, rows
+
+
+def _text_table(file: Path, known: tuple[str, ...]) -> Columns:
+    names, rows = _heading(_text_of(file))
     _check_names(names, known)
     columns: Columns = {name: [] for name in names if name in known}
     for cells in _complete_rows(rows, len(names)):

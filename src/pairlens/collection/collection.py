@@ -1,0 +1,313 @@
+"""A collection: photos that can be searched at once, with everything that is done to them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from pairlens.collection.filters import Wanted, as_conditions
+from pairlens.collection.given_photos import add_given_photos, is_place
+from pairlens.collection.ingest import Ingest, Progress
+from pairlens.collection.ingested import Ingested, Removal
+from pairlens.collection.item import Item, Region, Value, checked_metadata
+from pairlens.collection.location import WAIT_SECONDS, create_store, open_store
+from pairlens.collection.photo_model import PhotoModel, load_model, open_model, save_model
+from pairlens.collection.search import QueryEmbedder, SearchResult
+from pairlens.collection.searcher import Searcher
+from pairlens.collection.sources import Labels, find_sources
+from pairlens.collection.store import Fault, SearchMode, Store, StoredModel
+from pairlens.core.inputs import as_whole_number
+
+if TYPE_CHECKING:
+    from pairlens.collection.duplicate_photos import DuplicatePhotos
+
+Photos = Any
+
+
+class Collection:
+    """Photos with their vectors, labels and metadata, in a folder or a PostgreSQL database.
+
+    Open or make one with `Collection.open` and `Collection.create`, and use it in a `with` statement. What a method has
+    returned from is on the disk. Other processes may read and write at the same time.
+
+    Example:
+        with pl.Collection.create("shop") as shop:
+            shop.add("photos/")
+            result = shop.search("query.jpg", k=10, where={"label": ["dress", "skirt"]})
+            print(result.verdict, result[0].path, result[0].score)
+    """
+
+    def __init__(self, store: Store, model: PhotoModel | None = None) -> None:
+        """Wrap an open store; use `Collection.open` or `Collection.create` instead."""
+        self.store = store
+        self._given_model = model
+
+    @classmethod
+    def create(
+        cls, location: str | Path, model: str | Path | PhotoModel | None = None, *, wait: float = WAIT_SECONDS
+    ) -> Self:
+        """Make an empty collection.
+
+        Args:
+            location: a folder that does not exist yet, or `postgresql://user@host/database?collection=NAME`.
+            model: the folder of a run, an ONNX file or the name of a backbone; by default the best backbone whose weights
+                are installed, as it comes. "none" for vectors that were computed elsewhere.
+            wait: seconds that a writer waits for another one.
+
+        Raises:
+            ValueError: if there is a collection already, or the model cannot be opened.
+            OSError: if it cannot be written there.
+        """
+        # Opened first, so that a wrong name leaves no empty collection behind.
+        opened = None if model == "none" else _as_model(model)
+        collection = cls(create_store(location, wait), opened)
+        if opened is not None:
+            save_model(opened, collection.store)
+            collection.store.start_model(opened.fingerprint, opened.dim)
+        return collection
+
+    @classmethod
+    def open(cls, location: str | Path, *, wait: float = WAIT_SECONDS, read_only: bool = False) -> Self:
+        """Open a collection.
+
+        Args:
+            location: the folder or the address that it was made with.
+            wait: seconds that a writer waits for another one.
+            read_only: whether everything that changes the collection is refused.
+
+        Raises:
+            ValueError: if there is none, or it is damaged or of a newer version.
+        """
+        return cls(open_store(location, wait, read_only))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files and connections; another call does nothing."""
+        self.store.close()
+
+    # What it is.
+
+    def __len__(self) -> int:
+        """Return the number of photos, or of regions of photos."""
+        return self.store.count()
+
+    @property
+    def name(self) -> str:
+        """Where the collection is."""
+        return self.store.name
+
+    @property
+    def active(self) -> StoredModel:
+        """The model whose vectors are searched; raises ValueError if there is none yet."""
+        models = self.store.models()
+        if not models:
+            raise ValueError(f"{self.name} has no vectors yet; import some with pairlens collection import")
+        return models[0]
+
+    @property
+    def model(self) -> PhotoModel:
+        """The network of the active model, opened once; raises NoModelError if the vectors were computed elsewhere."""
+        fingerprint = self.active.fingerprint
+        if self._given_model is None or self._given_model.fingerprint != fingerprint:
+            self._given_model = load_model(self.store, fingerprint)
+        return self._given_model
+
+    # What is in it.
+
+    def get(self, id: int) -> Item:
+        """Return a photo by its number; raises ValueError if there is none."""
+        items = self.store.items([as_whole_number(id, "id")])
+        if not items:
+            raise ValueError(f"{self.name} has no photo with the id {id}; pairlens collection list shows them")
+        return items[0]
+
+    def photos(self, where: Mapping[str, Wanted] | None = None, *, after: int = 0, limit: int = 100) -> list[Item]:
+        """Return photos that a filter lets through, by rising id, beginning after an id."""
+        limit = as_whole_number(limit, "limit", least=1)
+        return self.store.page(as_whole_number(after, "after", least=0), limit, as_conditions(where))
+
+    def labels(self) -> dict[str | None, int]:
+        """Return the labels with their numbers of photos; None is the missing label."""
+        return self.store.labels()
+
+    # Adding and removing.
+
+    def add(
+        self,
+        photos: Photos,
+        *,
+        labels: Labels | str | Path | Sequence[str | None] = "auto",
+        metadata: Path | Sequence[Mapping[str, Any]] | None = None,
+        sync: bool = False,
+        confirm: Callable[[Removal], bool] | None = None,
+        follow_links: bool = False,
+        workers: int = 2,
+        progress: Progress = lambda done, total: None,
+    ) -> Ingested:
+        """Add photos; those that are there already are left as they are, and those that have changed are embedded again.
+
+        Args:
+            photos: a folder, a picture file, a table, or a list of these; or pictures, arrays, tensors or the bytes of
+                picture files, which the collection then keeps.
+            labels: "auto", "folders", "none" or a table, see `find_sources`; for pictures that are no files a list.
+            metadata: a table; for pictures that are no files a list of mappings.
+            sync: also remove the photos of the folder that are gone.
+            confirm: asked before more than a tenth is removed; without it, that is refused.
+            follow_links: whether links that lead out of a folder are followed.
+            workers: number of threads that read photos.
+            progress: called after each photo with the numbers of photos that are done and of all.
+
+        Raises:
+            FileNotFoundError: if a place does not exist.
+            ValueError: if there is nothing to add, or an argument has no meaning. A photo that cannot be read is no error;
+                the result names it.
+        """
+        places = list(photos) if isinstance(photos, list | tuple) else [photos]
+        if not all(is_place(place) for place in places):
+            return add_given_photos(self.store, self.model, places, labels, metadata)
+        if not (isinstance(labels, str | Path) and (metadata is None or isinstance(metadata, str | Path))):
+            raise ValueError("labels and metadata of files come from folders or a table; give the table's path")
+        sources = find_sources(
+            places,
+            labels=labels if labels in ("auto", "folders", "none") else Path(labels),  # pyright: ignore[reportArgumentType]
+            metadata=None if metadata is None else Path(metadata),
+            follow_links=follow_links,
+            known_roots=self.store.roots(),
+        )
+        ingest = Ingest(self.store, self.model, as_whole_number(workers, "workers", least=0))
+        return ingest.run(sources, sync=sync, confirm=confirm, progress=progress)
+
+    def remove(self, ids: int | Iterable[int] | None = None, *, where: Mapping[str, Wanted] | None = None) -> int:
+        """Remove photos by their ids, or all that a filter lets through; returns how many there were.
+
+        Raises:
+            ValueError: if neither ids nor a filter are given.
+        """
+        if ids is None and not where:
+            raise ValueError("give ids or a filter; a collection is emptied by removing its folder")
+        chosen = _as_ids(ids) if ids is not None else self.store.ids(as_conditions(where))
+        return self.store.remove(chosen)
+
+    def relabel(self, ids: int | Iterable[int], label: str | None) -> int:
+        """Set the label of photos, None to remove it; returns how many there were."""
+        return self.store.relabel(_as_ids(ids).tolist(), _checked_label(label))
+
+    def set_metadata(self, id: int, metadata: Mapping[str, Value]) -> int:
+        """Replace the metadata of a photo; returns whether there was one, as 0 or 1."""
+        return self.store.set_metadata([id], [checked_metadata(metadata)])
+
+    # Searching.
+
+    @cached_property
+    def _searcher(self) -> Searcher:
+        return Searcher(self.store, lambda: self.model)
+
+    def search(
+        self,
+        photos: Photos,
+        k: int = 10,
+        *,
+        where: Mapping[str, Wanted] | None = None,
+        unlike: Photos = (),
+        region: Region | Sequence[int] | None = None,
+        index: SearchMode = "auto",
+        group: bool = False,
+        rate: float | None = None,
+    ) -> SearchResult:
+        """Return the k photos that are most similar to a photo.
+
+        Args:
+            photos: a file, a picture, an array, bytes, a vector or an id; or a list of these, whose mean is searched for.
+            k: number of results; fewer only if the filter lets fewer through.
+            where: a filter such as {"label": ["dress", "skirt"], "price": pl.between(3, 10), "path": pl.under("cat/")}.
+            unlike: what the results should not look like, in the same forms.
+            region: (x, y, width, height) in pixels of the upright photo, the part that is searched for.
+            index: "exact" searches all photos; "auto" may use an index in large collections, whose recall is measured.
+            group: whether near-duplicates are collapsed into one result.
+            rate: false accept rate of the verdict; by default the largest one of the calibration that is at most 0.05.
+
+        Raises:
+            ValueError: if an argument has no meaning, or a photo cannot be read.
+        """
+        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
+        query = embedder.embed(_as_list(photos), _as_list(unlike), _as_region(region))
+        return self._searcher.search(
+            query, as_whole_number(k, "k", least=1), as_conditions(where), index=index, group=group, rate=rate
+        )
+
+    def embed(self, photos: Photos) -> np.ndarray:
+        """Return float32 (photo, dim) unit vectors of the active model."""
+        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
+        return np.stack([embedder.embed([photo]).vector for photo in _as_list(photos)])
+
+    # Care.
+
+    def check(self) -> list[Fault]:
+        """Prove the collection against itself, and repair what is derived; an empty list if all is well."""
+        from pairlens.collection.collection_check import check_collection
+
+        return check_collection(self.store)
+
+    def reindex(self) -> None:
+        """Rewrite the database without what was removed, and build its indexes anew."""
+        self.store.compact()
+
+    def snapshot(self, folder: str | Path) -> None:
+        """Write a consistent copy of the collection into a new folder, while others may go on writing."""
+        from pairlens.collection.snapshot import write_snapshot
+
+        write_snapshot(self.store, Path(folder))
+
+    def duplicates(self, near: float | None = None) -> "DuplicatePhotos":
+        """Return groups of equal photos, of equal pictures in other encodings, and of near photos.
+
+        Args:
+            near: cosine from which photos count as near; by default a threshold that is derived from the photos.
+        """
+        from pairlens.collection.duplicate_photos import find_duplicates
+
+        return find_duplicates(self.store, lambda: self.model, near)
+
+
+def _as_model(model: str | Path | PhotoModel | None) -> PhotoModel:
+    from pairlens.collection.photo_model import default_model
+
+    if model is None:
+        return default_model()
+    return model if isinstance(model, PhotoModel) else open_model(model)
+
+
+def _as_list(photos: Photos) -> list[Any]:
+    return list(photos) if isinstance(photos, list | tuple) else [photos]
+
+
+def _as_ids(ids: int | Iterable[int]) -> np.ndarray:
+    single = [ids] if isinstance(ids, int | np.integer) else list(ids)
+    return np.array([as_whole_number(id, "id") for id in single], np.int64)
+
+
+def _as_region(region: Region | Sequence[int] | None) -> Region | None:
+    if region is None or isinstance(region, Region):
+        return region
+    if len(region) != 4:
+        raise ValueError(f"the region {tuple(region)} is not x, y, width, height in pixels; give four numbers")
+    return Region(*(as_whole_number(value, "region") for value in region))
+
+
+def _checked_label(label: str | None) -> str | None:
+    from unicodedata import normalize
+
+    from pairlens.core.untrusted import is_plain_text
+
+    if label is None:
+        return None
+    if not isinstance(label, str) or not label.strip() or not is_plain_text(label):
+        raise ValueError(f"the label {label!r} is empty, no text, or has control characters; give a name or None")
+    return normalize("NFC", label.strip())

@@ -1,0 +1,257 @@
+"""Indexing: photos are read, embedded, and written into a collection in batches that are each complete and durable."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+
+from pairlens.collection.gone import GoneItems
+from pairlens.collection.ingested import Ingested, Removal
+from pairlens.collection.item import Item, NewItem, Value
+from pairlens.collection.photo_model import BATCH, PhotoModel
+from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
+from pairlens.collection.sources import Source, Sources
+from pairlens.collection.store import Store
+from pairlens.core.boxes import Box, ShareBox
+from pairlens.core.threads import map_in_order
+from pairlens.core.untrusted import read_bytes
+from pairlens.data.account import Exclusion
+
+# A batch is written when it has this many photos, or when this many seconds have passed since the last one.
+ITEMS_PER_WRITE, SECONDS_PER_WRITE = 512, 10.0
+
+# Called with the number of photos that are done, and the number of all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One source after it was read: its view if it has to be embedded, or why it was refused."""
+
+    source: Source
+    digest: str = ""
+    view: PhotoView | None = None
+    old: Item | None = None
+    refused: Exclusion | None = None
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Photos on their way into the store: read ones, and embedded ones with their (dim,) vectors."""
+
+    read: list[_Read] = field(default_factory=list)
+    embedded: list[tuple[NewItem, Item | None, np.ndarray]] = field(default_factory=list)
+    written: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_due(self) -> bool:
+        return len(self.embedded) >= ITEMS_PER_WRITE or time.monotonic() - self.written > SECONDS_PER_WRITE
+
+
+class Ingest:
+    """One indexing of sources into a store; `run` does it, and can be repeated after any interruption."""
+
+    def __init__(self, store: Store, model: PhotoModel, workers: int = 2) -> None:
+        """Prepare an indexing by the active model of a store; `workers` threads read photos."""
+        self.store = store
+        self.model = model
+        self.workers = workers
+        self._start = time.monotonic()
+        self._counts: dict[str, int] = defaultdict(int)
+        self._refused: list[Exclusion] = []
+        self._left_out: tuple[Exclusion, ...] = ()
+        self._ids: list[int] = []
+        self._gone: GoneItems | None = None
+
+    def so_far(self) -> Ingested:
+        """Return what has been done, also after an interruption."""
+        seconds = time.monotonic() - self._start
+        outcome = {name: self._counts[name] for name in ("added", "updated", "moved", "unchanged", "removed")}
+        return Ingested(
+            **outcome, refused=tuple(self._refused), left_out=self._left_out, seconds=seconds, ids=tuple(self._ids)
+        )
+
+    def run(
+        self,
+        sources: Sources,
+        *,
+        sync: bool = False,
+        confirm: Callable[[Removal], bool] | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Ingested:
+        """Add what is new, and update what has changed.
+
+        Args:
+            sources: what was found.
+            sync: also remove the items below the indexed folders whose photo is gone.
+            confirm: asked before more than a tenth of the items is removed; without it, that is refused.
+            progress: called after each photo.
+
+        Raises:
+            ValueError: if a removal of more than a tenth is not confirmed; what is new is in the collection then.
+        """
+        self._left_out = sources.left_out
+        self._gone = GoneItems(self.store, sources) if sync else None
+        self._index(sources.photos, progress)
+        if self._gone is not None:
+            self._remove(self._gone, confirm)
+        return self.so_far()
+
+    def _index(self, photos: Sequence[Source], progress: Progress) -> None:
+        """Read photos in threads while the model embeds those that were read before."""
+        batch = _Batch()
+        try:
+            for done, read in enumerate(map_in_order(self._read, self._with_old(photos), self.workers, ahead=BATCH), 1):
+                if self._needs_embedding(read):
+                    batch.read.append(read)
+                if len(batch.read) >= BATCH:
+                    self._embed(batch)
+                if batch.is_due:
+                    self._write(batch)
+                progress(done, len(photos))
+            self._embed(batch)
+        finally:
+            # After an interruption, too: what was embedded is not lost.
+            self._write(batch)
+
+    def _with_old(self, photos: Iterable[Source]) -> Iterator[tuple[Source, tuple[Item, ...]]]:
+        """Yield each source with the items that the collection has at its path."""
+        rest = iter(photos)
+        while chunk := list(islice(rest, ITEMS_PER_WRITE)):
+            held: dict[tuple[str, str], list[Item]] = defaultdict(list)
+            for root in {source.root for source in chunk}:
+                paths = [source.name for source in chunk if source.root == root]
+                for item in self.store.at(root, paths):
+                    held[root, item.path].append(item)
+            for source in chunk:
+                yield source, tuple(held.get((source.root, source.name), ()))
+
+    def _read(self, asked: tuple[Source, tuple[Item, ...]]) -> _Read:
+        """Read one photo; decode it only if its bytes are new to the collection."""
+        source, old = asked
+        try:
+            contents = read_bytes(source.file, MAX_FILE_BYTES)
+            digest = digest_of(contents)
+            # Which item a box in shares is, is known once the photo is decoded.
+            same = None if isinstance(source.box, ShareBox) else _at_box(old, source.box)
+            if same is not None and same.digest == digest:
+                return _Read(source, digest, None, same)
+            moved = self._gone is not None and same is None and source.box is None and self._gone.has(digest)
+            if moved:
+                return _Read(source, digest)
+            view = view_photo(contents, self.model.view, source.box)
+            return _Read(source, digest, view, same or _at_box(old, None if view.region is None else view.region.box))
+        except (OSError, ValueError) as error:
+            return _Read(source, refused=_refusal(source, error))
+
+    def _needs_embedding(self, read: _Read) -> bool:
+        """Count a source that needs no embedding; returns whether it needs one."""
+        if read.refused is not None:
+            self._refused.append(read.refused)
+            return False
+        if read.old is not None and read.old.digest == read.digest:
+            self._settle_known(read.old, read.source)
+            return False
+        if read.view is not None:
+            return True
+        item = None if self._gone is None else self._gone.take(read.digest)
+        if item is None:
+            # Two new paths have the photo of one that is gone; the second one is a new photo.
+            return True
+        self.store.move([item.id], read.source.root, [read.source.name])
+        if read.source.label is not None and read.source.label != item.label:
+            self.store.relabel([item.id], read.source.label)
+        self._counts["moved"] += 1
+        return False
+
+    def _settle_known(self, item: Item, source: Source) -> None:
+        """Update label and metadata of an item whose photo is unchanged; what the source does not say stays."""
+        changed = False
+        if source.label is not None and source.label != item.label:
+            self.store.relabel([item.id], source.label)
+            changed = True
+        described = {**item.metadata, **source.metadata}
+        if described != dict(item.metadata):
+            self.store.set_metadata([item.id], [described])
+            changed = True
+        self._counts["updated" if changed else "unchanged"] += 1
+
+    def _embed(self, batch: _Batch) -> None:
+        """Embed the photos that were read."""
+        views = [(read, view) for read in batch.read if (view := read.view or self._late_view(read)) is not None]
+        batch.read = []
+        if not views:
+            return
+        vectors = self.model.embed(np.stack([view.seen for _, view in views]))
+        for (read, view), vector in zip(views, vectors, strict=True):
+            batch.embedded.append((new_item(read.source, read.digest, view), read.old, vector))
+
+    def _late_view(self, read: _Read) -> PhotoView | None:
+        """Decode a photo that was taken for a moved one."""
+        try:
+            return view_photo(read_bytes(read.source.file, MAX_FILE_BYTES), self.model.view)
+        except (OSError, ValueError) as error:
+            self._refused.append(_refusal(read.source, error))
+            return None
+
+    def _write(self, batch: _Batch) -> None:
+        """Write what was embedded: one transaction for new photos, and one for those that have changed."""
+        new = [(item, vector) for item, old, vector in batch.embedded if old is None]
+        changed = [(item, old, vector) for item, old, vector in batch.embedded if old is not None]
+        batch.embedded = []
+        batch.written = time.monotonic()
+        if new:
+            vectors = np.stack([vector for _, vector in new])
+            self._ids += self.store.add([item for item, _ in new], vectors, self.model.fingerprint)
+            self._counts["added"] += len(new)
+        if changed:
+            ids = [old.id for _, old, _ in changed]
+            items = [_with_kept_values(item, old) for item, old, _ in changed]
+            vectors = np.stack([vector for _, _, vector in changed])
+            self.store.replace(ids, items, vectors, self.model.fingerprint)
+            self._counts["updated"] += len(changed)
+
+    def _remove(self, gone: GoneItems, confirm: Callable[[Removal], bool] | None) -> None:
+        items = gone.left()
+        ids = tuple(item.id for item in items)
+        removal = Removal(ids, gone.held, tuple(item.path for item in items[:3]), self.so_far())
+        if removal.needs_confirmation and (confirm is None or not confirm(removal)):
+            raise ValueError(
+                f"{removal.sentence()}; they were not removed, confirm it with --yes. {self.so_far().sentence()}"
+            )
+        self._counts["removed"] += self.store.remove(ids) if ids else 0
+
+
+def new_item(source: Source, digest: str, view: PhotoView, original: bytes = b"") -> NewItem:
+    """Return the item of a photo that was read; `original` are its bytes if the collection is to keep them."""
+    return NewItem(
+        root=source.root,
+        path=source.name,
+        digest=digest,
+        region=view.region,
+        label=source.label,
+        metadata=source.metadata,
+        width=view.width,
+        height=view.height,
+        look=view.look,
+        thumbnail=view.thumbnail,
+        original=original,
+    )
+
+
+def _with_kept_values(item: NewItem, old: Item) -> NewItem:
+    """Return a photo that has changed, with the label and the metadata that only its item has."""
+    metadata: dict[str, Value] = {**old.metadata, **item.metadata}
+    return replace(item, label=item.label if item.label is not None else old.label, metadata=metadata)
+
+
+def _at_box(items: Iterable[Item], box: Box | None) -> Item | None:
+    return next((item for item in items if (None if item.region is None else item.region.box) == box), None)
+
+
+def _refusal(source: Source, error: Exception) -> Exclusion:
+    kind = "missing file" if isinstance(error, FileNotFoundError) else "unreadable photo"
+    return Exclusion(source.path, kind, str(error) or type(error).__name__)

@@ -1,0 +1,233 @@
+"""The model of a collection: what turns photos into the vectors that are searched, and how a store keeps it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from pairlens.collection.store import Store
+from pairlens.core.records import Plain, to_plain
+from pairlens.core.untrusted import parse_json, strip_control_characters
+from pairlens.model.photo_input import PhotoInput
+
+ModelKind: TypeAlias = Literal["run", "backbone", "onnx"]
+
+# The documents of a model begin with this; the fingerprint follows.
+MODELS = "models"
+KIND_FILE = "kind.json"
+_FILES = {
+    "run": ("model.json", "model.safetensors"),
+    "backbone": ("backbone.json", "model.safetensors"),
+    "onnx": ("model.onnx",),
+}
+# Photos that go through the network at a time.
+BATCH = 32
+
+
+class NoModelError(ValueError):
+    """A collection of vectors that were computed elsewhere has been asked to embed a photo."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoModel:
+    """A network with everything that determines its vectors.
+
+    Attributes:
+        kind: whether it is the model of a run, a backbone as it comes, or an ONNX file.
+        name: what it is called in messages.
+        fingerprint: names the vectors; two models with one fingerprint give the same vectors.
+        dim: of a vector.
+        view: how a photo becomes the pixels that the network sees.
+        network: an `Embedder`, a `PlainBackbone` or an `OnnxEmbedder`.
+    """
+
+    kind: ModelKind
+    name: str
+    fingerprint: str
+    dim: int
+    view: PhotoInput
+    network: Any
+
+    def embed(self, seen: np.ndarray) -> np.ndarray:
+        """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
+        if not len(seen):
+            return np.empty((0, self.dim), np.float32)
+        parts = [self._embed_batch(seen[start : start + BATCH]) for start in range(0, len(seen), BATCH)]
+        return np.concatenate(parts)
+
+    def _embed_batch(self, seen: np.ndarray) -> np.ndarray:
+        if self.kind == "onnx":
+            return self.network.embed_pixels(seen)
+        import torch
+
+        # (photo, height, width, 3) becomes (photo, 3, height, width) over the same memory.
+        batch = torch.from_numpy(np.ascontiguousarray(seen)).permute(0, 3, 1, 2)
+        return self.network.embed_batch(batch).float().numpy()
+
+
+class _Torch(Protocol):
+    architecture: Any
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+def model_fingerprint(weights: str, settings: Plain) -> str:
+    """Return the fingerprint of a model: the check sum of its weights, and a digest of the settings of its view.
+
+    >>> model_fingerprint("6522df69", {"image_size": 224})
+    '6522df69-...'
+    """
+    text = json.dumps(settings, sort_keys=True)
+    return f"{weights}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def open_model(source: str | Path) -> PhotoModel:
+    """Open a model by what a user writes: the folder of a run, an ONNX file, or the name of a backbone.
+
+    A backbone comes with the weights of ImageNet, its own strides and its own pooling.
+
+    Args:
+        source: the folder, the file or the name.
+
+    Raises:
+        ValueError: naming what is missing or damaged.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return run_model(path)
+    if path.suffix.lower() == ".onnx":
+        return onnx_model(path)
+    if "/" in str(source) or "\\" in str(source):
+        raise ValueError(f"{source} is neither the folder of a run nor an ONNX file; check the path")
+    return backbone_model(str(source))
+
+
+def default_model() -> PhotoModel:
+    """Return the best backbone whose ImageNet weights are installed, as it comes.
+
+    Raises:
+        ValueError: if no weights are installed.
+    """
+    return backbone_model("efficientnet_lite0")
+
+
+def run_model(folder: Path) -> PhotoModel:
+    """Return the model of a run, or of a folder into which an `Embedder` was saved."""
+    from pairlens.model.embedder import Embedder
+
+    return _torch_model("run", str(folder), Embedder.load(folder))
+
+
+def backbone_model(name: str, image_size: int = 0, weights: str = "imagenet") -> PhotoModel:
+    """Return a backbone as it comes.
+
+    Args:
+        name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        image_size: height and width of the photos; 0 for what the choice of the product measured, or 224.
+        weights: "imagenet", "none" or a file.
+
+    Raises:
+        ValueError: if the name is unknown or its weights cannot be had.
+    """
+    from pairlens.model.backbone import Backbone
+    from pairlens.model.plain_backbone import PlainBackbone
+
+    size = image_size or 224
+    plain = PlainBackbone(Backbone(name, weights, "none", size), name, size)
+    return _torch_model("backbone", f"{name} as it comes, {size} px", plain)
+
+
+def onnx_model(file: Path) -> PhotoModel:
+    """Return a model that `pairlens export` wrote; it runs without PyTorch."""
+    raise NotImplementedError(file)
+
+
+def save_model(model: PhotoModel, store: Store) -> None:
+    """Copy a model into the documents of a store, so that the collection needs nothing else wherever it is opened."""
+    prefix = f"{MODELS}/{model.fingerprint}/"
+    if store.document(prefix + KIND_FILE) is not None:
+        return
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        model.network.save(folder)
+        for file in _FILES[model.kind]:
+            store.write_document(prefix + file, (folder / file).read_bytes())
+    # Written last: a model whose copy was interrupted has no kind and is copied again.
+    contents = {"version": 1, "kind": model.kind, "name": model.name}
+    store.write_document(prefix + KIND_FILE, json.dumps(contents).encode())
+
+
+def load_model(store: Store, fingerprint: str) -> PhotoModel:
+    """Open a model that `save_model` copied into a store.
+
+    Raises:
+        NoModelError: if the store has vectors of this fingerprint but no such model.
+        ValueError: if the copy is damaged.
+    """
+    prefix = f"{MODELS}/{fingerprint}/"
+    kind, name = _read_kind(store, prefix)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for file in _FILES[kind]:
+            contents = store.document(prefix + file)
+            if contents is None:
+                raise ValueError(f"the model {fingerprint} in {store.name} lacks {file}; restore the collection")
+            (folder / file).write_bytes(contents)
+        model = _OPENERS[kind](folder)
+    if model.fingerprint != fingerprint:
+        raise ValueError(
+            f"the model in {store.name} has the fingerprint {model.fingerprint}, but its vectors are of {fingerprint}; "
+            "restore the collection"
+        )
+    return replace(model, name=name)
+
+
+def remove_model(store: Store, fingerprint: str) -> None:
+    """Remove the copy of a model from a store."""
+    for name in store.documents():
+        if name.startswith(f"{MODELS}/{fingerprint}/"):
+            store.remove_document(name)
+
+
+def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str]:
+    contents = store.document(prefix + KIND_FILE)
+    if contents is None:
+        raise NoModelError(
+            f"{store.name} holds vectors that were computed elsewhere and no model, so it cannot embed a photo; search by "
+            "an id or with a vector, or give it a model with pairlens collection migrate"
+        )
+    match parse_json(contents.decode("utf-8", "replace")):
+        case {"version": 1, "kind": "run" | "backbone" | "onnx" as kind, "name": str(name)}:
+            return kind, strip_control_characters(name)
+    raise ValueError(f"{store.name}: {prefix}{KIND_FILE} is damaged or of a newer version; restore the collection")
+
+
+def _saved_backbone(folder: Path) -> PhotoModel:
+    from pairlens.model.plain_backbone import PlainBackbone
+
+    return _torch_model("backbone", "backbone", PlainBackbone.load(folder))
+
+
+def _saved_onnx(folder: Path) -> PhotoModel:
+    return onnx_model(folder / _FILES["onnx"][0])
+
+
+_OPENERS: dict[ModelKind, Callable[[Path], PhotoModel]] = {
+    "run": run_model,
+    "backbone": _saved_backbone,
+    "onnx": _saved_onnx,
+}
+
+
+def _torch_model(kind: ModelKind, name: str, network: _Torch) -> PhotoModel:
+    from pairlens.model.embedder import check_sum
+
+    shape = network.architecture
+    view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
+    fingerprint = model_fingerprint(check_sum(network.state_dict()), to_plain(shape))
+    return PhotoModel(kind, name, fingerprint, shape.dim, view, network)

@@ -1,0 +1,256 @@
+"""What is to be indexed: the photos of folders, files and tables, with their labels, metadata and boxes."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeAlias
+from unicodedata import normalize
+
+from pairlens.collection.item import Value
+from pairlens.collection.source_table import SourceTable, TableRow, read_source_table
+from pairlens.core.boxes import Box, ShareBox
+from pairlens.core.image_formats import photo_suffixes, unread_suffix_reason
+from pairlens.core.untrusted import is_plain_text, regular_file
+from pairlens.data.account import Exclusion
+from pairlens.data.photo_paths import LINK_REASON, LinkRule, with_slashes
+from pairlens.data.readers.folder_walk import walk_folder
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# Where labels come from: the folders that hold the photos, nowhere, or a table.
+Labels: TypeAlias = Literal["auto", "folders", "none"] | Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photo, or one box of it, that is to be in the collection.
+
+    Attributes:
+        root: the absolute folder that the path is relative to.
+        path: with forward slashes, as the disk spells it.
+        box: the part that is embedded; None for the whole photo.
+        label: its class; None if unknown.
+        metadata: further values.
+    """
+
+    root: str
+    path: str
+    box: Box | ShareBox | None = None
+    label: str | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """The file on the disk."""
+        return Path(self.root, self.path)
+
+    @property
+    def name(self) -> str:
+        """The path as a collection stores it, in NFC."""
+        return normalize("NFC", self.path)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was found.
+
+    Attributes:
+        photos: what is to be read, in the order in which it was found.
+        left_out: what is left out by rule, each with its reason.
+        folders: the (root, path of the folder below it) pairs that were searched as a whole, for which a photo that is not
+            among `photos` is gone.
+        labels_from: one sentence that says where the labels come from.
+    """
+
+    photos: tuple[Source, ...]
+    left_out: tuple[Exclusion, ...]
+    folders: tuple[tuple[str, str], ...]
+    labels_from: str
+
+
+def find_sources(
+    places: Sequence[str | Path],
+    *,
+    labels: Labels = "auto",
+    metadata: Path | None = None,
+    follow_links: bool = False,
+    known_roots: Iterable[str] = (),
+) -> Sources:
+    """Return the photos of folders, files and tables.
+
+    A folder is searched with everything below it. A table (.csv, .tsv, .parquet) lists photos in its column path, which is
+    relative to the folder of the table, with optional columns label and x_1, y_1, x_2, y_2; its other columns are metadata.
+
+    Args:
+        places: folders, picture files and tables.
+        labels: "folders" takes the folder that holds a photo, "auto" does so if there are at least two such folders, "none"
+            takes none; or a table with the columns path and label. Labels of a table of photos come before all of these.
+        metadata: a table whose column path names the photos; its other columns are stored with them.
+        follow_links: whether links that lead out of a folder are followed.
+        known_roots: roots of the collection; a photo below one of them belongs to it, so that `photos/cats` and `photos`
+            name the same photos.
+
+    Raises:
+        FileNotFoundError: if a place does not exist.
+        ValueError: if a place is no photo, no table and no folder, or a table is malformed.
+    """
+    if not places:
+        raise ValueError("nothing to index; give folders, picture files or tables")
+    found = [_at_place(Path(place), follow_links) for place in places]
+    photos = [photo for part in found for photo in part.photos]
+    left_out = tuple(entry for part in found for entry in part.left_out)
+    photos, labels_from = _labelled(photos, labels)
+    if metadata is not None:
+        photos = _with_metadata(photos, read_source_table(metadata))
+    roots = sorted(known_roots, key=len)
+    folders = tuple(_rerooted_path(*folder, roots) for part in found for folder in part.folders)
+    # A photo that two places name is read once.
+    distinct = dict.fromkeys(_Hashed(_rerooted(photo, roots)) for photo in photos)
+    return Sources(tuple(hashed.source for hashed in distinct), left_out, folders, labels_from)
+
+
+class _Hashed:
+    """A source as a key: two sources are equal if they name the same part of the same photo."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._key = (source.root, source.path, source.box)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and self._key == other._key
+
+
+def _at_place(place: Path, follow_links: bool) -> Sources:
+    if place.is_dir():
+        return _of_folder(place, follow_links)
+    regular_file(place)
+    if place.suffix.lower() in TABLE_SUFFIXES:
+        return _of_table(read_source_table(place), follow_links)
+    if place.suffix.lower() not in photo_suffixes():
+        raise ValueError(f"{place} is no photo: {unread_suffix_reason(place.suffix.lower())}")
+    # The user has named the file, so a link is followed; its folder is that of the name.
+    file = place.absolute()
+    _check_name(str(file))
+    return Sources((Source(file.parent.resolve().as_posix(), file.name),), (), (), "")
+
+
+def _of_folder(folder: Path, follow_links: bool) -> Sources:
+    contents = walk_folder(folder, follow_links)
+    root = folder.resolve().as_posix()
+    photos, unnamed = [], []
+    for path in contents.photos:
+        if is_plain_text(str(path)):
+            photos.append(Source(root, path.as_posix()))
+        else:
+            reason = "its name has control characters or is not UTF-8; rename it"
+            unnamed.append(Exclusion(path.as_posix(), "photo with an unprintable name", reason))
+    return Sources(tuple(photos), (*contents.left_out, *unnamed), ((root, ""),), "")
+
+
+def _of_table(table: SourceTable, follow_links: bool) -> Sources:
+    root = table.file.parent.resolve()
+    rule = LinkRule(root, follow_links)
+    photos, left_out = [], []
+    for row in table.rows:
+        path = _path_in_table(row, root, table)
+        if rule.leads_out(root / path):
+            left_out.append(Exclusion(path, "linked photo", LINK_REASON))
+        else:
+            photos.append(Source(root.as_posix(), path, row.box, row.label, row.metadata))
+    return Sources(tuple(photos), tuple(left_out), (), "")
+
+
+def _path_in_table(row: TableRow, root: Path, table: SourceTable) -> str:
+    path = Path(os.path.normpath(root / with_slashes(row.path, root)))
+    if not path.is_relative_to(root) or path == root:
+        raise ValueError(
+            f"{table.file}, row {row.number}: the path {row.path!r} does not lead to a photo inside the table's folder; "
+            "correct the row"
+        )
+    return path.relative_to(root).as_posix()
+
+
+def _check_name(name: str) -> None:
+    if not is_plain_text(name):
+        raise ValueError(f"{name!r} has control characters or is not UTF-8; rename it")
+
+
+def _labelled(photos: list[Source], labels: Labels) -> tuple[list[Source], str]:
+    """Return the photos with labels, and a sentence about where they come from."""
+    if isinstance(labels, Path):
+        by_path = _rows_by_path(read_source_table(labels))
+        return [_label_of_row(photo, by_path) for photo in photos], f"labels come from {labels}"
+    if labels == "none":
+        return photos, "no labels are taken"
+    folders = Counter(_folder_of(photo) for photo in photos if photo.label is None)
+    named = [folder for folder in folders if folder]
+    if labels == "auto" and len(named) < 2:
+        has_labels = any(photo.label is not None for photo in photos)
+        return (
+            photos,
+            "labels come from the table" if has_labels else "no labels: the photos lie in no folders of classes",
+        )
+    labelled = [
+        photo if photo.label is not None else replace(photo, label=_folder_of(photo) or None) for photo in photos
+    ]
+    shown = ", ".join(sorted(named)[:3]) + (", ..." if len(named) > 3 else "")
+    return labelled, f"the label of a photo is the folder that holds it: {shown} ({len(named):,} labels)"
+
+
+def _folder_of(photo: Source) -> str:
+    folder = PurePosixPath(photo.name).parent.as_posix()
+    return "" if folder == "." else folder
+
+
+def _rows_by_path(table: SourceTable) -> dict[str, TableRow]:
+    rows: dict[str, TableRow] = {}
+    for row in table.rows:
+        key = normalize("NFC", row.path.replace("\\", "/").removeprefix("./"))
+        if key in rows:
+            raise ValueError(f"{table.file}, row {row.number}: the path {row.path!r} is listed twice; list it once")
+        rows[key] = row
+    return rows
+
+
+def _row_of(photo: Source, rows: Mapping[str, TableRow]) -> TableRow | None:
+    """Return the row whose path is that of the photo: below its root, as an absolute path, or below a parent of the root."""
+    full = PurePosixPath(photo.root, photo.name)
+    names = [photo.name, full.as_posix(), *(full.relative_to(p).as_posix() for p in full.parents[:-1])]
+    return next((rows[name] for name in names if name in rows), None)
+
+
+def _label_of_row(photo: Source, rows: Mapping[str, TableRow]) -> Source:
+    row = _row_of(photo, rows)
+    return photo if row is None else replace(photo, label=row.label)
+
+
+def _with_metadata(photos: list[Source], table: SourceTable) -> list[Source]:
+    rows = _rows_by_path(table)
+    described = []
+    for photo in photos:
+        row = _row_of(photo, rows)
+        described.append(photo if row is None else replace(photo, metadata={**photo.metadata, **row.metadata}))
+    if photos and described == photos and table.rows:
+        raise ValueError(
+            f"{table.file} describes none of the {len(photos):,} photos; its column path must hold paths "
+            f"such as {photos[0].path}"
+        )
+    return described
+
+
+def _rerooted(photo: Source, roots: Sequence[str]) -> Source:
+    root, path = _rerooted_path(photo.root, photo.path, roots)
+    return replace(photo, root=root, path=path)
+
+
+def _rerooted_path(root: str, path: str, roots: Sequence[str]) -> tuple[str, str]:
+    """Return a root of the collection that contains the path, the shortest one, and the path below it."""
+    full = PurePosixPath(root, path)
+    for known in roots:
+        if known and full.is_relative_to(known) and full != PurePosixPath(known):
+            return known, full.relative_to(known).as_posix()
+    return root, path
