@@ -100,9 +100,9 @@ def read_vectors(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray) -> tu
     places = _places(db, model, ids)
     places = places[np.argsort(places[:, 1], kind="stable")]  # by block
     vectors = np.empty((len(places), model.dim), np.float32)
-    starts = np.flatnonzero(np.diff(places[:, 1], prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(places)], strict=True):
-        vectors[start:end] = _read_slots(db, model, int(places[start, 1]), places[start:end, 2])
+    blocks, starts = np.unique(places[:, 1], return_index=True)
+    for block, part in zip(blocks.tolist(), np.split(np.arange(len(places)), starts[1:]), strict=False):
+        vectors[part] = _read_slots(db, model, block, places[part, 2])
     return places[:, 0], vectors
 
 
