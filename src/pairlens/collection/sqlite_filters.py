@@ -1,0 +1,98 @@
+"""Filters as conditions of SQLite: every value, and every key of the metadata, is a parameter."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from pairlens.collection.filters import ID, LABEL, PATH, Between, Condition, OneOf, Under
+from pairlens.collection.item import Value
+
+# Values come as one JSON list, because SQLite limits the number of parameters. Numbers of the metadata are compared with
+# numbers that SQLite has read from JSON too, so that both are rounded in the same way.
+_LISTED = "(SELECT value FROM json_each(?))"
+_COLUMNS = {LABEL: "items.label", PATH: "items.path", ID: "items.id"}
+
+
+def sqlite_condition(where: Mapping[str, Condition] | None) -> tuple[str, list[str | float]]:
+    """Return the text of a condition on `items`, and its parameters.
+
+    >>> sqlite_condition({"label": OneOf(("dress", None))})
+    ('(items.label IN (SELECT value FROM json_each(?)) OR items.label IS NULL)', ['["dress"]'])
+    """
+    parts = [_part(key, condition) for key, condition in (where or {}).items()]
+    text = " AND ".join(part for part, _ in parts)
+    return text or "TRUE", [value for _, values in parts for value in values]
+
+
+def _part(key: str, condition: Condition) -> tuple[str, list[str | float]]:
+    match condition:
+        case Under(prefix):
+            return _under(_COLUMNS[key], prefix)
+        case Between(low, high):
+            return _between(key, low, high)
+        case OneOf(values) if key in _COLUMNS:
+            return _one_of_column(_COLUMNS[key], values)
+        case OneOf(values):
+            return _one_of_metadata(_json_path(key), values)
+
+
+def _under(column: str, prefix: str) -> tuple[str, list[str | float]]:
+    """The texts that begin with a prefix lie in a range of an index; texts of SQLite are ordered by code points."""
+    end = _after(prefix)
+    if end is None:
+        return f"{column} >= ?", [prefix]
+    return f"({column} >= ? AND {column} < ?)", [prefix, end]
+
+
+def _after(prefix: str) -> str | None:
+    """Return the first text after all those that begin with a prefix; None if there is none."""
+    start = prefix.rstrip("\U0010ffff")
+    if not start:
+        return None
+    # Half characters are no texts in UTF-8.
+    following = 0xE000 if start[-1] == "\ud7ff" else ord(start[-1]) + 1
+    return start[:-1] + chr(following)
+
+
+def _between(key: str, low: float | None, high: float | None) -> tuple[str, list[str | float]]:
+    ends = [(sign, end) for sign, end in ((">=", low), ("<=", high)) if end is not None]
+    if key == ID:
+        return " AND ".join(f"items.id {sign} ?" for sign, _ in ends), [end for _, end in ends]
+    path = _json_path(key)
+    text, parameters = "json_type(items.metadata, ?) IN ('integer', 'real')", [path]
+    for sign, end in ends:
+        text += f" AND json_extract(items.metadata, ?) {sign} json_extract(?, '$[0]')"
+        parameters += [path, json.dumps([end])]
+    return f"({text})", [*parameters]
+
+
+def _one_of_column(column: str, values: Sequence[Value]) -> tuple[str, list[str | float]]:
+    text = f"{column} IN {_LISTED}"
+    if None in values:
+        text = f"({text} OR {column} IS NULL)"
+    return text, [json.dumps([value for value in values if value is not None])]
+
+
+def _one_of_metadata(path: str, values: Sequence[Value]) -> tuple[str, list[str | float]]:
+    """A truth value is no number and a number no text, so each kind is compared with its own."""
+    kind = "json_type(items.metadata, ?)"
+    texts = [value for value in values if isinstance(value, str)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    parts: list[str] = []
+    parameters: list[str | float] = []
+    for names, listed in (("'text'", texts), ("'integer', 'real'", numbers)):
+        if listed:
+            parts.append(f"({kind} IN ({names}) AND json_extract(items.metadata, ?) IN {_LISTED})")
+            parameters += [path, path, json.dumps(listed)]
+    for truth in (True, False):
+        if any(value is truth for value in values):
+            parts.append(f"{kind} IS ?")
+            parameters += [path, str(truth).lower()]
+    if None in values:
+        parts.append(f"coalesce({kind}, 'null') = 'null'")
+        parameters.append(path)
+    return f"({' OR '.join(parts)})" if parts else "FALSE", parameters
+
+
+def _json_path(key: str) -> str:
+    # The key has no quotes and backslashes, see `checked_key`.
+    return f'$."{key}"'
