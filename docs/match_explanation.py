@@ -21,7 +21,6 @@ from pairlens.model.plain_backbone import PlainBackbone
 
 DOCS = Path(__file__).resolve().parent
 BACKBONE, IMAGE_SIZE, BATCH = "efficientnet_lite0", 224, 32
-COLORS = 256
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,9 @@ def main(options: Options) -> None:
     query = first_of_last if options.query is None else options.photos / options.query
     model = open_model(options.run)
     match = nearest(model, query, [photo for photo in photos if photo != query])
-    picture = draw_explanation(explain_match(model, query, match), (query.name, match.name))
-    picture.quantize(COLORS).save(options.picture, optimize=True)
+    explanation = explain_match(model, query, match)
+    picture = draw_explanation(explanation, (query.parent.name, match.parent.name))
+    picture.save(options.picture, optimize=True)
     say(f"{options.picture}: {query} and {match}, {options.picture.stat().st_size / 1000:.0f} kB")
 
 

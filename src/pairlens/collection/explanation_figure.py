@@ -123,9 +123,9 @@ def _draw_bar(sheet: Image.Image, limit: float, is_exact: bool) -> None:
 
 
 def _number(value: float, sign: str = "", digits: int = 3) -> str:
-    """Return a number with a proper minus sign, and with a plus sign if `sign` is "+"; what is rounded to zero has none."""
+    """Return a number with a proper minus sign, and with a plus sign if `sign` is "+"; 0 for what is rounded to zero."""
     text = f"{value:{sign}.{digits}f}"
-    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+    return "0" if float(text) == 0 else text.replace("-", "−")
 
 
 def _footer(explanation: MatchExplanation) -> tuple[str, str]:

@@ -142,7 +142,9 @@ def _in_evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _normalized(model: Embedder | PlainBackbone, photos: Tensor) -> Tensor:
-    return (photos.float() / 255 - model.mean) / model.std  # pyright: ignore[reportOperatorIssue]
+    normalized = (photos.float() / 255 - model.mean) / model.std  # pyright: ignore[reportOperatorIssue]
+    # The memory order that the models use themselves: a GPU may round a convolution differently in another one.
+    return normalized.contiguous(memory_format=torch.channels_last)
 
 
 def _finite_cosine(embeddings: Tensor) -> float:
