@@ -6,7 +6,8 @@ Writes docs/images/match_explanation.png. The committed picture is of ten specie
 query the first photo of the eighth species, which the run has not been trained on:
 
     pairlens prepare --data_name folder --source cub200_2010_ten
-    pairlens train circle --data_name folder --backbone efficientnet_lite0 --descriptors SG --dim 512 --num_epochs 6 --name birds
+    pairlens train circle --data_name folder --backbone efficientnet_lite0 --descriptors SG --dim 512 \
+        --num_epochs 6 --name birds
     python docs/match_explanation.py cub200_2010_ten --run runs/birds \
         --query 008.Rhinoceros_Auklet/Rhinoceros_Auklet_0001_2673620250.jpg
 """
