@@ -1,8 +1,15 @@
-"""The picture of why two photos match in the README: `python docs/match_explanation.py PHOTOS --run RUN`.
+r"""The picture of why two photos match in the README: `python docs/match_explanation.py PHOTOS --run RUN`.
 
 PHOTOS holds one folder per class. The query is the photo that is named, or the first photo of the last folder; the other
 photo is the one that the model finds nearest to it among all others. Without a run the model is the backbone as it comes.
-Writes docs/images/match_explanation.png.
+Writes docs/images/match_explanation.png. The committed picture is of ten species of CUB-200-2010 (about 30 photos each), the
+query the first photo of the eighth species, which the run has not been trained on:
+
+    pairlens prepare --data_name folder --source cub200_2010_ten
+    pairlens train circle --data_name folder --backbone efficientnet_lite0 --descriptors SG --dim 512 \
+        --num_epochs 6 --name birds
+    python docs/match_explanation.py cub200_2010_ten --run runs/birds \
+        --query 008.Rhinoceros_Auklet/Rhinoceros_Auklet_0001_2673620250.jpg
 """
 
 from dataclasses import dataclass
