@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from pairlens.collection.arguments import as_item_ids, as_region, checked_label, listed_photos
 from pairlens.collection.filters import Wanted, as_conditions
 from pairlens.collection.given_photos import add_given_photos, is_place
 from pairlens.collection.ingest import Ingest, Progress
@@ -21,7 +22,9 @@ from pairlens.collection.store import Fault, SearchMode, Store, StoredModel
 from pairlens.core.inputs import as_whole_number
 
 if TYPE_CHECKING:
+    from pairlens.collection.calibration import Calibration
     from pairlens.collection.duplicate_photos import DuplicatePhotos
+    from pairlens.collection.migration import Migrated
 
 Photos = Any
 
@@ -192,12 +195,12 @@ class Collection:
         """
         if ids is None and not where:
             raise ValueError("give ids or a filter; a collection is emptied by removing its folder")
-        chosen = _as_ids(ids) if ids is not None else self.store.ids(as_conditions(where))
+        chosen = as_item_ids(ids) if ids is not None else self.store.ids(as_conditions(where))
         return self.store.remove(chosen)
 
     def relabel(self, ids: int | Iterable[int], label: str | None) -> int:
         """Set the label of photos, None to remove it; returns how many there were."""
-        return self.store.relabel(_as_ids(ids).tolist(), _checked_label(label))
+        return self.store.relabel(as_item_ids(ids).tolist(), checked_label(label))
 
     def set_metadata(self, id: int, metadata: Mapping[str, Value]) -> int:
         """Replace the metadata of a photo; returns whether there was one, as 0 or 1."""
@@ -237,7 +240,7 @@ class Collection:
             ValueError: if an argument has no meaning, or a photo cannot be read.
         """
         embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        query = embedder.embed(_as_list(photos), _as_list(unlike), _as_region(region))
+        query = embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
         return self._searcher.search(
             query, as_whole_number(k, "k", least=1), as_conditions(where), index=index, group=group, rate=rate
         )
@@ -245,7 +248,7 @@ class Collection:
     def embed(self, photos: Photos) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of the active model."""
         embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        return np.stack([embedder.embed([photo]).vector for photo in _as_list(photos)])
+        return np.stack([embedder.embed([photo]).vector for photo in listed_photos(photos)])
 
     # Care.
 
@@ -265,6 +268,57 @@ class Collection:
 
         write_snapshot(self.store, Path(folder))
 
+    def calibrate(
+        self, rates: Sequence[float] = (0.05, 0.01, 0.001), *, run: str | Path | None = None, seed: int = 0
+    ) -> "Calibration":
+        """Learn how probable matches are, and when to answer "no match", and keep it; see `calibrate_collection`.
+
+        Args:
+            rates: false accept rates for queries of classes that the collection does not hold.
+            run: a run of the same model, whose held-out classes are used in place of the collection's labels.
+            seed: of the divisions of the classes.
+
+        Raises:
+            ValueError: with the number that is missing, if there are too few classes or photos.
+        """
+        from pairlens.collection.stored_calibration import calibrate_collection
+
+        return calibrate_collection(self.store, rates, seed, None if run is None else Path(run))
+
+    def calibration(self) -> "Calibration | None":
+        """Return the calibration of the active model; None if there is none."""
+        return self._searcher.judge.calibration()
+
+    def migrate(
+        self, model: str | Path | PhotoModel, *, workers: int = 2, progress: Progress = lambda done, total: None
+    ) -> "Migrated":
+        """Embed everything anew with another model, and change over to it in one step; see `migration.migrate`.
+
+        Raises:
+            ValueError: if the model cannot be opened, or is active already.
+        """
+        from pairlens.collection.migration import migrate
+
+        return migrate(self.store, _as_model(model), workers, progress)
+
+    def return_to_former_model(self) -> StoredModel:
+        """Make the model before the last migration the active one again; raises ValueError if there is none."""
+        from pairlens.collection.migration import return_to_former_model
+
+        return return_to_former_model(self.store)
+
+    def export_vectors(self, file: str | Path) -> int:
+        """Write a Parquet table of ids, paths, labels, metadata and vectors; returns its rows."""
+        from pairlens.collection.vector_table import export_vectors
+
+        return export_vectors(self.store, Path(file))
+
+    def import_vectors(self, file: str | Path, fingerprint: str | None = None) -> int:
+        """Add the vectors of a Parquet table with the columns path and vector; returns how many there were."""
+        from pairlens.collection.vector_table import import_vectors
+
+        return import_vectors(self.store, Path(file), fingerprint)
+
     def duplicates(self, near: float | None = None) -> "DuplicatePhotos":
         """Return groups of equal photos, of equal pictures in other encodings, and of near photos.
 
@@ -282,32 +336,3 @@ def _as_model(model: str | Path | PhotoModel | None) -> PhotoModel:
     if model is None:
         return default_model()
     return model if isinstance(model, PhotoModel) else open_model(model)
-
-
-def _as_list(photos: Photos) -> list[Any]:
-    return list(photos) if isinstance(photos, list | tuple) else [photos]
-
-
-def _as_ids(ids: int | Iterable[int]) -> np.ndarray:
-    single = [ids] if isinstance(ids, int | np.integer) else list(ids)
-    return np.array([as_whole_number(id, "id") for id in single], np.int64)
-
-
-def _as_region(region: Region | Sequence[int] | None) -> Region | None:
-    if region is None or isinstance(region, Region):
-        return region
-    if len(region) != 4:
-        raise ValueError(f"the region {tuple(region)} is not x, y, width, height in pixels; give four numbers")
-    return Region(*(as_whole_number(value, "region") for value in region))
-
-
-def _checked_label(label: str | None) -> str | None:
-    from unicodedata import normalize
-
-    from pairlens.core.untrusted import is_plain_text
-
-    if label is None:
-        return None
-    if not isinstance(label, str) or not label.strip() or not is_plain_text(label):
-        raise ValueError(f"the label {label!r} is empty, no text, or has control characters; give a name or None")
-    return normalize("NFC", label.strip())

@@ -44,6 +44,7 @@ class PhotoModel:
         dim: of a vector.
         view: how a photo becomes the pixels that the network sees.
         network: an `Embedder`, a `PlainBackbone` or an `OnnxEmbedder`.
+        trained_on: names of the classes that it was trained on, as far as they are known.
     """
 
     kind: ModelKind
@@ -52,6 +53,7 @@ class PhotoModel:
     dim: int
     view: PhotoInput
     network: Any
+    trained_on: tuple[str, ...] = ()
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
@@ -120,7 +122,19 @@ def run_model(folder: Path) -> PhotoModel:
     """Return the model of a run, or of a folder into which an `Embedder` was saved."""
     from pairlens.model.embedder import Embedder
 
-    return _torch_model("run", str(folder), Embedder.load(folder))
+    model = _torch_model("run", str(folder), Embedder.load(folder))
+    return replace(model, trained_on=_training_classes(folder))
+
+
+def _training_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a run was trained on; none if its data set is not there any more."""
+    from pairlens.experiments.run_folder import RunFolder
+
+    try:
+        catalog = RunFolder(folder).open().splits.train
+    except (OSError, ValueError):
+        return ()
+    return tuple(sorted({catalog.class_names[label] for label in catalog.labels.unique().tolist()}))
 
 
 def backbone_model(name: str, image_size: int = 0, weights: str = "imagenet") -> PhotoModel:
@@ -158,7 +172,7 @@ def save_model(model: PhotoModel, store: Store) -> None:
         for file in _FILES[model.kind]:
             store.write_document(prefix + file, (folder / file).read_bytes())
     # Written last: a model whose copy was interrupted has no kind and is copied again.
-    contents = {"version": 1, "kind": model.kind, "name": model.name}
+    contents = {"version": 1, "kind": model.kind, "name": model.name, "trained_on": list(model.trained_on)}
     store.write_document(prefix + KIND_FILE, json.dumps(contents).encode())
 
 
@@ -170,7 +184,7 @@ def load_model(store: Store, fingerprint: str) -> PhotoModel:
         ValueError: if the copy is damaged.
     """
     prefix = f"{MODELS}/{fingerprint}/"
-    kind, name = _read_kind(store, prefix)
+    kind, name, trained_on = _read_kind(store, prefix)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for file in _FILES[kind]:
@@ -184,7 +198,7 @@ def load_model(store: Store, fingerprint: str) -> PhotoModel:
             f"the model in {store.name} has the fingerprint {model.fingerprint}, but its vectors are of {fingerprint}; "
             "restore the collection"
         )
-    return replace(model, name=name)
+    return replace(model, name=name, trained_on=trained_on)
 
 
 def remove_model(store: Store, fingerprint: str) -> None:
@@ -194,7 +208,13 @@ def remove_model(store: Store, fingerprint: str) -> None:
             store.remove_document(name)
 
 
-def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str]:
+def trained_classes(store: Store, fingerprint: str) -> frozenset[str]:
+    """Return the names of the classes that a stored model was trained on; raises as `load_model`."""
+    return frozenset(_read_kind(store, f"{MODELS}/{fingerprint}/")[2])
+
+
+def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str, tuple[str, ...]]:
+    """Return the kind of a stored model, its name and the classes that it was trained on."""
     contents = store.document(prefix + KIND_FILE)
     if contents is None:
         raise NoModelError(
@@ -202,8 +222,13 @@ def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str]:
             "an id or with a vector, or give it a model with pairlens collection migrate"
         )
     match parse_json(contents.decode("utf-8", "replace")):
-        case {"version": 1, "kind": "run" | "backbone" | "onnx" as kind, "name": str(name)}:
-            return kind, strip_control_characters(name)
+        case {
+            "version": 1,
+            "kind": "run" | "backbone" | "onnx" as kind,
+            "name": str(name),
+            "trained_on": list(classes),
+        }:
+            return kind, strip_control_characters(name), tuple(map(str, classes))
     raise ValueError(f"{store.name}: {prefix}{KIND_FILE} is damaged or of a newer version; restore the collection")
 
 

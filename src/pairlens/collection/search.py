@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pairlens.collection.match_explanation import MatchExplanation
 
-Verdict: TypeAlias = Literal["match", "no match", "not calibrated"]
+SearchVerdict: TypeAlias = Literal["match", "no match", "not calibrated"]
 
 # The weight of the photos that the results should not look like, beside a weight of 1 of the others.
 # Source: J. Rocchio, "Relevance feedback in information retrieval", 1971; there it is 0.25 to 0.5.
@@ -33,7 +33,8 @@ class SearchMatch:
         rank: from 1.
         item: the photo.
         score: cosine with the query.
-        probability: that it is of the class of the query; None if the collection is not calibrated.
+        probability: that it is of the class of the query; None if the collection is not calibrated, and for photos with
+            another label than the first one.
         copies: ids of near-duplicates of this photo that were collapsed into it.
     """
 
@@ -93,7 +94,7 @@ class SearchResult:
     """
 
     matches: tuple[SearchMatch, ...]
-    verdict: Verdict
+    verdict: SearchVerdict
     probability: float | None
     rate: float | None
     interval: tuple[float, float] | None

@@ -63,9 +63,9 @@ class Searcher:
         if index not in ("auto", "exact"):
             raise ValueError(f"index {index!r} must be auto or exact")
         # The verdict looks at more neighbours than are shown.
-        wanted = max(k * (GROUP_FACTOR if group else 1), NEAREST if self.judge.is_calibrated() else 0)
+        wanted = max(k * (GROUP_FACTOR if group else 1), NEAREST if self.judge.calibration() is not None else 0)
         founds = self._found(queries, wanted, where, index)
-        judged = self.judge.judge(queries, founds, rate, is_filtered=bool(where))
+        judged = self.judge.judge(queries, founds, rate)
         return [
             SearchResult(
                 matches=self._matches(query, self._ranked(query, found, k, where, index, group), opinion.probabilities),
@@ -134,7 +134,7 @@ class Searcher:
 
     def _explainer(self, seen: np.ndarray, item: Item) -> Callable:
         def explain() -> object:
-            from pairlens.collection.match_pictures import explain_item
+            from pairlens.collection.result_pictures import explain_item
 
             return explain_item(self.store, self.model(), seen, item)
 

@@ -1,0 +1,207 @@
+"""Migration: a collection is embedded anew by another model while searches go on, and changes over in one step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pairlens.collection.ingest import Progress
+from pairlens.collection.item import Item
+from pairlens.collection.photo_bytes import photo_bytes
+from pairlens.collection.photo_model import PhotoModel, load_model, remove_model, save_model
+from pairlens.collection.photo_view import view_photo
+from pairlens.collection.store import Store, StoredModel
+from pairlens.collection.stored_calibration import drop_calibration
+from pairlens.core.threads import map_in_order
+
+# Items that are embedded and written at a time.
+_CHUNK = 256
+# The report compares this many neighbours of this many items.
+_NEIGHBOURS, _SAMPLE = 10, 1000
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class ChangedItem:
+    """An item with its nearest items before and after a migration, nearest first."""
+
+    id: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @property
+    def overlap(self) -> float:
+        """The share of the former nearest items that are still among the nearest."""
+        return len(set(self.before) & set(self.after)) / max(1, len(self.before))
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a migration has changed.
+
+    Attributes:
+        former: fingerprint of the model that was active.
+        active: fingerprint of the model that is active now.
+        embedded: items that were embedded anew.
+        from_thumbnails: of them, those whose photo is gone or has changed, which were embedded from their thumbnail.
+        overlap: mean share of the 10 nearest items that stayed, over a sample.
+        nearest_changed: share of the sample whose nearest item is another one.
+        compared: size of the sample.
+        examples: items of the sample that changed most.
+    """
+
+    former: str
+    active: str
+    embedded: int
+    from_thumbnails: int
+    overlap: float
+    nearest_changed: float
+    compared: int
+    examples: tuple[ChangedItem, ...]
+
+    def sentence(self) -> str:
+        """Return the report in words."""
+        thumbnails = f", {self.from_thumbnails:,} of them from their thumbnails" if self.from_thumbnails else ""
+        return (
+            f"Embedded {self.embedded:,} photos with {self.active}{thumbnails}. Of the {_NEIGHBOURS} nearest photos "
+            f"{100 * self.overlap:.1f} % stayed, and {100 * self.nearest_changed:.1f} % of {self.compared:,} photos have "
+            f"another nearest one."
+        )
+
+
+def migrate(
+    store: Store, model: PhotoModel, workers: int = 2, progress: Progress = lambda done, total: None
+) -> Migrated:
+    """Embed a collection with another model, and change over to it.
+
+    Until the last step searches answer from the old vectors, and photos may be added and removed. After an interruption the
+    same call goes on. The old vectors and their model are kept for `return_to_former_model`.
+
+    Args:
+        store: of the collection.
+        model: the new model.
+        workers: number of threads that read photos.
+        progress: called with the numbers of photos that are embedded and of all.
+
+    Raises:
+        ValueError: if the model is active already, or another migration is under way.
+    """
+    models = store.models()
+    if models and models[0].fingerprint == model.fingerprint:
+        raise ValueError(f"{store.name} speaks {model.name} already; its fingerprint is {model.fingerprint}")
+    save_model(model, store)
+    store.start_model(model.fingerprint, model.dim)
+    embedded, from_thumbnails = _embed_missing(store, model, workers, progress)
+    sample = _sample(store)
+    before = _neighbours(store, sample, None)
+    after = _neighbours(store, sample, model.fingerprint)
+    former = _change_over(store, model, workers)
+    changed = [
+        ChangedItem(id, before[id], after[id]) for id in sample.tolist() if before.get(id) and after.get(id) is not None
+    ]
+    worst = sorted(changed, key=lambda item: (item.overlap, item.id))[:_EXAMPLES]
+    return Migrated(
+        former="" if former is None else former.fingerprint,
+        active=model.fingerprint,
+        embedded=embedded,
+        from_thumbnails=from_thumbnails,
+        overlap=float(np.mean([item.overlap for item in changed])) if changed else 1.0,
+        nearest_changed=float(np.mean([item.before[:1] != item.after[:1] for item in changed])) if changed else 0.0,
+        compared=len(changed),
+        examples=tuple(item for item in worst if item.overlap < 1),
+    )
+
+
+def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
+    """Make the former model the active one again; photos that were added since are embedded with it first.
+
+    Raises:
+        ValueError: if there is no former model.
+    """
+    former = next((model for model in store.models() if model.state == "former"), None)
+    if former is None:
+        raise ValueError(f"{store.name} keeps no former model, so there is nothing to return to")
+    if len(store.without_vector(former.fingerprint, 1)):
+        _embed_missing(store, load_model(store, former.fingerprint), workers, lambda done, total: None)
+    store.activate_model(former.fingerprint)
+    drop_calibration(store)
+    return former
+
+
+def _change_over(store: Store, model: PhotoModel, workers: int) -> StoredModel | None:
+    """Make the new model the active one; returns the one that was active."""
+    kept = {stored.fingerprint for stored in store.models()}
+    active = store.models()[0]
+    for attempt in range(10):
+        try:
+            store.activate_model(model.fingerprint)
+            break
+        except ValueError:
+            # Photos were added after the last look; the tenth time, somebody adds faster than this machine embeds.
+            if attempt == 9 or not len(store.without_vector(model.fingerprint, 1)):
+                raise
+            _embed_missing(store, model, workers, lambda done, total: None)
+    drop_calibration(store)
+    for fingerprint in kept - {stored.fingerprint for stored in store.models()}:
+        remove_model(store, fingerprint)
+    return active if active.fingerprint != model.fingerprint else None
+
+
+def _embed_missing(store: Store, model: PhotoModel, workers: int, progress: Progress) -> tuple[int, int]:
+    """Embed all items that have no vector of a model; returns how many, and how many of them from their thumbnails."""
+    total = store.count()
+    embedded = from_thumbnails = 0
+    while len(ids := store.without_vector(model.fingerprint, _CHUNK)):
+        items = store.items(ids)
+        views = list(map_in_order(lambda item: _seen(store, model, item), items, workers))
+        vectors = model.embed(np.stack([seen for seen, _ in views]))
+        store.add_vectors(model.fingerprint, [item.id for item in items], vectors)
+        embedded += len(items)
+        from_thumbnails += sum(is_thumbnail for _, is_thumbnail in views)
+        progress(min(embedded, total), total)
+    return embedded, from_thumbnails
+
+
+def _seen(store: Store, model: PhotoModel, item: Item) -> tuple[np.ndarray, bool]:
+    """Return an item as a model sees it, and whether it came from its thumbnail."""
+    contents = photo_bytes(store, item)
+    if contents is not None:
+        return view_photo(contents, model.view, None if item.region is None else item.region.box).seen, False
+    thumbnail = store.thumbnails([item.id]).get(item.id, b"")
+    if not thumbnail:
+        raise ValueError(
+            f"{store.name} has no pixels of the photo {item.id} ({item.path}), so it cannot be embedded anew; remove it, or "
+            "index its file again"
+        )
+    return view_photo(thumbnail, model.view).seen, True
+
+
+def _sample(store: Store) -> np.ndarray:
+    ids = store.ids()
+    return ids[np.linspace(0, len(ids) - 1, min(_SAMPLE, len(ids))).astype(int)] if len(ids) else ids
+
+
+def _neighbours(store: Store, sample: np.ndarray, model: str | None) -> dict[int, tuple[int, ...]]:
+    """Return the nearest items of a sample by the vectors of a model, from a scan of all blocks."""
+    if not len(sample):
+        return {}
+    queries = store.vectors(sample, model)
+    best_ids = np.full((len(sample), _NEIGHBOURS), -1, np.int64)
+    best = np.full((len(sample), _NEIGHBOURS), -np.inf, np.float32)
+    for ids, vectors in store.vector_blocks(model):
+        scores = queries @ vectors.T  # (sample, block)
+        # An item is not its own neighbour.
+        scores[sample[:, None] == ids[None]] = -np.inf
+        best, best_ids = _merged(best, best_ids, scores, np.broadcast_to(ids, scores.shape))
+    return {
+        id: tuple(int(other) for other in row if other >= 0) for id, row in zip(sample.tolist(), best_ids, strict=True)
+    }
+
+
+def _merged(
+    best: np.ndarray, best_ids: np.ndarray, scores: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best of both (query, rank) lists, best first; equal scores by id."""
+    all_scores = np.concatenate([best, scores], axis=1)
+    all_ids = np.concatenate([best_ids, ids], axis=1)
+    order = np.lexsort((all_ids, -all_scores), axis=1)[:, : best.shape[1]]
+    return np.take_along_axis(all_scores, order, axis=1), np.take_along_axis(all_ids, order, axis=1)
