@@ -1,0 +1,1 @@
+"""A collection of photos that is searchable at once and stays so."""
