@@ -1,10 +1,13 @@
 """The score of a match learned with cross-fitting over classes, and the false accept rates of thresholds on classes left out."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from pairlens.collection.known_and_strange import Array, Booleans, Integers, LabelledVectors, Queries, divided
+from pairlens.collection.known_and_strange import Booleans, Integers, LabelledVectors, Queries, divided
+from pairlens.collection.match_features import Array
+from pairlens.core.records import require
 
 DIVISIONS, FOLDS = 12, 5
 # Divisions of half of the classes, where the whole procedure is repeated many times.
@@ -28,6 +31,13 @@ class MatchModel:
     scale: tuple[float, ...]
     coefficients: tuple[float, ...]
     intercept: float
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.scale, *self.coefficients, self.intercept)
+        require(all(map(math.isfinite, numbers)), "the numbers of a match model must be finite")
+        lengths = {len(self.mean), len(self.scale), len(self.coefficients)}
+        require(len(lengths) == 1, "mean, scale and coefficients of a match model must have the same length")
+        require(all(scale > 0 for scale in self.scale), "the scales of a match model must be above 0")
 
     def score(self, features: Array) -> Array:
         """Return the (query,) log-odds that the best match is of the query's class."""
@@ -61,6 +71,10 @@ def fit_match_model(queries: Queries) -> MatchModel:
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = queries.features.mean(axis=0), queries.features.std(axis=0) + TINY
+    if not queries.is_right.any():
+        # Nothing tells a right match from a wrong one. The odds are those of half a right match among all queries.
+        odds = 0.5 / len(queries.is_right)
+        return MatchModel(tuple(map(float, mean)), tuple(map(float, scale)), (0.0,) * len(mean), math.log(odds))
     standardised = (queries.features - mean) / scale
     # With seven features Newton's method is exact and takes some milliseconds.
     fitted = LogisticRegression(solver="newton-cholesky").fit(
