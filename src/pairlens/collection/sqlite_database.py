@@ -11,7 +11,7 @@ from pairlens.core.files import UnwritableError, atomic_write
 from pairlens.core.untrusted import regular_file
 
 # The write-ahead log is copied into the database beyond this many pages, and is cut to the same size afterwards.
-LOG_PAGES = 512
+LOG_PAGES = 256
 CACHE_KIB = 32 << 10
 # SQLITE_DBCONFIG_DEFENSIVE, which Python 3.11 does not name.
 _DEFENSIVE = 1010

@@ -14,7 +14,7 @@ from pairlens.collection import sqlite_statistics as statistics
 from pairlens.collection.change_log import ChangeKind, last_change, log_change, shorten_log
 from pairlens.collection.filters import Condition
 from pairlens.collection.item import Item, NewItem, Value
-from pairlens.collection.live_index import LiveIndex
+from pairlens.collection.live_index import LiveIndex, identity_of
 from pairlens.collection.sqlite_check import check_database
 from pairlens.collection.sqlite_database import SqliteDatabase
 from pairlens.collection.store import Fault, Found, SearchMode, StoredModel
@@ -28,6 +28,9 @@ from pairlens.collection.vector_blocks import (
     rewrite_blocks,
 )
 from pairlens.core.files import atomic_write
+
+# An exact search of more vectors than this takes longer than people like to wait for.
+IVF_ABOVE = 200_000
 
 
 class SqliteStore:
@@ -47,27 +50,28 @@ class SqliteStore:
     ([1], [[1]], array([[0.8]], dtype=float32))
     """
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, ivf_above: int = IVF_ABOVE) -> None:
         self._database = database
-        self._index = LiveIndex()
+        self._index = LiveIndex(database, ivf_above)
 
     @classmethod
-    def create(cls, file: Path, wait: float = 30.0) -> "SqliteStore":
+    def create(cls, file: Path, wait: float = 30.0, ivf_above: int = IVF_ABOVE) -> "SqliteStore":
         """Make an empty collection in a file that does not exist yet; raises ValueError if it does.
 
         Args:
             file: its path; SQLite writes two further files beside it.
             wait: seconds that a writer waits for another one.
+            ivf_above: number of items above which the mode "auto" searches approximately.
         """
         database = SqliteDatabase.create(file, wait)
         with database.writing() as db:
             db.execute("INSERT INTO facts (name, value) VALUES ('identity', ?)", (secrets.token_hex(16),))
-        return cls(database)
+        return cls(database, ivf_above)
 
     @classmethod
-    def open(cls, file: Path, wait: float = 30.0, read_only: bool = False) -> "SqliteStore":
+    def open(cls, file: Path, wait: float = 30.0, read_only: bool = False, ivf_above: int = IVF_ABOVE) -> "SqliteStore":
         """Open a collection; raises ValueError or OSError if the file is none, is damaged or cannot be used."""
-        return cls(SqliteDatabase(file, wait, read_only))
+        return cls(SqliteDatabase(file, wait, read_only), ivf_above)
 
     @property
     def name(self) -> str:
@@ -76,8 +80,7 @@ class SqliteStore:
     @property
     def identity(self) -> str:
         with self._database.reading() as db:
-            found = db.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
-        return found[0] if found else ""
+            return identity_of(db)
 
     def close(self) -> None:
         self._database.close()
@@ -246,12 +249,15 @@ class SqliteStore:
     ) -> Found:
         if k < 1:
             raise ValueError(f"k is {k}, but at least one item must be searched for")
+        approximate = mode == "auto" and not where
         with self._index.lock:
+            self._index.prepare(approximate)
             # One state of the database for the vectors and the filter.
             with self._database.reading() as db:
                 self._index.refresh(db)
                 allowed = rows.item_ids(db, where) if where else None
-            return self._index.search(queries, k, allowed, np.asarray(without, np.int64).reshape(-1))
+            excluded = np.asarray(without, np.int64).reshape(-1)
+            return self._index.search(queries, k, allowed, excluded, recall if approximate else None)
 
     # Documents.
 
