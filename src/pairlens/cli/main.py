@@ -33,6 +33,22 @@ class Command:
 
 # The summaries repeat the docstrings, because `pairlens --help` does not import the modules; a test holds them equal.
 COMMANDS = {
+    "index": Command(
+        "pairlens.cli.search",
+        "Make photos searchable: embed them and put them into a collection, which is made if there is none.",
+    ),
+    "search": Command(
+        "pairlens.cli.search",
+        "Find the photos of a collection that are most similar to a photo, and say whether it shows the same at all.",
+    ),
+    "collection": Command(
+        "pairlens.cli.collection",
+        "Show, check, list, remove, relabel, calibrate, migrate, copy, export or import the photos of a collection.",
+    ),
+    "migrate": Command(
+        "pairlens.cli.collection",
+        "Embed a collection anew with another model; searches answer from the old vectors until one change-over.",
+    ),
     "prepare": Command(
         "pairlens.cli.train", "Read a raw data set and write it as one file of reduced photos, ready for training."
     ),
@@ -117,8 +133,10 @@ def _run_command(name: str, words: list[str]) -> None:
     if world_size() > 1 and name not in DISTRIBUTED:
         raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
     _ignore_figure_settings()
-    command, words = find_command(name, words)
-    read_arguments(command, words, f"pairlens {name}")()
+    command, rest = find_command(name, words)
+    # The verb of `pairlens collection` belongs to the name of the command.
+    verb = words[: len(words) - len(rest)] if name == "collection" else []
+    read_arguments(command, rest, " ".join(["pairlens", name, *verb]))()
 
 
 def _ignore_figure_settings() -> None:
@@ -145,6 +163,8 @@ def find_command(name: str, words: Sequence[str] = ()) -> tuple[Callable[..., No
             return module.find_train_command(words)
         case "compare":
             return module.compare_command(), list(words)
+        case "collection":
+            return module.find_collection_command(words)
     return getattr(module, name), list(words)
 
 

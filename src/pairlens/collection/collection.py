@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 
 from pairlens.collection.arguments import as_item_ids, as_region, checked_label, listed_photos
 from pairlens.collection.filters import Wanted, as_conditions
 from pairlens.collection.given_photos import add_given_photos, is_place
-from pairlens.collection.ingest import Ingest, Progress
+from pairlens.collection.ingest import Ingest, Progress, Reader
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, Region, Value, checked_metadata
 from pairlens.collection.location import WAIT_SECONDS, create_store, open_store
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pairlens.collection.migration import Migrated
 
 Photos = Any
+Engine: TypeAlias = Literal["threads", "ray"]
 
 
 class Collection:
@@ -136,13 +137,23 @@ class Collection:
         limit = as_whole_number(limit, "limit", least=1)
         return self.store.page(as_whole_number(after, "after", least=0), limit, as_conditions(where))
 
+    def count(self, where: Mapping[str, Wanted] | None = None) -> int:
+        """Return the number of photos that a filter lets through."""
+        return self.store.count(as_conditions(where))
+
+    def info(self) -> dict[str, Any]:
+        """Return what the collection holds, as plain data: numbers, models, size, and its calibration."""
+        from pairlens.collection.collection_info import plain_info
+
+        return plain_info(self.store)
+
     def labels(self) -> dict[str | None, int]:
         """Return the labels with their numbers of photos; None is the missing label."""
         return self.store.labels()
 
     # Adding and removing.
 
-    def add(
+    def add(  # noqa: PLR0913 (all but the photos are named options)
         self,
         photos: Photos,
         *,
@@ -152,6 +163,7 @@ class Collection:
         confirm: Callable[[Removal], bool] | None = None,
         follow_links: bool = False,
         workers: int = 2,
+        engine: Engine = "threads",
         progress: Progress = lambda done, total: None,
     ) -> Ingested:
         """Add photos; those that are there already are left as they are, and those that have changed are embedded again.
@@ -164,7 +176,8 @@ class Collection:
             sync: also remove the photos of the folder that are gone.
             confirm: asked before more than a tenth is removed; without it, that is refused.
             follow_links: whether links that lead out of a folder are followed.
-            workers: number of threads that read photos.
+            workers: number of threads that read photos, or of Ray's processes that embed them.
+            engine: "threads" on this machine, or "ray" on a cluster of machines that see the same files.
             progress: called after each photo with the numbers of photos that are done and of all.
 
         Raises:
@@ -184,7 +197,8 @@ class Collection:
             follow_links=follow_links,
             known_roots=self.store.roots(),
         )
-        ingest = Ingest(self.store, self.model, as_whole_number(workers, "workers", least=0))
+        workers = as_whole_number(workers, "workers", least=0)
+        ingest = Ingest(self.store, self.model, workers, _reader(engine, self.store, self.model, workers))
         return ingest.run(sources, sync=sync, confirm=confirm, progress=progress)
 
     def remove(self, ids: int | Iterable[int] | None = None, *, where: Mapping[str, Wanted] | None = None) -> int:
@@ -328,6 +342,17 @@ class Collection:
         from pairlens.collection.duplicate_photos import find_duplicates
 
         return find_duplicates(self.store, lambda: self.model, near)
+
+
+def _reader(engine: Engine, store: Store, model: PhotoModel, workers: int) -> Reader | None:
+    match engine:
+        case "threads":
+            return None
+        case "ray":
+            from pairlens.collection.ray_reader import RayReader
+
+            return RayReader(store, model, max(1, workers))
+    raise ValueError(f"engine {engine!r} must be threads or ray")
 
 
 def _as_model(model: str | Path | PhotoModel | None) -> PhotoModel:

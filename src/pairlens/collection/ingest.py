@@ -12,10 +12,10 @@ from pairlens.collection.gone import GoneItems
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, NewItem, Value
 from pairlens.collection.photo_model import BATCH, PhotoModel
-from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
+from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, view_photo
+from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo, refusal
 from pairlens.collection.sources import Source, Sources
 from pairlens.collection.store import Store
-from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.threads import map_in_order
 from pairlens.core.untrusted import read_bytes
 from pairlens.data.account import Exclusion
@@ -23,28 +23,26 @@ from pairlens.data.account import Exclusion
 # A batch is written when it has this many photos, or when this many seconds have passed since the last one.
 ITEMS_PER_WRITE, SECONDS_PER_WRITE = 512, 10.0
 
+# Reads photos, and may embed them.
+Reader = Callable[[Iterable[Asked]], Iterator[ReadPhoto]]
 # Called with the number of photos that are done, and the number of all.
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """One source after it was read: its view if it has to be embedded, or why it was refused."""
-
-    source: Source
-    digest: str = ""
-    view: PhotoView | None = None
-    old: Item | None = None
-    refused: Exclusion | None = None
 
 
 @dataclass(eq=False)
 class _Batch:
     """Photos on their way into the store: read ones, and embedded ones with their (dim,) vectors."""
 
-    read: list[_Read] = field(default_factory=list)
+    read: list[ReadPhoto] = field(default_factory=list)
     embedded: list[tuple[NewItem, Item | None, np.ndarray]] = field(default_factory=list)
     written: float = field(default_factory=time.monotonic)
+
+    def take(self, read: ReadPhoto) -> None:
+        """Take a photo that was read, and perhaps embedded where it was read."""
+        if read.vector is not None and read.view is not None:
+            self.embedded.append((new_item(read.source, read.digest, read.view), read.old, read.vector))
+        else:
+            self.read.append(read)
 
     @property
     def is_due(self) -> bool:
@@ -54,15 +52,24 @@ class _Batch:
 class Ingest:
     """One indexing of sources into a store; `run` does it, and can be repeated after any interruption."""
 
-    def __init__(self, store: Store, model: PhotoModel, workers: int = 2) -> None:
-        """Prepare an indexing by the active model of a store; `workers` threads read photos."""
+    def __init__(self, store: Store, model: PhotoModel, workers: int = 2, read_elsewhere: Reader | None = None) -> None:
+        """Prepare an indexing by the active model of a store.
+
+        Args:
+            store: where to.
+            model: its active model.
+            workers: number of threads that read photos.
+            read_elsewhere: reads and embeds photos in place of this process, such as on the machines of a cluster.
+        """
         self.store = store
         self.model = model
         self.workers = workers
+        self._reader = read_elsewhere or self._read_here
         self._start = time.monotonic()
         self._counts: dict[str, int] = defaultdict(int)
         self._refused: list[Exclusion] = []
         self._left_out: tuple[Exclusion, ...] = ()
+        self._labels_from = ""
         self._ids: list[int] = []
         self._gone: GoneItems | None = None
 
@@ -71,7 +78,12 @@ class Ingest:
         seconds = time.monotonic() - self._start
         outcome = {name: self._counts[name] for name in ("added", "updated", "moved", "unchanged", "removed")}
         return Ingested(
-            **outcome, refused=tuple(self._refused), left_out=self._left_out, seconds=seconds, ids=tuple(self._ids)
+            **outcome,
+            refused=tuple(self._refused),
+            left_out=self._left_out,
+            seconds=seconds,
+            ids=tuple(self._ids),
+            labels_from=self._labels_from,
         )
 
     def run(
@@ -93,7 +105,7 @@ class Ingest:
         Raises:
             ValueError: if a removal of more than a tenth is not confirmed; what is new is in the collection then.
         """
-        self._left_out = sources.left_out
+        self._left_out, self._labels_from = sources.left_out, sources.labels_from
         self._gone = GoneItems(self.store, sources) if sync else None
         self._index(sources.photos, progress)
         if self._gone is not None:
@@ -104,9 +116,9 @@ class Ingest:
         """Read photos in threads while the model embeds those that were read before."""
         batch = _Batch()
         try:
-            for done, read in enumerate(map_in_order(self._read, self._with_old(photos), self.workers, ahead=BATCH), 1):
+            for done, read in enumerate(self._reader(self._with_old(photos)), 1):
                 if self._needs_embedding(read):
-                    batch.read.append(read)
+                    batch.take(read)
                 if len(batch.read) >= BATCH:
                     self._embed(batch)
                 if batch.is_due:
@@ -117,7 +129,7 @@ class Ingest:
             # After an interruption, too: what was embedded is not lost.
             self._write(batch)
 
-    def _with_old(self, photos: Iterable[Source]) -> Iterator[tuple[Source, tuple[Item, ...]]]:
+    def _with_old(self, photos: Iterable[Source]) -> Iterator[Asked]:
         """Yield each source with the items that the collection has at its path."""
         rest = iter(photos)
         while chunk := list(islice(rest, ITEMS_PER_WRITE)):
@@ -129,37 +141,23 @@ class Ingest:
             for source in chunk:
                 yield source, tuple(held.get((source.root, source.name), ()))
 
-    def _read(self, asked: tuple[Source, tuple[Item, ...]]) -> _Read:
-        """Read one photo; decode it only if its bytes are new to the collection."""
-        source, old = asked
-        try:
-            contents = read_bytes(source.file, MAX_FILE_BYTES)
-            digest = digest_of(contents)
-            # Which item a box in shares is, is known once the photo is decoded.
-            same = None if isinstance(source.box, ShareBox) else _at_box(old, source.box)
-            if same is not None and same.digest == digest:
-                return _Read(source, digest, None, same)
-            moved = self._gone is not None and same is None and source.box is None and self._gone.has(digest)
-            if moved:
-                return _Read(source, digest)
-            view = view_photo(contents, self.model.view, source.box)
-            return _Read(source, digest, view, same or _at_box(old, None if view.region is None else view.region.box))
-        except (OSError, ValueError) as error:
-            return _Read(source, refused=_refusal(source, error))
+    def _read_here(self, asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
+        """Read photos in threads, in their order."""
+        was_moved = self._gone.has if self._gone is not None else (lambda digest: False)
+        return map_in_order(lambda one: read_photo(one, self.model.view, was_moved), asked, self.workers, ahead=BATCH)
 
-    def _needs_embedding(self, read: _Read) -> bool:
+    def _needs_embedding(self, read: ReadPhoto) -> bool:
         """Count a source that needs no embedding; returns whether it needs one."""
         if read.refused is not None:
             self._refused.append(read.refused)
             return False
-        if read.old is not None and read.old.digest == read.digest:
+        if read.old is not None and read.is_known:
             self._settle_known(read.old, read.source)
             return False
-        if read.view is not None:
-            return True
-        item = None if self._gone is None else self._gone.take(read.digest)
+        is_new = read.old is None and read.source.box is None
+        item = self._gone.take(read.digest) if self._gone is not None and is_new else None
         if item is None:
-            # Two new paths have the photo of one that is gone; the second one is a new photo.
+            # Also where two new paths have the photo of one that is gone: the second one is a new photo.
             return True
         self.store.move([item.id], read.source.root, [read.source.name])
         if read.source.label is not None and read.source.label != item.label:
@@ -189,12 +187,12 @@ class Ingest:
         for (read, view), vector in zip(views, vectors, strict=True):
             batch.embedded.append((new_item(read.source, read.digest, view), read.old, vector))
 
-    def _late_view(self, read: _Read) -> PhotoView | None:
+    def _late_view(self, read: ReadPhoto) -> PhotoView | None:
         """Decode a photo that was taken for a moved one."""
         try:
             return view_photo(read_bytes(read.source.file, MAX_FILE_BYTES), self.model.view)
         except (OSError, ValueError) as error:
-            self._refused.append(_refusal(read.source, error))
+            self._refused.append(refusal(read.source, error))
             return None
 
     def _write(self, batch: _Batch) -> None:
@@ -246,12 +244,3 @@ def _with_kept_values(item: NewItem, old: Item) -> NewItem:
     """Return a photo that has changed, with the label and the metadata that only its item has."""
     metadata: dict[str, Value] = {**old.metadata, **item.metadata}
     return replace(item, label=item.label if item.label is not None else old.label, metadata=metadata)
-
-
-def _at_box(items: Iterable[Item], box: Box | None) -> Item | None:
-    return next((item for item in items if (None if item.region is None else item.region.box) == box), None)
-
-
-def _refusal(source: Source, error: Exception) -> Exclusion:
-    kind = "missing file" if isinstance(error, FileNotFoundError) else "unreadable photo"
-    return Exclusion(source.path, kind, str(error) or type(error).__name__)

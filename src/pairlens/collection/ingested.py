@@ -22,6 +22,7 @@ class Ingested:
         left_out: what is left out by rule, each with its reason.
         seconds: how long it took.
         ids: of the items that are new.
+        labels_from: one sentence about where the labels come from.
 
     >>> print(Ingested(added=3, unchanged=1).sentence())
     Found 4: 4 read, 0 refused, 0 left out. Added 3, unchanged 1.
@@ -36,6 +37,7 @@ class Ingested:
     left_out: tuple[Exclusion, ...] = ()
     seconds: float = 0.0
     ids: tuple[int, ...] = ()
+    labels_from: str = ""
 
     @property
     def read(self) -> int:

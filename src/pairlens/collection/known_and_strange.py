@@ -75,7 +75,9 @@ class Queries:
         return per_query * len(per_query) / per_query.sum()
 
 
-def divided(photos: LabelledVectors, known: Integers, strange: Integers, labelled: bool, rng: np.random.Generator) -> Queries:
+def divided(
+    photos: LabelledVectors, known: Integers, strange: Integers, labelled: bool, rng: np.random.Generator
+) -> Queries:
     """Put half of the photos of each known class into a gallery, and query with the other half and with all strange photos.
 
     Args:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -183,22 +183,42 @@ def load_model(store: Store, fingerprint: str) -> PhotoModel:
         NoModelError: if the store has vectors of this fingerprint but no such model.
         ValueError: if the copy is damaged.
     """
+    return _checked_fingerprint(
+        model_from_documents(model_documents(store, fingerprint), store.name), store, fingerprint
+    )
+
+
+def model_documents(store: Store, fingerprint: str) -> dict[str, bytes]:
+    """Return the files of a stored model by name; raises as `load_model`."""
     prefix = f"{MODELS}/{fingerprint}/"
-    kind, name, trained_on = _read_kind(store, prefix)
+    kind = _read_kind(store.document(prefix + KIND_FILE), store.name)[0]
+    documents: dict[str, bytes] = {}
+    for file in (KIND_FILE, *_FILES[kind]):
+        contents = store.document(prefix + file)
+        if contents is None:
+            raise ValueError(f"the model {fingerprint} in {store.name} lacks {file}; restore the collection")
+        documents[file] = contents
+    return documents
+
+
+def model_from_documents(documents: Mapping[str, bytes], where: str = "the collection") -> PhotoModel:
+    """Open a model from its files by name; raises ValueError if one is damaged."""
+    kind, name, trained_on = _read_kind(documents[KIND_FILE], where)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for file in _FILES[kind]:
-            contents = store.document(prefix + file)
-            if contents is None:
-                raise ValueError(f"the model {fingerprint} in {store.name} lacks {file}; restore the collection")
-            (folder / file).write_bytes(contents)
+            (folder / file).write_bytes(documents[file])
         model = _OPENERS[kind](folder)
+    return replace(model, name=name, trained_on=trained_on)
+
+
+def _checked_fingerprint(model: PhotoModel, store: Store, fingerprint: str) -> PhotoModel:
     if model.fingerprint != fingerprint:
         raise ValueError(
             f"the model in {store.name} has the fingerprint {model.fingerprint}, but its vectors are of {fingerprint}; "
             "restore the collection"
         )
-    return replace(model, name=name, trained_on=trained_on)
+    return model
 
 
 def remove_model(store: Store, fingerprint: str) -> None:
@@ -210,15 +230,19 @@ def remove_model(store: Store, fingerprint: str) -> None:
 
 def trained_classes(store: Store, fingerprint: str) -> frozenset[str]:
     """Return the names of the classes that a stored model was trained on; raises as `load_model`."""
-    return frozenset(_read_kind(store, f"{MODELS}/{fingerprint}/")[2])
+    return frozenset(_read_kind(store.document(f"{MODELS}/{fingerprint}/{KIND_FILE}"), store.name)[2])
 
 
-def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str, tuple[str, ...]]:
+def model_name(store: Store, fingerprint: str) -> str:
+    """Return what a stored model is called; raises as `load_model`."""
+    return _read_kind(store.document(f"{MODELS}/{fingerprint}/{KIND_FILE}"), store.name)[1]
+
+
+def _read_kind(contents: bytes | None, where: str) -> tuple[ModelKind, str, tuple[str, ...]]:
     """Return the kind of a stored model, its name and the classes that it was trained on."""
-    contents = store.document(prefix + KIND_FILE)
     if contents is None:
         raise NoModelError(
-            f"{store.name} holds vectors that were computed elsewhere and no model, so it cannot embed a photo; search by "
+            f"{where} holds vectors that were computed elsewhere and no model, so it cannot embed a photo; search by "
             "an id or with a vector, or give it a model with pairlens collection migrate"
         )
     match parse_json(contents.decode("utf-8", "replace")):
@@ -229,7 +253,7 @@ def _read_kind(store: Store, prefix: str) -> tuple[ModelKind, str, tuple[str, ..
             "trained_on": list(classes),
         }:
             return kind, strip_control_characters(name), tuple(map(str, classes))
-    raise ValueError(f"{store.name}: {prefix}{KIND_FILE} is damaged or of a newer version; restore the collection")
+    raise ValueError(f"{where}: the {KIND_FILE} of its model is damaged or of a newer version; restore the collection")
 
 
 def _saved_backbone(folder: Path) -> PhotoModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pairlens.collection.item import Item
+from pairlens.collection.item import Item, Region
 from pairlens.collection.match_explanation import MatchExplanation, explain_match
 from pairlens.collection.migration import ChangedItem
 from pairlens.collection.photo_bytes import photo_bytes
@@ -16,6 +16,7 @@ from pairlens.collection.photo_view import view_photo
 from pairlens.collection.search import SearchMatch, SearchResult, thumbnail_picture
 from pairlens.collection.store import Store
 from pairlens.core.files import make_folder, write_picture
+from pairlens.core.images import load_image
 from pairlens.plotting.contact_sheet import UNKNOWN, Tile, tile_sheet
 
 SHEET_FILE = "sheet.png"
@@ -59,6 +60,18 @@ def seen_pixels(store: Store, model: PhotoModel, item: Item) -> np.ndarray:
     return view_photo(thumbnail, model.view).seen
 
 
+def query_picture(store: Store, photo: str, region: Region | None) -> Image.Image | None:
+    """Return what was searched for: the picture of a file, its region, or the thumbnail of an item; None without any."""
+    if Path(photo).is_file():
+        picture = load_image(Path(photo))
+        return picture if region is None else picture.crop(region.box)
+    digits = photo.removeprefix("#")
+    ids = [int(digits)] if digits.isdecimal() and len(digits) < 19 else []
+    ids = ids or [item.id for root in store.roots() for item in store.at(root, [photo])][:1]
+    contents = store.thumbnails(ids) if ids else {}
+    return thumbnail_picture(contents[ids[0]]) if contents else None
+
+
 def write_result_pictures(query: Image.Image | None, result: SearchResult, folder: Path) -> list[Path]:
     """Write the contact sheet of a search and each photo that was found; returns the files, the sheet last.
 
@@ -86,7 +99,7 @@ def result_sheet(query: Image.Image | None, result: SearchResult) -> Image.Image
     rows = [first + tiles[: _TILES_PER_ROW - len(first)]]
     rest = tiles[len(rows[0]) - len(first) :]
     rows += [rest[start : start + _TILES_PER_ROW] for start in range(0, len(rest), _TILES_PER_ROW)]
-    return tile_sheet(rows, "" if result.verdict == "not calibrated" else verdict_sentence(result), apart=0)
+    return tile_sheet(rows, "" if result.verdict == "not calibrated" else verdict_sentence(result), apart=len(first))
 
 
 def _tile(match: SearchMatch) -> Tile:

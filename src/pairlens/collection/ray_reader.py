@@ -1,0 +1,83 @@
+"""Reading and embedding on the machines of a Ray cluster, for millions of photos."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from pairlens.collection.photo_model import PhotoModel, model_documents, model_from_documents
+from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo
+from pairlens.collection.store import Store
+
+# Photos of one task. A task whose process is killed is done again, so this is all that a killed process costs.
+BATCH = 64
+
+
+class RayReader:
+    """Reads and embeds photos in Ray's processes; the collection is written by the process that calls."""
+
+    def __init__(self, store: Store, model: PhotoModel, workers: int) -> None:
+        """Prepare for the model of a store.
+
+        Raises:
+            ValueError: if Ray is not installed.
+        """
+        try:
+            import ray  # noqa: F401
+        except ImportError as error:
+            raise ValueError("engine ray needs the package ray: pip install 'pairlens[ray]'") from error
+        self._documents = model_documents(store, model.fingerprint)
+        self._workers = workers
+
+    def __call__(self, asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
+        """Yield photos that were read and embedded, in their order; a process that is killed is replaced."""
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, configure_logging=False)
+        documents = ray.put(self._documents)
+        kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Embedding)
+        actors = [kind.remote(documents) for _ in range(self._workers)]
+        try:
+            yield from _in_order(ray, actors, asked)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+
+class _Embedding:
+    """One of Ray's processes: it opens the model once and embeds batches."""
+
+    def __init__(self, documents: dict[str, bytes]) -> None:
+        self.model = model_from_documents(documents)
+
+    def read(self, asked: list[Asked]) -> list[ReadPhoto]:
+        """Read a batch of photos and embed those that are new."""
+        read = [read_photo(one, self.model.view) for one in asked]
+        new = [n for n, photo in enumerate(read) if photo.view is not None]
+        if not new:
+            return read
+        vectors = self.model.embed(np.stack([view.seen for n in new if (view := read[n].view) is not None]))
+        for n, vector in zip(new, vectors, strict=True):
+            photo = read[n]
+            read[n] = ReadPhoto(photo.source, photo.digest, photo.view, photo.old, None, vector)
+        return read
+
+
+def _in_order(ray: Any, actors: list[Any], asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
+    """Give each process two batches at a time, and yield the results in the order of the batches."""
+    pending: list[Any] = []
+    batch: list[Asked] = []
+    number = 0
+    for one in asked:
+        batch.append(one)
+        if len(batch) < BATCH:
+            continue
+        pending.append(actors[number % len(actors)].read.remote(batch))
+        batch, number = [], number + 1
+        if len(pending) >= 2 * len(actors):
+            yield from ray.get(pending.pop(0))
+    if batch:
+        pending.append(actors[number % len(actors)].read.remote(batch))
+    for result in pending:
+        yield from ray.get(result)

@@ -1,0 +1,78 @@
+"""Reading one photo that is to be indexed: decoded only if its bytes are new to the collection."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pairlens.collection.item import Item
+from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
+from pairlens.collection.sources import Source
+from pairlens.core.boxes import Box, ShareBox
+from pairlens.core.untrusted import read_bytes
+from pairlens.data.account import Exclusion
+from pairlens.model.photo_input import PhotoInput
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPhoto:
+    """One source after it was read.
+
+    Attributes:
+        source: what was read.
+        digest: of the file.
+        view: what is kept of it; None if the collection has it already, or it was refused.
+        old: the item of this path and region that the collection has.
+        refused: why it could not be read.
+        vector: float32 (dim,), if it was embedded where it was read.
+    """
+
+    source: Source
+    digest: str = ""
+    view: PhotoView | None = None
+    old: Item | None = None
+    refused: Exclusion | None = None
+    vector: np.ndarray | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the collection has this very photo at this very path."""
+        return self.old is not None and self.old.digest == self.digest
+
+
+# What is asked for: a source, and the items that the collection has at its path.
+Asked = tuple[Source, tuple[Item, ...]]
+
+
+def read_photo(asked: Asked, view: PhotoInput, was_moved: Callable[[str], bool] = lambda digest: False) -> ReadPhoto:
+    """Read one photo.
+
+    Args:
+        asked: what to read.
+        view: of the model.
+        was_moved: whether an item of this digest is gone from its path, so that a new path is the same photo moved.
+    """
+    source, old = asked
+    try:
+        contents = read_bytes(source.file, MAX_FILE_BYTES)
+        digest = digest_of(contents)
+        # Which item a box in shares is, is known once the photo is decoded.
+        same = None if isinstance(source.box, ShareBox) else _at_box(old, source.box)
+        if same is not None and same.digest == digest:
+            return ReadPhoto(source, digest, None, same)
+        if same is None and source.box is None and was_moved(digest):
+            return ReadPhoto(source, digest)
+        seen = view_photo(contents, view, source.box)
+        return ReadPhoto(source, digest, seen, same or _at_box(old, None if seen.region is None else seen.region.box))
+    except (OSError, ValueError) as error:
+        return ReadPhoto(source, refused=refusal(source, error))
+
+
+def refusal(source: Source, error: Exception) -> Exclusion:
+    """Return why a photo is refused."""
+    kind = "missing file" if isinstance(error, FileNotFoundError) else "unreadable photo"
+    return Exclusion(source.path, kind, str(error) or type(error).__name__)
+
+
+def _at_box(items: Iterable[Item], box: Box | None) -> Item | None:
+    return next((item for item in items if (None if item.region is None else item.region.box) == box), None)
