@@ -1,11 +1,13 @@
 import threading
 import time
+from _thread import start_new_thread
 
 import pytest
 import torch
 
 from pairlens.core import threads
 from pairlens.core.threads import map_in_order
+from support.threads import loading_threads
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -20,11 +22,11 @@ def test_results_come_in_the_order_of_the_items():
 def test_the_given_number_of_threads_is_used(threads):
     def work(_):
         time.sleep(0.002)
-        return threading.current_thread().name
+        return threading.get_ident()
 
-    names = set(map_in_order(work, range(20), threads))
-    assert len(names) == max(threads, 1)
-    assert (threading.current_thread().name in names) == (threads == 0)
+    numbers = set(map_in_order(work, range(20), threads))
+    assert len(numbers) == max(threads, 1)
+    assert (threading.get_ident() in numbers) == (threads == 0)
 
 
 def test_work_is_bounded_ahead_of_the_consumer():
@@ -47,14 +49,15 @@ def test_an_error_is_raised_in_order_and_ends_the_threads():
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"^photo 3$"):
         next(results)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
+    assert not loading_threads()
 
 
 def test_stopping_early_leaves_no_thread_behind():
     results = map_in_order(abs, range(1000), threads=3)
     next(results)
+    assert loading_threads()
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
+    assert not loading_threads()
 
 
 def test_torch_uses_one_core_in_a_worker_and_all_elsewhere():
@@ -87,18 +90,36 @@ def test_a_thread_that_dies_outside_its_task_ends_the_work(monkeypatch, capfd, d
 
 @pytest.mark.parametrize("started", [0, 1])
 def test_a_thread_that_cannot_start_ends_the_work_and_the_threads_before_it(monkeypatch, started):
-    start, count = threading.Thread.start, []
+    count = []
 
-    def limited(thread):
-        count.append(thread)
+    def limited(work, arguments):
+        count.append(work)
         if len(count) > started:
             raise RuntimeError("can't start new thread")
-        start(thread)
+        return start_new_thread(work, arguments)
 
-    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr(threads, "start_new_thread", limited)
     with pytest.raises(MemoryError, match="cannot be started"):
         list(map_in_order(abs, range(10), threads=3))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
+    assert not loading_threads()
+
+
+@pytest.mark.parametrize("started", [0, 2])
+def test_a_thread_that_ends_before_its_first_line_ends_the_work(monkeypatch, started):
+    """With almost no memory Python cannot even call the function of a new thread, and nobody is told."""
+    count = []
+
+    def forgetful(work, arguments):
+        count.append(work)
+        return start_new_thread(work if len(count) <= started else lambda _: None, arguments)
+
+    monkeypatch.setattr(threads, "SECONDS_BETWEEN_CHECKS", 0.01)
+    monkeypatch.setattr(threads, "start_new_thread", forgetful)
+    start = time.monotonic()
+    with pytest.raises(MemoryError, match="a loading thread ended without a result"):
+        list(map_in_order(lambda _: time.sleep(0.1), range(10), threads=3))
+    assert time.monotonic() - start < 10
+    assert not loading_threads()
 
 
 def test_what_a_worker_raises_is_raised_as_it_is():

@@ -18,6 +18,7 @@ from pairlens.core.images import decode, encode, load_image
 from pairlens.data import prepare as module
 from pairlens.data.catalog import Catalog
 from pairlens.data.prepare import Preparation, prepare
+from support.threads import loading_threads
 
 
 def _prepare(tmp_path, **options):
@@ -228,7 +229,7 @@ def test_an_interrupt_leaves_no_file_and_no_thread(class_folders, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         _prepare(tmp_path)
     assert list((tmp_path / "data" / "folder").iterdir()) == []
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pairlens")]
+    assert not loading_threads()
 
 
 @contextmanager

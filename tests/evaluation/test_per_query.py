@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from pairlens.evaluation import per_query
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.per_query import BYTES_PER_NEIGHBOR, MAX_CHUNK_BYTES, measure_queries
 from pairlens.neighbors.approximate import Ivf
 from pairlens.neighbors.exact import ExactIndex
+from support.ranks import run_ranks
 from support.sharded_eval import METRICS, embedded, sharded_report
 
 
@@ -83,7 +83,7 @@ def test_the_chunks_of_several_processes_are_those_of_one(monkeypatch):
 
 
 def test_two_processes_return_the_report_of_one(tmp_path):
-    multiprocessing.spawn(sharded_report, (2, str(tmp_path)), nprocs=2)
+    run_ranks(sharded_report, (2, str(tmp_path)), 2)
     alone = repr(evaluate(*embedded(), recalls=(1, 4), metrics=METRICS))
     assert (tmp_path / "0.txt").read_text(encoding="utf-8") == (tmp_path / "1.txt").read_text(encoding="utf-8") == alone
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from pairlens.core.distributed import shard
 from pairlens.training.data_parallel import wrap_ddp
 from support import ddp_worker
+from support.ranks import start_ranks
 
 RANKS = 2
 # With the few bits of bfloat16, BatchNorm of noise depends on rounding, so only the ranks have to agree with each other.
@@ -21,7 +21,7 @@ def one_process():
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    return folder, multiprocessing.spawn(ddp_worker.train_all, (RANKS, str(folder)), nprocs=RANKS, join=False)
+    return folder, start_ranks(ddp_worker.train_all, (RANKS, str(folder)), RANKS)
 
 
 @pytest.fixture(scope="module")

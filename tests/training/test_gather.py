@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from pairlens.losses import Triplet
 from pairlens.training.criterion import Criterion
 from support import criterion_worker
 from support.criterion_worker import CASES, LABELS, WEIGHTS, WeightedLoss, WeightedPairs
+from support.ranks import run_ranks
 
 RANKS = 2
 SHARES = (5, 6)
@@ -17,7 +17,7 @@ GATHERED = [case for case in CASES if case not in ("not gathered", "learned, min
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("criterion")
-    multiprocessing.spawn(criterion_worker.train_all, (RANKS, str(folder)), nprocs=RANKS)
+    run_ranks(criterion_worker.train_all, (RANKS, str(folder)), RANKS)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 

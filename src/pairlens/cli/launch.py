@@ -6,12 +6,12 @@ import os
 import sys
 import time
 import warnings
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
 
 from pairlens.cli import interruption
@@ -91,7 +91,8 @@ def process_group() -> Iterator[ExitReporter]:
     from torch import distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    Thread(target=_end_with_launcher, args=(os.getppid(),), daemon=True).start()
+    # Not `Thread.start`, which waits forever for a thread that ends for want of memory before its first line.
+    start_new_thread(_end_with_launcher, (os.getppid(),))
     store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     with ExitStack() as stack:
         if rank:

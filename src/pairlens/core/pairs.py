@@ -100,17 +100,30 @@ class Pairs:
         """The same pairs with the references as anchors, for losses in which the proxies are the anchors."""
         return Pairs(self.positive.T, self.negative.T)
 
+    def note(self, **known: Any) -> None:
+        """Keep what the caller knows of the pairs, so that it need not be computed, until a mask is changed in place.
+
+        Args:
+            known: values by the name of their property, or `columns`: the (anchor, slot) columns of the positives of each
+                anchor where all anchors have equally many.
+        """
+        # Inference tensors do not count their changes.
+        if not is_traced() and not self.positive.is_inference() and not self.negative.is_inference():
+            versions = (self.positive._version, self.negative._version)
+            self.__dict__.update({f"_known_{name}": (versions, value) for name, value in known.items()})
+
+    def noted(self, name: str) -> Any:
+        """Return what is known of the pairs as they are now; None if nothing is."""
+        versions, value = self.__dict__.get(f"_known_{name}", (None, None))
+        return value if versions is not None and versions == (self.positive._version, self.negative._version) else None
+
     def _once(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return what `compute` returns, which is computed again only after a mask was changed in place."""
-        # Inference tensors do not count their changes.
-        if is_traced() or self.positive.is_inference() or self.negative.is_inference():
-            return compute()
-        versions = (self.positive._version, self.negative._version)
-        known = self.__dict__.get(f"_known_{name}")
-        if known is None or known[0] != versions:
-            known = (versions, compute())
-            self.__dict__[f"_known_{name}"] = known
-        return known[1]
+        value = None if is_traced() else self.noted(name)
+        if value is None:
+            value = compute()
+            self.note(**{name: value})
+        return value
 
 
 def as_bytes(mask: Tensor) -> Tensor:

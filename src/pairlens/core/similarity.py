@@ -103,6 +103,26 @@ def cosine_within(vectors: Tensor) -> Tensor:
         return _CosineWithin.apply(vectors)  # pyright: ignore[reportReturnType]
 
 
+def cosine_between(anchors: Tensor, references: Tensor) -> Tensor:
+    """Return the cosine similarities of vectors of any length: `cosine(unit(anchors), unit(references))` as one function.
+
+    The similarities are divided by the lengths, and not the vectors, which have more elements. A product of two vectors
+    whose lengths are finite does not overflow, because the squares of the lengths do not.
+
+    Args:
+        anchors: (anchor, dim).
+        references: (reference, dim).
+
+    >>> cosine_between(torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000]])
+    """
+    anchors = working_precision(anchors)
+    if is_traced() or references.dtype != anchors.dtype:
+        return cosine(unit(anchors), unit(references).to(anchors.dtype))
+    with without_autocast(anchors.device):
+        return _CosineBetween.apply(anchors, references)  # pyright: ignore[reportReturnType]
+
+
 # Without a `setup_context`, which would take as long as the function itself; for transforms there are the plain forms above.
 class _Unit(torch.autograd.Function):
     @staticmethod
@@ -178,6 +198,38 @@ class _CosineWithin(torch.autograd.Function):
             length = _length(vectors)
             units = vectors / length
         return _by_vectors(_by_units(gradients[0], units), units, length)
+
+
+class _CosineBetween(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, references: Tensor) -> Tensor:
+        by_row, by_column = _length(anchors), _length(references).T  # (anchor, 1) and (1, reference)
+        both = by_row * by_column
+        similarity = (anchors @ references.T).div_(both)
+        ctx.save_for_backward(anchors, references, by_row, by_column, both, similarity)
+        return similarity
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        anchors, references, by_row, by_column, both, similarity = ctx.saved_tensors
+        if is_one_zero(gradients[0]):
+            return torch.zeros_like(anchors), torch.zeros_like(references)
+        with without_autocast(anchors.device):
+            if torch.is_grad_enabled():
+                # This gradient will be differentiated, and so must know how all depends on the vectors.
+                by_row, by_column = _length(anchors), _length(references).T
+                both = by_row * by_column
+                similarity = anchors @ references.T / both
+            product = gradients[0] / both  # (anchor, reference) gradient by the products of the vectors
+            along = gradients[0] * similarity
+            # The parts of the gradient along the vectors, which change only their lengths: (anchor, 1), (reference, 1).
+            along_anchors = along.sum(dim=1, keepdim=True) / by_row / by_row
+            along_references = (along.sum(dim=0) / by_column / by_column).T
+            # In place, because the memory of a new tensor of this size takes as long as the sum.
+            return (
+                (product @ references).addcmul_(anchors, along_anchors, value=-1),
+                (product.T @ anchors).addcmul_(references, along_references, value=-1),
+            )
 
 
 def _by_units(gradient: Tensor, units: Tensor) -> Tensor:

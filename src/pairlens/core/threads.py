@@ -1,11 +1,14 @@
 """Ordered prefetching by a pool of threads, and the number of threads that torch uses."""
 
+import time
+import weakref
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,6 +18,8 @@ Result = TypeVar("Result")
 
 # How often a consumer that waits for a result checks that the threads are still running.
 SECONDS_BETWEEN_CHECKS = 1.0
+# How often somebody who waits for the end of a thread looks; threads that have nothing to do end at once.
+SECONDS_BETWEEN_LOOKS = 0.001
 
 
 def map_in_order(
@@ -66,6 +71,36 @@ class _Task(Generic[Result]):
     error: BaseException | None = None
 
 
+class _Token:
+    """What a thread holds until it has ended."""
+
+
+class _Worker:
+    """A thread that nobody waits for in vain, even if it ends before its first line.
+
+    `threading.Thread.start` waits until the new thread says that it runs. With almost no memory a thread ends before it can
+    say so, and `start` never returns. Here the thread alone holds a token, which the interpreter takes from it however it
+    ends.
+    """
+
+    def __init__(self, work: Callable[[_Token], None]) -> None:
+        """Start the thread; `work` gets the token and must not keep it. Raises RuntimeError if the system refuses it."""
+        token = _Token()
+        self._token = weakref.ref(token)
+        # Such threads do not keep the process: one that ends for want of memory does not wait for them.
+        start_new_thread(work, (token,))
+
+    def is_alive(self) -> bool:
+        """Return whether the thread has not ended."""
+        return self._token() is not None
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        # Polled, because anything that the thread had to do in order to be noticed could fail for want of memory.
+        while self.is_alive():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
 class _Pool(Generic[Item, Result]):
     """Threads that work on one queue of tasks.
 
@@ -76,18 +111,15 @@ class _Pool(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result]) -> None:
         self._work = work
         self._tasks: SimpleQueue[_Task[Result] | None] = SimpleQueue()
-        self._threads: list[Thread] = []
+        self._threads: list[_Worker] = []
 
     def start(self, count: int) -> None:
         """Start the threads; raises MemoryError if the system has no memory for the stack of one."""
-        for number in range(count):
-            # Daemons, so that a process that ends for want of memory does not wait for them.
-            thread = Thread(target=self._run, name=f"pairlens_{number}", daemon=True)
+        for _ in range(count):
             try:
-                thread.start()
+                self._threads.append(_Worker(self._run))
             except RuntimeError as error:
                 raise MemoryError(f"a loading thread cannot be started ({error})") from error
-            self._threads.append(thread)
 
     def submit(self, item: Item) -> _Task[Result]:
         task: _Task[Result] = _Task(item)
@@ -117,7 +149,7 @@ class _Pool(Generic[Item, Result]):
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, token: _Token) -> None:
         try:
             # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
             torch.set_num_threads(1)
@@ -128,6 +160,9 @@ class _Pool(Generic[Item, Result]):
         except BaseException:
             # The consumer notices that this thread has ended; a traceback here would come from the middle of nowhere.
             return
+        finally:
+            # The traceback of a task's exception holds this frame, and so the token, longer than the thread lives.
+            del token
 
     def _finish(self, task: "_Task[Result]") -> None:
         try:

@@ -31,5 +31,5 @@ class P2SGrad(AnchorLoss):
         """Return the loss and the pair weights of each anchor."""
         pull = positive.masked(1 - positive.similarity)  # (anchor, slot)
         push = negative.masked(negative.similarity)
-        value = ((pull**2).sum(dim=1, keepdim=True) + (push**2).sum(dim=1, keepdim=True)) / 2
+        value = ((pull * pull).sum(dim=1, keepdim=True) + (push * push).sum(dim=1, keepdim=True)) / 2
         return PairWeights(value, pull, push)

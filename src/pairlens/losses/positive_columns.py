@@ -33,14 +33,15 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     tensor([[ 6,  7,  8,  9, 10, 11,  0,  1,  2,  3,  4,  5]])
     """
     rows, references = pairs.positive.shape
+    column = pairs.noted("columns")
+    if column is not None:
+        return _full(column, references)
     anchors, columns = pairs.positive.nonzero(as_tuple=True)  # both (positive,), sorted by anchor
     slots, rest = divmod(len(anchors), max(1, rows))
     own = torch.arange(rows)[:, None].expand(rows, slots)
     if slots and not rest and torch.equal(anchors.view(rows, slots), own):
         # Every anchor has equally many positives, as in batches of K photos per class: no slot is empty.
-        column = columns.view(rows, slots)
-        full = PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)
-        return full if slots * GATHERING_FACTOR <= references else None
+        return _full(columns.view(rows, slots), references)
     counts = torch.bincount(anchors, minlength=rows)
     slots = max(1, int(counts.max())) if len(anchors) else 1
     if slots * GATHERING_FACTOR > references:
@@ -50,3 +51,9 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     column = anchors.new_zeros(len(counts), slots)
     column[anchors, slot] = columns
     return PositiveColumns(column, torch.arange(slots) < counts[:, None])
+
+
+def _full(column: Tensor, references: int) -> PositiveColumns | None:
+    if column.shape[1] * GATHERING_FACTOR > references:
+        return None
+    return PositiveColumns(column, torch.ones_like(column, dtype=torch.bool), full=True)

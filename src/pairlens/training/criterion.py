@@ -158,7 +158,9 @@ class Criterion(nn.Module):
             # What the references do, in one function instead of two.
             similarity, all_pairs = cosine_within(embeddings), Pairs.within(labels)
         else:
-            similarity, all_pairs = self.references(unit(embeddings), labels)
+            # Proxies take vectors of any length, because the similarities have fewer elements to be scaled.
+            vectors = embeddings if isinstance(self.references, Proxies) else unit(embeddings)
+            similarity, all_pairs = self.references(vectors, labels)
         _warn_without_pairs(all_pairs)
         # Detached, because the selection of pairs has no gradient.
         return similarity, all_pairs if self.miner is None else self.miner(similarity.detach(), all_pairs)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pairlens.core.inputs import NotFiniteError, as_batch, as_whole_number, not_finite_words
 from pairlens.core.pairs import Pairs
 from pairlens.core.settings import Rules, check_settings, setting
-from pairlens.core.similarity import cosine, self_cosine, unit
+from pairlens.core.similarity import cosine, cosine_between, self_cosine, unit
 from pairlens.core.tracing import is_readable, is_transformed
 from pairlens.losses.base import Source
 
@@ -198,14 +198,22 @@ class Proxies(nn.Module):
         return unit(self.vectors).view(self.classes, self.centers, self.dim)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Pairs]:
-        """Return the (anchor, class · centre) similarities and pairs of (anchor, dim) unit vectors."""
+        """Return the (anchor, class · centre) similarities and pairs of (anchor, dim) vectors of any length."""
         embeddings, labels = as_batch(embeddings, labels)
         self._check(embeddings, labels)
         pairs = Pairs.between(labels, self.labels)  # pyright: ignore[reportArgumentType]
-        similarity = cosine(embeddings, unit(self.vectors).to(embeddings.dtype))
+        similarity = cosine_between(embeddings, self.vectors)
         if is_readable(similarity):
             self._check_finite(similarity)
+            # Every label has proxies, as is checked. So what a loss would look for in the masks is known.
+            pairs.note(columns=self._columns(labels), complete_count=len(labels) if self.classes > 1 else 0)
         return similarity, pairs
+
+    def _columns(self, labels: Tensor) -> Tensor:
+        """Return the (anchor, centre) columns of the proxies of each anchor's class."""
+        if self.centers == 1:
+            return labels[:, None]
+        return labels[:, None] * self.centers + torch.arange(self.centers)
 
     def _check_finite(self, similarity: Tensor) -> None:
         """Raise NotFiniteError that names a proxy without a direction."""
