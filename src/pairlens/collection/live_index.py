@@ -119,10 +119,30 @@ class LiveIndex:
             return Found(*index.search(queries, k, allowed, without), EXACT)
         probes, measured = loaded.recall.choose(index, recall, k)
         ids, scores = index.search(queries, k, None, without, probes)
-        if (ids < 0).any() and probes < index.lists:
-            # The probed lists hold fewer than k items.
-            return Found(*index.search(queries, k, None, without), EXACT)
+        # The probed lists hold fewer than k items for some queries; these are searched in all lists.
+        few = np.flatnonzero((ids < 0).any(axis=1))
+        if len(few) and probes < index.lists:
+            ids[few], scores[few] = index.search(queries[few], k, None, without)
         return Found(ids, scores, measured)
+
+    def agrees(self, db: sqlite3.Connection) -> bool:
+        """Return whether the index, if it is loaded, holds exactly the items of a database, after following it."""
+        if self._loaded is None:
+            return True
+        self.refresh(db)
+        loaded = self._loaded
+        if loaded is None:
+            return active_model(db) is None
+        held = 0
+        for ids, vectors in iterate_blocks(db, loaded.model):
+            if not loaded.index.holds(ids, vectors):
+                return False
+            held += len(ids)
+        return held == len(loaded.index)
+
+    def drop(self) -> None:
+        """Forget the index; the next search builds it anew."""
+        self._loaded = None
 
     def _load_inverted(self, db: sqlite3.Connection) -> _Loaded | None:
         model = active_model(db)

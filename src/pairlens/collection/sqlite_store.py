@@ -13,6 +13,7 @@ from pairlens.collection import sqlite_models as models
 from pairlens.collection import sqlite_statistics as statistics
 from pairlens.collection.change_log import ChangeKind, last_change, log_change, shorten_log
 from pairlens.collection.filters import Condition
+from pairlens.collection.inverted_file import drop_lists
 from pairlens.collection.item import Item, NewItem, Value
 from pairlens.collection.live_index import LiveIndex, identity_of
 from pairlens.collection.sqlite_check import check_database
@@ -282,7 +283,7 @@ class SqliteStore:
     # Care.
 
     def check(self) -> list[Fault]:
-        return check_database(self._database)
+        return check_database(self._database, self._index)
 
     def compact(self) -> None:
         with self._database.writing() as db:
@@ -294,6 +295,7 @@ class SqliteStore:
             db.execute("VACUUM")
             # The log holds old pages until it is copied into the database and cut.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        drop_lists(self._database.file)
 
     def size(self) -> int:
         return self._database.size()
