@@ -256,7 +256,7 @@ class SqliteStore:
             # One state of the database for the vectors and the filter.
             with self._database.reading() as db:
                 self._index.refresh(db)
-                allowed = rows.item_ids(db, where) if where else None
+                allowed = self._index.allowed(db, where) if where else None
             excluded = np.asarray(without, np.int64).reshape(-1)
             return self._index.search(queries, k, allowed, excluded, recall if approximate else None)
 
