@@ -9,8 +9,10 @@ import numpy as np
 from pairlens.collection.item import NewItem
 from pairlens.collection.sqlite_store import SqliteStore
 from pairlens.collection.store import Store
+from pairlens.core.jpeg import encode_jpeg
 
 DIM = 8
+THUMBNAIL = encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90)
 MODEL = "model-a"
 
 
@@ -48,8 +50,8 @@ def photo(number: int, **changed) -> NewItem:
         "metadata": {"price": number, "sold": number % 3 == 0},
         "width": 640,
         "height": 480,
-        "look": number << 50,
-        "thumbnail": b"\xff\xd8" + bytes([number % 256]) + b"\xff\xd9",
+        "look": (number << 50) % (1 << 64),
+        "thumbnail": THUMBNAIL,
     }
     return NewItem(**{**values, **changed})
 

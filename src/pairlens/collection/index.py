@@ -124,6 +124,11 @@ class MemoryIndex:
         self._positions.set(holes, self._positions.ids[last])
         self._positions.shorten(size)
 
+    def holds(self, ids: np.ndarray, vectors: np.ndarray) -> bool:
+        """Return whether the index has these items with these vectors."""
+        found = self._positions.find(ids)
+        return bool((found >= 0).all() and np.array_equal(self._vectors[found], vectors))
+
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, without: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ SAMPLE = 500
 DEPTHS = (10, 100)
 ROWS_AT_ONCE = 1 << 14
 # Two ways to compute one cosine differ by a few units in the last place.
-ROUNDING = 1e-5
+ROUNDING = 1e-6
 Z_95 = 1.959964
 
 

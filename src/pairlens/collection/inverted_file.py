@@ -4,6 +4,7 @@ It is a cache: centres of the lists, and the list of every item. Vectors are not
 model and one number of changes, and whatever is wrong with it only means that the index is trained again.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import from_numpy
 
-from pairlens.core.files import check_not_linked, make_folder, write_tensors
+from pairlens.core.files import check_not_linked, make_folder, remove_folder, write_tensors
 from pairlens.core.untrusted import TensorForm, read_forms, regular_file
 
 VERSION = "1"
@@ -53,6 +54,14 @@ def write_lists(database: Path, lists: InvertedLists) -> None:
     names = {"version": VERSION, "identity": lists.identity, "model": lists.model, "change": str(lists.change)}
     arrays = {"centres": lists.centres, "ids": lists.ids, "lists": lists.lists}
     write_tensors(file, {name: from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, names)
+
+
+def drop_lists(database: Path) -> bool:
+    """Remove the file with its folder, and return whether it is gone."""
+    folder = lists_file(database).parent
+    with suppress(ValueError):
+        remove_folder(folder, below=database.parent)
+    return not folder.exists()
 
 
 def read_lists(database: Path) -> InvertedLists | None:

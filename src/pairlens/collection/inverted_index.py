@@ -117,6 +117,10 @@ class InvertedIndex:
             self._faiss.remove_ids(load_faiss().IDSelectorBatch(removed))
             self._positions.set(removed, -1)
 
+    def holds(self, ids: np.ndarray, vectors: np.ndarray) -> bool:
+        """Return whether the index has these items; their vectors lie where they cannot be compared cheaply."""
+        return len(ids) == len(vectors) and bool((self._positions.find(ids) >= 0).all())
+
     def assigned(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the int64 ids of all items and the int32 numbers of their lists."""
         ids = self._positions.ids

@@ -1,6 +1,7 @@
 """The index of a SQLite collection that follows every change of the database, of this process and of others."""
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -8,6 +9,7 @@ from threading import Lock
 import numpy as np
 
 from pairlens.collection.change_log import changed_since, last_change
+from pairlens.collection.filters import Condition
 from pairlens.collection.index import MemoryIndex
 from pairlens.collection.index_recall import SAMPLE, RecallMeasurement
 from pairlens.collection.inverted_file import InvertedLists, read_lists, write_lists
@@ -20,6 +22,8 @@ from pairlens.collection.inverted_index import (
     train_centres,
 )
 from pairlens.collection.sqlite_database import SqliteDatabase
+from pairlens.collection.sqlite_filters import sqlite_condition
+from pairlens.collection.sqlite_items import item_ids
 from pairlens.collection.sqlite_models import active_model
 from pairlens.collection.store import EXACT, Found
 from pairlens.collection.vector_blocks import ModelRow, iterate_blocks, read_vectors
@@ -28,6 +32,8 @@ from pairlens.collection.vector_blocks import ModelRow, iterate_blocks, read_vec
 STALE_SHARE = 0.1
 # The number of lists stays until it is wrong by this factor.
 WRONG_LISTS = 2.0
+# Filters whose ids are remembered.
+FILTERS = 16
 
 
 @dataclass(eq=False)
@@ -52,6 +58,7 @@ class LiveIndex:
         self._database = database
         self._inverted_above = inverted_above
         self._loaded: _Loaded | None = None
+        self._filtered: dict[tuple[int, str, tuple[str | float, ...]], np.ndarray] = {}
 
     def prepare(self, approximate: bool) -> None:
         """Do what takes long, beside other readers: load all vectors, train the lists, measure the recall."""
@@ -92,6 +99,20 @@ class LiveIndex:
         loaded.changed += len(changed)
         loaded.change = change
 
+    def allowed(self, db: sqlite3.Connection, where: Mapping[str, Condition]) -> np.ndarray:
+        """Return the ids that a filter lets through; those of the last filters are remembered until the next change.
+
+        Values of the metadata have no index, so finding them takes longer than searching the vectors.
+        """
+        text, values = sqlite_condition(where)
+        key = last_change(db), text, tuple(values)
+        if key not in self._filtered:
+            ids = item_ids(db, where)
+            if len(self._filtered) >= FILTERS:
+                self._filtered.clear()
+            self._filtered[key] = ids
+        return self._filtered[key]
+
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, without: np.ndarray, recall: float | None
     ) -> Found:
@@ -119,10 +140,30 @@ class LiveIndex:
             return Found(*index.search(queries, k, allowed, without), EXACT)
         probes, measured = loaded.recall.choose(index, recall, k)
         ids, scores = index.search(queries, k, None, without, probes)
-        if (ids < 0).any() and probes < index.lists:
-            # The probed lists hold fewer than k items.
-            return Found(*index.search(queries, k, None, without), EXACT)
+        # The probed lists hold fewer than k items for some queries; these are searched in all lists.
+        few = np.flatnonzero((ids < 0).any(axis=1))
+        if len(few) and probes < index.lists:
+            ids[few], scores[few] = index.search(queries[few], k, None, without)
         return Found(ids, scores, measured)
+
+    def agrees(self, db: sqlite3.Connection) -> bool:
+        """Return whether the index, if it is loaded, holds exactly the items of a database, after following it."""
+        if self._loaded is None:
+            return True
+        self.refresh(db)
+        loaded = self._loaded
+        if loaded is None:
+            return active_model(db) is None
+        held = 0
+        for ids, vectors in iterate_blocks(db, loaded.model):
+            if not loaded.index.holds(ids, vectors):
+                return False
+            held += len(ids)
+        return held == len(loaded.index)
+
+    def drop(self) -> None:
+        """Forget the index; the next search builds it anew."""
+        self._loaded = None
 
     def _load_inverted(self, db: sqlite3.Connection) -> _Loaded | None:
         model = active_model(db)

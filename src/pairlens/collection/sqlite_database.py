@@ -38,6 +38,8 @@ class SqliteDatabase:
                 check_tables(self._reader, str(file))
                 if not read_only:
                     self._start_writing()
+                elif version_of(self._reader) < VERSION:
+                    raise ValueError(f"{file} is of an older version; open it once for writing")
             except BaseException:
                 self.close()
                 raise
@@ -54,7 +56,7 @@ class SqliteDatabase:
                 db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("BEGIN")
-                create_tables(db)
+                create_tables(db, VERSION)
                 db.execute("COMMIT")
             except sqlite3.Error as error:
                 raise _as_sentence(error, file) from error
@@ -153,7 +155,7 @@ class SqliteDatabase:
         self._writer.execute("PRAGMA journal_mode = WAL")
         if version_of(self._writer) < VERSION:
             with self.writing() as db:
-                create_tables(db)
+                create_tables(db, VERSION)
 
     def _opened(self, read_only: bool) -> sqlite3.Connection:
         address = f"{self.file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"

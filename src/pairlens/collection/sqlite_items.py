@@ -171,6 +171,8 @@ def _row(db: sqlite3.Connection, item: NewItem, roots: dict[str, int]) -> tuple[
     """Return the columns from root to look."""
     box = item.region
     region = (box.x, box.y, box.width, box.height) if box else (0, 0, 0, 0)
+    if not 0 <= item.look <= _LOOK_BITS:
+        raise ValueError(f"the look {item.look} of {item.path} has more than 64 bits")
     # SQLite's integers are signed.
     look = item.look - (1 << 64) if item.look >> 63 else item.look
     number = _root_number(db, item.root, roots)

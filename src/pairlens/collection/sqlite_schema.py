@@ -62,7 +62,7 @@ def version_of(db: sqlite3.Connection) -> int:
     return db.execute("PRAGMA user_version").fetchone()[0]
 
 
-def create_tables(db: sqlite3.Connection, version: int = VERSION) -> None:
+def create_tables(db: sqlite3.Connection, version: int) -> None:
     """Lead the tables of a database from its version to another one; the caller has begun a transaction."""
     for step in STEPS[version_of(db) : version]:
         for statement in step.split(";"):

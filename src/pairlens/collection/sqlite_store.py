@@ -13,6 +13,7 @@ from pairlens.collection import sqlite_models as models
 from pairlens.collection import sqlite_statistics as statistics
 from pairlens.collection.change_log import ChangeKind, last_change, log_change, shorten_log
 from pairlens.collection.filters import Condition
+from pairlens.collection.inverted_file import drop_lists
 from pairlens.collection.item import Item, NewItem, Value
 from pairlens.collection.live_index import LiveIndex, identity_of
 from pairlens.collection.sqlite_check import check_database
@@ -256,7 +257,7 @@ class SqliteStore:
             # One state of the database for the vectors and the filter.
             with self._database.reading() as db:
                 self._index.refresh(db)
-                allowed = rows.item_ids(db, where) if where else None
+                allowed = self._index.allowed(db, where) if where else None
             excluded = np.asarray(without, np.int64).reshape(-1)
             return self._index.search(queries, k, allowed, excluded, recall if approximate else None)
 
@@ -283,7 +284,7 @@ class SqliteStore:
     # Care.
 
     def check(self) -> list[Fault]:
-        return check_database(self._database)
+        return check_database(self._database, self._index)
 
     def compact(self) -> None:
         with self._database.writing() as db:
@@ -295,6 +296,7 @@ class SqliteStore:
             db.execute("VACUUM")
             # The log holds old pages until it is copied into the database and cut.
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        drop_lists(self._database.file)
 
     def size(self) -> int:
         return self._database.size()

@@ -184,6 +184,34 @@ def rewrite_blocks(db: sqlite3.Connection, model: ModelRow) -> None:
         append_vectors(db, model, ids[kept], vectors)
 
 
+def slots_of_blocks(db: sqlite3.Connection, model: ModelRow) -> np.ndarray:
+    """Return int64 (item, 3) rows of an id, its block and its slot, as the blocks themselves say."""
+    rows = db.execute("SELECT number, used, ids FROM blocks WHERE model = ? ORDER BY number", (model.number,))
+    parts = [np.empty((0, 3), np.int64)]
+    for number, used, listed in rows:
+        ids = _block_ids(listed, model)[:used]
+        filled = np.flatnonzero(ids)
+        parts.append(np.stack([ids[filled], np.full(len(filled), number), filled], axis=1))
+    return np.concatenate(parts)
+
+
+def rebuild_slots(db: sqlite3.Connection, model: ModelRow) -> None:
+    """Write the slots of a model anew from its blocks, after removing vectors of no item and second ones of an item."""
+    existing = np.array(db.execute("SELECT id FROM items").fetchall(), np.int64).reshape(-1)
+    places = slots_of_blocks(db, model)
+    _, first = np.unique(places[:, 0], return_index=True)
+    is_kept = np.zeros(len(places), bool)
+    is_kept[first] = np.isin(places[first, 0], existing)
+    for block in np.unique(places[~is_kept, 1]).tolist():
+        listed = db.execute("SELECT ids FROM blocks WHERE number = ?", (block,)).fetchone()[0]
+        slots = _block_ids(listed, model).copy()
+        slots[places[~is_kept & (places[:, 1] == block), 2]] = 0
+        db.execute("UPDATE blocks SET ids = ? WHERE number = ?", (_as_bytes(slots), block))
+    db.execute("DELETE FROM slots WHERE model = ?", (model.number,))
+    rows = [(model.number, *place) for place in places[is_kept].tolist()]
+    db.executemany("INSERT INTO slots (model, item, block, slot) VALUES (?, ?, ?, ?)", rows)
+
+
 def _block_ids(listed: bytes, model: ModelRow) -> np.ndarray:
     if len(listed) != 8 * model.rows:
         raise ValueError(f"a block has {len(listed)} bytes of ids, not {8 * model.rows}; check the collection")
