@@ -23,7 +23,7 @@ from provenance import RESULTS, about, write_result
 from pairlens.collection.calibrate import calibrate, reliability_bins
 from pairlens.collection.calibration import ReliabilityBin
 from pairlens.collection.calibration_figures import draw_accepts, draw_reliability
-from pairlens.collection.calibration_folds import false_accept_rate, weighted_quantile
+from pairlens.collection.calibration_folds import false_accept_rate, probability_of
 from pairlens.collection.known_and_strange import LabelledVectors, Queries, divided
 from pairlens.collection.open_set import auroc, balanced_accuracies, true_accepts
 from pairlens.core.similarity import unit
@@ -43,7 +43,7 @@ CLASSES = 50
 # False accept rates of the curves.
 GRID = tuple(np.geomspace(0.002, 0.5, 60))
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-HEAD_DIM, HEAD_EPOCHS, HEAD_LEARNING_RATE = 512, 10, 1e-3
+HEAD_DIM, HEAD_EPOCHS, HEAD_LEARNING_RATE = 512, 10, 1e-4
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def pooled_bins(parts: Sequence[tuple[Queries, np.ndarray]]) -> tuple[Reliabilit
     scores = np.concatenate([scores for _, scores in parts])
     right = np.concatenate([queries.is_right for queries, _ in parts])
     weights = np.concatenate([queries.weights() for queries, _ in parts])
-    return reliability_bins(0.5 * (1 + np.tanh(scores / 2)), right, weights)
+    return reliability_bins(probability_of(scores), right, weights)
 
 
 def main(options: Options) -> None:

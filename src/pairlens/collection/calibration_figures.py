@@ -46,7 +46,10 @@ def draw_reliability(bins_of: Mapping[str, Sequence[ReliabilityBin]], file: Path
 
 
 def draw_accepts(
-    curves_of: Mapping[str, tuple[Array, Array]], false_accepts: Sequence[float], file: Path, asked: Sequence[float] = ()
+    curves_of: Mapping[str, tuple[Array, Array]],
+    false_accepts: Sequence[float],
+    file: Path,
+    asked: Sequence[float] = (),
 ) -> Picture:
     """Draw true accepts over false accepts, of the calibrated score and of the raw cosine, one panel per data set.
 
