@@ -12,7 +12,14 @@ from pairlens.collection.calibration import (
     ReliabilityBin,
     UnsupportedRate,
 )
-from pairlens.collection.calibration_folds import DIVISIONS, CrossFitted, cross_fit, false_accept_rate, held_out_rates
+from pairlens.collection.calibration_folds import (
+    DIVISIONS,
+    CrossFitted,
+    cross_fit,
+    false_accept_rate,
+    held_out_rates,
+    probability_of,
+)
 from pairlens.collection.known_and_strange import LabelledVectors
 from pairlens.collection.match_features import Array
 from pairlens.core.inputs import Numbers, as_batch, as_whole_number, not_finite_words
@@ -25,6 +32,8 @@ LEAST_ACCEPTED = 5
 # All cosines of this number of photos take 256 MB.
 MOST_PHOTOS, MOST_PHOTOS_OF_A_CLASS = 8000, 100
 BINS = 10
+# Coordinates that the photos are sorted by, so that the order of the items does not matter.
+SORTED_BY = 8
 LEVEL = 0.95
 
 
@@ -86,7 +95,7 @@ def calibrate(
         tuple(thresholds),
         tuple(UnsupportedRate(rate, reason) for rate, reason in reasons if reason is not None),
         CalibrationSize(len(classes), len(photos.classes), DIVISIONS, len(classes) // 2, strange),
-        reliability_bins(_probability(fitted.scores), fitted.queries.is_right, fitted.queries.weights()),
+        reliability_bins(probability_of(fitted.scores), fitted.queries.is_right, fitted.queries.weights()),
     )
 
 
@@ -122,7 +131,8 @@ def _checked(vectors: Numbers, labels: Numbers) -> tuple[np.ndarray, np.ndarray]
     if words is not None:
         raise ValueError(f"{words}; look for NaN or overflow where it was embedded")
     units = unit(embeddings.detach()).float().cpu().numpy()
-    order = np.lexsort(units.T[::-1])
+    # Photos whose first coordinates are equal are copies of each other.
+    order = np.lexsort(units.T[:SORTED_BY][::-1])
     return units[order], numbers.cpu().numpy()[order]
 
 
@@ -176,7 +186,3 @@ def _threshold(fitted: CrossFitted, rate: float, held_out: Array, classes: int) 
     right = accepted[known] & fitted.queries.is_right[known]
     true_accepts = float(np.average(right, weights=fitted.queries.weights()[known]))
     return RateThreshold(rate, score, measured, min(low, measured), max(high, measured), true_accepts)
-
-
-def _probability(score: Array) -> Array:
-    return 0.5 * (1 + np.tanh(score / 2))

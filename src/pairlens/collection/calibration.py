@@ -4,9 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import numpy as np
-
-from pairlens.collection.calibration_folds import MatchModel
+from pairlens.collection.calibration_folds import MatchModel, probability_of
 from pairlens.collection.match_features import LABELLED, UNLABELLED, Array
 from pairlens.core.inputs import Numbers, as_matrix, not_finite_words
 from pairlens.core.records import from_plain, require, to_plain
@@ -163,8 +161,7 @@ class Calibration:
         if words is not None:
             raise ValueError(f"{words}; make them with match_features")
         score = self.model.score(matrix.detach().cpu().double().numpy())
-        # Through tanh, because exp overflows.
-        return MatchJudgement(0.5 * (1 + np.tanh(score / 2)), score)
+        return MatchJudgement(probability_of(score), score)
 
     def threshold(self, rate: float) -> RateThreshold:
         """Return the threshold of a false accept rate; raises ValueError with the reason where there is none."""

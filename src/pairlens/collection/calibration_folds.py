@@ -1,4 +1,4 @@
-"""The score of a match learned with cross-fitting over classes, and the false accept rates of thresholds on classes left out."""
+"""The score of a match, learned with cross-fitting over classes, and the false accept rates on classes left out."""
 
 import math
 from dataclasses import dataclass
@@ -43,6 +43,15 @@ class MatchModel:
         """Return the (query,) log-odds that the best match is of the query's class."""
         standardised = (features - np.array(self.mean)) / np.array(self.scale)
         return standardised @ np.array(self.coefficients) + self.intercept
+
+
+def probability_of(scores: Array) -> Array:
+    """Return the probabilities 1 / (1 + exp(-score)) of log-odds, through tanh, because exp overflows.
+
+    >>> probability_of(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return 0.5 * (1 + np.tanh(scores / 2))
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,7 +62,7 @@ class Queries:
         return Queries(self.features[chosen], self.classes[chosen], self.is_right[chosen], self.is_strange[chosen])
 
     def weights(self) -> Array:
-        """Return (query,) weights with a mean of 1: known and strange queries weigh the same in sum, and so do the classes of each.
+        """Return (query,) weights with a mean of 1: known and strange queries have the same sum, and so have their classes.
 
         The probability of a match depends on how many of the queries are strange, which no photo says; it is stated for
         the half.
@@ -93,7 +93,8 @@ def divided(
     strangers = np.concatenate([photos.photos_of[number] for number in strange])
     queries = np.concatenate([*(one[len(one) // 2 :] for one in shuffled), strangers])
     is_strange = np.arange(len(queries)) >= len(queries) - len(strangers)
-    cosines, ranked = _nearest(photos.cosines[np.ix_(queries, gallery)])
+    # The matrix is symmetric, and whole rows of the smaller gallery are read several times faster than single columns.
+    cosines, ranked = _nearest(np.ascontiguousarray(photos.cosines[gallery].take(queries, axis=1).T))
     labels = photos.classes[gallery[ranked]]
     means = class_means([photos.vectors[rows] for rows in gallery_of])
     with_labels = (labels, photos.vectors[queries] @ means.T) if labelled else (None, None)
