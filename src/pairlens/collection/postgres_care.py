@@ -110,9 +110,9 @@ def check_index(cursor: "Cursor[Any]") -> list[Fault]:
     """
     from psycopg import sql
 
-    if not model_tables(cursor):
-        return []
     state = index_state(cursor)
+    if state is None:
+        return []
     exists = one_value(cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [f"vectors_{state.number}_hnsw"]))
     if not exists or state.is_built:
         return []

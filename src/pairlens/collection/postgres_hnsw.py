@@ -62,15 +62,12 @@ class IndexState:
                 yield effort, IndexRecall(recall, low, high, neighbors, measured["queries"])
 
 
-def index_state(cursor: "Cursor[Any]", measured: tuple[int, dict[str, Any]] | None = None) -> IndexState:
-    """Return the state of the index of the active model.
+def index_state(cursor: "Cursor[Any]", measured: tuple[int, dict[str, Any]] | None = None) -> IndexState | None:
+    """Return the state of the index of the active model, None if no model has been started.
 
     Args:
         cursor: in a transaction, or without one.
         measured: the number of a model with its measurement, where the stored one is not of use.
-
-    Raises:
-        ValueError: if no model has been started.
     """
     row = cursor.execute(
         "SELECT m.number, m.dim, s.items, EXISTS (SELECT FROM pg_index x "
@@ -78,7 +75,7 @@ def index_state(cursor: "Cursor[Any]", measured: tuple[int, dict[str, Any]] | No
         "FROM models m, state s WHERE m.state = 'active'"
     ).fetchone()
     if row is None:
-        raise ValueError("the collection has no model yet, so it cannot be searched; start one and add items")
+        return None
     state = IndexState(*row)
     if state.is_ready or measured is None or measured[0] != state.number:
         return state
@@ -98,7 +95,8 @@ def build_index(cursor: "Cursor[Any]", state: IndexState) -> bool:
     # The lock goes with the connection.
     if not one_value(cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])):
         return False
-    if index_state(cursor).is_built:
+    now = index_state(cursor)
+    if now is None or now.is_built:
         return True
     # In memory, a vector takes its numbers and about 20 bytes for each of the links of its layers.
     needed = state.items * (4 * state.dim + 40 * _LINKS) * 5 // 4 >> 10

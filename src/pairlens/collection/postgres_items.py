@@ -14,6 +14,7 @@ from pairlens.collection.postgres_rows import (
     ITEM_COLUMNS,
     STORED_COLUMNS,
     digest_bytes,
+    joined_keys,
     place_of,
     read_item,
     stored_values,
@@ -165,7 +166,7 @@ def overwrite_rows(cursor: "Cursor[Any]", ids: Sequence[int], items: Sequence[Ne
 
 
 def move_rows(cursor: "Cursor[Any]", ids: Sequence[int], root: str, paths: Sequence[str]) -> int:
-    """Give items other paths below a root, and return how many there were; raises ValueError naming a place that is taken."""
+    """Give items other paths below a root, and return how many there were; raises ValueError for a place that is taken."""
     from psycopg import sql
 
     wanted = as_ids(ids)
@@ -199,9 +200,14 @@ def set_metadata_rows(cursor: "Cursor[Any]", ids: Sequence[int], metadata: Seque
     """Replace the metadata of items, and return how many there were."""
     from psycopg.types.json import Jsonb
 
-    values = [Jsonb(dict(entry)) for _, entry in zip(as_ids(ids), metadata, strict=True)]
-    text = "UPDATE items SET metadata = new.metadata FROM unnest(%s::bigint[], %s::jsonb[]) AS new (number, metadata)"
-    return cursor.execute(f"{text} WHERE id = new.number", [as_ids(ids), values]).rowcount
+    if len(ids) != len(metadata):
+        raise ValueError(f"{len(ids)} items cannot get {len(metadata)} metadata; give one mapping for each")
+    text = (
+        "UPDATE items SET metadata = new.metadata, keys = new.keys "
+        "FROM unnest(%s::bigint[], %s::jsonb[], %s::text[]) AS new (number, metadata, keys) WHERE id = new.number"
+    )
+    values = [[Jsonb(dict(entry)) for entry in metadata], [joined_keys(entry) for entry in metadata]]
+    return cursor.execute(text, [as_ids(ids), *values]).rowcount
 
 
 def count_change(cursor: "Cursor[Any]", more_items: int = 0) -> None:

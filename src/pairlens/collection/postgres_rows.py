@@ -3,20 +3,20 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pairlens.collection.item import MAX_WHOLE, Item, NewItem, Region
+from pairlens.collection.item import MAX_WHOLE, Item, NewItem, Region, Value
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
 ITEM_COLUMNS = (
-    "i.id, i.root, i.path, i.digest, i.region_x, i.region_y, i.region_width, i.region_height, i.label, i.metadata::text, "
-    "i.width, i.height, i.look, i.added, EXISTS (SELECT FROM originals o WHERE o.item = i.id)"
+    "i.id, i.root, i.path, i.digest, i.region_x, i.region_y, i.region_width, i.region_height, i.label, "
+    "i.metadata::text, i.keys, i.width, i.height, i.look, i.added, EXISTS (SELECT FROM originals o WHERE o.item = i.id)"
 )
 # The columns that `stored_values` returns, with the types of the binary COPY.
 STORED_COLUMNS = {
@@ -30,6 +30,7 @@ STORED_COLUMNS = {
     "digest": "bytea",
     "label": "text",
     "metadata": "jsonb",
+    "keys": "text",
     "width": "int4",
     "height": "int4",
     "look": "int8",
@@ -61,7 +62,7 @@ def stored_values(item: NewItem) -> tuple[Any, ...]:
     # 64 bits without a sign, in a column whose numbers have one.
     look = (item.look & _ALL_BITS) - (2 * _SIGNED if item.look & _SIGNED else 0)
     place = place_of(item.root, item.path)
-    texts = (item.label, Jsonb(dict(item.metadata)))
+    texts = (item.label, Jsonb(dict(item.metadata)), joined_keys(item.metadata))
     return (
         place,
         item.root,
@@ -80,9 +81,8 @@ def stored_values(item: NewItem) -> tuple[Any, ...]:
 
 def read_item(row: Sequence[Any]) -> Item:
     """Return the item of a row of `ITEM_COLUMNS`."""
-    number, root, path, digest, x, y, region_width, region_height, label, metadata, width, height, look, added, kept = (
-        row
-    )
+    number, root, path, digest, x, y, region_width, region_height, label, *rest = row
+    metadata, keys, width, height, look, added, kept = rest
     return Item(
         id=number,
         root=root,
@@ -90,14 +90,24 @@ def read_item(row: Sequence[Any]) -> Item:
         digest=bytes(digest).hex(),
         region=Region(x, y, region_width, region_height) if region_width else None,
         label=label,
-        # PostgreSQL writes 1e300 as a whole number of 301 digits.
-        metadata=json.loads(metadata, parse_int=_whole_or_float),
+        metadata=_read_metadata(metadata, keys),
         width=width,
         height=height,
         look=look & _ALL_BITS,
         added=added,
         has_original=kept,
     )
+
+
+def joined_keys(metadata: Mapping[str, Value]) -> str:
+    """Return the keys of metadata as one text, because PostgreSQL does not store in which order they come."""
+    return "\n".join(metadata)
+
+
+def _read_metadata(text: str, keys: str) -> dict[str, Value]:
+    # PostgreSQL writes 1e300 as a whole number of 301 digits.
+    values = json.loads(text, parse_int=_whole_or_float)
+    return {key: values[key] for key in (*keys.split("\n"), *values) if key in values}
 
 
 def _whole_or_float(text: str) -> int | float:
@@ -108,13 +118,17 @@ def unit_rows(vectors: np.ndarray, items: int, dim: int) -> np.ndarray:
     """Return float32 (item, dim) vectors; raises ValueError if their shape, their values or a length is wrong."""
     rows = np.asarray(vectors, dtype=np.float32)
     if rows.shape != (items, dim):
-        raise ValueError(f"the vectors have the shape {rows.shape}, but {items} items of {dim} dimensions are stored")
+        raise ValueError(
+            f"the vectors have the shape {rows.shape}, not ({items}, {dim}); embed with the model of the collection"
+        )
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
     # The comparison is false for a length that is not a number.
     wrong = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
     if len(wrong):
         first = wrong[0]
-        raise ValueError(f"vector {first} has the length {lengths[first]:g}; divide it by its length, so that it is 1")
+        raise ValueError(
+            f"vector {first} has the length {lengths[first]:.6g}; vectors of a collection are finite and of length 1"
+        )
     return rows
 
 

@@ -1,7 +1,7 @@
 """Searches in PostgreSQL: exact ones over all vectors, and those through the HNSW index with the recall that it reaches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +116,12 @@ def search_through_index(cursor: "Cursor[Any]", query: VectorQuery, state: Index
     return _run(cursor, text, query, state, limit, recall, values)
 
 
+def no_items(query: VectorQuery) -> Found:
+    """Return the result of a search in an empty collection."""
+    shape = (len(query.vectors), query.k)
+    return Found(np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32), EXACT)
+
+
 def set_effort(cursor: "Cursor[Any]", effort: int, scanned: int) -> None:
     """Set, for this transaction, how far the index is searched, and that it is used."""
     settings = {
@@ -147,15 +153,14 @@ def _run(
     statement: Any = sql.SQL(text).format(
         table=vector_table(state.number), rest=rest, limit=sql.Literal(limit), dim=sql.Literal(state.dim)
     )
-    ids = np.full((len(query.vectors), query.k), -1, np.int64)
-    scores = np.full(ids.shape, -np.inf, np.float32)
+    result = replace(no_items(query), recall=recall)
     for row, vector in enumerate(pack_vectors(query.vectors)):
         found = cursor.execute(statement, [vector, *parameters, *[vector] * (vector_uses - 1)]).fetchall()
         # Equal scores are ordered by id, as in an exact search.
         found = sorted(found, key=lambda pair: (-pair[1], pair[0]))[: query.k]
-        ids[row, : len(found)] = [item for item, _ in found]
-        scores[row, : len(found)] = [score for _, score in found]
-    return Found(ids, scores, recall)
+        result.ids[row, : len(found)] = [item for item, _ in found]
+        result.scores[row, : len(found)] = [score for _, score in found]
+    return result
 
 
 def _rest(query: VectorQuery) -> tuple[Any, list[Any]]:

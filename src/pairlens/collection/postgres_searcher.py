@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pairlens.collection.postgres_hnsw import IndexState, build_index, index_state
 from pairlens.collection.postgres_models import store_measurement
 from pairlens.collection.postgres_recall import measure_index
-from pairlens.collection.postgres_search import VectorQuery, search_exactly, search_vectors
+from pairlens.collection.postgres_search import VectorQuery, no_items, search_exactly, search_vectors
 from pairlens.collection.postgres_sessions import PostgresSessions
 from pairlens.collection.store import Found
 
@@ -33,10 +33,12 @@ class PostgresSearcher:
         """Return the nearest items; raises ValueError if the queries do not fit the active model."""
 
         def exactly(cursor: "Cursor[Any]") -> Found:
-            return search_exactly(cursor, self._state(cursor, query), query)
+            state = self._state(cursor, query)
+            return search_exactly(cursor, state, query) if state else no_items(query)
 
         def through_index(cursor: "Cursor[Any]") -> Found | None:
-            return search_vectors(cursor, self._state(cursor, query), query, recall, self._index_above)
+            state = self._state(cursor, query)
+            return search_vectors(cursor, state, query, recall, self._index_above) if state else no_items(query)
 
         if is_exact:
             return self._sessions.read(exactly)
@@ -52,19 +54,19 @@ class PostgresSearcher:
             OSError: if this user may not do that.
         """
         state = self._sessions.read(self._state)
-        if state.fits_index and not state.is_built:
+        if state is None or not state.fits_index or not state.items:
+            return
+        if not state.is_built:
             with self._sessions.alone() as cursor:
                 if not build_index(cursor, state):
                     return
-        if not state.fits_index or not state.items:
-            return
-        number, measured = self._sessions.read(self._measure)
-        self._measured = number, measured
+        self._measured = self._sessions.read(self._measure)
+        number, measured = self._measured or (0, {})
         self._sessions.write(lambda cursor: store_measurement(cursor, number, measured))
 
-    def _measure(self, cursor: "Cursor[Any]") -> tuple[int, dict[str, Any]]:
+    def _measure(self, cursor: "Cursor[Any]") -> tuple[int, dict[str, Any]] | None:
         state = self._state(cursor)
-        return state.number, measure_index(cursor, state)
+        return (state.number, measure_index(cursor, state)) if state else None
 
     def _prepare(self) -> bool:
         """Build and measure the index if this process may and no other thread does it; returns whether to look again."""
@@ -79,9 +81,9 @@ class PostgresSearcher:
             self._preparing.release()
         return True
 
-    def _state(self, cursor: "Cursor[Any]", query: VectorQuery | None = None) -> IndexState:
+    def _state(self, cursor: "Cursor[Any]", query: VectorQuery | None = None) -> IndexState | None:
         state = index_state(cursor, self._measured)
-        if query is not None and query.vectors.shape[1:] != (state.dim,):
+        if query is not None and state is not None and query.vectors.shape[1:] != (state.dim,):
             raise ValueError(
                 f"the queries have the shape {query.vectors.shape}, but the active model has {state.dim} dimensions"
             )

@@ -1,6 +1,7 @@
 """A collection on a PostgreSQL server with pgvector: for many writers, and more readers than one machine serves."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,8 +59,8 @@ class PostgresStore:
             OSError: if the server cannot be reached or refuses it.
         """
         sessions = PostgresSessions(parse_address(url, name), wait)
-        sessions.write(lambda cursor: make_schema(cursor, sessions.address))
-        sessions.close()
+        with closing(sessions):
+            sessions.write(lambda cursor: make_schema(cursor, sessions.address))
         return cls.open(url, name, wait, index_above)
 
     @classmethod
@@ -68,7 +69,11 @@ class PostgresStore:
     ) -> "PostgresStore":
         """Open a collection; arguments and errors as in `create`, and FileNotFoundError if it does not exist."""
         sessions = PostgresSessions(parse_address(url, name), wait)
-        sessions.extension_schema, identity = sessions.read(lambda cursor: check_schema(cursor, sessions.address))
+        try:
+            sessions.extension_schema, identity = sessions.read(lambda cursor: check_schema(cursor, sessions.address))
+        except BaseException:
+            sessions.close()
+            raise
         return cls(sessions, identity, index_above)
 
     @property
@@ -243,10 +248,10 @@ class PostgresStore:
         recall: float = 0.95,
     ) -> Found:
         """Return the k nearest items of float32 (query, dim) unit vectors; see `Store.search`."""
-        if k < 1 or not 0 < recall <= 1 or mode not in ("auto", "exact"):
-            raise ValueError(
-                f"k {k} must be at least 1, recall {recall} above 0 and up to 1, mode {mode!r} auto or exact"
-            )
+        if k < 1:
+            raise ValueError(f"k is {k}, but at least 1 item must be searched for")
+        if not 0 < recall <= 1 or mode not in ("auto", "exact"):
+            raise ValueError(f"the recall {recall} must be above 0 and up to 1, and the mode {mode!r} auto or exact")
         query = VectorQuery(np.asarray(queries, np.float32), int(k), where, without)
         return self._searcher.search(query, recall, is_exact=mode == "exact")
 
