@@ -22,6 +22,7 @@ LAYERS = {
     "comparison": 4,
     "analysis": 4,
     "retrieval": 4,
+    "export": 4,
     "report": 5,
     "cli": 6,
 }
