@@ -44,12 +44,6 @@ def export_onnx(
     Raises:
         ValueError: if the model cannot be expressed in ONNX, or the vectors differ too much; then nothing is written.
         UnwritableError: if the file cannot be written.
-
-    >>> from tempfile import mkdtemp
-    >>> model = Embedder(backbone="test_resnet", descriptors="S", dim=8, weights="none", image_size=32)
-    >>> parity = export_onnx(model, Path(mkdtemp()) / "model.onnx", np.zeros((2, 32, 32, 3), np.uint8))
-    >>> parity.least_cosine > 0.99999
-    True
     """
     contents = onnx_contents(model, precision, licences)
     exported = OnnxEmbedder.from_bytes(contents, str(file))
@@ -75,13 +69,15 @@ def onnx_contents(
     model: ExportableModel, precision: Precision = "float32", licences: tuple[str, str] = ("unknown", "unknown")
 ) -> bytes:
     """Return the contents of an ONNX file of a model with its metadata, unchecked; raises ValueError as `export_onnx`."""
-    # In training mode BatchNorm would take the statistics of the batch.
-    was_training = model.training
+    # In training mode BatchNorm would take the statistics of the batch. Each module gets its own mode back, because a model
+    # may have frozen parts.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         graph = onnx_graph(model, precision)
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     described = describe(model, precision, licences)
     texts = {METADATA_KEY: described, ARCHITECTURE_KEY: model.architecture}
     for key, record in texts.items():
@@ -95,6 +91,11 @@ def describe(model: ExportableModel, precision: Precision, licences: tuple[str, 
 
     A float32 file has the fingerprint of the model in PyTorch, because their vectors are the same up to rounding and may lie
     in one collection. Another precision is another model, and its fingerprint says so.
+
+    >>> model = Embedder(backbone="test_resnet", descriptors="S", dim=8, weights="none", image_size=32)
+    >>> described = describe(model, "float16", ("unknown", "unknown"))
+    >>> described.fingerprint == model.fingerprint() + "-float16"
+    True
     """
     shape = model.architecture
     fingerprint = check_sum(model.state_dict())

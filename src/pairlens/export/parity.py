@@ -27,6 +27,7 @@ class Parity:
         least_cosine: least cosine similarity of the two vectors of a photo.
         mean_cosine: mean of these similarities.
         gallery: number of photos that were searched.
+        neighbors: number of nearest photos that were compared, at most 10.
         same_neighbors: share of the photos that have the same nearest photos of the gallery with both models.
         same_nearest: share of the photos that have the same nearest photo.
         least_resized_cosine: least cosine when the exported model is given the stored pictures, which it resizes itself;
@@ -38,6 +39,7 @@ class Parity:
     least_cosine: float
     mean_cosine: float
     gallery: int
+    neighbors: int
     same_neighbors: float
     same_nearest: float
     least_resized_cosine: float | None = None
@@ -45,10 +47,15 @@ class Parity:
     def lines(self) -> list[str]:
         """Return the check in words, one line per figure."""
         lines = [
-            f"cosine of the vectors of PyTorch and ONNX, {self.photos:,} photos: at least {self.least_cosine:.7f}, mean "
-            f"{self.mean_cosine:.7f}; largest difference of a coordinate {self.largest_difference:.1e}",
-            f"the same {min(NEIGHBORS, self.gallery)} nearest of {self.gallery:,} photos: {self.same_neighbors:.1%} of the "
-            f"photos; the same nearest: {self.same_nearest:.1%}",
+            (
+                f"{self.photos:,} photos: cosine of the vectors of PyTorch and ONNX at least {self.least_cosine:.7f}, mean "
+                f"{self.mean_cosine:.7f}"
+            ),
+            f"largest difference of a coordinate: {self.largest_difference:.1e}",
+            (
+                f"the same {self.neighbors} nearest of {self.gallery:,} photos: for {self.same_neighbors:.1%} of the "
+                f"photos; the same nearest: for {self.same_nearest:.1%}"
+            ),
         ]
         if self.least_resized_cosine is not None:
             lines.append(f"given the stored pictures, resized in the graph: at least {self.least_resized_cosine:.6f}")
@@ -83,7 +90,9 @@ def check_parity(
     cosines = _cosines(ours, theirs)
     if gallery is None:
         gallery, rows = ours, np.arange(len(ours))
-    same_neighbors, same_nearest = _shares_of_same(ours, theirs, gallery, rows)
+    # A photo of the gallery is left out of its own search.
+    neighbors = min(NEIGHBORS, len(gallery) - (rows is not None))
+    same_neighbors, same_nearest = _shares_of_same(ours, theirs, gallery, rows, neighbors)
     resized = None if stored is None else float(_cosines(ours, _vectors_of_onnx(exported, stored)).min())
     return Parity(
         photos=len(pixels),
@@ -91,6 +100,7 @@ def check_parity(
         least_cosine=float(cosines.min()),
         mean_cosine=float(cosines.mean()),
         gallery=len(gallery),
+        neighbors=neighbors,
         same_neighbors=same_neighbors,
         same_nearest=same_nearest,
         least_resized_cosine=resized,
@@ -120,10 +130,9 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _shares_of_same(
-    ours: np.ndarray, theirs: np.ndarray, gallery: np.ndarray, rows: np.ndarray | None
+    ours: np.ndarray, theirs: np.ndarray, gallery: np.ndarray, rows: np.ndarray | None, k: int
 ) -> tuple[float, float]:
-    """Return the shares of photos with the same nearest `NEIGHBORS`, and with the same nearest photo of a gallery."""
-    k = min(NEIGHBORS, len(gallery) - (rows is not None))
+    """Return the shares of photos with the same k nearest, and with the same nearest photo of a gallery."""
     if k < 1:
         return 1.0, 1.0
     scores = _scores(ours, gallery, rows)

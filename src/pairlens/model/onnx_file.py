@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import from_plain
-from pairlens.core.untrusted import is_plain_text, parse_json, read_bytes
+from pairlens.core.untrusted import parse_json, read_bytes
 
 # The package onnx is needed only where a file is written or opened.
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class OnnxDescription:
         data_licence: licence of the training photos.
 
     Raises:
-        ValueError: if a number is out of range, or a text is none that can be shown.
+        ValueError: if a number is out of range, or the fingerprint is none.
     """
 
     fingerprint: str
@@ -77,9 +77,6 @@ class OnnxDescription:
                 raise ValueError(f"{name} {value} is not from 1 to {limit}")
         if not _FINGERPRINT.fullmatch(self.fingerprint):
             raise ValueError(f"the fingerprint {self.fingerprint[:40]!r} is none")
-        texts = (self.backbone, self.descriptors, self.version, self.weights_licence, self.data_licence)
-        if not all(is_plain_text(text) for text in texts):
-            raise ValueError("a text has control characters")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError("mean and std are not one number per colour")
 
