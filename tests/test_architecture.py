@@ -23,6 +23,8 @@ LAYERS = {
     "analysis": 4,
     "retrieval": 4,
     "collection": 4,
+    "export": 4,
+    "serving": 5,
     "report": 5,
     "cli": 6,
 }

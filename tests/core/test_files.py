@@ -58,7 +58,7 @@ def test_a_disk_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, nu
         part.write_bytes(b"half")
         raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
 
-    monkeypatch.setattr(files, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(UnwritableError, match=rf"a\.safetensors cannot be written \({os.strerror(number)}\).*{advice}"):
         write_tensors(file, {"a": torch.zeros(3)})
     assert names(tmp_path) == ["a.safetensors"]
@@ -69,7 +69,7 @@ def test_an_error_without_a_number_is_quoted(tmp_path, monkeypatch):
     def fail(_tensors, _part, **_names):
         raise SafetensorError("the header is too large")
 
-    monkeypatch.setattr(files, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(UnwritableError, match=r"cannot be written \(the header is too large\).*check the disk"):
         write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
 

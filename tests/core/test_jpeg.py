@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pairlens.core import jpeg
-from pairlens.core.jpeg import PixelBuffer, decode_jpeg, decode_jpeg_fast, encode_jpeg, resize_to_square
+from pairlens.core.jpeg import PixelBuffer, decode_jpeg, decode_jpeg_fast, encode_jpeg
 
 RNG = np.random.default_rng(0)
 
@@ -107,11 +107,3 @@ def test_encoding_and_decoding_gives_nearly_the_same_pixels():
     decoded = decode_jpeg(encode_jpeg(pixels, 95), PixelBuffer())
     assert np.abs(decoded.astype(int) - pixels).mean() < 2
     assert len(encode_jpeg(pixels, 50)) < len(encode_jpeg(pixels, 95))
-
-
-def test_resizing_differs_from_pillow_by_at_most_one_level():
-    pixels = np.array(_smooth(111, 83))
-    expected = np.asarray(Image.fromarray(pixels).resize((40, 40), Image.Resampling.BILINEAR), dtype=int)
-    assert np.abs(resize_to_square(pixels, 40) - expected).max() <= 1
-    window = pixels[:, 3:70]
-    assert np.array_equal(resize_to_square(window, 40), resize_to_square(np.ascontiguousarray(window), 40))

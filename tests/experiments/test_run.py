@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 import pairlens as pl
 from conftest import write_bars
-from pairlens.core import files
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
@@ -529,16 +528,16 @@ def test_skipped_steps_have_a_column(tiny, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_gives_an_error_and_the_run_resumes_when_there_is_space(finished, tiny, tmp_path, monkeypatch):
-    run_folder, whole = RunFolder(tmp_path / "r"), files.save_file
+    run_folder = RunFolder(tmp_path / "r")
     events = running.train(tiny, run_folder)
     next(e for e in events if isinstance(e, EpochRow) and e.epoch == 1)
 
     def full(*_arguments, **_named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
-    with pytest.raises(OSError, match=r"No space left.*free some space, then resume with pairlens train --resume"):
-        list(events)
-    monkeypatch.setattr(files, "save_file", whole)
+    with monkeypatch.context() as patched:
+        patched.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(OSError, match=r"No space left.*free some space, then resume with pairlens train --resume"):
+            list(events)
     list(running.resume(run_folder))
     assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())

@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_both_checkpoints(tmp_path, monkeypatch):
     def full(*_arguments, **_named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pairlens.core.files.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(learner(), tmp_path, {"number": 3})
     assert load_checkpoint(learner(), tmp_path) == {"number": 2}

@@ -89,6 +89,10 @@ COMMANDS = {
         "Write one page about a run or a comparison: the verdict, tables, typical queries, failures, figures, "
         "configuration.",
     ),
+    "export": Command(
+        "pairlens.cli.export",
+        "Write the model of a run as one ONNX file that runs without PyTorch, with a model card.",
+    ),
     "recipes": Command("pairlens.cli.losses", "Print recipes: all settings of published experiments."),
     "profile": Command("pairlens.cli.train", "Print the parameters and multiply-adds of a model."),
     "demo": Command(

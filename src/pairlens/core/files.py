@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from pairlens.core.untrusted import is_plain_text, read_text
 
+# Torch takes long to import, and a process that runs an ONNX model does without it.
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 LOCK_FILE = ".lock"
 # The process number of the lock's holder. It is not written into the lock file, because Windows lets nobody but the
@@ -54,7 +54,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_tensors(
-    file: Path, tensors: Mapping[str, Tensor], names: Mapping[str, str] | None = None, previous: Path | None = None
+    file: Path, tensors: "Mapping[str, Tensor]", names: Mapping[str, str] | None = None, previous: Path | None = None
 ) -> None:
     """Write a safetensors file atomically, with optional texts in its header; raises UnwritableError.
 
@@ -64,6 +64,8 @@ def write_tensors(
         names: texts of the header.
         previous: where the content that is replaced stays, see `atomic_write`.
     """
+    from safetensors.torch import save_file
+
     with atomic_write(file, previous) as part:
         path = Path(part.name)
         mode = path.stat().st_mode

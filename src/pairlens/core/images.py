@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from pairlens.core.boxes import Box, BoxOutsideError, ShareBox
 from pairlens.core.colour_profile import to_srgb
@@ -30,12 +29,16 @@ from pairlens.core.jpeg import (
     decode_jpeg_fast,
     decode_jpeg_reduced,
     encode_jpeg,
-    resize_to_square,
 )
 from pairlens.core.jpeg_metadata import JPEG_START, read_jpeg_metadata
 from pairlens.core.orientation import UPRIGHT, load_unturned, orientation_of, turn_upright
 from pairlens.core.photo_reading import PhotoReading
+from pairlens.core.square_resize import resize_to_square
 from pairlens.core.untrusted import read_bytes
+
+# PyTorch takes long to import, and a process that runs an ONNX model reads photos without it.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Transparent pictures are blended with white in blocks of about this number of pixels.
 _PIXELS_PER_BLOCK = 1 << 20
@@ -81,8 +84,7 @@ def load_image(source: Path | bytes, reading: PhotoReading = _AS_IT_IS) -> Image
     """Return a picture as upright 8-bit RGB in sRGB.
 
     Transparent pixels are blended with white, more than 8 bits are scaled to 8, and of an animation the first frame is
-    used. A JPEG with more than `PIXEL_LIMIT` pixels is reduced while it is decoded. The formats that are read are AVIF, BMP,
-    GIF, JPEG, JPEG 2000, PCX, PNG, PPM, QOI, SGI, TGA, TIFF and WebP, and with the package pillow-heif HEIC.
+    used. A JPEG with more than `PIXEL_LIMIT` pixels is reduced while it is decoded.
 
     Args:
         source: the file, or its contents.
@@ -298,12 +300,10 @@ def _clip(box: Box, width: int, height: int) -> Box:
     return inside
 
 
-def empty_photos(photos: int, size: int, pin: bool = False) -> Tensor:
-    """Return an uninitialised batch with the channels last in memory, as decoders write and convolutions read it.
+def empty_photos(photos: int, size: int, pin: bool = False) -> "Tensor":
+    """Return an uninitialised uint8 (photo, 3, size, size) whose channels are last in memory, as convolutions read it."""
+    import torch
 
-    Shapes:
-        result: uint8 (photo, 3, size, size).
-    """
     shape = (photos, size, size, 3)
     if pin:
         # Only torch allocates page-locked memory, from which a GPU can copy asynchronously.
@@ -312,12 +312,12 @@ def empty_photos(photos: int, size: int, pin: bool = False) -> Tensor:
     return torch.from_numpy(np.empty(shape, np.uint8)).permute(0, 3, 1, 2)
 
 
-def rows_of(batch: Tensor) -> np.ndarray:
+def rows_of(batch: "Tensor") -> np.ndarray:
     """Return a (photo, 3, height, width) batch as (photo, height, width, 3) over the same memory."""
     return batch.permute(0, 2, 3, 1).numpy()
 
 
-def decode(jpegs: Sequence[Jpeg], size: int) -> Tensor:
+def decode(jpegs: Sequence[Jpeg], size: int) -> "Tensor":
     """Return JPEG files as one batch of RGB pixels; a picture of another size is resized.
 
     Shapes:

@@ -5,7 +5,6 @@ one sentence that names the argument.
 """
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from pairlens.core.similarity import working_precision
+from pairlens.core.whole_number import as_whole_number as as_whole_number
+from pairlens.core.whole_number import shown_value, whole_number_of
 
 # Vectors and labels as a public function takes them. Lists may be nested; a list of tensors is stacked.
 Numbers: TypeAlias = Tensor | np.ndarray | Sequence[Any]
@@ -21,7 +22,6 @@ Numbers: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 _FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 # The kinds of NumPy arrays that are numbers: truth values, integers of both signs, floats, complex numbers.
 _NUMBER_KINDS = "biufc"
-_MAX_SHOWN = 60
 _WANTED_MATRIX = "{} must be a matrix of real numbers with one row per photo"
 
 
@@ -159,28 +159,6 @@ def as_mask(values: Numbers, name: str) -> Tensor:
     return mask
 
 
-def as_whole_number(value: Any, name: str, least: int | None = None) -> int:
-    """Return an integer of Python, of NumPy or of a tensor with one element.
-
-    Args:
-        value: the number; a truth value and a float are none, not even 2.0.
-        name: what an error calls it.
-        least: the smallest value that is possible; None if there is no limit.
-
-    Raises:
-        ValueError: if it is no integer, or smaller.
-
-    >>> as_whole_number(np.int64(3), "k")
-    3
-    """
-    number = _whole_number(value)
-    # No count is larger than what 64 bits hold, and torch fails at such a number.
-    if number is None or (least is not None and number < least) or abs(number) >= 2**63:
-        limit = "" if least is None else f", {least} or more"
-        raise ValueError(f"{name} {_shown(value)} must be a whole number{limit}")
-    return number
-
-
 def as_whole_numbers(values: Any, name: str) -> tuple[int, ...]:
     """Return one integer, or a list, a tuple, a range, an array or a tensor of integers, as a tuple.
 
@@ -194,7 +172,7 @@ def as_whole_numbers(values: Any, name: str) -> tuple[int, ...]:
     >>> as_whole_numbers(1, "recalls"), as_whole_numbers(np.array([1, 2]), "recalls")
     ((1,), (1, 2))
     """
-    single = _whole_number(values)
+    single = whole_number_of(values)
     if single is not None:
         return (single,)
     try:
@@ -202,10 +180,10 @@ def as_whole_numbers(values: Any, name: str) -> tuple[int, ...]:
         listed = [None] if isinstance(values, str | bytes | Mapping) else list(values)
     except TypeError:
         listed = [None]
-    numbers = [_whole_number(value) for value in listed]
+    numbers = [whole_number_of(value) for value in listed]
     found = tuple(number for number in numbers if number is not None)
     if len(found) < len(numbers):
-        raise ValueError(f"{name} {_shown(values)} must be whole numbers, such as 1 or (1, 2, 4, 8)")
+        raise ValueError(f"{name} {shown_value(values)} must be whole numbers, such as 1 or (1, 2, 4, 8)")
     return found
 
 
@@ -308,19 +286,3 @@ def _layout_words(tensor: Tensor) -> str:
     if tensor.is_nested:
         return "nested"
     return "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
-
-
-def _whole_number(value: Any) -> int | None:
-    """Return an integer of any library, or None; the truth values of Python, NumPy and PyTorch are no integers."""
-    if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool)):
-        return None
-    try:
-        return operator.index(value)
-    # What has no `__index__`, and tensors of floats or of several elements.
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _shown(value: Any) -> str:
-    """Return a value as one short line."""
-    return " ".join(repr(value).split())[:_MAX_SHOWN]

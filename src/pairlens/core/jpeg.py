@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import Image
 
 from pairlens.core.decoding_budget import check_scans
@@ -138,18 +137,6 @@ def _decode_jpeg_with_pillow(jpeg: Jpeg) -> np.ndarray:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
     raise ValueError(f"{pixels:,} pixels, more than {STORED_PIXEL_LIMIT:,}")
-
-
-def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Resize (height, width, 3) to (size, size, 3), bilinear with antialiasing; the aspect ratio is not kept."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    # torchvision takes longer to import than PyTorch itself, and most commands resize no photo.
-    from torchvision.transforms.v2 import functional
-
-    # torch resizes (3, height, width); the permuted view is not copied.
-    planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [size, size], antialias=True)
-    return planes.permute(1, 2, 0).numpy()
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:

@@ -1,5 +1,9 @@
-"""Ordered prefetching by a pool of threads, and the number of threads that torch uses."""
+"""Ordered prefetching by a pool of threads, and the number of threads that torch uses.
 
+PyTorch is not imported here: a process that runs an ONNX model reads photos in threads without it.
+"""
+
+import sys
 import time
 import weakref
 from _thread import start_new_thread
@@ -10,8 +14,6 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, Generic, TypeVar
-
-import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,8 +61,10 @@ def map_in_order(
     finally:
         # Also reached when the consumer stops early and the generator is closed.
         pool.close()
-        # `set_num_threads` is per thread, but new threads inherit the last value set; restore it.
-        torch.set_num_threads(torch.get_num_threads())
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            # `set_num_threads` is per thread, but new threads inherit the last value set; restore it.
+            torch.set_num_threads(torch.get_num_threads())
 
 
 @dataclass(eq=False)
@@ -151,8 +155,10 @@ class _Pool(Generic[Item, Result]):
 
     def _run(self, token: _Token) -> None:
         try:
-            # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
-            torch.set_num_threads(1)
+            torch = sys.modules.get("torch")
+            if torch is not None:
+                # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
+                torch.set_num_threads(1)
             while (task := self._tasks.get()) is not None:
                 self._finish(task)
                 # Otherwise this thread would hold the batch while it waits for the next task.
@@ -178,6 +184,8 @@ def single_thread() -> Iterator[None]:
 
     Dividing a small matrix among threads takes longer than the work itself, and far longer on a busy machine.
     """
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

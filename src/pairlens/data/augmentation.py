@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pairlens.core.jpeg import resize_to_square
+from pairlens.core.square_resize import resize_to_square
 
 AugmentName: TypeAlias = Literal["standard", "random_resized_crop", "color_jitter", "rand_augment", "two_views"]
 # A function of the stored photo, (3, size, size) uint8, that returns one of any size; `on_pictures` makes one of a function

@@ -1,18 +1,23 @@
 """Photos as people have them (files, pictures, arrays, tensors, bytes) to the pixels that evaluation gives a model."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from pairlens.core.images import as_rgb, decode_one, empty_photos, encode, reduce_to_square, rows_of
+from pairlens.core.images import as_rgb, decode_one, encode, reduce_to_square
 from pairlens.core.photo_reading import PhotoReading
 
-OnePhoto: TypeAlias = str | Path | bytes | Image.Image | np.ndarray | Tensor
+# PyTorch takes long to import, and a process that runs an ONNX model reads photos without it.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# `Union`, because the operator | does not take the name of a class that is not imported.
+OnePhoto: TypeAlias = Union[str, Path, bytes, Image.Image, np.ndarray, "Tensor"]
 
 _KINDS = (
     "a path, a PIL picture, the bytes of a picture file, a uint8 array of (height, width, 3), or a uint8 tensor of "
@@ -39,18 +44,28 @@ class PhotoInput:
     quality: int
     reading: PhotoReading | None = None
 
-    def read(self, photos: Sequence[Any]) -> Tensor:
-        """Return photos as one batch of pixels.
+    def read(self, photos: Sequence[Any]) -> "Tensor":
+        """Return photos as one batch of pixels with the channels last in memory; raises the errors of `read_pixels`.
 
         Shapes:
             result: uint8 (photo, 3, image_size, image_size).
+        """
+        import torch
+
+        return torch.from_numpy(self.read_pixels(photos)).permute(0, 3, 1, 2)
+
+    def read_pixels(self, photos: Sequence[Any]) -> np.ndarray:
+        """Return photos as one batch of pixels, without PyTorch.
+
+        Shapes:
+            result: uint8 (photo, image_size, image_size, 3).
 
         Raises:
             FileNotFoundError: if a file does not exist.
             ValueError: if a photo is damaged, or is nothing that can be read as a photo.
         """
-        batch = empty_photos(len(photos), self.image_size)
-        for row, photo in zip(rows_of(batch), photos, strict=True):
+        batch = np.empty((len(photos), self.image_size, self.image_size, 3), np.uint8)
+        for row, photo in zip(batch, photos, strict=True):
             row[:] = self._seen_pixels(photo)
         return batch
 
@@ -93,7 +108,7 @@ def single_photos(photos: Any) -> tuple[list[Any], bool]:
     >>> single_photos("a.jpg"), single_photos(["a.jpg"])
     ((['a.jpg'], True), (['a.jpg'], False))
     """
-    is_batch = isinstance(photos, np.ndarray | Tensor) and photos.ndim == 4
+    is_batch = (isinstance(photos, np.ndarray) or is_tensor(photos)) and photos.ndim == 4
     # An array of texts holds paths, and a generator, such as that of `Path.glob`, holds photos.
     is_paths = isinstance(photos, np.ndarray) and photos.ndim == 1 and photos.dtype.kind in "UO"
     if is_paths:
@@ -103,9 +118,20 @@ def single_photos(photos: Any) -> tuple[list[Any], bool]:
     return [photos], True
 
 
+def is_tensor(value: Any) -> TypeGuard["Tensor"]:
+    """Return whether a value is a tensor of PyTorch; nothing is in a process that has not imported PyTorch.
+
+    >>> import torch
+    >>> is_tensor(torch.zeros(2)), is_tensor(np.zeros(2))
+    (True, False)
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def check_batch(photos: Any) -> None:
     """Raise ValueError unless photos are a batch as a model takes it: (photo, 3, height, width), uint8 or floats."""
-    if not isinstance(photos, Tensor):
+    if not is_tensor(photos):
         raise ValueError(
             f"a model takes a tensor (photo, 3, height, width), not a {type(photos).__name__}; `embed` takes photos in "
             "other forms"
@@ -125,7 +151,7 @@ def pixels_of(photo: Any, reading: PhotoReading) -> np.ndarray:
             return _pixels_of_picture(photo, reading)
         case np.ndarray():
             return _checked_array(photo)
-        case Tensor():
+        case _ if is_tensor(photo):
             return _checked_tensor(photo)
         case _:
             raise ValueError(f"a {type(photo).__name__} is not a photo; give {_KINDS}, or a list of these")
@@ -151,7 +177,7 @@ def _checked_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(colours)
 
 
-def _checked_tensor(tensor: Tensor) -> np.ndarray:
+def _checked_tensor(tensor: "Tensor") -> np.ndarray:
     """Return a (3, height, width) tensor as a (height, width, 3) array."""
     _check_type(str(tensor.dtype) == "torch.uint8", "tensor", tensor.dtype)
     if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel():
