@@ -1,8 +1,8 @@
 """Which backbone retrieves best without a network: `pairlens prepare --data_name cub` and `benches/offline_backbones.py`.
 
 EfficientNet-Lite0, 1 and 2 with their ImageNet weights, as they come, on the test classes of CUB-200-2011 at several sizes.
-The rate is photos per second of CPU time of one thread in the fastest batch of 32, decoding included, because other processes
-on the machine slow down the others. Writes benches/results/offline_backbones.json.
+The rate is photos per second of CPU time of one thread, decoding included, in the fastest batch of 32, because other work on
+the machine slows down the others. Writes benches/results/offline_backbones.json.
 """
 
 import time
@@ -37,7 +37,9 @@ def measure(photos: Catalog, name: str, size: int) -> dict[str, float]:
     """Return the figures of one backbone at one size."""
     model = PlainBackbone(Backbone(name, "imagenet", "none", size), name, size).to(memory_format=torch.channels_last)
     ends = [time.process_time()]
-    test = RetrievalSet.embed(model, photos, batch_size=BATCH, workers=0, watch=lambda batches, _: noting(batches, ends))
+    test = RetrievalSet.embed(
+        model, photos, batch_size=BATCH, workers=0, watch=lambda batches, _: noting(batches, ends)
+    )
     report = test.evaluate(recalls=(1,))
     fastest = min(later - earlier for earlier, later in pairwise(ends[:-1]))
     return {"R@1": report["R@1"], "MAP@R": report["MAP@R"], "photos_per_second": BATCH / fastest}
