@@ -126,7 +126,8 @@ def test_test_photos_that_cannot_be_found_are_an_error_before_the_folder_is_made
 
 @pytest.fixture
 def unreachable(monkeypatch):
-    monkeypatch.setattr(fitted_settings, "has_imagenet_weights", lambda name: name == "efficientnet_lite0")
+    monkeypatch.setattr(fitted_settings, "has_imagenet_weights", lambda name: False)
+    monkeypatch.setattr(fitted_settings, "installed_offline_backbone", lambda: "efficientnet_lite0")
 
 
 def test_the_default_backbone_is_one_whose_weights_are_here(unreachable):
@@ -149,6 +150,7 @@ def test_a_backbone_that_was_named_or_needs_no_hub_is_kept(unreachable, settings
 @pytest.mark.parametrize("here", [True, False])
 def test_a_reachable_hub_or_a_missing_package_keeps_the_default(monkeypatch, here):
     monkeypatch.setattr(fitted_settings, "has_imagenet_weights", lambda name: here)
+    monkeypatch.setattr(fitted_settings, "installed_offline_backbone", lambda: "efficientnet_lite0" if here else None)
     assert fit_backbone(Experiment(), frozenset()) == (Experiment(), "")
 
 

@@ -24,8 +24,7 @@ from pairlens.experiments import run as running
 from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.outcome import EpochRow, Outcome
-from pairlens.experiments.recorder import best_epoch
+from pairlens.experiments.outcome import EpochRow, Outcome, best_epoch
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import split_catalog

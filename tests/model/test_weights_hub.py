@@ -7,6 +7,7 @@ from huggingface_hub import constants as hub
 from pairlens.model import weights_hub
 from pairlens.model.backbone import Backbone
 from pairlens.model.weights_hub import has_imagenet_weights, is_hub_reachable
+from pairlens.model.weights_package import WEIGHT_PACKAGES
 
 
 @pytest.fixture(autouse=True)
@@ -73,13 +74,13 @@ def test_weights_are_here_if_installed_or_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *names: asked.append(names) or str(tmp_path))
     assert has_imagenet_weights("resnext50")
     assert asked[0][0].startswith("timm/resnext50_32x4d")
-    monkeypatch.setattr(weights_hub, "LITE0_PACKAGE", "no-such-package")
+    monkeypatch.setitem(WEIGHT_PACKAGES, "tf_efficientnet_lite0", "no-such-package")
     assert not has_imagenet_weights("efficientnet_lite0")
 
 
 def test_named_weights_that_cannot_be_had_are_an_error_at_once(monkeypatch):
     monkeypatch.setattr(hub, "ENDPOINT", "https://no-such-hub.invalid")
     started = time.process_time()
-    with pytest.raises(ValueError, match=r"connect to the network, or use --weights FILE.*efficientnet_lite0"):
+    with pytest.raises(ValueError, match=r"connect to the network, or use --weights FILE.*efficientnet_lite2"):
         Backbone("resnet10t", weights="imagenet", stride="none", image_size=64)
     assert time.process_time() - started < 20

@@ -214,7 +214,7 @@ def profile(
     """Print the parameters and multiply-adds of a model.
 
     Args:
-        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        backbone: resnet50, resnext50, efficientnet_lite0 to lite2 or any timm model name.
         descriptors: global descriptors, one to three of S (mean), M (maximum), G (generalised mean).
         dim: dimension of the embedding.
         classes: number of training classes, the outputs of the auxiliary head.

@@ -60,6 +60,8 @@ class BatchConfig:
             holds twice as many photos as `size`); in Python also a function of (3, height, width) uint8 tensors.
         sampler: in Python a function of the (photo,) labels that returns an `EpochSampler`, which replaces `size` and
             `per_class`.
+        views: with --freeze backbone, how many augmented views of each training photo are stored, of which every batch
+            takes one; 0 stores each photo as it is tested, without augmentation.
         workers: number of threads that load photos; 0 loads them between the steps.
 
     Raises:
@@ -70,6 +72,7 @@ class BatchConfig:
     per_class: int = setting(4, Rules(low=1, high=1 << 20))
     augment: AugmentFunction | NamedFunction | AugmentName = "standard"
     sampler: SamplerFactory | NamedFunction | None = None
+    views: int = setting(0, Rules(low=0, high=1024))
     workers: int = setting(2, Rules(low=0, high=1024))
 
     def __post_init__(self) -> None:
@@ -150,14 +153,14 @@ class TrainingBatches:
         Raises:
             ValueError: if a photo is damaged, or a batch of a sampler cannot be used.
         """
-        numbered = islice(enumerate(self._drawn(number)), start, None)
+        numbered = islice(enumerate(self.drawn(number)), start, None)
         if callable(self.augment):
             # In this thread, because the function may draw from generators that the whole process shares.
             return (self._augmented(number, step, chosen) for step, chosen in numbered)
         batches = ((step, len(chosen), self._empty(chosen)) for step, chosen in numbered)
         return map_in_order(partial(self._fill, number), batches, self.workers)
 
-    def _drawn(self, number: int) -> Iterator[Tensor]:
+    def drawn(self, number: int) -> Iterator[Tensor]:
         """Yield the (photo,) positions of the photos of each batch of an epoch, of all ranks."""
         if isinstance(self.sampler, ClassBatches):
             yield from self.sampler.iter_epoch(number)

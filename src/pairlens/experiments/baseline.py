@@ -18,6 +18,7 @@ from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics
 from pairlens.evaluation.per_query import ClassSums
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.splits import Splits
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import check_sum
@@ -111,11 +112,12 @@ def measure_baseline(
     splits: Splits,
     metrics: Sequence[MetricChoice] = (),
     watch: Callable[[Iterable, int], Iterable] | None = None,
+    frozen: FrozenBackbone | None = None,
 ) -> MeasuredBaseline | None:
     """Return the baseline of a backbone that is not trained yet; None if its embeddings are not finite.
 
     No random number of the run is used, and the backbone itself does not change. The test photos are embedded once more,
-    by all ranks together.
+    by all ranks together, unless the stored features of a frozen backbone are those that it pools.
     """
     state = random_state()
     try:
@@ -125,14 +127,16 @@ def measure_baseline(
         set_random_state(state)
     device = next(backbone.parameters()).device
     plain = plain.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    test = RetrievalSet.embed(
-        plain,
-        splits.test,
-        splits.gallery,
-        batch_size=experiment.batches.size,
-        workers=experiment.batches.workers,
-        watch=watch,
-    )
+    test = None if frozen is None else frozen.embed_plain(plain, splits.test, splits.gallery)
+    if test is None:
+        test = RetrievalSet.embed(
+            plain,
+            splits.test,
+            splits.gallery,
+            batch_size=experiment.batches.size,
+            workers=experiment.batches.workers,
+            watch=watch,
+        )
     # A random backbone in evaluation mode may overflow; a baseline must not stop the run.
     if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
         return None

@@ -37,6 +37,8 @@ class EvaluationConfig:
         folds: 0 tests on the test classes. From 2 on, the training classes are divided into this number of folds, always
             alike; the experiment tests on one fold and trains on the others, and does not use the test photos.
         fold: the fold that is tested on, counted from 0.
+        every: after how many epochs the model is evaluated; it always is before the first and after the last one. An epoch
+            that is not evaluated has no row and is never kept.
 
     Raises:
         ValueError: for a setting out of its range, or settings that contradict each other.
@@ -48,6 +50,7 @@ class EvaluationConfig:
     select: Select = "last"
     folds: int = setting(0, Rules(low=0, high=1 << 20))
     fold: int = setting(0, Rules(low=0))
+    every: int = setting(1, Rules(option="evaluate_every", low=1, high=1 << 24))
 
     # The errors name the options of the command line, because most experiments are made there.
     def __post_init__(self) -> None:
@@ -71,6 +74,10 @@ class EvaluationConfig:
             "--select validation cannot be combined with --folds, which already tests on held-out training classes; use "
             "--select last",
         )
+
+    def is_due(self, epoch: int, epochs: int) -> bool:
+        """Return whether the model is evaluated after an epoch of so many."""
+        return epoch % self.every == 0 or epoch == epochs
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,30 @@ class Experiment:
             self.source == "proxies" or self.batches.per_class >= 2,
             f"--per_class {self.batches.per_class} leaves anchors without a positive; use at least 2, or --references "
             "proxies with a loss that compares photos with proxies",
+        )
+        self._check_frozen()
+
+    def _check_frozen(self) -> None:
+        """Raise ValueError if the features of a frozen backbone cannot be stored as the settings ask."""
+        views, augment = self.batches.views, self.batches.augment
+        if self.objective.freeze == "none":
+            require(
+                not views,
+                f"--views {views} is for --freeze backbone; leave it out, because every epoch has new views",
+            )
+            return
+        require(
+            not (self.model.learn_power and "G" in self.model.descriptors),
+            "--learn_power changes how the features of --freeze backbone are pooled, so they cannot be stored; use "
+            "--no_learn_power, or descriptors without G",
+        )
+        require(
+            not views or isinstance(augment, str),
+            "--views stores the views of a named augmentation, not those of a function; name one, or use --views 0",
+        )
+        require(
+            augment != "two_views" or views >= 2,
+            f"--augment two_views takes two different views of each photo; use --views 2 or more, not {views}",
         )
 
     def _check_records(self) -> None:

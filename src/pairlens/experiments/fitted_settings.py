@@ -10,10 +10,9 @@ from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import BatchConfig
 from pairlens.experiments.experiment import Experiment
+from pairlens.model.offline_backbone import installed_offline_backbone
 from pairlens.model.weights_hub import has_imagenet_weights
 
-# The backbone whose weights come from an installed package.
-OFFLINE_BACKBONE = "efficientnet_lite0"
 MIN_CLASSES = 2
 MIN_PER_CLASS = 2
 
@@ -80,13 +79,14 @@ def fit_backbone(experiment: Experiment, given: frozenset[str]) -> tuple[Experim
     """
     default = Experiment().model.backbone
     is_named = bool({"backbone", "backbone_type"} & given) or experiment.model.backbone != default
-    if is_named or experiment.weights != "imagenet" or not has_imagenet_weights(OFFLINE_BACKBONE):
+    offline = installed_offline_backbone()
+    if is_named or experiment.weights != "imagenet" or offline is None:
         return experiment, ""
     # Ranks on several machines may reach different networks, but all of them train one model.
     if broadcast_text("here" if has_imagenet_weights(default) else "") == "here":
         return experiment, ""
     line = (
-        f"{OFFLINE_BACKBONE} with the weights of its package, because the hub with those of {default} cannot be reached; "
+        f"{offline} with the weights of its package, because the hub with those of {default} cannot be reached; "
         f"--backbone {default} insists on it"
     )
-    return with_settings(experiment, {"backbone": OFFLINE_BACKBONE}), line
+    return with_settings(experiment, {"backbone": offline}), line

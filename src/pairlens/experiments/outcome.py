@@ -1,11 +1,12 @@
 """The outcome of a run: the figures of every epoch, which epoch is kept, and what training is compared with."""
 
+import math
 from dataclasses import dataclass
 
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.baseline import Baseline
-from pairlens.experiments.experiment import Select
+from pairlens.experiments.experiment import Experiment, Select
 
 BEFORE_TRAINING = "before training"
 
@@ -132,3 +133,17 @@ class Outcome:
                 return f"epoch {self.epoch}, selected on held-out {self.validation_photos}"
             case "test":
                 return f"epoch {self.epoch}, selected on test: optimistic"
+
+
+def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
+    """Return the epoch to keep, the first one of equals; epoch 0, before training, is kept only if there is no other."""
+    # `max` returns the first of equal rows.
+    trained = rows[1:] or rows
+    name = f"R@{experiment.evaluation.recalls[0]}"
+    match experiment.evaluation.select:
+        case "last":
+            return trained[-1].epoch
+        case "test":
+            return max(trained, key=lambda row: row.report[name]).epoch
+        case "validation":
+            return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch

@@ -22,8 +22,9 @@ from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import Baseline, MeasuredBaseline, find_baseline, measure_baseline
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.learning_curves import draw_learning_curves
-from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.outcome import EpochRow, Outcome, best_epoch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, seen_classes
 from pairlens.model.backbone import Backbone
@@ -36,6 +37,9 @@ from pairlens.training.learner import Learner
 from pairlens.training.state_norms import StateNorms
 
 Watch: TypeAlias = Callable[[Iterable, int], Iterable]
+
+# Longest time between two checkpoints of a run whose backbone is frozen, in seconds.
+FROZEN_SECONDS = 30.0
 
 
 @dataclass(eq=False)
@@ -54,6 +58,7 @@ class RunRecorder:
         progress: wraps the batches that are embedded, to show progress.
         rows: the rows of the epochs so far.
         metrics: what is measured beside the standard metrics.
+        frozen: the features of a frozen backbone, from which photos are embedded; None if the backbone is trained.
         baseline: the backbone as it comes; None if it was not measured.
         test: the test photos embedded by the present model; None if the model was not evaluated yet.
         values: the further metrics of each test class, of the present model; None if it was not evaluated yet.
@@ -71,6 +76,7 @@ class RunRecorder:
     progress: Watch | None
     rows: tuple[EpochRow, ...] = ()
     metrics: tuple[MetricChoice, ...] = ()
+    frozen: FrozenBackbone | None = None
     baseline: Baseline | None = None
     test: RetrievalSet | None = None
     values: ClassValues | None = None
@@ -82,6 +88,7 @@ class RunRecorder:
 
     def __post_init__(self) -> None:
         self.start_norms = self.norms = StateNorms.of(self.learner)
+        self.saved = time.perf_counter()
 
     @property
     def checkpoint(self) -> Path:
@@ -168,7 +175,9 @@ class RunRecorder:
             measured = find_baseline(files, backbone, self.experiment, self.splits, self.metrics)
         # All ranks measure together, or none.
         if not broadcast_text("found" if measured else ""):
-            measured = measure_baseline(backbone, self.experiment, self.splits, self.metrics, self.progress)
+            measured = measure_baseline(
+                backbone, self.experiment, self.splits, self.metrics, self.progress, self.frozen
+            )
         if measured is not None and rank() == 0:
             self.baseline = measured.record
             measured.save(self.run_folder.baseline)
@@ -177,9 +186,21 @@ class RunRecorder:
         """Evaluate the model after an epoch, and write the checkpoint and all files."""
         # The row is stored in the checkpoint, so the evaluation comes before it.
         self.rows += (self.measure(epoch),)
-        self._save_checkpoint()
-        self._write(self._outcome())
+        if not self._may_wait(epoch):
+            self._save_checkpoint()
+            self._write(self._outcome())
         return self.rows[-1]
+
+    def _may_wait(self, epoch: Epoch) -> bool:
+        """Return whether the files need not be written after this epoch.
+
+        An epoch behind a frozen backbone takes less time than its files, so they are written once in a while. Where the
+        kept epoch need not be the last one, its model must be written when it is there.
+        """
+        is_last = epoch.epoch >= self.experiment.run.epochs
+        if self.frozen is None or is_last or self.experiment.evaluation.select != "last":
+            return False
+        return time.perf_counter() - self.saved < FROZEN_SECONDS
 
     def checkpoint_if_due(self, step: Step) -> None:
         """Save a checkpoint if the last one is older than allowed, or would be by the end of the evaluation."""
@@ -284,6 +305,8 @@ class RunRecorder:
         return self.test
 
     def _embed(self, queries: Catalog, gallery: Catalog | None = None) -> RetrievalSet:
+        if self.frozen is not None:
+            return self.frozen.embed_set(queries, gallery)
         return RetrievalSet.embed(
             self.learner.model,
             queries,
@@ -315,17 +338,3 @@ def _check_finite_embeddings(epoch: Epoch, test: Embeddings) -> None:
 def _none_for_nan(value: float) -> float | None:
     # JSON has no NaN.
     return None if math.isnan(value) else value
-
-
-def best_epoch(rows: tuple[EpochRow, ...], experiment: Experiment) -> int:
-    """Return the epoch to keep, the first one of equals; epoch 0, before training, is kept only if there is no other."""
-    # `max` returns the first of equal rows.
-    trained = rows[1:] or rows
-    name = f"R@{experiment.evaluation.recalls[0]}"
-    match experiment.evaluation.select:
-        case "last":
-            return trained[-1].epoch
-        case "test":
-            return max(trained, key=lambda row: row.report[name]).epoch
-        case "validation":
-            return max(trained, key=lambda row: row.validation[name] if row.validation else math.nan).epoch

@@ -13,12 +13,12 @@ from pairlens.core.files import UnwritableError, check_folder_name
 from pairlens.core.records import require
 from pairlens.core.settings import with_settings
 from pairlens.data.catalog import Catalog
-from pairlens.data.loader import TrainingBatches
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
+from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.metric_spec import check_choices, import_metrics, stored_metrics
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import RunRecorder, Watch
@@ -29,7 +29,7 @@ from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
 from pairlens.training.checkpoint import has_checkpoint
 from pairlens.training.divergence import DivergedError
-from pairlens.training.fit import Epoch, Step, fit
+from pairlens.training.fit import Epoch, Step, TrainingPhotos, fit
 from pairlens.training.learner import Learner
 
 
@@ -159,11 +159,12 @@ def train(
     splits = open_splits(experiment, draw=True)
     experiment, batches = fit_batches(experiment, splits.train, given)
     learner = _make_learner(experiment, splits.train)
-    photos = training_batches(experiment, splits.train)
+    frozen = _frozen_backbone(experiment, learner, splits, progress)
+    photos = _photos(experiment, splits, frozen)
     if rank() == 0:
         run_folder.create(experiment)
     with lock_on_first_rank(run_folder):
-        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics)
+        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics, frozen=frozen)
         yield from _train(recorder, photos, others, batches)
 
 
@@ -203,8 +204,9 @@ def resume(
         started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
         # The checkpoint replaces the weights that the run started from, whose file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
-        photos = training_batches(experiment, splits.train)
-        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured)
+        frozen = _frozen_backbone(experiment, learner, splits, progress)
+        photos = _photos(experiment, splits, frozen)
+        recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=measured, frozen=frozen)
         if started:
             recorder.open()
         if settings and rank() == 0:
@@ -223,13 +225,26 @@ def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
     return learner
 
 
+def _frozen_backbone(
+    experiment: Experiment, learner: Learner, splits: Splits, progress: Watch | None
+) -> FrozenBackbone | None:
+    if experiment.objective.freeze == "none":
+        return None
+    return FrozenBackbone(experiment, learner.model, splits.train, progress)
+
+
+def _photos(experiment: Experiment, splits: Splits, frozen: FrozenBackbone | None) -> TrainingPhotos:
+    photos = training_batches(experiment, splits.train)
+    return photos if frozen is None else frozen.batches(photos)
+
+
 def lock_on_first_rank(run_folder: RunFolder) -> AbstractContextManager[None]:
     """Lock the folder on rank 0, which alone writes to it; the ranks must not compete for the lock."""
     return run_folder.lock() if rank() == 0 else nullcontext()
 
 
 def _train(
-    recorder: RunRecorder, photos: TrainingBatches, others: Sequence[RunFolder], batches: str = ""
+    recorder: RunRecorder, photos: TrainingPhotos, others: Sequence[RunFolder], batches: str = ""
 ) -> Iterator[Event]:
     experiment, learner = recorder.experiment, recorder.learner
     yield Started(experiment, recorder.splits, batches)
@@ -242,7 +257,7 @@ def _train(
             if isinstance(record, Step):
                 recorder.checkpoint_if_due(record)
                 yield record
-            else:
+            elif experiment.evaluation.is_due(record.epoch, experiment.run.epochs):
                 yield recorder.finish(record)
     except DivergedError as error:
         raise DivergedError(f"{error}; {recorder.last_good}") from error

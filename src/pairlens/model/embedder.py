@@ -21,6 +21,7 @@ from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
 from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
+from pairlens.model.make_backbone import make_backbone
 from pairlens.model.micro_batch import run_in_micro_batches
 from pairlens.model.photo_input import OnePhoto, PhotoInput, check_batch, single_photos
 
@@ -135,7 +136,7 @@ class Embedder(nn.Module):
         # Not by `__init__`, whose arguments name a backbone and do not have all settings of an architecture.
         model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model._assemble(architecture, _make_backbone(architecture, weights, module))
+        model._assemble(architecture, make_backbone(architecture, weights, module))
         return model
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -146,7 +147,8 @@ class Embedder(nn.Module):
     def describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Return (photo, dim) unit embeddings and the (photo, channel) first descriptor, the input of the head.
 
-        In training mode with `raw` the embeddings are the concatenated projections, which have any length.
+        In training mode with `raw` the embeddings are the concatenated projections, which have any length. In the place of
+        photos it takes what the descriptors have pooled already, floats (photo, descriptor, channel).
         """
         # Without gradients no activations are stored, so micro batches would save nothing.
         if self.training and torch.is_grad_enabled() and 0 < self.micro_batch < len(photos):
@@ -155,10 +157,17 @@ class Embedder(nn.Module):
             return embeddings, first
         return self._describe(photos)
 
-    def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+    def feature_map(self, photos: Tensor) -> Tensor:
+        """Return what the backbone makes of photos as `forward` takes them, (photo, channel, height, width)."""
         # Convolutions are faster with the channels last in memory, on a CPU and on a GPU.
-        features = self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
-        pooled = [pool(features) for pool in self.descriptors]  # n times (photo, channel)
+        return self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
+
+    def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        if photos.shape[1:] == (len(self.descriptors), self.backbone.channels):
+            pooled = list(photos.unbind(dim=1))  # (photo, descriptor, channel) to n times (photo, channel)
+        else:
+            features = self.feature_map(photos)
+            pooled = [pool(features) for pool in self.descriptors]
         projected = [project(p) for project, p in zip(self.projections, pooled, strict=True)]
         if self.raw and self.training:
             return torch.cat(projected, dim=1), pooled[0]
@@ -322,19 +331,6 @@ def _read_config(config: Path) -> Plain:
 
 def _gives_vector(backbone: Backbone | GivenBackbone) -> bool:
     return isinstance(backbone, GivenBackbone) and backbone.gives_vector
-
-
-def _make_backbone(shape: Architecture, weights: str, module: nn.Module | None) -> Backbone | GivenBackbone:
-    if shape.given is not None and module is not None:
-        return GivenBackbone(module, shape.given, shape.image_size)
-    if shape.given is not None:
-        raise ValueError(
-            f"the backbone of this model is a module from outside ({shape.backbone}), whose code is not stored; open the "
-            "model with Embedder.load(folder, module=...)"
-        )
-    if module is not None:
-        raise ValueError(f"the backbone of this model is {shape.backbone}, built by its name; leave module out")
-    return Backbone(shape.backbone, weights, shape.stride, shape.image_size)
 
 
 def _check_forms(

@@ -32,7 +32,7 @@ class PlainBackbone(nn.Module):
 
     Args:
         backbone: the backbone whose weights are copied; its stride may have been changed, which changes no weight.
-        name: its name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
+        name: its name: resnet50, resnext50, efficientnet_lite0 to lite2 or any timm model name.
         image_size: height and width of the photos.
 
     >>> backbone = Backbone("resnet10t", weights="none", stride="port", image_size=64)

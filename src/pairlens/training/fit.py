@@ -160,7 +160,7 @@ def _prepare_epoch(learner: Learner, objective: Objective, number: int) -> None:
     learner.model.raw = not wants_unit_vectors(learner.criterion.loss)
     learner.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
     # After `freeze_batchnorm`, which would otherwise unfreeze the BatchNorm of a backbone that is frozen as a whole.
-    if number <= objective.warm_up:
+    if number <= objective.warm_up or objective.freeze == "backbone":
         learner.model.backbone.requires_grad_(False)
     learner.network = wrap_ddp(learner.model, learner.criterion, objective.freeze_bn)
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pairlens.core.records import require
 from pairlens.core.settings import Rules, check_settings, setting
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
@@ -13,6 +14,7 @@ from pairlens.training.data_parallel import Network, wrap_ddp
 from pairlens.training.epoch_progress import EpochProgress
 
 OnNaN: TypeAlias = Literal["stop", "skip"]
+Frozen: TypeAlias = Literal["none", "backbone"]
 ScheduleUnit: TypeAlias = Literal["epoch", "step"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
@@ -34,6 +36,8 @@ class Objective:
             between machines.
         clip_value: largest absolute value of an element of a gradient, larger ones are clipped; 0 clips nothing.
         warm_up: number of first epochs in which the backbone is frozen.
+        freeze: none, or backbone: it is never trained, and a run computes its features only once per photo and view, stores
+            them beside the data set and trains the layers after it on them, hundreds of times as fast.
         micro_batch: number of photos that go through the backbone at a time, which limits its memory; 0 is the whole
             batch. The gradient is the same as that of the whole batch, but takes about a third more time.
         on_nan: a loss or gradient that is not finite stops the run (stop), or its step is left out and counted (skip).
@@ -49,11 +53,16 @@ class Objective:
     precision: Precision = "auto"
     clip_value: float = setting(0.0, Rules(low=0))
     warm_up: int = setting(0, Rules(low=0, high=1 << 40))
+    freeze: Frozen = "none"
     micro_batch: int = setting(0, Rules(low=0, high=1 << 20))
     on_nan: OnNaN = "stop"
 
     def __post_init__(self) -> None:
         check_settings(self)
+        require(
+            self.freeze == "none" or self.freeze_bn != "none",
+            "--freeze backbone keeps the BatchNorm of the backbone as well; use --freeze_bn statistics",
+        )
 
 
 @dataclass

@@ -52,7 +52,8 @@ def training_step(
     Args:
         learner: what is trained.
         objective: what is minimised.
-        pixels: (photo, 3, height, width) photos of this rank, on the device of the model.
+        pixels: (photo, 3, height, width) photos of this rank, on the device of the model; or what the descriptors of the
+            model have pooled already, (photo, descriptor, channel).
         labels: (photo,) their labels.
         probe: whether to measure the cosine of the gradients of both losses, which takes two partial backward passes.
         extra: further (photo, ...) values by name, for a loss that needs them.
@@ -73,7 +74,8 @@ def training_step(
         auxiliary = _classification(working_precision(logits), all_labels, objective)
         total = ranking + objective.auxiliary * auxiliary
         correct = (logits.argmax(dim=1) == all_labels).sum()
-        cosine = gradient_cosine(ranking, auxiliary, feature_maps[-1]) if probe else math.nan
+        # Without a feature map the batch was pooled already, and the backbone is frozen.
+        cosine = gradient_cosine(ranking, auxiliary, feature_maps[-1]) if probe and feature_maps else math.nan
     # The cosine above needs the graph, which the backward pass in the update frees.
     norm = _update_weights(learner, objective, total)
     # Created on the device, because copying a number there would block.

@@ -1,0 +1,25 @@
+"""The backbone that an architecture names: a timm model, or a module from outside."""
+
+from torch import nn
+
+from pairlens.model.architecture import Architecture
+from pairlens.model.backbone import Backbone
+from pairlens.model.given_module import GivenBackbone
+
+
+def make_backbone(shape: Architecture, weights: str, module: nn.Module | None) -> Backbone | GivenBackbone:
+    """Return the backbone of an architecture, with weights, or around the module from outside that it names.
+
+    Raises:
+        ValueError: if a module is missing or not needed, or backbone or weights are unknown.
+    """
+    if shape.given is not None and module is not None:
+        return GivenBackbone(module, shape.given, shape.image_size)
+    if shape.given is not None:
+        raise ValueError(
+            f"the backbone of this model is a module from outside ({shape.backbone}), whose code is not stored; open the "
+            "model with Embedder.load(folder, module=...)"
+        )
+    if module is not None:
+        raise ValueError(f"the backbone of this model is {shape.backbone}, built by its name; leave module out")
+    return Backbone(shape.backbone, weights, shape.stride, shape.image_size)
