@@ -98,7 +98,7 @@ def _open_or_make(to: str, model: str | None, wait: float) -> tuple[Collection, 
         return Collection.create(location, model, wait=wait), True
     collection = Collection.open(location, wait=wait)
     if model is not None:
-        from pairlens.collection.photo_model import open_model
+        from pairlens.collection.collection_model import open_model
 
         given = open_model(model)
         if given.fingerprint != collection.active.fingerprint:

@@ -7,7 +7,7 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.item import Region
-from pairlens.core.inputs import as_whole_number
+from pairlens.core.whole_number import as_whole_number
 from pairlens.core.untrusted import is_plain_text
 
 

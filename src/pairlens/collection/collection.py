@@ -3,23 +3,23 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pairlens.collection.arguments import as_item_ids, as_region, checked_label, listed_photos
+from pairlens.collection.collection_model import CollectionModel, as_model, load_model, save_model
 from pairlens.collection.filters import Wanted, as_conditions
 from pairlens.collection.given_photos import add_given_photos, is_place
-from pairlens.collection.ingest import Ingest, Progress, Reader
+from pairlens.collection.ingest import IndexEngine, Ingest, Progress, reader_of
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, Region, Value, checked_metadata
 from pairlens.collection.location import WAIT_SECONDS, create_store, open_store
-from pairlens.collection.photo_model import PhotoModel, load_model, open_model, save_model
 from pairlens.collection.search import QueryEmbedder, SearchResult
 from pairlens.collection.searcher import Searcher
 from pairlens.collection.sources import Labels, find_sources
 from pairlens.collection.store import Fault, SearchMode, Store, StoredModel
-from pairlens.core.inputs import as_whole_number
+from pairlens.core.whole_number import as_whole_number
 
 if TYPE_CHECKING:
     from pairlens.collection.calibration import Calibration
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pairlens.collection.migration import Migrated
 
 Photos = Any
-Engine: TypeAlias = Literal["threads", "ray"]
 
 
 class Collection:
@@ -43,14 +42,14 @@ class Collection:
             print(result.verdict, result[0].path, result[0].score)
     """
 
-    def __init__(self, store: Store, model: PhotoModel | None = None) -> None:
+    def __init__(self, store: Store, model: CollectionModel | None = None) -> None:
         """Wrap an open store; use `Collection.open` or `Collection.create` instead."""
         self.store = store
         self._given_model = model
 
     @classmethod
     def create(
-        cls, location: str | Path, model: str | Path | PhotoModel | None = None, *, wait: float = WAIT_SECONDS
+        cls, location: str | Path, model: str | Path | CollectionModel | None = None, *, wait: float = WAIT_SECONDS
     ) -> Self:
         """Make an empty collection.
 
@@ -65,7 +64,7 @@ class Collection:
             OSError: if it cannot be written there.
         """
         # Opened first, so that a wrong name leaves no empty collection behind.
-        opened = None if model == "none" else _as_model(model)
+        opened = None if model == "none" else as_model(model)
         collection = cls(create_store(location, wait), opened)
         if opened is not None:
             save_model(opened, collection.store)
@@ -116,7 +115,7 @@ class Collection:
         return models[0]
 
     @property
-    def model(self) -> PhotoModel:
+    def model(self) -> CollectionModel:
         """The network of the active model, opened once; raises NoModelError if the vectors were computed elsewhere."""
         fingerprint = self.active.fingerprint
         if self._given_model is None or self._given_model.fingerprint != fingerprint:
@@ -163,7 +162,7 @@ class Collection:
         confirm: Callable[[Removal], bool] | None = None,
         follow_links: bool = False,
         workers: int = 2,
-        engine: Engine = "threads",
+        engine: IndexEngine = "threads",
         progress: Progress = lambda done, total: None,
     ) -> Ingested:
         """Add photos; those that are there already are left as they are, and those that have changed are embedded again.
@@ -198,7 +197,7 @@ class Collection:
             known_roots=self.store.roots(),
         )
         workers = as_whole_number(workers, "workers", least=0)
-        ingest = Ingest(self.store, self.model, workers, _reader(engine, self.store, self.model, workers))
+        ingest = Ingest(self.store, self.model, workers, reader_of(engine, self.store, self.model, workers))
         return ingest.run(sources, sync=sync, confirm=confirm, progress=progress)
 
     def remove(self, ids: int | Iterable[int] | None = None, *, where: Mapping[str, Wanted] | None = None) -> int:
@@ -304,7 +303,7 @@ class Collection:
         return self._searcher.judge.calibration()
 
     def migrate(
-        self, model: str | Path | PhotoModel, *, workers: int = 2, progress: Progress = lambda done, total: None
+        self, model: str | Path | CollectionModel, *, workers: int = 2, progress: Progress = lambda done, total: None
     ) -> "Migrated":
         """Embed everything anew with another model, and change over to it in one step; see `migration.migrate`.
 
@@ -313,7 +312,7 @@ class Collection:
         """
         from pairlens.collection.migration import migrate
 
-        return migrate(self.store, _as_model(model), workers, progress)
+        return migrate(self.store, as_model(model), workers, progress)
 
     def return_to_former_model(self) -> StoredModel:
         """Make the model before the last migration the active one again; raises ValueError if there is none."""
@@ -342,22 +341,3 @@ class Collection:
         from pairlens.collection.duplicate_photos import find_duplicates
 
         return find_duplicates(self.store, lambda: self.model, near)
-
-
-def _reader(engine: Engine, store: Store, model: PhotoModel, workers: int) -> Reader | None:
-    match engine:
-        case "threads":
-            return None
-        case "ray":
-            from pairlens.collection.ray_reader import RayReader
-
-            return RayReader(store, model, max(1, workers))
-    raise ValueError(f"engine {engine!r} must be threads or ray")
-
-
-def _as_model(model: str | Path | PhotoModel | None) -> PhotoModel:
-    from pairlens.collection.photo_model import default_model
-
-    if model is None:
-        return default_model()
-    return model if isinstance(model, PhotoModel) else open_model(model)

@@ -1,6 +1,6 @@
 """The check of a whole collection: its store, its models and its documents."""
 
-from pairlens.collection.photo_model import NoModelError, load_model
+from pairlens.collection.collection_model import NoModelError, load_model
 from pairlens.collection.photo_view import digest_of
 from pairlens.collection.store import Fault, Store
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pairlens.collection.photo_model import NoModelError, model_name
+from pairlens.collection.collection_model import NoModelError, model_name
 from pairlens.collection.store import Store
 from pairlens.collection.stored_calibration import DOCUMENT, read_calibration
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pairlens.collection.photo_model import NoModelError, PhotoModel
+from pairlens.collection.collection_model import CollectionModel, NoModelError
 from pairlens.collection.store import Store
 
 # Two of the 64 bits of a look may differ, see `same_looks`.
@@ -48,7 +48,7 @@ def same_looks(first: int, second: int) -> bool:
     return (first ^ second).bit_count() <= LOOK_BITS and PLAIN_BITS <= first.bit_count() <= 64 - PLAIN_BITS
 
 
-def find_duplicates(store: Store, model: Callable[[], PhotoModel], near: float | None = None) -> DuplicatePhotos:
+def find_duplicates(store: Store, model: Callable[[], CollectionModel], near: float | None = None) -> DuplicatePhotos:
     """Return the duplicates of a collection.
 
     Args:
@@ -146,7 +146,7 @@ def _near_pairs(store: Store, threshold: float) -> Iterator[tuple[int, int]]:
                     yield int(part[row]), int(found.ids[row, rank])
 
 
-def near_threshold(store: Store, model: Callable[[], PhotoModel]) -> tuple[float, str]:
+def near_threshold(store: Store, model: Callable[[], CollectionModel]) -> tuple[float, str]:
     """Return the cosine from which photos count as near, and a sentence that says where it comes from.
 
     A photo counts as near to another one if it is as close to it as the median photo is to itself without its border: 10 %
@@ -168,7 +168,7 @@ def near_threshold(store: Store, model: Callable[[], PhotoModel]) -> tuple[float
     )
 
 
-def _embedded(model: PhotoModel, thumbnails: Sequence[bytes], border: float) -> np.ndarray:
+def _embedded(model: CollectionModel, thumbnails: Sequence[bytes], border: float) -> np.ndarray:
     from pairlens.collection.photo_view import view_photo
     from pairlens.core.boxes import ShareBox
 

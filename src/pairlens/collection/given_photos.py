@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.ingest import new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, checked_metadata
-from pairlens.collection.photo_model import PhotoModel
 from pairlens.collection.photo_view import contents_of, digest_of, view_photo
-from pairlens.collection.sources import Source
+from pairlens.collection.sources import PhotoSource
 from pairlens.collection.store import Store
 from pairlens.core.untrusted import is_plain_text
 from pairlens.data.account import Exclusion
@@ -28,7 +28,7 @@ def is_place(photo: Any) -> bool:
 
 def add_given_photos(
     store: Store,
-    model: PhotoModel,
+    model: CollectionModel,
     photos: Sequence[Any],
     labels: Any = None,
     metadata: Any = None,
@@ -64,7 +64,7 @@ def add_given_photos(
             continue
         digest = digest_of(contents)
         path = _path(names[number], digest)
-        source = Source(GIVEN_ROOT, path, None, _label(labels[number]), _described(metadata[number]))
+        source = PhotoSource(GIVEN_ROOT, path, None, _label(labels[number]), _described(metadata[number]))
         # Pixels without a file are kept as the JPEG that the collection shows.
         items.append(new_item(source, digest, view, contents if isinstance(photo, bytes) else view.thumbnail))
         seen.append(view.seen)

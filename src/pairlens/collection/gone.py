@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pairlens.collection.filters import Condition, Under
 from pairlens.collection.item import Item
-from pairlens.collection.sources import Source, Sources
+from pairlens.collection.sources import PhotoSource, Sources
 from pairlens.collection.store import Store
 from pairlens.core.boxes import Box, ShareBox
 
@@ -17,7 +17,7 @@ class GoneItems:
 
     def __init__(self, store: Store, sources: Sources) -> None:
         """Find them; sources without a whole folder, such as single files, have none."""
-        found: dict[tuple[str, str], list[Source]] = defaultdict(list)
+        found: dict[tuple[str, str], list[PhotoSource]] = defaultdict(list)
         for source in sources.photos:
             found[source.root, source.name].append(source)
         self.held = 0

@@ -5,16 +5,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from pairlens.collection.collection_model import BATCH, CollectionModel
 from pairlens.collection.gone import GoneItems
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, NewItem, Value
-from pairlens.collection.photo_model import BATCH, PhotoModel
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, view_photo
 from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo, refusal
-from pairlens.collection.sources import Source, Sources
+from pairlens.collection.sources import PhotoSource, Sources
 from pairlens.collection.store import Store
 from pairlens.core.threads import map_in_order
 from pairlens.core.untrusted import read_bytes
@@ -23,6 +24,7 @@ from pairlens.data.account import Exclusion
 # A batch is written when it has this many photos, or when this many seconds have passed since the last one.
 ITEMS_PER_WRITE, SECONDS_PER_WRITE = 512, 10.0
 
+IndexEngine: TypeAlias = Literal["threads", "ray"]
 # Reads photos, and may embed them.
 Reader = Callable[[Iterable[Asked]], Iterator[ReadPhoto]]
 # Called with the number of photos that are done, and the number of all.
@@ -52,7 +54,9 @@ class _Batch:
 class Ingest:
     """One indexing of sources into a store; `run` does it, and can be repeated after any interruption."""
 
-    def __init__(self, store: Store, model: PhotoModel, workers: int = 2, read_elsewhere: Reader | None = None) -> None:
+    def __init__(
+        self, store: Store, model: CollectionModel, workers: int = 2, read_elsewhere: Reader | None = None
+    ) -> None:
         """Prepare an indexing by the active model of a store.
 
         Args:
@@ -112,7 +116,7 @@ class Ingest:
             self._remove(self._gone, confirm)
         return self.so_far()
 
-    def _index(self, photos: Sequence[Source], progress: Progress) -> None:
+    def _index(self, photos: Sequence[PhotoSource], progress: Progress) -> None:
         """Read photos in threads while the model embeds those that were read before."""
         batch = _Batch()
         try:
@@ -129,7 +133,7 @@ class Ingest:
             # After an interruption, too: what was embedded is not lost.
             self._write(batch)
 
-    def _with_old(self, photos: Iterable[Source]) -> Iterator[Asked]:
+    def _with_old(self, photos: Iterable[PhotoSource]) -> Iterator[Asked]:
         """Yield each source with the items that the collection has at its path."""
         rest = iter(photos)
         while chunk := list(islice(rest, ITEMS_PER_WRITE)):
@@ -165,7 +169,7 @@ class Ingest:
         self._counts["moved"] += 1
         return False
 
-    def _settle_known(self, item: Item, source: Source) -> None:
+    def _settle_known(self, item: Item, source: PhotoSource) -> None:
         """Update label and metadata of an item whose photo is unchanged; what the source does not say stays."""
         changed = False
         if source.label is not None and source.label != item.label:
@@ -223,7 +227,19 @@ class Ingest:
         self._counts["removed"] += self.store.remove(ids) if ids else 0
 
 
-def new_item(source: Source, digest: str, view: PhotoView, original: bytes = b"") -> NewItem:
+def reader_of(engine: IndexEngine, store: Store, model: CollectionModel, workers: int) -> Reader | None:
+    """Return what reads and embeds photos for an engine; None for this process. Raises ValueError for another engine."""
+    match engine:
+        case "threads":
+            return None
+        case "ray":
+            from pairlens.collection.ray_reader import RayReader
+
+            return RayReader(store, model, max(1, workers))
+    raise ValueError(f"engine {engine!r} must be threads or ray")
+
+
+def new_item(source: PhotoSource, digest: str, view: PhotoView, original: bytes = b"") -> NewItem:
     """Return the item of a photo that was read; `original` are its bytes if the collection is to keep them."""
     return NewItem(
         root=source.root,

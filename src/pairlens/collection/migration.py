@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pairlens.collection.collection_model import CollectionModel, load_model, remove_model, save_model
 from pairlens.collection.ingest import Progress
 from pairlens.collection.item import Item
 from pairlens.collection.photo_bytes import photo_bytes
-from pairlens.collection.photo_model import PhotoModel, load_model, remove_model, save_model
 from pairlens.collection.photo_view import view_photo
 from pairlens.collection.store import Store, StoredModel
 from pairlens.collection.stored_calibration import drop_calibration
@@ -69,7 +69,7 @@ class Migrated:
 
 
 def migrate(
-    store: Store, model: PhotoModel, workers: int = 2, progress: Progress = lambda done, total: None
+    store: Store, model: CollectionModel, workers: int = 2, progress: Progress = lambda done, total: None
 ) -> Migrated:
     """Embed a collection with another model, and change over to it.
 
@@ -127,7 +127,7 @@ def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
     return former
 
 
-def _change_over(store: Store, model: PhotoModel, workers: int) -> StoredModel | None:
+def _change_over(store: Store, model: CollectionModel, workers: int) -> StoredModel | None:
     """Make the new model the active one; returns the one that was active."""
     kept = {stored.fingerprint for stored in store.models()}
     active = store.models()[0]
@@ -146,7 +146,7 @@ def _change_over(store: Store, model: PhotoModel, workers: int) -> StoredModel |
     return active if active.fingerprint != model.fingerprint else None
 
 
-def _embed_missing(store: Store, model: PhotoModel, workers: int, progress: Progress) -> tuple[int, int]:
+def _embed_missing(store: Store, model: CollectionModel, workers: int, progress: Progress) -> tuple[int, int]:
     """Embed all items that have no vector of a model; returns how many, and how many of them from their thumbnails."""
     total = store.count()
     embedded = from_thumbnails = 0
@@ -161,7 +161,7 @@ def _embed_missing(store: Store, model: PhotoModel, workers: int, progress: Prog
     return embedded, from_thumbnails
 
 
-def _seen(store: Store, model: PhotoModel, item: Item) -> tuple[np.ndarray, bool]:
+def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[np.ndarray, bool]:
     """Return an item as a model sees it, and whether it came from its thumbnail."""
     contents = photo_bytes(store, item)
     if contents is not None:

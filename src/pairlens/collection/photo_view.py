@@ -11,9 +11,10 @@ from PIL import Image
 from pairlens.collection.item import Region
 from pairlens.core.boxes import Box, BoxOutsideError, ShareBox
 from pairlens.core.images import decode_one, read_picture
-from pairlens.core.jpeg import encode_jpeg, resize_to_square
+from pairlens.core.jpeg import encode_jpeg
 from pairlens.core.orientation import turn_upright
 from pairlens.core.photo_reading import PhotoReading
+from pairlens.core.square_resize import resize_to_square
 from pairlens.core.untrusted import read_bytes
 from pairlens.model.photo_input import PhotoInput, pixels_of
 

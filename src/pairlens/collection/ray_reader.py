@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pairlens.collection.photo_model import PhotoModel, model_documents, model_from_documents
+from pairlens.collection.collection_model import CollectionModel, model_documents, model_from_documents
 from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo
 from pairlens.collection.store import Store
 
@@ -16,7 +16,7 @@ BATCH = 64
 class RayReader:
     """Reads and embeds photos in Ray's processes; the collection is written by the process that calls."""
 
-    def __init__(self, store: Store, model: PhotoModel, workers: int) -> None:
+    def __init__(self, store: Store, model: CollectionModel, workers: int) -> None:
         """Prepare for the model of a store.
 
         Raises:

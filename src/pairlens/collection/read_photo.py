@@ -7,7 +7,7 @@ import numpy as np
 
 from pairlens.collection.item import Item
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
-from pairlens.collection.sources import Source
+from pairlens.collection.sources import PhotoSource
 from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.untrusted import read_bytes
 from pairlens.data.account import Exclusion
@@ -27,7 +27,7 @@ class ReadPhoto:
         vector: float32 (dim,), if it was embedded where it was read.
     """
 
-    source: Source
+    source: PhotoSource
     digest: str = ""
     view: PhotoView | None = None
     old: Item | None = None
@@ -41,7 +41,7 @@ class ReadPhoto:
 
 
 # What is asked for: a source, and the items that the collection has at its path.
-Asked = tuple[Source, tuple[Item, ...]]
+Asked = tuple[PhotoSource, tuple[Item, ...]]
 
 
 def read_photo(asked: Asked, view: PhotoInput, was_moved: Callable[[str], bool] = lambda digest: False) -> ReadPhoto:
@@ -68,7 +68,7 @@ def read_photo(asked: Asked, view: PhotoInput, was_moved: Callable[[str], bool] 
         return ReadPhoto(source, refused=refusal(source, error))
 
 
-def refusal(source: Source, error: Exception) -> Exclusion:
+def refusal(source: PhotoSource, error: Exception) -> Exclusion:
     """Return why a photo is refused."""
     kind = "missing file" if isinstance(error, FileNotFoundError) else "unreadable photo"
     return Exclusion(source.path, kind, str(error) or type(error).__name__)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.item import Item, Region
 from pairlens.collection.match_explanation import MatchExplanation, explain_match
 from pairlens.collection.migration import ChangedItem
 from pairlens.collection.photo_bytes import photo_bytes
-from pairlens.collection.photo_model import PhotoModel
 from pairlens.collection.photo_view import view_photo
 from pairlens.collection.search import SearchMatch, SearchResult, thumbnail_picture
 from pairlens.collection.store import Store
@@ -23,7 +23,7 @@ SHEET_FILE = "sheet.png"
 _TILES_PER_ROW = 6
 
 
-def explain_item(store: Store, model: PhotoModel, seen: np.ndarray, item: Item) -> MatchExplanation:
+def explain_item(store: Store, model: CollectionModel, seen: np.ndarray, item: Item) -> MatchExplanation:
     """Return which places of a query and of an item make up their score.
 
     Args:
@@ -43,7 +43,7 @@ def explain_item(store: Store, model: PhotoModel, seen: np.ndarray, item: Item) 
     return explain_match(model.network, seen, seen_pixels(store, model, item))
 
 
-def seen_pixels(store: Store, model: PhotoModel, item: Item) -> np.ndarray:
+def seen_pixels(store: Store, model: CollectionModel, item: Item) -> np.ndarray:
     """Return an item as the model sees it: from its file if that is unchanged, else from what the collection keeps.
 
     Raises:

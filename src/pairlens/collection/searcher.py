@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairlens.collection.calibrated_verdict import Judge
+from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.duplicate_photos import same_looks
 from pairlens.collection.filters import Condition
 from pairlens.collection.item import Item
 from pairlens.collection.match_features import NEAREST
-from pairlens.collection.photo_model import PhotoModel
 from pairlens.collection.search import QueryVector, SearchMatch, SearchResult
 from pairlens.collection.store import Found, SearchMode, Store
 
@@ -30,7 +30,7 @@ class _Ranked:
 class Searcher:
     """Searches one store; what it needs for verdicts is kept between searches."""
 
-    def __init__(self, store: Store, model: Callable[[], PhotoModel]) -> None:
+    def __init__(self, store: Store, model: Callable[[], CollectionModel]) -> None:
         """Prepare for a store; the model is opened when a match has to be explained."""
         self.store = store
         self.model = model

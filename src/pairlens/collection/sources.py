@@ -23,7 +23,7 @@ Labels: TypeAlias = Literal["auto", "folders", "none"] | Path
 
 
 @dataclass(frozen=True)
-class Source:
+class PhotoSource:
     """One photo, or one box of it, that is to be in the collection.
 
     Attributes:
@@ -63,7 +63,7 @@ class Sources:
         labels_from: one sentence that says where the labels come from.
     """
 
-    photos: tuple[Source, ...]
+    photos: tuple[PhotoSource, ...]
     left_out: tuple[Exclusion, ...]
     folders: tuple[tuple[str, str], ...]
     labels_from: str
@@ -113,7 +113,7 @@ def find_sources(
 class _Hashed:
     """A source as a key: two sources are equal if they name the same part of the same photo."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PhotoSource) -> None:
         self.source = source
         self._key = (source.root, source.path, source.box)
 
@@ -135,7 +135,7 @@ def _at_place(place: Path, follow_links: bool) -> Sources:
     # The user has named the file, so a link is followed; its folder is that of the name.
     file = place.absolute()
     _check_name(str(file))
-    return Sources((Source(file.parent.resolve().as_posix(), file.name),), (), (), "")
+    return Sources((PhotoSource(file.parent.resolve().as_posix(), file.name),), (), (), "")
 
 
 def _of_folder(folder: Path, follow_links: bool) -> Sources:
@@ -144,7 +144,7 @@ def _of_folder(folder: Path, follow_links: bool) -> Sources:
     photos, unnamed = [], []
     for path in contents.photos:
         if is_plain_text(str(path)):
-            photos.append(Source(root, path.as_posix()))
+            photos.append(PhotoSource(root, path.as_posix()))
         else:
             reason = "its name has control characters or is not UTF-8; rename it"
             unnamed.append(Exclusion(path.as_posix(), "photo with an unprintable name", reason))
@@ -160,7 +160,7 @@ def _of_table(table: SourceTable, follow_links: bool) -> Sources:
         if rule.leads_out(root / path):
             left_out.append(Exclusion(path, "linked photo", LINK_REASON))
         else:
-            photos.append(Source(root.as_posix(), path, row.box, row.label, row.metadata))
+            photos.append(PhotoSource(root.as_posix(), path, row.box, row.label, row.metadata))
     return Sources(tuple(photos), tuple(left_out), (), "")
 
 
@@ -179,7 +179,7 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} has control characters or is not UTF-8; rename it")
 
 
-def _labelled(photos: list[Source], labels: Labels) -> tuple[list[Source], str]:
+def _labelled(photos: list[PhotoSource], labels: Labels) -> tuple[list[PhotoSource], str]:
     """Return the photos with labels, and a sentence about where they come from."""
     if isinstance(labels, Path):
         by_path = _rows_by_path(read_source_table(labels))
@@ -201,7 +201,7 @@ def _labelled(photos: list[Source], labels: Labels) -> tuple[list[Source], str]:
     return labelled, f"the label of a photo is the folder that holds it: {shown} ({len(named):,} labels)"
 
 
-def _folder_of(photo: Source) -> str:
+def _folder_of(photo: PhotoSource) -> str:
     folder = PurePosixPath(photo.name).parent.as_posix()
     return "" if folder == "." else folder
 
@@ -216,19 +216,19 @@ def _rows_by_path(table: SourceTable) -> dict[str, TableRow]:
     return rows
 
 
-def _row_of(photo: Source, rows: Mapping[str, TableRow]) -> TableRow | None:
+def _row_of(photo: PhotoSource, rows: Mapping[str, TableRow]) -> TableRow | None:
     """Return the row whose path is that of the photo: below its root, as an absolute path, or below a parent of the root."""
     full = PurePosixPath(photo.root, photo.name)
     names = [photo.name, full.as_posix(), *(full.relative_to(p).as_posix() for p in full.parents[:-1])]
     return next((rows[name] for name in names if name in rows), None)
 
 
-def _label_of_row(photo: Source, rows: Mapping[str, TableRow]) -> Source:
+def _label_of_row(photo: PhotoSource, rows: Mapping[str, TableRow]) -> PhotoSource:
     row = _row_of(photo, rows)
     return photo if row is None else replace(photo, label=row.label)
 
 
-def _with_metadata(photos: list[Source], table: SourceTable) -> list[Source]:
+def _with_metadata(photos: list[PhotoSource], table: SourceTable) -> list[PhotoSource]:
     rows = _rows_by_path(table)
     described = []
     for photo in photos:
@@ -242,7 +242,7 @@ def _with_metadata(photos: list[Source], table: SourceTable) -> list[Source]:
     return described
 
 
-def _rerooted(photo: Source, roots: Sequence[str]) -> Source:
+def _rerooted(photo: PhotoSource, roots: Sequence[str]) -> PhotoSource:
     root, path = _rerooted_path(photo.root, photo.path, roots)
     return replace(photo, root=root, path=path)
 

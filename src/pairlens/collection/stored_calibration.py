@@ -8,7 +8,7 @@ import numpy as np
 
 from pairlens.collection.calibrate import RATES, calibrate
 from pairlens.collection.calibration import Calibration
-from pairlens.collection.photo_model import NoModelError, trained_classes
+from pairlens.collection.collection_model import NoModelError, trained_classes
 from pairlens.collection.store import Store
 from pairlens.core.untrusted import parse_json
 
@@ -85,7 +85,7 @@ def _labelled_vectors(store: Store, fingerprint: str) -> tuple[np.ndarray, np.nd
 
 
 def _held_out(folder: Path, fingerprint: str) -> tuple[np.ndarray, np.ndarray]:
-    from pairlens.collection.photo_model import run_model
+    from pairlens.collection.collection_model import run_model
     from pairlens.experiments.run_folder import RunFolder
 
     model = run_model(folder)

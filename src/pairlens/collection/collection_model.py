@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol, TypeAlias
@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from pairlens.collection.store import Store
-from pairlens.core.records import Plain, to_plain
+from pairlens.core.records import to_plain
 from pairlens.core.untrusted import parse_json, strip_control_characters
 from pairlens.model.photo_input import PhotoInput
 
@@ -34,7 +34,7 @@ class NoModelError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoModel:
+class CollectionModel:
     """A network with everything that determines its vectors.
 
     Attributes:
@@ -44,6 +44,7 @@ class PhotoModel:
         dim: of a vector.
         view: how a photo becomes the pixels that the network sees.
         network: an `Embedder`, a `PlainBackbone` or an `OnnxEmbedder`.
+        files: contents by name, of a model that is a file itself.
         trained_on: names of the classes that it was trained on, as far as they are known.
     """
 
@@ -53,6 +54,7 @@ class PhotoModel:
     dim: int
     view: PhotoInput
     network: Any
+    files: Mapping[str, bytes] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
@@ -78,17 +80,17 @@ class _Torch(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
 
-def model_fingerprint(weights: str, settings: Plain) -> str:
-    """Return the fingerprint of a model: the check sum of its weights, and a digest of the settings of its view.
+def model_fingerprint(weights: str, view: PhotoInput) -> str:
+    """Return the fingerprint of a model: the check sum of its weights, and a digest of how it sees a photo.
 
-    >>> model_fingerprint("6522df69", {"image_size": 224})
-    '6522df69-...'
+    >>> model_fingerprint("6522df69", PhotoInput(224, 252, 95))
+    '6522df69-7f0def20'
     """
-    text = json.dumps(settings, sort_keys=True)
+    text = json.dumps(to_plain(view), sort_keys=True)
     return f"{weights}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def open_model(source: str | Path) -> PhotoModel:
+def open_model(source: str | Path) -> CollectionModel:
     """Open a model by what a user writes: the folder of a run, an ONNX file, or the name of a backbone.
 
     A backbone comes with the weights of ImageNet, its own strides and its own pooling.
@@ -109,16 +111,25 @@ def open_model(source: str | Path) -> PhotoModel:
     return backbone_model(str(source))
 
 
-def default_model() -> PhotoModel:
+def as_model(model: str | Path | CollectionModel | None) -> CollectionModel:
+    """Return a model by what a caller writes, see `open_model`; None for the default."""
+    if model is None:
+        return default_model()
+    return model if isinstance(model, CollectionModel) else open_model(model)
+
+
+def default_model() -> CollectionModel:
     """Return the best backbone whose ImageNet weights are installed, as it comes.
 
     Raises:
         ValueError: if no weights are installed.
     """
-    return backbone_model("efficientnet_lite0")
+    from pairlens.model.offline_backbone import best_offline_backbone
+
+    return backbone_model(*best_offline_backbone())
 
 
-def run_model(folder: Path) -> PhotoModel:
+def run_model(folder: Path) -> CollectionModel:
     """Return the model of a run, or of a folder into which an `Embedder` was saved."""
     from pairlens.model.embedder import Embedder
 
@@ -137,12 +148,12 @@ def _training_classes(folder: Path) -> tuple[str, ...]:
     return tuple(sorted({catalog.class_names[label] for label in catalog.labels.unique().tolist()}))
 
 
-def backbone_model(name: str, image_size: int = 0, weights: str = "imagenet") -> PhotoModel:
+def backbone_model(name: str, image_size: int = 224, weights: str = "imagenet") -> CollectionModel:
     """Return a backbone as it comes.
 
     Args:
         name: resnet50, resnext50, efficientnet_lite0 or any timm model name.
-        image_size: height and width of the photos; 0 for what the choice of the product measured, or 224.
+        image_size: height and width of the photos.
         weights: "imagenet", "none" or a file.
 
     Raises:
@@ -151,32 +162,42 @@ def backbone_model(name: str, image_size: int = 0, weights: str = "imagenet") ->
     from pairlens.model.backbone import Backbone
     from pairlens.model.plain_backbone import PlainBackbone
 
-    size = image_size or 224
-    plain = PlainBackbone(Backbone(name, weights, "none", size), name, size)
-    return _torch_model("backbone", f"{name} as it comes, {size} px", plain)
+    plain = PlainBackbone(Backbone(name, weights, "none", image_size), name, image_size)
+    return _torch_model("backbone", f"{name} as it comes, {image_size} px", plain)
 
 
-def onnx_model(file: Path) -> PhotoModel:
-    """Return a model that `pairlens export` wrote; it runs without PyTorch."""
-    raise NotImplementedError(file)
+def onnx_model(file: Path) -> CollectionModel:
+    """Return a model that `pairlens export` wrote; it runs without PyTorch.
+
+    A float32 export has the fingerprint of the model that it came from, so both may embed for one collection.
+    """
+    from pairlens.model.onnx_embedder import OnnxEmbedder
+    from pairlens.model.onnx_file import read_onnx
+
+    checked = read_onnx(file)
+    network = OnnxEmbedder(checked)
+    fingerprint = model_fingerprint(network.fingerprint(), network.view)
+    files = {_FILES["onnx"][0]: checked.contents}
+    return CollectionModel("onnx", str(file), fingerprint, network.dim, network.view, network, files=files)
 
 
-def save_model(model: PhotoModel, store: Store) -> None:
+def save_model(model: CollectionModel, store: Store) -> None:
     """Copy a model into the documents of a store, so that the collection needs nothing else wherever it is opened."""
     prefix = f"{MODELS}/{model.fingerprint}/"
     if store.document(prefix + KIND_FILE) is not None:
         return
     with TemporaryDirectory() as name:
         folder = Path(name)
-        model.network.save(folder)
+        if not model.files:
+            model.network.save(folder)
         for file in _FILES[model.kind]:
-            store.write_document(prefix + file, (folder / file).read_bytes())
+            store.write_document(prefix + file, model.files.get(file) or (folder / file).read_bytes())
     # Written last: a model whose copy was interrupted has no kind and is copied again.
     contents = {"version": 1, "kind": model.kind, "name": model.name, "trained_on": list(model.trained_on)}
     store.write_document(prefix + KIND_FILE, json.dumps(contents).encode())
 
 
-def load_model(store: Store, fingerprint: str) -> PhotoModel:
+def load_model(store: Store, fingerprint: str) -> CollectionModel:
     """Open a model that `save_model` copied into a store.
 
     Raises:
@@ -201,7 +222,7 @@ def model_documents(store: Store, fingerprint: str) -> dict[str, bytes]:
     return documents
 
 
-def model_from_documents(documents: Mapping[str, bytes], where: str = "the collection") -> PhotoModel:
+def model_from_documents(documents: Mapping[str, bytes], where: str = "the collection") -> CollectionModel:
     """Open a model from its files by name; raises ValueError if one is damaged."""
     kind, name, trained_on = _read_kind(documents[KIND_FILE], where)
     with TemporaryDirectory() as temporary:
@@ -212,7 +233,7 @@ def model_from_documents(documents: Mapping[str, bytes], where: str = "the colle
     return replace(model, name=name, trained_on=trained_on)
 
 
-def _checked_fingerprint(model: PhotoModel, store: Store, fingerprint: str) -> PhotoModel:
+def _checked_fingerprint(model: CollectionModel, store: Store, fingerprint: str) -> CollectionModel:
     if model.fingerprint != fingerprint:
         raise ValueError(
             f"the model in {store.name} has the fingerprint {model.fingerprint}, but its vectors are of {fingerprint}; "
@@ -256,27 +277,27 @@ def _read_kind(contents: bytes | None, where: str) -> tuple[ModelKind, str, tupl
     raise ValueError(f"{where}: the {KIND_FILE} of its model is damaged or of a newer version; restore the collection")
 
 
-def _saved_backbone(folder: Path) -> PhotoModel:
+def _saved_backbone(folder: Path) -> CollectionModel:
     from pairlens.model.plain_backbone import PlainBackbone
 
     return _torch_model("backbone", "backbone", PlainBackbone.load(folder))
 
 
-def _saved_onnx(folder: Path) -> PhotoModel:
+def _saved_onnx(folder: Path) -> CollectionModel:
     return onnx_model(folder / _FILES["onnx"][0])
 
 
-_OPENERS: dict[ModelKind, Callable[[Path], PhotoModel]] = {
+_OPENERS: dict[ModelKind, Callable[[Path], CollectionModel]] = {
     "run": run_model,
     "backbone": _saved_backbone,
     "onnx": _saved_onnx,
 }
 
 
-def _torch_model(kind: ModelKind, name: str, network: _Torch) -> PhotoModel:
+def _torch_model(kind: ModelKind, name: str, network: _Torch) -> CollectionModel:
     from pairlens.model.embedder import check_sum
 
     shape = network.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
-    fingerprint = model_fingerprint(check_sum(network.state_dict()), to_plain(shape))
-    return PhotoModel(kind, name, fingerprint, shape.dim, view, network)
+    fingerprint = model_fingerprint(check_sum(network.state_dict()), view)
+    return CollectionModel(kind, name, fingerprint, shape.dim, view, network)
