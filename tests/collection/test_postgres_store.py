@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import psycopg
@@ -18,6 +19,7 @@ from pairlens.collection import postgres_recall
 from pairlens.collection.filters import as_conditions, under
 from pairlens.collection.item import NewItem
 from pairlens.collection.postgres_address import parse_address
+from pairlens.collection.postgres_hnsw import build_index, index_state
 from pairlens.collection.postgres_recall import measure_index, wilson
 from pairlens.collection.postgres_store import PostgresStore
 from support.postgres_server import new_url, postgres_server, run_program
@@ -266,6 +268,17 @@ class TestServer:
         with pytest.raises(ConnectionError, match="lost twice"):
             store.items(ids)
 
+    def test_a_deadlock_is_tried_again(self, store):
+        tries = []
+
+        def work(cursor):
+            tries.append(cursor)
+            if len(tries) < 3:
+                cursor.execute("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$")
+            return len(tries)
+
+        assert store._sessions.write(work) == 3
+
     def test_a_missing_package_is_one_sentence(self, url, monkeypatch):
         monkeypatch.setitem(sys.modules, "psycopg", None)
         with pytest.raises(ImportError, match=r"pip install 'pairlens\[postgres\]'"):
@@ -344,6 +357,27 @@ class TestSearch:
         assert (effort, k) == (2, 10)
         assert share == pytest.approx(np.mean(shares))
         assert (low, high) == pytest.approx(wilson(share, 30))
+
+    def test_an_index_is_built_by_one_process_where_shared_memory_is_short(self, url, store):
+        fill(store, 50)
+        sessions = store._sessions
+        with sessions.alone() as real:
+
+            class ShortOfMemory:
+                """A cursor whose first CREATE INDEX fails as in a container."""
+
+                statements: ClassVar[list[str]] = []
+
+                def execute(self, text, *values):
+                    shown = text if isinstance(text, str) else text.as_string(real)
+                    self.statements.append(shown)
+                    if shown.startswith("CREATE") and sum(s.startswith("CREATE") for s in self.statements) == 1:
+                        raise psycopg.errors.DiskFull("could not resize shared memory segment")
+                    return real.execute(text, *values)
+
+            assert build_index(ShortOfMemory(), sessions.read(index_state))
+        assert "SET max_parallel_maintenance_workers = 0" in ShortOfMemory.statements
+        assert sessions.read(index_state).is_built
 
     def test_k_is_full_where_the_filter_keeps_what_is_far_away(self, url, opened):
         store = opened(PostgresStore.create(url, index_above=10))
@@ -468,7 +502,18 @@ def replica():
     folder = Path(tempfile.gettempdir()) / f"pgr_{uuid.uuid4().hex[:12]}"
     address = str(postgres_server().get_postmaster_info().socket_dir)
     run_program(
-        "pg_basebackup", "-D", folder, "-h", address, "-U", "postgres", "-R", "-X", "stream", "--checkpoint=fast"
+        "pg_basebackup",
+        "-D",
+        folder,
+        "-h",
+        address,
+        "-U",
+        "postgres",
+        "-R",
+        "-X",
+        "stream",
+        "--checkpoint=fast",
+        "--no-sync",
     )
     # Another port, because the copy holds the lock of the first one's socket.
     options = f"-h '' -k {folder} -p 5433"

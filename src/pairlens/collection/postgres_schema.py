@@ -128,8 +128,8 @@ def check_schema(cursor: "Cursor[Any]", address: PostgresAddress) -> tuple[str, 
         raise FileNotFoundError(f"{address.shown} does not exist; create it, or take one of its database: {others}")
     if not one_value(cursor.execute("SELECT has_schema_privilege(%s, 'USAGE')", [address.schema])):
         raise PermissionError(
-            f"this user may not read {address.shown}; let its owner run: GRANT USAGE ON SCHEMA {address.schema} TO USER, and "
-            f"GRANT SELECT ON ALL TABLES IN SCHEMA {address.schema} TO USER"
+            f"this user may not read {address.shown}; let its owner run: "
+            f"GRANT USAGE ON SCHEMA {address.schema} TO USER; GRANT SELECT ON ALL TABLES IN SCHEMA {address.schema} TO USER"
         )
     schema = extension_schema(cursor, address)
     row = cursor.execute("SELECT version, identity FROM state").fetchone()
