@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+_SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
 _numbers = itertools.count()
 
 
@@ -22,16 +23,25 @@ def _pgserver():
 
 
 @cache
-def postgres_server():
-    """The server of this session, which the processes of pytest-xdist share; the last one that ends removes it."""
-    session = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
+def postgres_server(*, is_durable=False):
+    """The server of this session, which the processes of pytest-xdist share; the last one that ends removes it.
+
+    Unless it is durable, it does not wait for the disk: no test cuts the power.
+    """
     # Not in the folder of the session: the path of a socket has at most 107 bytes.
-    return _pgserver().get_server(Path(tempfile.gettempdir()) / f"pg_{session[:12]}", cleanup_mode="delete")
+    psycopg = pytest.importorskip("psycopg", reason="a test with PostgreSQL needs psycopg")
+    server = _pgserver().get_server(Path(tempfile.gettempdir()) / f"pg_{_SESSION[:12]}", cleanup_mode="delete")
+    if not is_durable:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+    return server
 
 
-def new_url(server=None):
+def new_url(is_durable=False):
     """The URL of a collection that does not exist yet."""
-    host = (server or postgres_server()).get_postmaster_info().socket_dir
+    server = postgres_server(is_durable=True) if is_durable else postgres_server()
+    host = server.get_postmaster_info().socket_dir
     return f"postgresql://postgres@/postgres?host={host}&collection=c{os.getpid()}_{next(_numbers)}"
 
 

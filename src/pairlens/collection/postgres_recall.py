@@ -103,4 +103,5 @@ def wilson(share: float, queries: int) -> tuple[float, float]:
     square = _QUANTILE**2 / queries
     half = _QUANTILE * math.sqrt(share * (1 - share) / queries + square / (4 * queries))
     middle = share + square / 2
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+    # Rounding must not leave the share itself outside.
+    return max(0.0, min(share, (middle - half) / (1 + square))), min(1.0, max(share, (middle + half) / (1 + square)))

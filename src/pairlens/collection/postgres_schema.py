@@ -114,6 +114,7 @@ def check_schema(cursor: "Cursor[Any]", address: PostgresAddress) -> tuple[str, 
 
     Raises:
         FileNotFoundError: if there is no such collection; the message names those that are there.
+        PermissionError: if this user may not read it.
         ValueError: if its tables are of a newer version.
     """
     found = cursor.execute(
@@ -125,6 +126,11 @@ def check_schema(cursor: "Cursor[Any]", address: PostgresAddress) -> tuple[str, 
     if address.schema not in names:
         others = ", ".join(name.removeprefix("pairlens_") for name in names) or "none"
         raise FileNotFoundError(f"{address.shown} does not exist; create it, or take one of its database: {others}")
+    if not one_value(cursor.execute("SELECT has_schema_privilege(%s, 'USAGE')", [address.schema])):
+        raise PermissionError(
+            f"this user may not read {address.shown}; let its owner run: "
+            f"GRANT USAGE ON SCHEMA {address.schema} TO USER; GRANT SELECT ON ALL TABLES IN SCHEMA {address.schema} TO USER"
+        )
     schema = extension_schema(cursor, address)
     row = cursor.execute("SELECT version, identity FROM state").fetchone()
     if row is None:

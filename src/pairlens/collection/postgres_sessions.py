@@ -121,7 +121,11 @@ class PostgresSessions:
             except self._psycopg.OperationalError:
                 connection.close()
         connection = self._connect()
-        connection.execute(beginning)
+        try:
+            connection.execute(beginning)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _connect(self) -> "Connection[Any]":
