@@ -9,7 +9,7 @@ from pairlens.collection.match_features import LABELLED, UNLABELLED, Array
 from pairlens.core.inputs import Numbers, as_matrix, not_finite_words
 from pairlens.core.records import from_plain, require, to_plain
 
-Verdict: TypeAlias = Literal["match", "no match"]
+MatchVerdict: TypeAlias = Literal["match", "no match"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Calibration:
         rates = ", ".join(f"{one.rate:g}" for one in self.thresholds)
         raise ValueError(f"the calibration has no false accept rate {rate}; it has {rates}")
 
-    def verdicts(self, judgement: MatchJudgement, rate: float) -> tuple[Verdict, ...]:
+    def verdicts(self, judgement: MatchJudgement, rate: float) -> tuple[MatchVerdict, ...]:
         """Return "match" for each query whose score exceeds the threshold of a false accept rate, otherwise "no match"."""
         threshold = self.threshold(rate).score
         return tuple("match" if score > threshold else "no match" for score in judgement.score)

@@ -11,7 +11,7 @@ from pairlens.core.records import require
 
 DIVISIONS, FOLDS = 12, 5
 # Divisions of half of the classes, where the whole procedure is repeated many times.
-DIVISIONS_OF_HALF, REPETITIONS = 4, 40
+DIVISIONS_OF_HALF, REPETITIONS = 4, 24
 # Added to the standard deviation of a feature, because one that is constant has none.
 TINY = 1e-9
 
