@@ -53,7 +53,7 @@ class Options:
     cub: Path | None = None
     cars: Path | None = None
     cache: Path = Path("data/calibration")
-    splits: int = 60
+    splits: int = 50
     unlabelled: bool = False
 
 
@@ -104,14 +104,15 @@ def vectors_of(options: Options) -> Iterator[tuple[str, torch.Tensor, torch.Tens
     if options.cub is not None:
         cub = embedded("cub", Preparation("cub", options.cache, options.cub, crop_type="cropped"), options.cache)
         yield "CUB, backbone as it comes", cub.vectors, cub.labels
+    if options.cars is not None:
+        cars = embedded("cars", Preparation("folder", options.cache, options.cars, name="cars"), options.cache)
+        yield "CARS196 half, backbone as it comes", cars.vectors, cars.labels
+    if options.cub is not None:
         # Training classes have the lower labels.
         trained = cub.labels < len(cub.class_names) // 2
         head = train_head(cub.vectors[trained], cub.labels[trained])
         with torch.inference_mode():
             yield "CUB, head trained with circle loss", unit(head(cub.vectors[~trained])), cub.labels[~trained]
-    if options.cars is not None:
-        cars = embedded("cars", Preparation("folder", options.cache, options.cars, name="cars"), options.cache)
-        yield "CARS196 half, backbone as it comes", cars.vectors, cars.labels
 
 
 def check_split(
@@ -193,6 +194,7 @@ def main(options: Options) -> None:
         checks, parts, both = [], [], []
         for seed in range(options.splits):
             check, queries, scores = check_split(vectors, labels, seed, not options.unlabelled)
+            print(f"\r{seed + 1} of {options.splits}", end="", flush=True)
             checks.append(check)
             parts.append((queries, scores))
             both.append([true_accepts(queries, of, GRID) for of in (scores, queries.features[:, 0])])

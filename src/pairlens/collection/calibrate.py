@@ -118,9 +118,10 @@ def reliability_bins(probability: Array, is_right: np.ndarray, weights: Array) -
     for number in np.unique(bin_of):
         inside = bin_of == number
         weight = weights[inside]
-        means = [float(np.average(values[inside], weights=weight)) for values in (probability, is_right)]
+        means = [np.average(values[inside], weights=weight) for values in (probability, is_right)]
         # A mean of ones may be rounded to slightly more than 1.
-        found.append(ReliabilityBin(*(min(mean, 1.0) for mean in means), min(float(weight.sum() / total), 1.0)))
+        mean, right, share = (min(float(value), 1.0) for value in (*means, weight.sum() / total))
+        found.append(ReliabilityBin(mean, right, share))
     return tuple(found)
 
 

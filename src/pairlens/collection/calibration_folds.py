@@ -11,7 +11,7 @@ from pairlens.core.records import require
 
 DIVISIONS, FOLDS = 12, 5
 # Divisions of half of the classes, where the whole procedure is repeated many times.
-DIVISIONS_OF_HALF, REPETITIONS = 4, 40
+DIVISIONS_OF_HALF, REPETITIONS = 4, 24
 # Added to the standard deviation of a feature, because one that is constant has none.
 TINY = 1e-9
 
@@ -107,9 +107,8 @@ def cross_fit(
     """
     parts = []
     for _ in range(divisions // 2):
-        shuffled = rng.permutation(classes)
-        halves = shuffled[: len(classes) // 2], shuffled[len(classes) // 2 :]
-        parts += [divided(photos, *pair, labelled, rng) for pair in (halves, halves[::-1])]
+        one, other = np.array_split(rng.permutation(classes), 2)
+        parts += [divided(photos, one, other, labelled, rng), divided(photos, other, one, labelled, rng)]
     queries = Queries.join(parts)
     scores = np.empty(len(queries.classes))
     for fold in np.array_split(rng.permutation(classes), FOLDS):

@@ -41,7 +41,8 @@ def match_features(cosines: Numbers, labels: Numbers | None = None, class_cosine
 
     Args:
         cosines: (query, rank) cosines of the nearest items, best first; `NEAREST` ranks, unless there are fewer items.
-        labels: (query, rank) integer labels of these items; None for a collection without labels.
+        labels: (query, rank) integer labels of these items; None for a collection without labels. Where single items have
+            no label, each of them gets a number of its own, such as a negative one.
         class_cosines: (query, class) cosines to the unit mean vectors of all classes, in any order; given with labels.
 
     Returns:
