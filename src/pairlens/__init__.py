@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pairlens.analysis.audit import audit
     from pairlens.analysis.explain import explain
     from pairlens.cli.launch import process_group
+    from pairlens.collection.collection import Collection
+    from pairlens.collection.filters import between, under
+    from pairlens.collection.item import Region
     from pairlens.comparison.compare import compare
     from pairlens.comparison.results import Results
     from pairlens.comparison.study import Arm, Benchmark, Study
@@ -61,6 +64,7 @@ __all__ = [
     "Benchmark",
     "Catalog",
     "ClassMetric",
+    "Collection",
     "Criterion",
     "CrossBatchMemory",
     "DataConfig",
@@ -84,6 +88,7 @@ __all__ = [
     "Preparation",
     "Proxies",
     "ReferenceConfig",
+    "Region",
     "Report",
     "Results",
     "Retrieved",
@@ -92,6 +97,7 @@ __all__ = [
     "Step",
     "Study",
     "audit",
+    "between",
     "compare",
     "embed",
     "evaluate",
@@ -106,6 +112,7 @@ __all__ = [
     "process_group",
     "resume_run",
     "run",
+    "under",
     "wrap",
     "wrap_pairs",
 ]
@@ -118,6 +125,7 @@ _HOMES = {
     "Benchmark": "pairlens.comparison.study",
     "Catalog": "pairlens.data.catalog",
     "ClassMetric": "pairlens.evaluation.metric_definitions",
+    "Collection": "pairlens.collection.collection",
     "Criterion": "pairlens.training.criterion",
     "CrossBatchMemory": "pairlens.training.references",
     "DataConfig": "pairlens.data.data_config",
@@ -141,6 +149,7 @@ _HOMES = {
     "Preparation": "pairlens.data.prepare",
     "Proxies": "pairlens.training.references",
     "ReferenceConfig": "pairlens.training.references",
+    "Region": "pairlens.collection.item",
     "Report": "pairlens.evaluation.evaluate",
     "Results": "pairlens.comparison.results",
     "Retrieved": "pairlens.evaluation.metric_definitions",
@@ -149,6 +158,7 @@ _HOMES = {
     "Step": "pairlens.training.fit",
     "Study": "pairlens.comparison.study",
     "audit": "pairlens.analysis.audit",
+    "between": "pairlens.collection.filters",
     "compare": "pairlens.comparison.compare",
     "embed": "pairlens.evaluation.embeddings",
     "evaluate": "pairlens.evaluation.evaluate",
@@ -161,6 +171,7 @@ _HOMES = {
     "process_group": "pairlens.cli.launch",
     "resume_run": "pairlens.experiments.run",
     "run": "pairlens.experiments.run",
+    "under": "pairlens.collection.filters",
     "wrap": "pairlens.losses.third_party",
     "wrap_pairs": "pairlens.losses.third_party",
 }

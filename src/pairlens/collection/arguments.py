@@ -7,8 +7,8 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.item import Region
-from pairlens.core.whole_number import as_whole_number
 from pairlens.core.untrusted import is_plain_text
+from pairlens.core.whole_number import as_whole_number
 
 
 def listed_photos(photos: Any) -> list[Any]:

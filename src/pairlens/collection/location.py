@@ -2,26 +2,25 @@
 
 from pathlib import Path
 
+from pairlens.collection.postgres_address import is_postgres_url
 from pairlens.collection.store import Store
 from pairlens.core.files import make_folder
 from pairlens.core.suggestion import closest_folder
 
 DATABASE = "collection.sqlite"
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 WAIT_SECONDS = 30.0
-
-
-def is_address(location: str | Path) -> bool:
-    """Return whether a location is a PostgreSQL server and not a folder."""
-    return str(location).startswith(POSTGRES_SCHEMES)
 
 
 def exists(location: str | Path) -> bool:
     """Return whether there is a collection; raises ValueError if a server cannot be asked."""
-    if is_address(location):
+    if is_postgres_url(str(location)):
         from pairlens.collection.postgres_store import PostgresStore
 
-        return PostgresStore.exists(str(location))
+        try:
+            PostgresStore.open(str(location)).close()
+        except FileNotFoundError:
+            return False
+        return True
     return (Path(location) / DATABASE).exists()
 
 
@@ -32,7 +31,7 @@ def create_store(location: str | Path, wait: float = WAIT_SECONDS) -> Store:
         ValueError: if there is one already, or the folder holds something else.
         OSError: if it cannot be made.
     """
-    if is_address(location):
+    if is_postgres_url(str(location)):
         from pairlens.collection.postgres_store import PostgresStore
 
         return PostgresStore.create(str(location), wait=wait)
@@ -55,7 +54,7 @@ def open_store(location: str | Path, wait: float = WAIT_SECONDS, read_only: bool
     Raises:
         ValueError: if there is none, or it is damaged or of a newer version.
     """
-    if is_address(location):
+    if is_postgres_url(str(location)):
         from pairlens.collection.postgres_store import PostgresStore
 
         return PostgresStore.open(str(location), wait=wait, read_only=read_only)

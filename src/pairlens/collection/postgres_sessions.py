@@ -35,9 +35,10 @@ class PostgresSessions:
     Settings are made within each transaction, so that poolers which share a connection among clients work as well.
     """
 
-    def __init__(self, address: PostgresAddress, wait: float) -> None:
+    def __init__(self, address: PostgresAddress, wait: float, read_only: bool = False) -> None:
         self.address = address
         self.wait = wait
+        self._is_read_only = read_only
         # Where the types and operators of pgvector are; known after the store has been opened.
         self.extension_schema = "public"
         self._psycopg = import_psycopg()
@@ -61,6 +62,8 @@ class PostgresSessions:
 
     def write(self, work: "Work[T]") -> T:
         """Do something in one transaction that is durable when this returns."""
+        if self._is_read_only:
+            raise ValueError(f"the collection {self.address.shown} was opened for reading only; open it for writing")
         for remaining in reversed(range(REPEATS)):
             try:
                 return self._transaction(work, _WRITE)

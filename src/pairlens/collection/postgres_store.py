@@ -65,10 +65,18 @@ class PostgresStore:
 
     @classmethod
     def open(
-        cls, url: str, name: str | None = None, wait: float = WAIT, index_above: int = INDEX_ABOVE
+        cls,
+        url: str,
+        name: str | None = None,
+        wait: float = WAIT,
+        index_above: int = INDEX_ABOVE,
+        read_only: bool = False,
     ) -> "PostgresStore":
-        """Open a collection; arguments and errors as in `create`, and FileNotFoundError if it does not exist."""
-        sessions = PostgresSessions(parse_address(url, name), wait)
+        """Open a collection; arguments and errors as in `create`, and FileNotFoundError if it does not exist.
+
+        With `read_only`, everything that writes is refused.
+        """
+        sessions = PostgresSessions(parse_address(url, name), wait, read_only)
         try:
             sessions.extension_schema, identity = sessions.read(lambda cursor: check_schema(cursor, sessions.address))
         except BaseException:
