@@ -88,11 +88,7 @@ class Collection:
         return cls(open_store(location, wait, read_only))
 
     def start(self, model: CollectionModel) -> None:
-        """Give a collection without vectors its model; raises ValueError if it has one already."""
-        if self.store.models():
-            raise ValueError(
-                f"{self.name} has a model already; move it to another one with pairlens collection migrate"
-            )
+        """Give a collection without vectors its model."""
         save_model(model, self.store)
         self.store.start_model(model.fingerprint, model.dim)
         self._given_model = model
@@ -153,7 +149,7 @@ class Collection:
         return self.store.count(as_conditions(where))
 
     def info(self) -> dict[str, Any]:
-        """Return what the collection holds, as plain data: numbers, models, size, and its calibration."""
+        """Return what the collection holds, as plain data."""
         from pairlens.collection.collection_info import plain_info
 
         return plain_info(self.store)
@@ -192,9 +188,8 @@ class Collection:
             progress: called after each photo with the numbers of photos that are done and of all.
 
         Raises:
-            FileNotFoundError: if a place does not exist.
-            ValueError: if there is nothing to add, or an argument has no meaning. A photo that cannot be read is no error;
-                the result names it.
+            OSError, ValueError: if a place does not exist, there is nothing to add, or an argument has no meaning. A photo that
+                cannot be read is no error; the result names it.
         """
         places = single_photos(photos)[0]
         if not all(isinstance(place, str | Path) for place in places):
@@ -212,8 +207,7 @@ class Collection:
         """
         if (ids is None) == (not where):
             raise ValueError("give either ids or a filter; a collection is emptied by removing its folder")
-        chosen = as_item_ids(ids) if ids is not None else self.store.ids(as_conditions(where))
-        return self.store.remove(chosen)
+        return self.store.remove(as_item_ids(ids) if ids is not None else self.store.ids(as_conditions(where)))
 
     def relabel(self, ids: int | Iterable[int], label: str | None) -> int:
         """Set the label of photos, None to remove it; returns how many there were."""
@@ -228,6 +222,10 @@ class Collection:
     @cached_property
     def _searcher(self) -> Searcher:
         return Searcher(self.store, lambda: self.model)
+
+    @property
+    def _embedder(self) -> QueryEmbedder:
+        return QueryEmbedder(self.store, lambda: self.model, self.active.dim)
 
     def search(
         self,
@@ -256,16 +254,14 @@ class Collection:
         Raises:
             ValueError: if an argument has no meaning, or a photo cannot be read.
         """
-        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        query = embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
+        query = self._embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
         return self._searcher.search(
             query, as_whole_number(k, "k", least=1), as_conditions(where), index=index, group=group, rate=rate
         )
 
     def embed(self, photos: Photos) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of the active model."""
-        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        return np.stack([embedder.embed([photo]).vector for photo in listed_photos(photos)])
+        return np.stack([self._embedder.embed([photo]).vector for photo in listed_photos(photos)])
 
     # Care.
 
@@ -311,8 +307,7 @@ class Collection:
     ) -> "Migrated":
         """Embed everything anew with another model, and change over to it in one step; see `migration.migrate`.
 
-        Raises:
-            ValueError: if the model cannot be opened, or is active already.
+        Raises ValueError if the model cannot be opened, or is active already.
         """
         from pairlens.collection.migration import migrate
 

@@ -37,6 +37,7 @@ class RayReader:
             ValueError: if a batch has ended its process several times, as a photo that takes all memory does.
         """
         import ray
+        from ray.exceptions import RayActorError
 
         if not ray.is_initialized():
             ray.init(log_to_driver=False, configure_logging=False)
@@ -47,7 +48,7 @@ class RayReader:
         actors = [kind.remote(documents) for _ in range(workers)]
         try:
             yield from _in_order(ray, actors, asked)
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             raise ValueError(
                 f"a process of Ray ended {_RETRIES + 1} times with the same photos, most likely because memory ran out; "
                 "what was embedded before is in the collection"
