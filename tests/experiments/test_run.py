@@ -472,9 +472,7 @@ def test_a_data_file_that_is_cut_or_removed_while_training_gives_an_error(tiny, 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_data_file_that_is_touched_or_written_again_while_training_changes_nothing(
-    finished, tiny, tmp_path, workers
-):
+def test_a_data_file_that_is_touched_or_written_again_while_training_changes_nothing(finished, tiny, tmp_path, workers):
     shutil.copytree(tiny.data.path / "bars", tmp_path / "data" / "bars")
     file = tmp_path / "data" / "bars" / "uncropped.arrow"
     events = running.train(changed(tiny, data_path=tmp_path / "data", workers=workers), RunFolder(tmp_path / "r"))

@@ -117,8 +117,10 @@ class AllTriplets(AnchorLoss):
         if self.average == "anchor":
             return None
         similarity = working_precision(similarity.detach())
+        if not similarity.numel():
+            return similarity.new_zeros(len(similarity))
         columns = positive_columns(pairs) if runs_eagerly(similarity) else None
-        counts = [similarity.new_zeros(0)]  # so that an empty batch has no counts
+        counts = []
         for rows in row_blocks(similarity):
             d_n = dissimilarity(similarity[rows], self.measure)
             negative = Side(d_n, pairs.negative[rows])
