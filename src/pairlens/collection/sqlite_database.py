@@ -1,5 +1,6 @@
 """The connections to the SQLite file of a collection, its transactions, and its errors in one sentence each."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from pairlens.core.files import UnwritableError, atomic_write
 from pairlens.core.untrusted import regular_file
 
 # The write-ahead log is copied into the database beyond this many pages, and is cut to the same size afterwards.
-LOG_PAGES = 256
+LOG_PAGES = 128
 CACHE_KIB = 32 << 10
 # For reading everything once: pages that stay in the processor's cache are read twice as fast as many.
 BULK_CACHE_KIB = 512
@@ -84,8 +85,8 @@ class SqliteDatabase:
                 # A block inside a block of the same thread sees the same state.
                 yield self._reader
                 return
-            self._reader.execute("BEGIN")
             try:
+                self._reader.execute("BEGIN")
                 yield self._reader
             finally:
                 _end(self._reader, "ROLLBACK")
@@ -112,8 +113,8 @@ class SqliteDatabase:
         if self._writer is None:
             raise ValueError(f"{self.file} is open for reading only; open it for writing")
         with self._write_lock, self.errors():
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
+                self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
@@ -170,6 +171,8 @@ class SqliteDatabase:
 
     def _opened(self, read_only: bool, cache_kib: int = CACHE_KIB) -> sqlite3.Connection:
         address = f"{self.file.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        if read_only and _is_on_read_only_disk(self.file):
+            address += "&immutable=1"
         db = sqlite3.connect(
             address, timeout=self.wait, isolation_level=None, check_same_thread=False, uri=True, cached_statements=256
         )
@@ -202,6 +205,12 @@ def _set_up(db: sqlite3.Connection) -> None:
     set_config = getattr(db, "setconfig", None)
     if set_config is not None:
         set_config(_DEFENSIVE, True)
+
+
+def _is_on_read_only_disk(file: Path) -> bool:
+    """Return whether SQLite can make no files for its log, and nobody else has made them who could write."""
+    has_log = any(file.with_name(f"{file.name}{end}").exists() for end in ("-wal", "-shm"))
+    return not has_log and not os.access(file.parent, os.W_OK)
 
 
 def _check_file(file: Path) -> None:
