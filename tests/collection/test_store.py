@@ -401,6 +401,20 @@ class TestCare:
         assert store.check() == []
         assert store.search(vectors[2500:2501], 1).ids[0, 0] == ids[2500]
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_compacting_after_removals_anywhere_loses_nothing(self, store, seed):
+        ids, vectors = fill(store, 3500, 4)
+        draw = np.random.default_rng(seed)
+        removed = draw.choice(ids, 700, replace=False)
+        store.remove(removed)
+        store.compact()
+        assert store.check() == []
+        kept = np.setdiff1d(ids, removed)
+        assert store.ids().tolist() == kept.tolist()
+        assert np.array_equal(store.vectors(kept), vectors[kept - ids[0]])
+        store.compact()
+        assert np.array_equal(store.vectors(kept), vectors[kept - ids[0]])
+
     def test_a_sound_store_has_no_fault(self, filled):
         store, vectors = filled
         store.remove(list(vectors)[:7])

@@ -175,8 +175,10 @@ def drop_vectors(db: sqlite3.Connection, model: ModelRow) -> None:
 
 def rewrite_blocks(db: sqlite3.Connection, model: ModelRow) -> None:
     """Write the vectors of blocks with removed ones into new blocks, so that their bytes are in the database no more."""
-    rows = db.execute("SELECT number, used, ids FROM blocks WHERE model = ?", (model.number,)).fetchall()
-    for number, used, listed in rows:
+    numbers = db.execute("SELECT number FROM blocks WHERE model = ?", (model.number,)).fetchall()
+    for (number,) in numbers:
+        # Read here, because vectors of an earlier block may have been appended to this one.
+        used, listed = db.execute("SELECT used, ids FROM blocks WHERE number = ?", (number,)).fetchone()
         ids = _block_ids(listed, model)[:used]
         kept = np.flatnonzero(ids)
         if len(kept) == len(ids):
