@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -35,7 +35,7 @@ BATCH = 5000
 
 @dataclass(frozen=True)
 class Options:
-    """Options: sizes and lengths, which the bars assume as they are, and a part of the file of results."""
+    """Options: sizes and lengths, which the bars assume as they are; and the parts, whose rows replace earlier ones."""
 
     items: int = 60_502
     ivf_items: int = 300_000
@@ -43,6 +43,7 @@ class Options:
     rounds: int = 15
     kills: int = 50
     seconds: float = 60.0
+    parts: tuple[Literal["store", "kills", "approximate", "memory"], ...] = ("store", "kills", "approximate", "memory")
     result: Path = RESULTS / "collection_store.json"
 
 
@@ -220,7 +221,7 @@ def opening(table: Table, options: Options, file: Path, vectors: np.ndarray) -> 
     raw.unlink()
 
 
-def approximate(table: Table, options: Options, folder: Path) -> None:
+def approximate(table: Table, options: Options, folder: Path, _: Any) -> None:
     vectors = vectors_like_a_model(options.ivf_items, 128)
     store = build(folder / "ivf.sqlite", vectors)
     queries = vectors_like_a_model(200, 128, seed=11)
@@ -389,6 +390,23 @@ def kills(table: Table, options: Options, folder: Path, context: Any) -> None:
     table.add("faults that the check finds after them", faults, 0)
 
 
+def whole_store(table: Table, options: Options, folder: Path, context: Any) -> None:
+    vectors = vectors_like_a_model(options.items, DIM)
+    file = folder / "collection.sqlite"
+    start = time.perf_counter()
+    store = build(file, vectors)
+    anew = time.perf_counter() - start
+    table.add("disk, open / raw vectors", store.size() / vectors.nbytes, 1.2)
+    store.close()
+    table.add("disk, closed / raw vectors", file.stat().st_size / vectors.nbytes, 1.2)
+    opening(table, options, file, vectors)
+    store = SqliteStore.open(file)
+    exact_search(table, options, store, vectors)
+    changes(table, options, file, store, anew, context)
+    store.close()
+    together(table, options, file, context)
+
+
 def main(options: Options) -> None:
     """Measure, print and store everything."""
     context = multiprocessing.get_context("forkserver")
@@ -396,27 +414,14 @@ def main(options: Options) -> None:
     context.set_forkserver_preload(["faiss", "tyro", "pairlens.collection.sqlite_store"])
     table = Table()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        vectors = vectors_like_a_model(options.items, DIM)
-        file = folder / "collection.sqlite"
-        start = time.perf_counter()
-        store = build(file, vectors)
-        anew = time.perf_counter() - start
-        table.add("disk, open / raw vectors", store.size() / vectors.nbytes, 1.2)
-        store.close()
-        table.add("disk, closed / raw vectors", file.stat().st_size / vectors.nbytes, 1.2)
-        opening(table, options, file, vectors)
-        store = SqliteStore.open(file)
-        exact_search(table, options, store, vectors)
-        changes(table, options, file, store, anew, context)
-        store.close()
-        together(table, options, file, context)
-        kills(table, options, folder, context)
-        del vectors
-        approximate(table, options, folder)
-        memory(table, options, folder, context)
+        for part in options.parts:
+            {"store": whole_store, "kills": kills, "approximate": approximate, "memory": memory}[part](
+                table, options, Path(name), context
+            )
+    earlier = json.loads(options.result.read_text(encoding="utf-8"))["bars"] if options.result.exists() else {}
     load = os.getloadavg()[0]
-    write_result(options.result, {**about("faiss-cpu", "numpy"), "load": load, "bars": table.rows})
+    rows = {**earlier, **{what: {**row, "load": round(load, 1)} for what, row in table.rows.items()}}
+    write_result(options.result, {**about("faiss-cpu", "numpy"), "bars": rows})
     print(json.dumps({"missed": [what for what, row in table.rows.items() if not row["reached"]]}))
 
 
