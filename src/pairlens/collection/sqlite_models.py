@@ -19,7 +19,7 @@ def model_rows(db: sqlite3.Connection) -> list[ModelRow]:
         "SELECT number, fingerprint, dim, state, since FROM models ORDER BY state <> 'active', since, number"
     )
     found = [ModelRow(*row) for row in rows]
-    if any(not 1 <= model.dim <= MAX_DIM for model in found):
+    if any(not isinstance(model.dim, int) or not 1 <= model.dim <= MAX_DIM for model in found):
         raise ValueError(f"a model has a dimension that is not between 1 and {MAX_DIM:,}; check the collection")
     return found
 

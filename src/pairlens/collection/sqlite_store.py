@@ -132,14 +132,15 @@ class SqliteStore:
     def thumbnails(self, ids: Sequence[int] | np.ndarray) -> dict[int, bytes]:
         with self._database.reading() as db:
             found = db.execute(
-                "SELECT item, jpeg FROM thumbnails WHERE item IN (SELECT value FROM json_each(?))", (as_json_list(ids),)
+                "SELECT item, CAST(jpeg AS BLOB) FROM thumbnails WHERE item IN (SELECT value FROM json_each(?))",
+                (as_json_list(ids),),
             )
-            return {item: bytes(jpeg) for item, jpeg in found}
+            return dict(found.fetchall())
 
     def original(self, id: int) -> bytes | None:
         with self._database.reading() as db:
-            row = db.execute("SELECT contents FROM originals WHERE item = ?", (int(id),)).fetchone()
-        return None if row is None else bytes(row[0])
+            row = db.execute("SELECT CAST(contents AS BLOB) FROM originals WHERE item = ?", (int(id),)).fetchone()
+        return None if row is None else row[0]
 
     def change(self) -> int:
         with self._database.reading() as db:
@@ -251,6 +252,9 @@ class SqliteStore:
     ) -> Found:
         if k < 1:
             raise ValueError(f"k is {k}, but at least one item must be searched for")
+        queries = np.asarray(queries, np.float32)
+        if not np.isfinite(queries).all():
+            raise ValueError("a query is not finite; look for NaN or overflow where it was embedded")
         approximate = mode == "auto" and not where
         with self._index.lock:
             self._index.prepare(approximate)
