@@ -20,7 +20,7 @@ from pairlens.collection.filters import as_conditions, under
 from pairlens.collection.item import NewItem
 from pairlens.collection.postgres_address import parse_address
 from pairlens.collection.postgres_hnsw import build_index, index_state
-from pairlens.collection.postgres_recall import measure_index, wilson
+from pairlens.collection.postgres_recall import measure_index, moved_items, wilson
 from pairlens.collection.postgres_store import PostgresStore
 from support.postgres_server import new_url, postgres_server, run_program
 
@@ -339,24 +339,36 @@ class TestSearch:
         state = store._searcher._sessions.read(store._searcher._state)
         measured = store._sessions.read(lambda cursor: measure_index(cursor, state))
         sampled = run_sql(f"SELECT item FROM {schema(url)}.vectors_1 ORDER BY hashint8(item) LIMIT 30")
-        row_of = {number: row for row, number in enumerate(ids)}
+        vector_of = dict(zip(ids, vectors, strict=True))
+
+        def nearest(query, k, without=()):
+            return sorted((id for id in ids if id not in without), key=lambda id: -float(vector_of[id] @ query))[:k]
+
         shares = []
-        for (item,) in sampled:
-            cosines = {other: float(vectors[row_of[item]] @ vectors[row_of[other]]) for other in ids if other != item}
-            best = sorted(cosines, key=cosines.get, reverse=True)[:10]
+        for position, (item,) in enumerate(sampled):
+            other = sampled[position - 1][0]
+            query = vector_of[item] + vector_of[other] - vector_of[nearest(vector_of[other], 1, (other,))[0]]
+            query = query / np.linalg.norm(query)
             text = "SET hnsw.ef_search = 2; SET hnsw.iterative_scan = strict_order; SET enable_seqscan = off; "
-            text += f"SET search_path = {schema(url)}, public; SELECT item FROM vectors_1 ORDER BY vector <#> "
-            text += f"(SELECT vector FROM vectors_1 WHERE item = {item}) LIMIT 101"
+            text += f"SET search_path = {schema(url)}, public; SELECT item FROM vectors_1 "
+            text += f"ORDER BY vector <#> '{query.tolist()}' LIMIT 100"
             with psycopg.connect(postgres_server().get_uri()) as connection:
                 cursor = connection.execute(text)
                 while cursor.nextset():
                     pass
-                found = [number for (number,) in cursor.fetchall() if number != item][:10]
-            shares.append(len(set(best) & set(found)) / 10)
+                found = [number for (number,) in cursor.fetchall()][:10]
+            shares.append(len(set(nearest(query, 10)) & set(found)) / 10)
         effort, k, share, low, high = measured["steps"][0]
         assert (effort, k) == (2, 10)
         assert share == pytest.approx(np.mean(shares))
         assert (low, high) == pytest.approx(wilson(share, 30))
+
+    def test_a_query_of_the_measurement_is_never_without_length(self):
+        x, opposite = np.eye(2, dtype=np.float32)[:1], -np.eye(2, dtype=np.float32)[:1]
+        assert moved_items(x, x).tolist() == x.tolist()
+        assert moved_items(np.concatenate([x, opposite]), np.concatenate([opposite, opposite])).tolist()[0] == [1, 0]
+        # x + x - 2 x
+        assert moved_items(x, 2 * x).tolist() == x.tolist()
 
     def test_an_index_is_built_by_one_process_where_shared_memory_is_short(self, url, store):
         fill(store, 50)
