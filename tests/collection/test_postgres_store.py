@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import psycopg
 import pytest
 
 from pairlens.collection import postgres_recall
@@ -24,6 +23,7 @@ from pairlens.collection.postgres_recall import measure_index, moved_items, wils
 from pairlens.collection.postgres_store import PostgresStore
 from support.postgres_server import new_url, postgres_server, run_program
 
+psycopg = pytest.importorskip("psycopg")
 MODEL, DIM = "model-a", 16
 
 
@@ -201,6 +201,13 @@ class TestServer:
         with pytest.raises(ValueError, match="exists already"):
             PostgresStore.create(url)
 
+    def test_of_two_processes_that_make_a_collection_one_succeeds(self, url, opened):
+        made = in_threads(*[lambda: PostgresStore.create(url)] * 2)
+        stores = [opened(store) for store in made if isinstance(store, PostgresStore)]
+        errors = [error for error in made if isinstance(error, ValueError)]
+        assert (len(stores), len(errors)) == (1, 1)
+        assert "exists already" in str(errors[0])
+
     def test_a_newer_version_is_refused(self, url, store):
         run_sql(f"UPDATE {schema(url)}.state SET version = 99")
         with pytest.raises(ValueError, match=r"version 99.*update Pairlens"):
@@ -245,11 +252,14 @@ class TestServer:
         # The name opens the same collection for someone who can give the password in another way.
         assert opened(PostgresStore.open(store.name.replace(f"{role}@", "postgres@"))).identity == store.identity
 
-    def test_a_connection_that_was_lost_between_two_calls_is_replaced(self, url, store):
+    def test_a_connection_that_was_lost_between_two_calls_is_replaced(self, url, opened):
+        # A name of its own, because other processes test on this server, too.
+        name = uuid.uuid4().hex
+        store = opened(PostgresStore.create(f"{url}&application_name={name}"))
         fill(store, 5)
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pairlens'"
+        kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
         for call in (store.count, lambda: store.relabel([1], "a"), lambda: store.search(unit_vectors(1), 1)):
-            run_sql(kill)
+            assert run_sql(kill) == [(True,)]
             call()
 
     def test_a_write_that_was_not_confirmed_is_said_to_be_uncertain(self, url, store, monkeypatch):
