@@ -28,6 +28,7 @@ import tyro
 from PIL import Image
 
 from pairlens.export.onnx_model import export_onnx
+from pairlens.export.parity import ComparedPhotos
 from pairlens.model.embedder import Embedder
 from pairlens.model.onnx_embedder import OnnxEmbedder
 
@@ -111,7 +112,7 @@ def measure(backbone: str, options: Options, folder: Path) -> dict[str, object]:
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     file = folder / f"{backbone}.onnx"
     noise = np.random.default_rng(1).integers(0, 256, (4, o.image_size, o.image_size, 3), dtype=np.uint8)
-    parity = export_onnx(model, file, noise)
+    parity = export_onnx(model, file, ComparedPhotos(noise))
     exported = OnnxEmbedder.load(file, threads=1)
     batches = {batch: ratios(model, exported, batch, o.rounds) for batch in BATCHES}
     return {"least_cosine": parity.least_cosine, "batches": batches, "start": start_seconds(file, o.starts)}
