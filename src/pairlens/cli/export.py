@@ -32,8 +32,8 @@ def export(  # noqa: PLR0913 (one per option)
         weights: of a backbone: imagenet, none, or a file of weights.
         image_size: of a backbone: height and width of its photos.
         data_licence: licence of the training photos, for the model card.
-        calibrate: write an int8 model instead, with ranges from this many training photos, such as 200. It finds other photos
-            than the model of the run; the comparison says how often.
+        calibrate: write an int8 model instead, with ranges from this many training photos, such as 200. It finds other
+            photos than the model of the run; the comparison says how often.
     """
     # Imported here, because a help text does not need the exporter.
     from pairlens.export.export_run import export_backbone, export_run
