@@ -16,10 +16,11 @@ import pytest
 
 from pairlens.collection import postgres_recall
 from pairlens.collection.filters import as_conditions, under
+from pairlens.collection.index_recall import wilson_interval
 from pairlens.collection.item import NewItem
 from pairlens.collection.postgres_address import parse_address
 from pairlens.collection.postgres_hnsw import build_index, index_state
-from pairlens.collection.postgres_recall import measure_index, moved_items, wilson
+from pairlens.collection.postgres_recall import measure_index, moved_items
 from pairlens.collection.postgres_store import PostgresStore
 from support.postgres_server import new_url, postgres_server, run_program
 
@@ -371,7 +372,7 @@ class TestSearch:
         effort, k, share, low, high = measured["steps"][0]
         assert (effort, k) == (2, 10)
         assert share == pytest.approx(np.mean(shares))
-        assert (low, high) == pytest.approx(wilson(share, 30))
+        assert (low, high) == pytest.approx(wilson_interval(share, 30))
 
     def test_a_query_of_the_measurement_is_never_without_length(self):
         x, opposite = np.eye(2, dtype=np.float32)[:1], -np.eye(2, dtype=np.float32)[:1]

@@ -1,11 +1,11 @@
 """The recall of an HNSW index on PostgreSQL, measured on a sample of the collection's own items."""
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pairlens.collection.index_recall import wilson_interval
 from pairlens.collection.postgres_hnsw import EFFORTS, MEASURED_K, IndexState
 from pairlens.collection.postgres_models import model_table, vector_block
 from pairlens.collection.postgres_rows import unpack_vectors
@@ -23,8 +23,6 @@ BLOCK = 4096
 _EQUAL_SCORES = 1e-6
 # The measurement ends with the effort at which all queries find all but this share.
 _MISSED = 0.002
-# The 97.5 % quantile of the normal distribution.
-_QUANTILE = 1.959964
 
 
 def measure_index(cursor: "Cursor[Any]", state: IndexState) -> dict[str, Any]:
@@ -44,7 +42,10 @@ def measure_index(cursor: "Cursor[Any]", state: IndexState) -> dict[str, Any]:
         query = VectorQuery(queries, min(MEASURED_K[-1], max(1, state.items)))
         scores = search_through_index(cursor, query, state, EXACT).scores
         at_effort = [_share_found(scores, nearest, min(k, state.items)) for k in MEASURED_K]
-        steps += [[effort, k, share, *wilson(share, len(ids))] for k, share in zip(MEASURED_K, at_effort, strict=True)]
+        steps += [
+            [effort, k, share, *wilson_interval(share, max(1, len(ids)))]
+            for k, share in zip(MEASURED_K, at_effort, strict=True)
+        ]
         if min(at_effort) >= 1 - _MISSED:
             break
     return {"items": state.items, "queries": len(ids), "steps": steps}
@@ -102,23 +103,3 @@ def _blocks(cursor: "Cursor[Any]") -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _share_found(scores: np.ndarray, nearest: np.ndarray, k: int) -> float:
     """Return the mean share of the k nearest items that are among the first k found."""
     return float(np.mean(scores[:, :k] >= nearest[:, k - 1 : k] - _EQUAL_SCORES))
-
-
-def wilson(share: float, queries: int) -> tuple[float, float]:
-    """Return the interval of a mean share at 95 %, by the score interval of a proportion of independent queries.
-
-    A mean of values between 0 and 1 varies no more than a proportion with the same mean, so the interval is wide enough
-    although the items of one query are not independent.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
-
-    >>> [round(end, 3) for end in wilson(0.99, 200)]
-    [0.964, 0.997]
-    """
-    if not queries:
-        return 0.0, 1.0
-    square = _QUANTILE**2 / queries
-    half = _QUANTILE * math.sqrt(share * (1 - share) / queries + square / (4 * queries))
-    middle = share + square / 2
-    # Rounding must not leave the share itself outside.
-    return max(0.0, min(share, (middle - half) / (1 + square))), min(1.0, max(share, (middle + half) / (1 + square)))

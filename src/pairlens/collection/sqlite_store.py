@@ -19,6 +19,7 @@ from pairlens.collection.live_index import LiveIndex, identity_of
 from pairlens.collection.sqlite_check import check_database
 from pairlens.collection.sqlite_database import SqliteDatabase
 from pairlens.collection.store import Fault, Found, SearchMode, StoredModel
+from pairlens.collection.unit_vectors import unit_rows
 from pairlens.collection.vector_blocks import (
     append_vectors,
     as_json_list,
@@ -153,7 +154,7 @@ class SqliteStore:
             return []
         with self._database.writing() as db:
             active = models.checked_active_model(db, model)
-            vectors = models.checked_unit_vectors(vectors, len(items), active.dim)
+            vectors = unit_rows(vectors, len(items), active.dim)
             ids = rows.insert_items(db, items)
             append_vectors(db, active, np.array(ids, np.int64), vectors)
             log_change(db, ChangeKind.VECTORS, ids)
@@ -165,7 +166,7 @@ class SqliteStore:
         numbers = np.asarray(ids, np.int64)
         with self._database.writing() as db:
             active = models.checked_active_model(db, model)
-            vectors = models.checked_unit_vectors(vectors, len(items), active.dim)
+            vectors = unit_rows(vectors, len(items), active.dim)
             rows.overwrite_items(db, numbers.tolist(), items)
             overwrite_vectors(db, active, numbers, vectors)
             for other in models.model_rows(db):
@@ -217,7 +218,7 @@ class SqliteStore:
         with self._database.writing() as db:
             named = models.named_model(db, model)
             numbers = np.asarray(ids, np.int64)
-            models.add_missing_vectors(db, named, numbers, models.checked_unit_vectors(vectors, len(ids), named.dim))
+            models.add_missing_vectors(db, named, numbers, unit_rows(vectors, len(ids), named.dim))
 
     def activate_model(self, model: str) -> None:
         with self._database.writing() as db:
