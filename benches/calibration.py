@@ -101,18 +101,19 @@ def train_head(vectors: torch.Tensor, labels: torch.Tensor) -> torch.nn.Linear:
 
 def vectors_of(options: Options) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
     """Yield name, unit vectors and labels of each data set and model; the model has seen none of the classes."""
-    if options.cub is not None:
-        cub = embedded("cub", Preparation("cub", options.cache, options.cub, crop_type="cropped"), options.cache)
-        yield "CUB, backbone as it comes", cub.vectors, cub.labels
     if options.cars is not None:
         cars = embedded("cars", Preparation("folder", options.cache, options.cars, name="cars"), options.cache)
         yield "CARS196 half, backbone as it comes", cars.vectors, cars.labels
     if options.cub is not None:
+        cub = embedded("cub", Preparation("cub", options.cache, options.cub, crop_type="cropped"), options.cache)
+        yield "CUB, backbone as it comes", cub.vectors, cub.labels
         # Training classes have the lower labels.
         trained = cub.labels < len(cub.class_names) // 2
         head = train_head(cub.vectors[trained], cub.labels[trained])
         with torch.inference_mode():
-            yield "CUB, head trained with circle loss", unit(head(cub.vectors[~trained])), cub.labels[~trained]
+            vectors = unit(head(cub.vectors[~trained]))
+        # A tensor of inference mode cannot take part in autograd later; its copy can.
+        yield "CUB, head trained with circle loss", vectors.clone(), cub.labels[~trained]
 
 
 def check_split(

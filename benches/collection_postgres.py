@@ -1,6 +1,6 @@
 """How fast is a collection on PostgreSQL, which recall does its index reach, and does a kill lose anything?
 
-    python benches/collection_postgres.py                     # all parts: about 10 minutes on 2 cores
+    python benches/collection_postgres.py                     # all parts: about 8 minutes on 2 busy cores
     python benches/collection_postgres.py --parts kills --kills 50
 
 - adding: 60,502 unit vectors of 512 dimensions in batches, beside a bare binary COPY of the same vectors into one table.
@@ -62,7 +62,7 @@ class Options:
     """Number of clusters; the defaults are the size of the test half of Stanford Online Products."""
     directions: int = 64
     """Dimensions in which centres and items are drawn."""
-    queries: int = 300
+    queries: int = 200
     """Queries for the recall; times are medians of the first 100."""
     kills: int = 20
     batch: int = 1000

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import psycopg
 import pytest
 
 from pairlens.collection import postgres_recall
 from pairlens.collection.filters import as_conditions, under
+from pairlens.collection.index_recall import wilson_interval
 from pairlens.collection.item import NewItem
 from pairlens.collection.postgres_address import parse_address
 from pairlens.collection.postgres_hnsw import build_index, index_state
-from pairlens.collection.postgres_recall import measure_index, wilson
+from pairlens.collection.postgres_recall import measure_index, moved_items
 from pairlens.collection.postgres_store import PostgresStore
 from support.postgres_server import new_url, postgres_server, run_program
 
+psycopg = pytest.importorskip("psycopg")
 MODEL, DIM = "model-a", 16
 
 
@@ -201,6 +202,13 @@ class TestServer:
         with pytest.raises(ValueError, match="exists already"):
             PostgresStore.create(url)
 
+    def test_of_two_processes_that_make_a_collection_one_succeeds(self, url, opened):
+        made = in_threads(*[lambda: PostgresStore.create(url)] * 2)
+        stores = [opened(store) for store in made if isinstance(store, PostgresStore)]
+        errors = [error for error in made if isinstance(error, ValueError)]
+        assert (len(stores), len(errors)) == (1, 1)
+        assert "exists already" in str(errors[0])
+
     def test_a_newer_version_is_refused(self, url, store):
         run_sql(f"UPDATE {schema(url)}.state SET version = 99")
         with pytest.raises(ValueError, match=r"version 99.*update Pairlens"):
@@ -245,11 +253,14 @@ class TestServer:
         # The name opens the same collection for someone who can give the password in another way.
         assert opened(PostgresStore.open(store.name.replace(f"{role}@", "postgres@"))).identity == store.identity
 
-    def test_a_connection_that_was_lost_between_two_calls_is_replaced(self, url, store):
+    def test_a_connection_that_was_lost_between_two_calls_is_replaced(self, url, opened):
+        # A name of its own, because other processes test on this server, too.
+        name = uuid.uuid4().hex
+        store = opened(PostgresStore.create(f"{url}&application_name={name}"))
         fill(store, 5)
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pairlens'"
+        kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
         for call in (store.count, lambda: store.relabel([1], "a"), lambda: store.search(unit_vectors(1), 1)):
-            run_sql(kill)
+            assert run_sql(kill) == [(True,)]
             call()
 
     def test_a_write_that_was_not_confirmed_is_said_to_be_uncertain(self, url, store, monkeypatch):
@@ -339,24 +350,36 @@ class TestSearch:
         state = store._searcher._sessions.read(store._searcher._state)
         measured = store._sessions.read(lambda cursor: measure_index(cursor, state))
         sampled = run_sql(f"SELECT item FROM {schema(url)}.vectors_1 ORDER BY hashint8(item) LIMIT 30")
-        row_of = {number: row for row, number in enumerate(ids)}
+        vector_of = dict(zip(ids, vectors, strict=True))
+
+        def nearest(query, k, without=()):
+            return sorted((id for id in ids if id not in without), key=lambda id: -float(vector_of[id] @ query))[:k]
+
         shares = []
-        for (item,) in sampled:
-            cosines = {other: float(vectors[row_of[item]] @ vectors[row_of[other]]) for other in ids if other != item}
-            best = sorted(cosines, key=cosines.get, reverse=True)[:10]
+        for position, (item,) in enumerate(sampled):
+            other = sampled[position - 1][0]
+            query = vector_of[item] + vector_of[other] - vector_of[nearest(vector_of[other], 1, (other,))[0]]
+            query = query / np.linalg.norm(query)
             text = "SET hnsw.ef_search = 2; SET hnsw.iterative_scan = strict_order; SET enable_seqscan = off; "
-            text += f"SET search_path = {schema(url)}, public; SELECT item FROM vectors_1 ORDER BY vector <#> "
-            text += f"(SELECT vector FROM vectors_1 WHERE item = {item}) LIMIT 101"
+            text += f"SET search_path = {schema(url)}, public; SELECT item FROM vectors_1 "
+            text += f"ORDER BY vector <#> '{query.tolist()}' LIMIT 100"
             with psycopg.connect(postgres_server().get_uri()) as connection:
                 cursor = connection.execute(text)
                 while cursor.nextset():
                     pass
-                found = [number for (number,) in cursor.fetchall() if number != item][:10]
-            shares.append(len(set(best) & set(found)) / 10)
+                found = [number for (number,) in cursor.fetchall()][:10]
+            shares.append(len(set(nearest(query, 10)) & set(found)) / 10)
         effort, k, share, low, high = measured["steps"][0]
         assert (effort, k) == (2, 10)
         assert share == pytest.approx(np.mean(shares))
-        assert (low, high) == pytest.approx(wilson(share, 30))
+        assert (low, high) == pytest.approx(wilson_interval(share, 30))
+
+    def test_a_query_of_the_measurement_is_never_without_length(self):
+        x, opposite = np.eye(2, dtype=np.float32)[:1], -np.eye(2, dtype=np.float32)[:1]
+        assert moved_items(x, x).tolist() == x.tolist()
+        assert moved_items(np.concatenate([x, opposite]), np.concatenate([opposite, opposite])).tolist()[0] == [1, 0]
+        # x + x - 2 x
+        assert moved_items(x, 2 * x).tolist() == x.tolist()
 
     def test_an_index_is_built_by_one_process_where_shared_memory_is_short(self, url, store):
         fill(store, 50)

@@ -186,6 +186,22 @@ class TestOtherProcesses:
             assert db.execute("SELECT count(*) FROM changes").fetchone()[0] < 20
         assert [reader.search(unit_vectors(1, seed=n), 1).ids[0, 0] for n in (1, 9, 29)] == [ids[1], ids[9], ids[29]]
 
+    def test_an_interrupted_search_leaves_no_half_changed_index(self, closed, monkeypatch):
+        from pairlens.collection import live_index
+
+        writer, reader = SqliteStore.open(closed), SqliteStore.open(closed)
+        reader.search(unit_vectors(1), 1)
+        ids = writer.add([photo(100)], unit_vectors(1, seed=3), MODEL)
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(live_index, "read_vectors", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                reader.search(unit_vectors(1), 1)
+        assert reader.search(unit_vectors(1, seed=3), 1).ids.tolist() == [ids]
+
     def test_a_block_that_is_read_stays_as_it_was(self, closed):
         store, other = SqliteStore.open(closed), SqliteStore.open(closed)
         blocks = store.vector_blocks()
@@ -291,6 +307,13 @@ class TestBadFiles:
         with pytest.raises(ValueError, match="for reading only"):
             store.compact()
 
+    def test_a_read_only_disk_can_be_read(self, closed, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        store = SqliteStore.open(closed, read_only=True)
+        assert store.search(unit_vectors(1), 1).ids.tolist() == [[1]]
+        # Nothing was made beside the file.
+        assert [file.name for file in closed.parent.iterdir()] == [closed.name]
+
     def test_errors_of_the_system_are_one_sentence(self, opened):
         error = sqlite3.OperationalError("attempt to write a readonly database")
         error.sqlite_errorcode = sqlite3.SQLITE_READONLY
@@ -301,6 +324,13 @@ class TestBadFiles:
         opened.close()
         with pytest.raises(ValueError, match="closed"):
             opened.count()
+
+    def test_values_of_another_kind_are_no_traceback(self, closed):
+        execute(closed, ["UPDATE items SET digest = 7 WHERE id = 3"], ["UPDATE thumbnails SET jpeg = 1000000000000"])
+        store = SqliteStore.open(closed)
+        with pytest.raises(ValueError, match="item 3 cannot be read"):
+            store.items([3])
+        assert store.thumbnails([4]) == {4: b"1000000000000"}
 
     @pytest.mark.parametrize("metadata", ["[1]", '{"a": {}}', "{", '{"a": [1]}', "[" * 5000])
     def test_metadata_of_a_stranger_are_no_traceback(self, closed, metadata):
@@ -352,6 +382,12 @@ class TestCheck:
         execute(closed, ["PRAGMA foreign_keys = ON"], statement, *[["DELETE FROM slots"]] * ("no vector" in words))
         faults = SqliteStore.open(closed).check()
         assert any(words in fault.what and not fault.repaired for fault in faults)
+
+    def test_a_lost_vector_comes_back_by_replacing_the_photo(self, closed):
+        execute(closed, ["DELETE FROM slots WHERE item = 5"], ["UPDATE blocks SET ids = zeroblob(length(ids))"])
+        store = SqliteStore.open(closed)
+        store.replace([5], [photo(4)], unit_vectors(1, seed=4), MODEL)
+        assert np.array_equal(store.vectors([5]), unit_vectors(1, seed=4))
 
     def test_an_index_that_has_gone_wrong_is_dropped(self, opened):
         opened.search(unit_vectors(1), 1)

@@ -305,6 +305,13 @@ class TestVectors:
         added = store.add([photo(number) for number in range(100, 400)], new, MODEL)
         assert [other.search(new[[row]], 1).ids[0, 0] for row in (0, 150, 299)] == [added[row] for row in (0, 150, 299)]
 
+    def test_no_query_finds_nothing(self, filled):
+        assert filled[0].search(np.empty((0, DIM), np.float32), 3).ids.shape == (0, 3)
+
+    def test_a_query_that_is_not_finite_is_refused(self, filled):
+        with pytest.raises(ValueError, match="not finite"):
+            filled[0].search(np.full((1, DIM), np.nan, np.float32), 3)
+
     @pytest.mark.parametrize(("k", "dim", "words"), [(0, DIM, "k is 0"), (1, DIM + 1, "dimensions")])
     def test_a_search_that_has_no_meaning_is_refused(self, filled, k, dim, words):
         with pytest.raises(ValueError, match=words):
@@ -393,6 +400,20 @@ class TestCare:
         assert store.size() < before / 2
         assert store.check() == []
         assert store.search(vectors[2500:2501], 1).ids[0, 0] == ids[2500]
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_compacting_after_removals_anywhere_loses_nothing(self, store, seed):
+        ids, vectors = fill(store, 3500, 4)
+        draw = np.random.default_rng(seed)
+        removed = draw.choice(ids, 700, replace=False)
+        store.remove(removed)
+        store.compact()
+        assert store.check() == []
+        kept = np.setdiff1d(ids, removed)
+        assert store.ids().tolist() == kept.tolist()
+        assert np.array_equal(store.vectors(kept), vectors[kept - ids[0]])
+        store.compact()
+        assert np.array_equal(store.vectors(kept), vectors[kept - ids[0]])
 
     def test_a_sound_store_has_no_fault(self, filled):
         store, vectors = filled

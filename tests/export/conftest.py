@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairlens.export.onnx_model import export_onnx
-from pairlens.export.parity import Parity
+from pairlens.export.parity import ComparedPhotos, Parity
 from pairlens.model.embedder import Embedder
 from support.onnx_models import PHOTOS, small_model
 
@@ -23,4 +23,4 @@ def exported(tmp_path_factory) -> Exported:
     """A model in training mode, exported in float32."""
     model = small_model().train()
     file = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    return Exported(model, file, export_onnx(model, file, PHOTOS, licences=("MIT", "CC BY 4.0")))
+    return Exported(model, file, export_onnx(model, file, ComparedPhotos(PHOTOS), licences=("MIT", "CC BY 4.0")))

@@ -102,19 +102,29 @@ def test_the_command_prints_the_check_and_the_files(trained, tmp_path, capsys, m
     assert (tmp_path / "a.onnx").read_bytes() == contents
 
 
+def test_training_photos_calibrate_an_int8_model(trained, file, tmp_path, capsys, monkeypatch):
+    contents = file.read_bytes()
+    monkeypatch.setattr("pairlens.export.onnx_model.onnx_contents", lambda *_: contents)
+    assert run("export", trained, "--out", tmp_path / "i.onnx", "--calibrate", 6) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("24 photos: ")
+    assert OnnxEmbedder.load(tmp_path / "i.onnx").description.precision == "int8"
+    assert "| precision | int8 |" in (tmp_path / "i.md").read_text(encoding="utf-8")
+
+
 def test_a_backbone_is_exported_by_its_name(tmp_path, monkeypatch):
     given = {}
 
-    def record(model, file, pixels, **named):
-        given.update(named, model=model, file=file, pixels=pixels)
+    def record(model, file, photos, **_named):
+        given.update(model=model, file=file, photos=photos)
         raise ValueError("as far as here")
 
     # The export itself is tested in test_onnx_model.py.
     monkeypatch.setattr(exporting, "export_onnx", record)
     with pytest.raises(ValueError, match="as far as here"):
         export_backbone("test_resnet", tmp_path / "b.onnx", weights="none", image_size=32, photos=5)
-    assert given["pixels"].shape == (5, 32, 32, 3)
-    assert given["stored"].shape == (5, 252, 252, 3)
+    assert given["photos"].pixels.shape == (5, 32, 32, 3)
+    assert given["photos"].stored.shape == (5, 252, 252, 3)
     assert given["model"].architecture.backbone == "test_resnet"
 
 
@@ -123,6 +133,8 @@ def test_a_backbone_is_exported_by_its_name(tmp_path, monkeypatch):
     [
         (["{run}", "--out", "model.txt"], "model.txt must end in .onnx"),
         (["{run}", "--photos", "0"], "photos 0 must be a whole number, 1 or more"),
+        (["{run}", "--precision", "float16", "--calibrate", "9"], "--calibrate makes an int8 model; leave out"),
+        (["resnet18", "--calibrate", "9"], "int8 is for the model of a run"),
         (["no/run"], "no/run is not the folder of a run: it has no config.json"),
         (["resnet_1000"], "backbone_type 'resnet_1000' is not a timm model"),
         (["{run}", "--data_path", "nowhere"], "nowhere"),

@@ -7,6 +7,7 @@ import torch
 
 from pairlens.export import onnx_model
 from pairlens.export.onnx_model import ARCHITECTURE_KEY, export_onnx
+from pairlens.export.parity import ComparedPhotos
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import Embedder, check_sum
 from pairlens.model.onnx_embedder import OnnxEmbedder
@@ -66,7 +67,7 @@ def test_a_photo_of_another_size_is_resized_in_the_graph(exported):
 
 def test_half_precision_is_another_model_of_half_the_size(exported, tmp_path):
     file = tmp_path / "half.onnx"
-    parity = export_onnx(exported.model, file, PHOTOS, precision="float16")
+    parity = export_onnx(exported.model, file, ComparedPhotos(PHOTOS), precision="float16")
     half = OnnxEmbedder.load(file)
     assert half.fingerprint() == exported.model.fingerprint() + "-float16"
     assert file.stat().st_size < 0.7 * exported.file.stat().st_size
@@ -76,20 +77,20 @@ def test_half_precision_is_another_model_of_half_the_size(exported, tmp_path):
 
 def test_a_backbone_as_it_comes_and_a_module_from_outside_are_exported_too(tmp_path):
     plain = PlainBackbone(Backbone("test_resnet", "none", "none", SIZE), "test_resnet", SIZE)
-    export_onnx(plain, tmp_path / "plain.onnx", PHOTOS)
+    export_onnx(plain, tmp_path / "plain.onnx", ComparedPhotos(PHOTOS))
     told = OnnxEmbedder.load(tmp_path / "plain.onnx").description
     assert told.fingerprint == check_sum(plain.state_dict())
     assert told.descriptors == ""
     layers = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3, stride=2), torch.nn.ReLU())
     given = Embedder.of(layers, dim=4, image_size=SIZE)
-    assert export_onnx(given, tmp_path / "given.onnx", PHOTOS).least_cosine > 0.99999
+    assert export_onnx(given, tmp_path / "given.onnx", ComparedPhotos(PHOTOS)).least_cosine > 0.99999
 
 
 def test_a_file_that_computes_something_else_is_not_written(exported, tmp_path, monkeypatch):
     other = small_model(descriptors="S")
     monkeypatch.setattr(onnx_model, "onnx_contents", lambda *_: exported.file.read_bytes())
     with pytest.raises(ValueError, match=r"does not compute what the model computes: the least cosine .* nothing is"):
-        export_onnx(other, tmp_path / "model.onnx", PHOTOS)
+        export_onnx(other, tmp_path / "model.onnx", ComparedPhotos(PHOTOS))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,5 +103,5 @@ class BranchOnAValue(torch.nn.Module):
 def test_what_onnx_cannot_express_is_one_sentence(tmp_path):
     model = Embedder.of(BranchOnAValue(), dim=4, image_size=SIZE)
     with pytest.raises(ValueError, match=r"BranchOnAValue cannot be expressed in ONNX \([^\n]+\)$"):
-        export_onnx(model, tmp_path / "model.onnx", PHOTOS)
+        export_onnx(model, tmp_path / "model.onnx", ComparedPhotos(PHOTOS))
     assert list(tmp_path.iterdir()) == []

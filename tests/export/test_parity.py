@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pairlens.export.parity import check_parity
+from pairlens.export.parity import ComparedPhotos, check_parity
 from pairlens.model.onnx_embedder import OnnxEmbedder
 from support.onnx_models import PHOTOS, small_model
 
@@ -37,7 +37,7 @@ def test_differences_are_those_of_plain_loops(exported):
     theirs = unit(ours + rng.normal(0, 0.2, ours.shape)).astype(np.float32)
     gallery = unit(rng.normal(0, 1, (30, 12)).astype(np.float32))
     rows = np.arange(13) * 2
-    parity = check_parity(exported.model, Given(theirs), PHOTOS, gallery, rows)
+    parity = check_parity(exported.model, Given(theirs), ComparedPhotos(PHOTOS, gallery=gallery, rows=rows))
     same, nearest = 0, 0
     for i in range(13):
         others = [j for j in range(30) if j != rows[i]]
@@ -55,13 +55,13 @@ def test_photos_that_are_equally_near_may_change_places(exported):
     ours = OnnxEmbedder.load(exported.file).embed_pixels(PHOTOS)
     # All items are copies of one another, so that every order of them is right.
     gallery = np.repeat(ours[:1], 25, axis=0)
-    parity = check_parity(exported.model, Given(ours), PHOTOS, gallery)
+    parity = check_parity(exported.model, Given(ours), ComparedPhotos(PHOTOS, gallery=gallery))
     assert (parity.same_neighbors, parity.same_nearest) == (1, 1)
 
 
 def test_stored_pictures_are_resized_in_the_graph(exported):
     model = OnnxEmbedder.load(exported.file)
-    parity = check_parity(exported.model, model, PHOTOS, stored=PHOTOS.repeat(2, axis=1).repeat(2, axis=2))
+    parity = check_parity(exported.model, model, ComparedPhotos(PHOTOS, PHOTOS.repeat(2, axis=1).repeat(2, axis=2)))
     assert parity.least_resized_cosine is not None
     assert 0.9 < parity.least_resized_cosine < 1
     assert "resized in the graph" in parity.lines()[-1]
@@ -69,4 +69,4 @@ def test_stored_pictures_are_resized_in_the_graph(exported):
 
 def test_without_a_photo_there_is_nothing_to_compare(exported):
     with pytest.raises(ValueError, match="there is no photo to compare the two models on; give at least one"):
-        check_parity(small_model(), OnnxEmbedder.load(exported.file), PHOTOS[:0])
+        check_parity(small_model(), OnnxEmbedder.load(exported.file), ComparedPhotos(PHOTOS[:0]))

@@ -19,3 +19,4 @@ def write_until_killed(file: Path, first: int, pipe: Connection) -> None:
         pipe.send(("replaced", number, ids[:2]))
         store.remove(ids[2:4])
         pipe.send(("removed", number, ids[2:4]))
+        store.compact()

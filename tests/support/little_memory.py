@@ -55,7 +55,7 @@ def trial(megabytes: int, words: list[str]) -> dict[str, object]:
         if not child:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(errors.fileno(), 2)
-            # The number of the process makes the name new, also when a limit is tried again.
+            # The number of the process makes the name new, also when one limit is given several times.
             limited(megabytes, [word.replace("RUN", f"limited{megabytes}_{os.getpid()}") for word in words])
         status = None
         while time.monotonic() - start < SECONDS:

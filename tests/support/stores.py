@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pairlens.collection.item import NewItem
+from pairlens.collection.postgres_store import PostgresStore
 from pairlens.collection.sqlite_store import SqliteStore
 from pairlens.collection.store import Store
 from pairlens.core.jpeg import encode_jpeg
+from support.postgres_server import new_url
 
 DIM = 8
 THUMBNAIL = encode_jpeg(np.zeros((8, 8, 3), np.uint8), 90)
@@ -31,8 +33,23 @@ def sqlite_stores(folder: Path) -> Iterator[Callable[[], Store]]:
         store.close()
 
 
+@contextmanager
+def postgres_stores(folder: Path) -> Iterator[Callable[[], Store]]:
+    """Yield a function that opens one new collection on the PostgreSQL server of the session."""
+    url = new_url()
+    opened = [PostgresStore.create(url)]
+
+    def open_again() -> Store:
+        opened.append(PostgresStore.open(url))
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
 # By name: from a new folder to a context that yields a function, which opens the same empty store at every call.
-STORES = {"sqlite": sqlite_stores}
+STORES = {"sqlite": sqlite_stores, "postgres": postgres_stores}
 
 
 def unit_vectors(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:

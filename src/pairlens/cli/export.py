@@ -8,7 +8,7 @@ import tyro
 from pairlens.cli.console import say
 
 
-def export(
+def export(  # noqa: PLR0913 (one per option)
     run: tyro.conf.Positional[Path],
     out: Path | None = None,
     precision: Literal["float32", "float16"] = "float32",
@@ -17,6 +17,7 @@ def export(
     weights: str = "imagenet",
     image_size: int = 224,
     data_licence: str = "unknown",
+    calibrate: int = 0,
 ) -> None:
     """Write the model of a run as one ONNX file that runs without PyTorch, with a model card.
 
@@ -31,6 +32,8 @@ def export(
         weights: of a backbone: imagenet, none, or a file of weights.
         image_size: of a backbone: height and width of its photos.
         data_licence: licence of the training photos, for the model card.
+        calibrate: write an int8 model instead, with ranges from this many training photos, such as 200. It finds other
+            photos than the model of the run; the comparison says how often.
     """
     # Imported here, because a help text does not need the exporter.
     from pairlens.export.export_run import export_backbone, export_run
@@ -38,8 +41,16 @@ def export(
     # A name without a folder of that name is a backbone.
     if run.exists() or len(run.parts) != 1:
         exported = export_run(
-            run, out, precision=precision, photos=photos, data_path=data_path, data_licence=data_licence
+            run,
+            out,
+            precision=precision,
+            photos=photos,
+            data_path=data_path,
+            data_licence=data_licence,
+            calibrate=calibrate,
         )
+    elif calibrate:
+        raise ValueError("int8 is for the model of a run, whose training photos calibrate it; give the folder of a run")
     else:
         exported = export_backbone(
             run.name, out, weights=weights, image_size=image_size, precision=precision, photos=photos

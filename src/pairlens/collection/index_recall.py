@@ -77,7 +77,8 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     z = Z_95**2 / count
     middle = (share + z / 2) / (1 + z)
     half = Z_95 * math.sqrt(share * (1 - share) / count + z / (4 * count)) / (1 + z)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not leave the share itself outside.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def _exact_scores(ids: np.ndarray, queries: np.ndarray, blocks: Blocks) -> np.ndarray:

@@ -88,8 +88,10 @@ class LiveIndex:
         if loaded is not None and change == loaded.change:
             return
         changed = None if loaded is None else changed_since(db, loaded.change)
+        # An index that is changed halfway, by an interruption, must not be searched; and two are never held.
+        self._loaded = None
         if loaded is None or changed is None:
-            self._loaded = loaded = None
+            loaded = None
             self._loaded = _load(db)
             return
         if len(changed):
@@ -98,6 +100,7 @@ class LiveIndex:
             loaded.index.update(ids, vectors)
         loaded.changed += len(changed)
         loaded.change = change
+        self._loaded = loaded
 
     def allowed(self, db: sqlite3.Connection, where: Mapping[str, Condition]) -> np.ndarray:
         """Return the ids that a filter lets through; those of the last filters are remembered until the next change.

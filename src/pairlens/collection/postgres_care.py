@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from pairlens.collection.postgres_hnsw import index_state
 from pairlens.collection.postgres_items import count_change
 from pairlens.collection.postgres_models import ModelTable, count_missing, lock_models, model_tables
-from pairlens.collection.postgres_rows import UNIT_TOLERANCE
 from pairlens.collection.postgres_schema import one_value, vector_index, vector_table
 from pairlens.collection.store import Fault
+from pairlens.collection.unit_vectors import UNIT_TOLERANCE
 
 if TYPE_CHECKING:
     from psycopg import Cursor

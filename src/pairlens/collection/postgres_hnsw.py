@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # The range of hnsw.ef_search in pgvector ends here.
 MAX_EFFORT = 1000
-EFFORTS = (40, 60, 90, 140, 200, 300, 450, 700, MAX_EFFORT)
+EFFORTS = (40, 80, 160, 320, 640, MAX_EFFORT)
 # Recall is measured at these numbers of neighbours; a search for more is exact.
 MEASURED_K = (10, 100)
 MAX_MEASURED_K = MEASURED_K[-1]

@@ -1,11 +1,11 @@
 """The recall of an HNSW index on PostgreSQL, measured on a sample of the collection's own items."""
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pairlens.collection.index_recall import wilson_interval
 from pairlens.collection.postgres_hnsw import EFFORTS, MEASURED_K, IndexState
 from pairlens.collection.postgres_models import model_table, vector_block
 from pairlens.collection.postgres_rows import unpack_vectors
@@ -23,24 +23,29 @@ BLOCK = 4096
 _EQUAL_SCORES = 1e-6
 # The measurement ends with the effort at which all queries find all but this share.
 _MISSED = 0.002
-# The 97.5 % quantile of the normal distribution.
-_QUANTILE = 1.959964
 
 
 def measure_index(cursor: "Cursor[Any]", state: IndexState) -> dict[str, Any]:
-    """Return the recall at several efforts, as `IndexState.measured` describes it; reads all vectors once.
+    """Return the recall at several efforts, as `IndexState.measured` describes it; reads all vectors twice.
 
-    An item counts as found if its score is at least that of the k-th nearest item, so that equal items stand for each other.
+    The queries are items that are moved, each by the difference of another item and its nearest neighbour, so they lie as
+    far from the items as new photos do. Items themselves would be found too easily, because the index has a link from each
+    to its neighbours. A found item counts if its score is at least that of the k-th nearest one, so that equal items stand
+    for each other.
     """
     ids, vectors = _sample(cursor, state)
-    nearest = _nearest_scores(cursor, ids, vectors)
+    queries = moved_items(vectors, _nearest_vectors(cursor, ids, vectors))
+    nearest = _nearest_scores(cursor, queries)
     steps: list[list[float]] = []
     for effort in EFFORTS:
         set_effort(cursor, effort, state.items)
-        query = VectorQuery(vectors, min(MEASURED_K[-1] + 1, max(1, state.items - 1)))
-        found = search_through_index(cursor, query, state, EXACT)
-        at_effort = [_share_found(found.ids, found.scores, ids, nearest, k) for k in MEASURED_K]
-        steps += [[effort, k, share, *wilson(share, len(ids))] for k, share in zip(MEASURED_K, at_effort, strict=True)]
+        query = VectorQuery(queries, min(MEASURED_K[-1], max(1, state.items)))
+        scores = search_through_index(cursor, query, state, EXACT).scores
+        at_effort = [_share_found(scores, nearest, min(k, state.items)) for k in MEASURED_K]
+        steps += [
+            [effort, k, share, *wilson_interval(share, max(1, len(ids)))]
+            for k, share in zip(MEASURED_K, at_effort, strict=True)
+        ]
         if min(at_effort) >= 1 - _MISSED:
             break
     return {"items": state.items, "queries": len(ids), "steps": steps}
@@ -55,13 +60,32 @@ def _sample(cursor: "Cursor[Any]", state: IndexState) -> tuple[np.ndarray, np.nd
     return np.array([item for item, _ in rows], np.int64), unpack_vectors((v for _, v in rows), state.dim)
 
 
-def _nearest_scores(cursor: "Cursor[Any]", ids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return (query, rank) the largest scores of each query, computed exactly and without the query itself."""
-    best = np.full((len(ids), MEASURED_K[-1]), -np.inf, np.float32)
+def moved_items(vectors: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
+    """Return x_i + x_(i-1) - n_(i-1), scaled to length 1, of float32 (query, dim) items x and their nearest neighbours n."""
+    moved = vectors + np.roll(vectors - neighbors, 1, axis=0)
+    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
+    # In a collection of a few items, a sum may vanish; an item itself is a query, too.
+    return np.where(lengths > 0, moved / np.maximum(lengths, np.finfo(np.float32).tiny), vectors)
+
+
+def _nearest_vectors(cursor: "Cursor[Any]", ids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return float32 (query, dim) the nearest neighbour of each item, the item itself if it is alone."""
+    nearest, best = vectors.copy(), np.full(len(ids), -np.inf, np.float32)
     for block_ids, block in _blocks(cursor):
         scores = vectors @ block.T  # (query, item)
         scores[ids[:, None] == block_ids] = -np.inf
-        together = np.concatenate([best, scores], axis=1)
+        rows = scores.argmax(axis=1)
+        found = scores[np.arange(len(ids)), rows]
+        better = found > best
+        nearest[better], best[better] = block[rows[better]], found[better]
+    return nearest
+
+
+def _nearest_scores(cursor: "Cursor[Any]", queries: np.ndarray) -> np.ndarray:
+    """Return (query, rank) the largest scores of each query, computed exactly."""
+    best = np.full((len(queries), MEASURED_K[-1]), -np.inf, np.float32)
+    for _, block in _blocks(cursor):
+        together = np.concatenate([best, queries @ block.T], axis=1)
         best = -np.partition(-together, best.shape[1] - 1, axis=1)[:, : best.shape[1]]
     return -np.sort(-best, axis=1)
 
@@ -76,32 +100,6 @@ def _blocks(cursor: "Cursor[Any]") -> Iterator[tuple[np.ndarray, np.ndarray]]:
         last = int(ids[-1])
 
 
-def _share_found(found: np.ndarray, scores: np.ndarray, ids: np.ndarray, nearest: np.ndarray, k: int) -> float:
-    """Return the mean share of the k nearest items that are among the first k found, the query itself left out."""
-    shares = []
-    for row, item in enumerate(ids):
-        others = scores[row][(found[row] != item) & (found[row] >= 0)][:k]
-        exist = min(k, int(np.isfinite(nearest[row]).sum()))
-        if exist:
-            shares.append(np.sum(others >= nearest[row, exist - 1] - _EQUAL_SCORES) / exist)
-    return float(np.mean(shares)) if shares else 1.0
-
-
-def wilson(share: float, queries: int) -> tuple[float, float]:
-    """Return the interval of a mean share at 95 %, by the score interval of a proportion of independent queries.
-
-    A mean of values between 0 and 1 varies no more than a proportion with the same mean, so the interval is wide enough
-    although the items of one query are not independent.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
-
-    >>> [round(end, 3) for end in wilson(0.99, 200)]
-    [0.964, 0.997]
-    """
-    if not queries:
-        return 0.0, 1.0
-    square = _QUANTILE**2 / queries
-    half = _QUANTILE * math.sqrt(share * (1 - share) / queries + square / (4 * queries))
-    middle = share + square / 2
-    # Rounding must not leave the share itself outside.
-    return max(0.0, min(share, (middle - half) / (1 + square))), min(1.0, max(share, (middle + half) / (1 + square)))
+def _share_found(scores: np.ndarray, nearest: np.ndarray, k: int) -> float:
+    """Return the mean share of the k nearest items that are among the first k found."""
+    return float(np.mean(scores[:, :k] >= nearest[:, k - 1 : k] - _EQUAL_SCORES))

@@ -54,6 +54,8 @@ def make_schema(cursor: "Cursor[Any]", address: PostgresAddress) -> None:
     """
     from psycopg import sql
 
+    # Two processes that add the extension or the schema at once would both find that it is missing.
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('pairlens create', 0))")
     if cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [address.schema]).fetchone():
         raise ValueError(f"{address.shown} exists already; open it, or give another name with ?collection=NAME")
     encoding = one_value(cursor.execute("SHOW server_encoding"))

@@ -261,6 +261,8 @@ class PostgresStore:
         if not 0 < recall <= 1 or mode not in ("auto", "exact"):
             raise ValueError(f"the recall {recall} must be above 0 and up to 1, and the mode {mode!r} auto or exact")
         query = VectorQuery(np.asarray(queries, np.float32), int(k), where, without)
+        if not np.isfinite(query.vectors).all():
+            raise ValueError("a query has values that are not finite; embed the photo again, or check its model")
         return self._searcher.search(query, recall, is_exact=mode == "exact")
 
     def build_index(self) -> None:

@@ -15,8 +15,9 @@ from pairlens.collection.postgres_models import (
     model_table,
     table_for_adding,
 )
-from pairlens.collection.postgres_rows import copy_vectors, unit_rows
+from pairlens.collection.postgres_rows import copy_vectors
 from pairlens.collection.postgres_schema import vector_table
+from pairlens.collection.unit_vectors import unit_rows
 
 if TYPE_CHECKING:
     from psycopg import Cursor

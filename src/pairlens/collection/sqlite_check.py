@@ -10,8 +10,9 @@ from pairlens.collection.inverted_file import drop_lists, read_lists
 from pairlens.collection.live_index import LiveIndex, is_stale
 from pairlens.collection.sqlite_database import SqliteDatabase
 from pairlens.collection.sqlite_items import item_page
-from pairlens.collection.sqlite_models import LENGTH_TOLERANCE, active_model, count_without_vector, model_rows
+from pairlens.collection.sqlite_models import active_model, count_without_vector, model_rows
 from pairlens.collection.store import Fault
+from pairlens.collection.unit_vectors import UNIT_TOLERANCE
 from pairlens.collection.vector_blocks import ModelRow, iterate_blocks, rebuild_slots, slots_of_blocks
 from pairlens.core.untrusted import is_plain_text
 
@@ -92,7 +93,7 @@ def _faults_of_vectors(db: sqlite3.Connection, model: ModelRow) -> Iterator[Faul
     for ids, vectors in iterate_blocks(db, model):
         lengths = np.linalg.norm(vectors, axis=1)
         # A length that is no number is not close to 1 either.
-        for id in ids[~(np.abs(lengths - 1) <= LENGTH_TOLERANCE)][:LISTED].tolist():
+        for id in ids[~(np.abs(lengths - 1) <= UNIT_TOLERANCE)][:LISTED].tolist():
             yield Fault(f"the vector of item {id} is not finite or not of length 1; replace its photo")
 
 

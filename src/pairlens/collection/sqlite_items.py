@@ -80,6 +80,9 @@ def _items(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Ite
 def _as_item(row: tuple[Any, ...]) -> Item:
     id, root, path, digest, x, y, region_width, region_height, label, metadata, width, height, look, added, kept = row
     try:
+        # SQLite holds any kind of value in any column.
+        if not isinstance(digest, bytes) or not all(isinstance(text, str) for text in (root, path, label or "")):
+            raise ValueError("its path, label or digest is of another kind")
         region = Region(x, y, region_width, region_height) if region_width else None
         values = parse_json(metadata) if metadata else {}
         if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):

@@ -9,9 +9,6 @@ from pairlens.collection.change_log import ChangeKind, log_change
 from pairlens.collection.store import StoredModel
 from pairlens.collection.vector_blocks import MAX_DIM, ModelRow, append_vectors, as_json_list, drop_vectors
 
-# Rounding of half precision, in which some models compute, stays below this.
-LENGTH_TOLERANCE = 2e-3
-
 
 def model_rows(db: sqlite3.Connection) -> list[ModelRow]:
     """Return the models, the active one first, then by time."""
@@ -19,7 +16,7 @@ def model_rows(db: sqlite3.Connection) -> list[ModelRow]:
         "SELECT number, fingerprint, dim, state, since FROM models ORDER BY state <> 'active', since, number"
     )
     found = [ModelRow(*row) for row in rows]
-    if any(not 1 <= model.dim <= MAX_DIM for model in found):
+    if any(not isinstance(model.dim, int) or not 1 <= model.dim <= MAX_DIM for model in found):
         raise ValueError(f"a model has a dimension that is not between 1 and {MAX_DIM:,}; check the collection")
     return found
 
@@ -140,20 +137,3 @@ def add_missing_vectors(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray
     if len(chosen):
         append_vectors(db, model, ids[chosen], vectors[chosen])
         log_change(db, ChangeKind.OTHER)
-
-
-def checked_unit_vectors(vectors: np.ndarray, items: int, dim: int) -> np.ndarray:
-    """Return float32 (item, dim) vectors that can be stored; raises ValueError naming the first that cannot."""
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    if vectors.shape != (items, dim):
-        raise ValueError(
-            f"the vectors are of shape {vectors.shape}, not ({items}, {dim}); embed with the model of the collection"
-        )
-    lengths = np.linalg.norm(vectors, axis=1)
-    # A length that is no number is not close to 1 either.
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= LENGTH_TOLERANCE))
-    if len(wrong):
-        raise ValueError(
-            f"vector {wrong[0]} has the length {lengths[wrong[0]]:.6g}; vectors of a collection are finite and of length 1"
-        )
-    return vectors

@@ -48,8 +48,8 @@ def write_document(db: sqlite3.Connection, name: str, contents: bytes) -> None:
 
 def read_document(db: sqlite3.Connection, name: str) -> bytes | None:
     """Return a document, None if there is none."""
-    row = db.execute("SELECT contents FROM documents WHERE name = ?", (name,)).fetchone()
-    return None if row is None else bytes(row[0])
+    row = db.execute("SELECT CAST(contents AS BLOB) FROM documents WHERE name = ?", (name,)).fetchone()
+    return None if row is None else row[0]
 
 
 def document_names(db: sqlite3.Connection) -> list[str]:

@@ -19,6 +19,7 @@ from pairlens.collection.live_index import LiveIndex, identity_of
 from pairlens.collection.sqlite_check import check_database
 from pairlens.collection.sqlite_database import SqliteDatabase
 from pairlens.collection.store import Fault, Found, SearchMode, StoredModel
+from pairlens.collection.unit_vectors import unit_rows
 from pairlens.collection.vector_blocks import (
     append_vectors,
     as_json_list,
@@ -132,14 +133,15 @@ class SqliteStore:
     def thumbnails(self, ids: Sequence[int] | np.ndarray) -> dict[int, bytes]:
         with self._database.reading() as db:
             found = db.execute(
-                "SELECT item, jpeg FROM thumbnails WHERE item IN (SELECT value FROM json_each(?))", (as_json_list(ids),)
+                "SELECT item, CAST(jpeg AS BLOB) FROM thumbnails WHERE item IN (SELECT value FROM json_each(?))",
+                (as_json_list(ids),),
             )
-            return {item: bytes(jpeg) for item, jpeg in found}
+            return dict(found.fetchall())
 
     def original(self, id: int) -> bytes | None:
         with self._database.reading() as db:
-            row = db.execute("SELECT contents FROM originals WHERE item = ?", (int(id),)).fetchone()
-        return None if row is None else bytes(row[0])
+            row = db.execute("SELECT CAST(contents AS BLOB) FROM originals WHERE item = ?", (int(id),)).fetchone()
+        return None if row is None else row[0]
 
     def change(self) -> int:
         with self._database.reading() as db:
@@ -152,7 +154,7 @@ class SqliteStore:
             return []
         with self._database.writing() as db:
             active = models.checked_active_model(db, model)
-            vectors = models.checked_unit_vectors(vectors, len(items), active.dim)
+            vectors = unit_rows(vectors, len(items), active.dim)
             ids = rows.insert_items(db, items)
             append_vectors(db, active, np.array(ids, np.int64), vectors)
             log_change(db, ChangeKind.VECTORS, ids)
@@ -164,7 +166,7 @@ class SqliteStore:
         numbers = np.asarray(ids, np.int64)
         with self._database.writing() as db:
             active = models.checked_active_model(db, model)
-            vectors = models.checked_unit_vectors(vectors, len(items), active.dim)
+            vectors = unit_rows(vectors, len(items), active.dim)
             rows.overwrite_items(db, numbers.tolist(), items)
             overwrite_vectors(db, active, numbers, vectors)
             for other in models.model_rows(db):
@@ -216,7 +218,7 @@ class SqliteStore:
         with self._database.writing() as db:
             named = models.named_model(db, model)
             numbers = np.asarray(ids, np.int64)
-            models.add_missing_vectors(db, named, numbers, models.checked_unit_vectors(vectors, len(ids), named.dim))
+            models.add_missing_vectors(db, named, numbers, unit_rows(vectors, len(ids), named.dim))
 
     def activate_model(self, model: str) -> None:
         with self._database.writing() as db:
@@ -251,6 +253,9 @@ class SqliteStore:
     ) -> Found:
         if k < 1:
             raise ValueError(f"k is {k}, but at least one item must be searched for")
+        queries = np.asarray(queries, np.float32)
+        if not np.isfinite(queries).all():
+            raise ValueError("a query is not finite; look for NaN or overflow where it was embedded")
         approximate = mode == "auto" and not where
         with self._index.lock:
             self._index.prepare(approximate)

@@ -88,8 +88,11 @@ def _write_slots(db: sqlite3.Connection, model: ModelRow, block: int, slot: int,
 
 
 def overwrite_vectors(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray, vectors: np.ndarray) -> None:
-    """Store vectors in the place of those that items have."""
+    """Store vectors in the place of those that items have; items without one get one."""
     places = _places(db, model, ids)
+    missing = ~np.isin(ids, places[:, 0])
+    if missing.any():
+        append_vectors(db, model, ids[missing], vectors[missing])
     row_of = {item: row for row, item in enumerate(ids.tolist())}
     for item, block, slot in places.tolist():
         _write_slots(db, model, block, slot, vectors[row_of[item]])
@@ -138,8 +141,8 @@ def iterate_blocks(db: sqlite3.Connection, model: ModelRow) -> Iterator[tuple[np
         (model.number,),
     )
     for used, listed, contents in rows:
-        _check_length(len(contents), model)
-        ids = _block_ids(listed, model)[:used]
+        _check_length(len(contents) if isinstance(contents, bytes) else 0, model)
+        ids = _block_ids(listed, model)[: int(used)]
         vectors = np.frombuffer(contents, "<f4").reshape(-1, model.dim)[: len(ids)]
         filled = ids != 0
         yield (ids, vectors) if filled.all() else (ids[filled], vectors[filled])
@@ -172,8 +175,10 @@ def drop_vectors(db: sqlite3.Connection, model: ModelRow) -> None:
 
 def rewrite_blocks(db: sqlite3.Connection, model: ModelRow) -> None:
     """Write the vectors of blocks with removed ones into new blocks, so that their bytes are in the database no more."""
-    rows = db.execute("SELECT number, used, ids FROM blocks WHERE model = ?", (model.number,)).fetchall()
-    for number, used, listed in rows:
+    numbers = db.execute("SELECT number FROM blocks WHERE model = ?", (model.number,)).fetchall()
+    for (number,) in numbers:
+        # Read here, because vectors of an earlier block may have been appended to this one.
+        used, listed = db.execute("SELECT used, ids FROM blocks WHERE number = ?", (number,)).fetchone()
         ids = _block_ids(listed, model)[:used]
         kept = np.flatnonzero(ids)
         if len(kept) == len(ids):
@@ -213,8 +218,9 @@ def rebuild_slots(db: sqlite3.Connection, model: ModelRow) -> None:
 
 
 def _block_ids(listed: bytes, model: ModelRow) -> np.ndarray:
-    if len(listed) != 8 * model.rows:
-        raise ValueError(f"a block has {len(listed)} bytes of ids, not {8 * model.rows}; check the collection")
+    length = len(listed) if isinstance(listed, bytes) else 0
+    if length != 8 * model.rows:
+        raise ValueError(f"a block has {length} bytes of ids, not {8 * model.rows}; check the collection")
     return np.frombuffer(listed, "<i8")
 
 

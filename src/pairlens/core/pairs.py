@@ -100,7 +100,7 @@ class Pairs:
         """The same pairs with the references as anchors, for losses in which the proxies are the anchors."""
         return Pairs(self.positive.T, self.negative.T)
 
-    def note(self, **known: Any) -> None:
+    def note(self, known: dict[str, Any]) -> None:
         """Keep what the caller knows of the pairs, so that it need not be computed, until a mask is changed in place.
 
         Args:
@@ -122,7 +122,7 @@ class Pairs:
         value = None if is_traced() else self.noted(name)
         if value is None:
             value = compute()
-            self.note(**{name: value})
+            self.note({name: value})
         return value
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,12 +17,11 @@ from pairlens.experiments.outcome import Outcome
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
 from pairlens.export.model_card import UNKNOWN, model_card, weights_licence
-from pairlens.export.onnx_graph import ExportableModel
-from pairlens.export.onnx_model import describe, export_onnx
-from pairlens.export.parity import Parity
+from pairlens.export.onnx_model import export_onnx
+from pairlens.export.parity import ComparedPhotos, Parity
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import Embedder
-from pairlens.model.onnx_file import Precision
+from pairlens.model.onnx_file import read_onnx
 from pairlens.model.photo_input import PhotoInput
 from pairlens.model.plain_backbone import PlainBackbone
 
@@ -37,31 +37,15 @@ class ExportedModel:
     parity: Parity
 
 
-@dataclass(frozen=True)
-class ComparedPhotos:
-    """Photos to compare two models on, as arguments of `check_parity`.
-
-    Attributes:
-        pixels: as the network sees them.
-        stored: as they are stored.
-        gallery: vectors to search; None for those of the photos.
-        rows: where the photos are in the gallery.
-    """
-
-    pixels: np.ndarray
-    stored: np.ndarray
-    gallery: np.ndarray | None = None
-    rows: np.ndarray | None = None
-
-
 def export_run(
     run: Path,
     file: Path | None = None,
     *,
-    precision: Precision = "float32",
+    precision: Literal["float32", "float16"] = "float32",
     photos: int = 256,
     data_path: Path | None = None,
     data_licence: str = UNKNOWN,
+    calibrate: int = 0,
 ) -> ExportedModel:
     """Export the model of a run, compared on photos of its gallery.
 
@@ -72,19 +56,33 @@ def export_run(
         photos: number of photos of the gallery to compare on, spread evenly over it.
         data_path: folder of the prepared data sets, if they have moved since the run.
         data_licence: licence of the training photos, for the model card.
+        calibrate: number of training photos whose activations give the ranges of an int8 model; 0 for none of int8.
 
     Raises:
         ValueError: if this is no finished run, or the exported model differs from the model; then no file is written.
         FileNotFoundError: if the data set is missing.
     """
+    if calibrate and precision == "float16":
+        raise ValueError("--calibrate makes an int8 model; leave out --precision float16, or --calibrate")
+    calibrate = as_whole_number(calibrate, "calibrate", least=0)
     run_folder = RunFolder(run)
     experiment = run_folder.experiment(data_path)
     outcome = run_folder.read_outcome()
     model = Embedder.load(run)
-    compared = _photos_of_gallery(model, run_folder, open_catalog(experiment), photos)
+    whole = open_catalog(experiment)
+    compared = _photos_of_gallery(model, run_folder, whole, photos)
+    calibration = _spread(whole.select("train"), calibrate, experiment.model.image_size) if calibrate else None
     licences = weights_licence(experiment.model.backbone, experiment.weights), data_licence
-    target = file or run / f"model{SUFFIX}"
-    return _export(model, target, precision, compared, licences, (experiment, outcome))
+    target = _onnx_name(file or run / f"model{SUFFIX}")
+    parity = export_onnx(
+        model,
+        target,
+        compared,
+        precision="int8" if calibrate else precision,
+        licences=licences,
+        calibration=calibration,
+    )
+    return _with_card(target, parity, experiment, outcome)
 
 
 def export_backbone(
@@ -93,7 +91,7 @@ def export_backbone(
     *,
     weights: str = "imagenet",
     image_size: int = 224,
-    precision: Precision = "float32",
+    precision: Literal["float32", "float16"] = "float32",
     photos: int = 64,
 ) -> ExportedModel:
     """Export a backbone as it comes, compared on drawn photos.
@@ -109,6 +107,7 @@ def export_backbone(
     Raises:
         ValueError: if the backbone is unknown, or the exported model differs from it; then no file is written.
     """
+    target = _onnx_name(file or Path(name + SUFFIX))
     model = PlainBackbone(Backbone(name, weights, "none", image_size), name, image_size)
     shape = model.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality)
@@ -116,7 +115,8 @@ def export_backbone(
     stored = [view.stored_form(photograph(i % CLASSES, i // CLASSES)) for i in range(count)]
     compared = ComparedPhotos(_pixels(stored, shape.image_size), _pixels(stored, shape.stored_size))
     licences = weights_licence(name, weights), UNKNOWN
-    return _export(model, file or Path(name + SUFFIX), precision, compared, licences, None)
+    parity = export_onnx(model, target, compared, precision=precision, licences=licences)
+    return _with_card(target, parity)
 
 
 def _photos_of_gallery(model: Embedder, run_folder: RunFolder, whole: Catalog, photos: int) -> ComparedPhotos:
@@ -136,32 +136,27 @@ def _photos_of_gallery(model: Embedder, run_folder: RunFolder, whole: Catalog, p
     )
 
 
+def _spread(catalog: Catalog, photos: int, size: int) -> np.ndarray:
+    """Return the pixels of evenly spread photos of a catalog."""
+    rows = np.linspace(0, len(catalog) - 1, min(photos, len(catalog))).astype(np.int64)
+    return _pixels([bytes(catalog.jpeg(int(row))) for row in rows], size)
+
+
 def _pixels(jpegs: list[bytes], size: int) -> np.ndarray:
     """Return stored JPEGs as (photo, size, size, 3)."""
     return np.ascontiguousarray(rows_of(decode(jpegs, size)))
 
 
-def _export(
-    model: ExportableModel,
-    file: Path,
-    precision: Precision,
-    compared: ComparedPhotos,
-    licences: tuple[str, str],
-    trained: tuple[Experiment, Outcome] | None,
-) -> ExportedModel:
+def _onnx_name(file: Path) -> Path:
     if file.suffix != SUFFIX:
         raise ValueError(f"{file} must end in {SUFFIX}")
-    parity = export_onnx(
-        model,
-        file,
-        compared.pixels,
-        precision=precision,
-        gallery=compared.gallery,
-        rows=compared.rows,
-        stored=compared.stored,
-        licences=licences,
-    )
+    return file
+
+
+def _with_card(
+    file: Path, parity: Parity, experiment: Experiment | None = None, outcome: Outcome | None = None
+) -> ExportedModel:
+    """Write the model card beside an exported file."""
     card = file.with_suffix(".md")
-    experiment, outcome = trained or (None, None)
-    write_text(card, model_card(file.name, describe(model, precision, licences), parity, experiment, outcome))
+    write_text(card, model_card(file.name, read_onnx(file).description, parity, experiment, outcome))
     return ExportedModel(file, card, parity)

@@ -9,7 +9,8 @@ import numpy as np
 from pairlens.core.files import atomic_write
 from pairlens.core.records import to_plain
 from pairlens.export.onnx_graph import ExportableModel, onnx_graph
-from pairlens.export.parity import LEAST_COSINES, Parity, check_parity
+from pairlens.export.parity import LEAST_COSINES, ComparedPhotos, Parity, check_parity
+from pairlens.export.quantize import quantized_contents
 from pairlens.model.embedder import Embedder, check_sum
 from pairlens.model.onnx_embedder import OnnxEmbedder
 from pairlens.model.onnx_file import METADATA_KEY, OnnxDescription, Precision
@@ -21,33 +22,33 @@ ARCHITECTURE_KEY = "pairlens_architecture"
 def export_onnx(
     model: ExportableModel,
     file: Path,
-    pixels: np.ndarray,
+    photos: ComparedPhotos,
     *,
     precision: Precision = "float32",
-    gallery: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
-    stored: np.ndarray | None = None,
     licences: tuple[str, str] = ("unknown", "unknown"),
+    calibration: np.ndarray | None = None,
 ) -> Parity:
     """Write a model as one ONNX file, after its vectors were compared with those of the model.
 
     Args:
         model: an `Embedder` or a `PlainBackbone`.
         file: what is written.
-        pixels: photos to compare the two on, uint8 (photo, image_size, image_size, 3).
-        precision: the numbers that the backbone computes with: float32 or float16.
-        gallery: vectors to search for the comparison, see `check_parity`.
-        rows: where the photos are in the gallery, see `check_parity`.
-        stored: the same photos at another size, see `check_parity`.
+        photos: what the two are compared on.
+        precision: the numbers that the backbone computes with. An int8 file is another model: it is written however far its
+            vectors are from those of the model, and the comparison says how far.
         licences: of the weights that training started from, and of the training photos.
+        calibration: for int8, training photos as pixels, uint8 (photo, image_size, image_size, 3).
 
     Raises:
         ValueError: if the model cannot be expressed in ONNX, or the vectors differ too much; then nothing is written.
         UnwritableError: if the file cannot be written.
     """
-    contents = onnx_contents(model, precision, licences)
-    exported = OnnxEmbedder.from_bytes(contents, str(file))
-    parity = check_parity(model, exported, pixels, gallery, rows, stored)
+    if precision == "int8":
+        calibrated = np.empty(0, np.uint8) if calibration is None else calibration
+        contents = quantized_contents(onnx_contents(model, "float32", licences), calibrated)
+    else:
+        contents = onnx_contents(model, precision, licences)
+    parity = check_parity(model, OnnxEmbedder.from_bytes(contents, str(file)), photos)
     least = LEAST_COSINES[precision]
     # Not `<`, which NaN would pass.
     if not parity.least_cosine >= least:

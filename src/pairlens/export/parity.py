@@ -18,6 +18,23 @@ LEAST_COSINES: dict[Precision, float] = {"float32": 0.99999, "float16": 0.999, "
 
 
 @dataclass(frozen=True)
+class ComparedPhotos:
+    """Photos to compare a model and its exported form on.
+
+    Attributes:
+        pixels: uint8 (photo, image_size, image_size, 3), as the network sees them.
+        stored: uint8 (photo, stored_size, stored_size, 3), the same photos before they were resized; None leaves that out.
+        gallery: (item, dim) unit vectors of the photos to search; None for those of the photos themselves.
+        rows: (photo,) row of each photo in the gallery, which is left out of its own search; None if it is not there.
+    """
+
+    pixels: np.ndarray
+    stored: np.ndarray | None = None
+    gallery: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Parity:
     """How far the vectors of an exported model are from those of the model in PyTorch.
 
@@ -62,27 +79,18 @@ class Parity:
         return lines
 
 
-def check_parity(
-    model: ExportableModel,
-    exported: OnnxEmbedder,
-    pixels: np.ndarray,
-    gallery: np.ndarray | None = None,
-    rows: np.ndarray | None = None,
-    stored: np.ndarray | None = None,
-) -> Parity:
+def check_parity(model: ExportableModel, exported: OnnxEmbedder, photos: ComparedPhotos) -> Parity:
     """Embed photos with a model and with its exported form, and compare the vectors and their nearest photos.
 
     Args:
         model: in PyTorch.
         exported: the same model as an ONNX file.
-        pixels: uint8 (photo, image_size, image_size, 3), as the network sees them.
-        gallery: (item, dim) unit vectors of the photos to search; by default those of the photos themselves.
-        rows: (photo,) row of each photo in the gallery, which is left out of its own search; None if it is not there.
-        stored: uint8 (photo, stored_size, stored_size, 3), the same photos before they were resized; None leaves that out.
+        photos: what both embed, and what is searched.
 
     Raises:
         ValueError: if there is no photo.
     """
+    pixels, gallery, rows = photos.pixels, photos.gallery, photos.rows
     if not len(pixels):
         raise ValueError("there is no photo to compare the two models on; give at least one")
     ours = _vectors_of_torch(model, pixels)
@@ -93,7 +101,9 @@ def check_parity(
     # A photo of the gallery is left out of its own search.
     neighbors = min(NEIGHBORS, len(gallery) - (rows is not None))
     same_neighbors, same_nearest = _shares_of_same(ours, theirs, gallery, rows, neighbors)
-    resized = None if stored is None else float(_cosines(ours, _vectors_of_onnx(exported, stored)).min())
+    resized = None
+    if photos.stored is not None:
+        resized = float(_cosines(ours, _vectors_of_onnx(exported, photos.stored)).min())
     return Parity(
         photos=len(pixels),
         largest_difference=float(np.abs(ours - theirs).max()),

@@ -212,11 +212,14 @@ def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, count
         # Every anchor counts, as in nearly all batches: no mask, and the mean is part of the same function.
         check_finite(similarity)
         return _AnchorLosses.apply(similarity, pairs, weigh, True)  # pyright: ignore[reportReturnType]
-    losses = anchor_losses(weigh, similarity, pairs)
     if counts is None:
-        return mean_over(losses, pairs.complete)
-    counted = counts.to(losses.dtype).masked_fill(~pairs.complete, 0.0)
-    return (losses.masked_fill(~pairs.complete, 0.0) * counted).sum() / counted.sum().clamp(min=1)
+        return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
+    counted = counts.to(similarity.dtype).masked_fill(~pairs.complete, 0.0)
+    share = counted / counted.sum().clamp(min=1)  # (anchor,), adds up to 1
+    if is_traced() or similarity.is_cuda or not similarity.numel():
+        return (anchor_losses(weigh, similarity, pairs).masked_fill(~pairs.complete, 0.0) * share).sum()
+    check_finite(similarity)
+    return _AnchorLosses.apply(similarity, pairs, weigh, share)  # pyright: ignore[reportReturnType]
 
 
 def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -269,10 +272,10 @@ def check_finite(similarity: Tensor) -> None:
 
 
 class _AnchorLosses(torch.autograd.Function):
-    """The (anchor,) losses, or with `averaged` their mean."""
+    """The (anchor,) losses; with `averaged` their mean, or their sum weighted by (anchor,) shares that it holds."""
 
     @staticmethod
-    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool) -> Tensor:
+    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool | Tensor) -> Tensor:
         columns = None if similarity.is_cuda else positive_columns(pairs)
         blocks = row_blocks(similarity)
         if len(blocks) == 1:
@@ -282,7 +285,11 @@ class _AnchorLosses(torch.autograd.Function):
             values = similarity.new_empty(len(similarity))
             for block in blocks:
                 values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
-        result = values.mean() if averaged else values
+        if isinstance(averaged, Tensor):
+            # The value of an anchor without a positive or a negative is undefined.
+            result = (values * averaged).masked_fill_(averaged == 0, 0.0).sum()
+        else:
+            result = values.mean() if averaged else values
         if is_readable(values) and _is_zero(result) and not is_one_zero(gradient) and not gradient.any():
             # No pair is active, as in many batches late in training: the functions before this one have nothing to do.
             gradient = one_zero(gradient)
@@ -302,7 +309,10 @@ class _AnchorLosses(torch.autograd.Function):
         elif is_one_zero(gradient):
             return gradient, None, None, None
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
-        scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
+        if isinstance(ctx.averaged, Tensor):
+            scale = (gradients[0] * ctx.averaged)[:, None]
+        else:
+            scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
         return gradient * scale, None, None, None
 
 

@@ -12,7 +12,7 @@ from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
 from pairlens.losses.averaging import LATER
 from pairlens.losses.base import PairWeights, Side, Source, mean_over_anchors
-from pairlens.losses.ntxent import NTXent
+from pairlens.losses.ntxent import against_negatives
 from pairlens.losses.photo_pairs import pair_up
 
 Negatives: TypeAlias = Literal["all", "positives"]
@@ -67,10 +67,11 @@ class NPair:
             return vectors.sum()
         # Of vectors that are not of unit length, `self_cosine` gives the inner products.
         pairs = Pairs.within(labels) if self.negatives == "all" else pair_up(labels)
-        pair_loss = mean_over_anchors(self.weigh, self_cosine(vectors), pairs)
-        return pair_loss + self.penalty * (vectors**2).sum(dim=1).mean()
+        products = self_cosine(vectors)
+        # The squared lengths are on the diagonal, where they have fewer elements than the vectors.
+        return mean_over_anchors(self.weigh, products, pairs) + self.penalty * products.diagonal().mean()
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, given inner products instead of similarities."""
         # The length of the embeddings, which is learned, does what a temperature does elsewhere.
-        return NTXent(temperature=1.0).weigh(positive, negative)
+        return PairWeights(*against_negatives(positive, negative, positive.similarity, 1.0))

@@ -167,7 +167,8 @@ def against_negatives(positive: Side, negative: Side, logit_p: Tensor, scale: fl
     Returns:
         (anchor, 1) value, (anchor, slot) weights of the positives and (anchor, slot) weights of the negatives.
     """
-    sum_n, softmax_n = negative.logsumexp(scale * negative.similarity)
+    # A product with 1 takes as long as any other.
+    sum_n, softmax_n = negative.logsumexp(negative.similarity if scale == 1 else scale * negative.similarity)
     gap = positive.present_or(sum_n - logit_p, ABSENT)
     by_logit_p = gap.sigmoid() / positive.count
     # Each positive pushes on all negatives; the pushes differ by a factor only, so their sum is one (anchor, 1) number.

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pairlens.losses.base import PairWeights, Side
+from pairlens.losses.reductions import ABSENT
 
 # A smooth comparison of x = s_reference - s_positive: (how much the reference counts as above, 0 to 1 or more; the
-# derivative of that by x).
+# derivative of that by x). Both must be 0 at x = ABSENT, where there is no pair.
 SmoothStep: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 # Positives that are compared with all references at once; it bounds the memory at CHUNK · (anchor, reference).
 CHUNK = 8
@@ -91,7 +92,7 @@ def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: S
     own_w_p = []  # (anchor, slot of the chunk) weights of the positives whose ranks are counted
     for slots, other_positives in _chunks(positive):
         counted = s_p[:, slots, None]  # (anchor, slot, 1), broadcast against the references
-        present = positive.present[:, slots]
+        present = None if positive.full else positive.present[:, slots]
         among_p = _compare(step_p, s_p, counted, other_positives)
         among_n = _compare(step_n, s_n, counted, negative.present[:, None])
         cost = price(among_p.above, among_n.above)
@@ -108,13 +109,14 @@ def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: S
 
 def _compare(step: SmoothStep, similarity: Tensor, counted: Tensor, mask: Tensor) -> Comparison:
     """Compare (anchor, slot, 1) positives with the masked ones of (anchor, reference) similarities."""
-    count, slope = step(similarity[:, None] - counted)  # both (anchor, slot, reference)
-    return Comparison(_where(mask, count).sum(dim=2), _where(mask, slope))
+    # Masked before the comparison: one selection of (anchor, slot, reference) values instead of two.
+    count, slope = step(torch.where(mask, similarity[:, None] - counted, ABSENT))
+    return Comparison(count.sum(dim=2), slope)
 
 
-def _where(mask: Tensor, values: Tensor) -> Tensor:
-    # A selection and not a product: where there is no pair, a value may be infinite.
-    return torch.where(mask, values, 0.0)
+def _where(mask: Tensor | None, values: Tensor) -> Tensor:
+    # A selection and not a product: where there is no pair, a value may be infinite. None stands for pairs everywhere.
+    return values if mask is None else torch.where(mask, values, 0.0)
 
 
 def with_query(positive: Side) -> Side:
@@ -124,9 +126,10 @@ def with_query(positive: Side) -> Side:
 
 
 def _chunks(positive: Side) -> Iterator[tuple[slice, Tensor]]:
-    """Yield slices of slots with (anchor, slot, positive) masks of the other positives that each is compared with."""
+    """Yield slices of slots with (anchor or 1, slot, positive) masks of the other positives that each is compared with."""
     slots = positive.similarity.shape[1]
-    itself = torch.eye(slots, dtype=torch.bool, device=positive.similarity.device)
+    others = ~torch.eye(slots, dtype=torch.bool, device=positive.similarity.device)
     for start in range(0, slots, CHUNK):
         chunk = slice(start, min(start + CHUNK, slots))
-        yield chunk, positive.present[:, None, :] & positive.present[:, chunk, None] & ~itself[chunk]
+        both = positive.present[:, None, :] & positive.present[:, chunk, None] if not positive.full else True
+        yield chunk, others[None, chunk] & both

@@ -10,7 +10,8 @@ from pairlens.core.pairs import Pairs, as_bytes
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal, working_precision
 from pairlens.losses.averaging import LATER, Average, check_average
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, row_blocks, zero_weights
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, row_blocks, runs_eagerly, zero_weights
+from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
@@ -116,12 +117,19 @@ class AllTriplets(AnchorLoss):
         if self.average == "anchor":
             return None
         similarity = working_precision(similarity.detach())
-        counts = [similarity.new_zeros(0)]  # so that an empty batch has no counts
+        if not similarity.numel():
+            return similarity.new_zeros(len(similarity))
+        columns = positive_columns(pairs) if runs_eagerly(similarity) else None
+        counts = []
         for rows in row_blocks(similarity):
-            d = dissimilarity(similarity[rows], self.measure)
-            positive = Side(similarity[rows], pairs.positive[rows])
-            negative = Side(similarity[rows], pairs.negative[rows])
-            counts.append(_count_by_sorting(positive, negative, d, d, self.margin, self.semi_hard)[1].sum(dim=1))
+            d_n = dissimilarity(similarity[rows], self.measure)
+            negative = Side(d_n, pairs.negative[rows])
+            if columns is None:
+                positive = Side(d_n, pairs.positive[rows])
+            else:
+                column = columns.column[rows]
+                positive = Side(d_n.gather(1, column), columns.taken[rows], full=columns.full)
+            counts.append(self._count(positive, negative, positive.similarity, d_n)[1].sum(dim=1))
         return torch.cat(counts)
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
@@ -131,9 +139,7 @@ class AllTriplets(AnchorLoss):
         # Of each anchor, (anchor, 1): none of its triplets is active unless the nearest negative and farthest positive are.
         if none_active(negative.lowest(d_n) < positive.highest(d_p + self.margin)):
             return zero_weights(positive, negative)
-        # Both ways of counting give the same numbers, (anchor, slot): active triplets per positive and per negative.
-        count = _count if d_p.shape[1] <= MAX_COMPARED else _count_by_sorting
-        c_p, c_n = count(positive, negative, d_p.detach(), d_n.detach(), self.margin, self.semi_hard)
+        c_p, c_n = self._count(positive, negative, d_p.detach(), d_n.detach())
         triplets = c_n.sum(dim=1, keepdim=True)
         sums = positive.total(c_p * d_p) - negative.total(c_n * d_n) + self.margin * triplets
         share = 1 / triplets.clamp(min=1)
@@ -141,8 +147,14 @@ class AllTriplets(AnchorLoss):
         w_n = c_n * slope(d_n, self.measure) * share
         return PairWeights(sums * share, w_p, w_n)
 
+    def _count(self, positive: Side, negative: Side, d_p: Tensor, d_n: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (anchor, slot) active triplets per positive and per negative."""
+        # Both ways of counting give the same numbers.
+        count = _count_by_comparing if d_p.shape[1] <= MAX_COMPARED else _count_by_sorting
+        return count(positive, negative, d_p, d_n, self.margin, self.semi_hard)
 
-def _count(
+
+def _count_by_comparing(
     positive: Side, negative: Side, d_p: Tensor, d_n: Tensor, margin: float, semi_hard: bool
 ) -> tuple[Tensor, Tensor]:
     """Count active triplets per positive and per negative by comparing all negatives with a few positives at a time."""

@@ -12,6 +12,8 @@ from pairlens.model.onnx_file import OnnxDescription, OnnxFile, check_onnx, read
 from pairlens.model.photo_input import OnePhoto, PhotoInput, single_photos
 
 _ERRORS_ONLY = 3
+# The activations of two photos stay in the cache of a core; with 16 at a time a small network takes a quarter longer.
+_PHOTOS_PER_THREAD = 2
 # Vectors of float16 weights are scaled to length 1 in float32, so no precision is far from it.
 _LENGTH_TOLERANCE = 1e-3
 
@@ -44,7 +46,9 @@ class OnnxEmbedder:
         self.image_size = self.description.image_size
         told = self.description
         self.view = PhotoInput(told.image_size, told.stored_size, told.stored_quality, told.stored_reading)
-        self._session = _open_session(checked.contents, as_whole_number(threads, "threads", least=1))
+        count = as_whole_number(threads, "threads", least=1)
+        self._together = _PHOTOS_PER_THREAD * count
+        self._session = _open_session(checked.contents, count)
         self._check_shapes()
 
     @classmethod
@@ -106,8 +110,11 @@ class OnnxEmbedder:
             raise ValueError(
                 f"a model takes uint8 pixels (photo, height, width, 3), not {pixels.dtype} of shape {pixels.shape}"
             )
-        if not len(pixels):
-            return np.empty((0, self.dim), np.float32)
+        starts = range(0, len(pixels), self._together)
+        parts = [self._run(pixels[start : start + self._together]) for start in starts]
+        return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
         try:
             (vectors,) = self._session.run(None, {self._input: np.ascontiguousarray(pixels)})
         # onnxruntime raises errors of its own types.

@@ -206,7 +206,8 @@ class Proxies(nn.Module):
         if is_readable(similarity):
             self._check_finite(similarity)
             # Every label has proxies, as is checked. So what a loss would look for in the masks is known.
-            pairs.note(columns=self._columns(labels), complete_count=len(labels) if self.classes > 1 else 0)
+            complete = len(labels) if self.classes > 1 else 0
+            pairs.note({"columns": self._columns(labels), "complete_count": complete})
         return similarity, pairs
 
     def _columns(self, labels: Tensor) -> Tensor:

@@ -1,0 +1,152 @@
+"""The collection beside its bare parts: indexing, one query, the engine Ray, and kills in the middle of every verb.
+
+    python benches/collection.py index  --photos FOLDER     photos/s beside a bare loop of decoding, resizing and the model
+    python benches/collection.py query  --photos FOLDER     one file to ten matches with thumbnails, beside the model alone
+    python benches/collection.py ray    --photos FOLDER     two processes of Ray beside threads: equal vectors and labels
+    python benches/collection.py kills  --kills 50 [--postgres]
+
+The bars of the store alone (search, filter, adding, opening, disk, memory) are in collection_store.py and
+collection_postgres.py. Each part writes its figures into benches/results/collection.json.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from collection_kills import kill_often
+from provenance import RESULTS, about, write_result
+
+from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import BATCH, CollectionModel, backbone_model
+from pairlens.core.images import decode_one, reduce_to_square
+from pairlens.core.threads import map_in_order
+
+FILE = RESULTS / "collection.json"
+SUFFIXES = (".jpg", ".jpeg", ".png")
+ROUNDS = 8
+
+
+def photos_of(folder: Path, limit: int) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    # Evenly spaced, so that a part of them holds all classes.
+    step = max(1, len(files) // limit) if limit else 1
+    return files[::step][:limit] if limit else files
+
+
+def bare_loop(model: CollectionModel, files: list[Path], workers: int) -> float:
+    """Seconds to decode, resize and embed photos; nothing else."""
+    view = model.view
+
+    def seen(file: Path) -> np.ndarray:
+        return decode_one(reduce_to_square(file, view.stored_size, None, view.quality), view.image_size).copy()
+
+    start = time.perf_counter()
+    batch = []
+    for pixels in map_in_order(seen, files, workers, ahead=BATCH):
+        batch.append(pixels)
+        if len(batch) == BATCH:
+            model.embed(np.stack(batch))
+            batch = []
+    if batch:
+        model.embed(np.stack(batch))
+    return time.perf_counter() - start
+
+
+def index(options: argparse.Namespace) -> dict[str, object]:
+    model = backbone_model(options.model, options.image_size)
+    files = photos_of(options.photos, options.limit)
+    parts = np.array_split(np.array(files, dtype=object), ROUNDS)
+    ratios, rates = [], []
+    with tempfile.TemporaryDirectory() as name, Collection.create(Path(name) / "photos", model) as collection:
+        bare_loop(model, list(parts[0][:64]), options.workers)
+        for part in parts:
+            mine = collection.add(list(part), labels="none", workers=options.workers).seconds
+            bare = bare_loop(model, list(part), options.workers)
+            ratios.append(bare / mine)
+            rates.append(len(part) / mine)
+        count = len(collection)
+    return {
+        "photos": count,
+        "model": model.name,
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "photos_per_second": round(statistics.median(rates), 1),
+        "bar": "at least 0.9 of the bare loop",
+    }
+
+
+def query(options: argparse.Namespace) -> dict[str, object]:
+    model = backbone_model(options.model, options.image_size)
+    files = photos_of(options.photos, options.limit)
+    extra = []
+    with tempfile.TemporaryDirectory() as name, Collection.create(Path(name) / "photos", model) as collection:
+        collection.add(files, labels="none", workers=options.workers)
+        for number, file in enumerate(files[:: max(1, len(files) // 60)]):
+            start = time.perf_counter()
+            result = collection.search(file, k=10)
+            pictures = [match.thumbnail() for match in result]
+            middle = time.perf_counter()
+            model.embed(np.zeros((1, options.image_size, options.image_size, 3), np.uint8))
+            end = time.perf_counter()
+            assert len(pictures) == 10
+            # The first search fills the index.
+            if number:
+                extra.append(1000 * ((middle - start) - (end - middle)))
+    return {
+        "photos": len(files),
+        "milliseconds_beside_the_forward_pass": round(statistics.median(extra), 1),
+        "bar": "at most 15",
+    }
+
+
+def ray(options: argparse.Namespace) -> dict[str, object]:
+    model = backbone_model(options.model, options.image_size)
+    files = photos_of(options.photos, options.limit)
+    with tempfile.TemporaryDirectory() as name:
+        collections = []
+        seconds = {}
+        for engine in ("threads", "ray"):
+            collection = Collection.create(Path(name) / engine, model)
+            done = collection.add(files, labels="folders", workers=2, engine=engine)  # pyright: ignore
+            seconds[engine] = done.seconds
+            collections.append(collection)
+        first, second = collections
+        ids = first.store.ids()
+        items = [[(item.id, item.path, item.label) for item in one.store.items(ids)] for one in collections]
+        difference = float(np.abs(first.store.vectors(ids) - second.store.vectors(ids)).max())
+    return {
+        "photos": len(ids),
+        "same_ids_and_labels": items[0] == items[1],
+        "largest_difference": difference,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+
+
+def kills(options: argparse.Namespace) -> dict[str, object]:
+    return kill_often(options.kills, options.postgres)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("index", "query", "ray", "kills"))
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--limit", type=int, default=0, help="number of photos; 0 for all")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--image_size", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--postgres", action="store_true")
+    options = parser.parse_args()
+    figures = {"index": index, "query": query, "ray": ray, "kills": kills}[options.part](options)
+    name = f"{options.part}_postgres" if options.postgres else options.part
+    stored = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
+    print(json.dumps(figures, indent=1))
+    write_result(FILE, {**stored, "about": about("faiss-cpu"), name: figures})
+
+
+if __name__ == "__main__":
+    main()
