@@ -83,6 +83,8 @@ def clustered(classes: int, shots: int, dim: int = 16, spread: float = 0.35, see
     """Unit vectors around a random centre for each class, and their classes."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(classes, dim)).repeat(shots, axis=0)
-    vectors = centres / np.linalg.norm(centres, axis=1, keepdims=True) + spread * rng.normal(size=centres.shape) / dim**0.5
+    vectors = (
+        centres / np.linalg.norm(centres, axis=1, keepdims=True) + spread * rng.normal(size=centres.shape) / dim**0.5
+    )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors.astype(np.float32), np.arange(classes).repeat(shots)

@@ -111,10 +111,17 @@ def _typed(texts: list[str]) -> list[Value]:
     given = [text for text in texts if text]
     if given and all(text.lower() in _TRUTHS for text in given):
         return [_TRUTHS.get(text.lower()) for text in texts]
-    if given and all(_WHOLE.fullmatch(text) and abs(int(text)) <= MAX_WHOLE for text in given):
+    if given and all(_WHOLE.fullmatch(text) and _is_number(text) for text in given):
         return [int(text) if text else None for text in texts]
     # Programs write a missing number as nan.
     numbers = [text for text in given if text.lower() != "nan"]
-    if numbers and all(_NUMBER.fullmatch(text) and isfinite(float(text)) for text in numbers):
+    if numbers and all(map(_is_number, numbers)):
         return [float(text) if text and text.lower() != "nan" else None for text in texts]
     return [text or None for text in texts]
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a number that keeps all its digits as one."""
+    if _WHOLE.fullmatch(text):
+        return abs(int(text)) <= MAX_WHOLE
+    return _NUMBER.fullmatch(text) is not None and isfinite(float(text))

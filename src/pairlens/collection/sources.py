@@ -1,7 +1,6 @@
 """What is to be indexed: the photos of folders, files and tables, with their labels, metadata and boxes."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +18,8 @@ from pairlens.data.photo_paths import LINK_REASON, LinkRule, names_by_nfc, spell
 from pairlens.data.readers.folder_walk import UNOPENED, walk_folder
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# The label of a row without one in a table of labels: its folder is not its label.
+UNKNOWN = ""
 # Where labels come from: the folders that hold the photos, nowhere, or a table.
 Labels: TypeAlias = Literal["auto", "folders", "none"] | Path
 
@@ -105,6 +106,7 @@ def find_sources(
     left_out = [entry for part in found for entry in part.left_out]
     photos = _distinct([photo for part in found for photo in part.photos], left_out)
     photos, labels_from = _labelled(photos, labels)
+    photos = [replace(photo, label=None) if photo.label == UNKNOWN else photo for photo in photos]
     if metadata is not None:
         photos = _with_metadata(photos, metadata)
     roots = sorted((root for root in known_roots if root), key=len, reverse=True)
@@ -134,7 +136,8 @@ def _distinct(photos: Sequence[PhotoSource], left_out: list[Exclusion]) -> list[
 def _merged(first: PhotoSource, second: PhotoSource) -> PhotoSource:
     # The outer of two folders, because it shows the folders that labels come from.
     outer = min(first, second, key=lambda photo: len(photo.root))
-    label = first.label if first.label is not None else second.label
+    given = first.label or second.label
+    label = given if given or UNKNOWN not in (first.label, second.label) else UNKNOWN
     return replace(outer, label=label, metadata={**second.metadata, **first.metadata})
 
 
@@ -178,6 +181,7 @@ def _of_table(table: SourceTable, follow_links: bool) -> Sources:
     root = Path(_root_of(table.file.parent))
     rule = LinkRule(root, follow_links)
     names = cache(names_by_nfc)
+    has_labels = any(row.label is not None for row in table.rows)
     photos, left_out = [], []
     for row in table.rows:
         path = _path_in_table(row, root, table)
@@ -185,7 +189,8 @@ def _of_table(table: SourceTable, follow_links: bool) -> Sources:
         if rule.leads_out(root / path):
             left_out.append(Exclusion(path, "linked photo", LINK_REASON))
         else:
-            photos.append(PhotoSource(root.as_posix(), path, row.box, row.label, row.metadata))
+            label = row.label if row.label is not None or not has_labels else UNKNOWN
+            photos.append(PhotoSource(root.as_posix(), path, row.box, label, row.metadata))
     return Sources(tuple(photos), tuple(left_out), (), "")
 
 
@@ -210,14 +215,13 @@ def _labelled(photos: list[PhotoSource], labels: Labels) -> tuple[list[PhotoSour
         return _with_labels(photos, labels)
     if labels == "none":
         return photos, "no labels are taken"
-    folders = Counter(_folder_of(photo) for photo in photos if photo.label is None)
-    named = [folder for folder in folders if folder]
+    if photos and all(photo.label is not None for photo in photos):
+        return photos, "labels come from the table"
+    named = {folder for photo in photos if photo.label != UNKNOWN and (folder := _folder_of(photo))}
     if labels == "auto" and len(named) < 2:
-        has_labels = any(photo.label is not None for photo in photos)
-        return (
-            photos,
-            "labels come from the table" if has_labels else "no labels: the photos lie in no folders of classes",
-        )
+        if any(photo.label for photo in photos):
+            return photos, "labels come from the table"
+        return photos, "no labels: the photos lie in no folders of classes"
     labelled = [
         photo if photo.label is not None else replace(photo, label=_folder_of(photo) or None) for photo in photos
     ]
