@@ -125,7 +125,8 @@ def _upright_pixels(photo: Any, reading: PhotoReading) -> tuple[np.ndarray, int]
     if isinstance(photo, bytes | bytearray | memoryview):
         picture = read_picture(bytes(photo), reading)
         return turn_upright(picture.pixels, picture.orientation), picture.factor
-    return pixels_of(photo, reading), 1
+    # PyTorch, which resizes them, warns of arrays that cannot be written, such as memory-mapped ones.
+    return np.require(pixels_of(photo, reading), requirements=["C", "W"]), 1
 
 
 def _region(box: Box | ShareBox, width: int, height: int) -> Region:
