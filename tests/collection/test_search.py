@@ -77,7 +77,8 @@ def test_several_photos_are_one_query(filled):
     assert len(result) == 9
     assert shop.search(np.array([1, 2]), k=2).vector == pytest.approx(shop.search([1, 2], k=2).vector)
     # Rows of a matrix of floats are several vectors.
-    assert shop.search(vectors[:2], k=12)[0].id in (1, 2)
+    mean = vectors[:2].mean(axis=0)
+    assert shop.search(vectors[:2]).vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
     with pytest.raises(ValueError, match="cancel"):
         shop.search([vectors[0], -vectors[0]])
 
@@ -185,7 +186,8 @@ def test_copies_are_one_result_in_a_group(tmp_path):
         # Most of what is found first are copies, so more is searched.
         shop.add([encoded(1, "JPEG", 200, 240, quality=quality) for quality in range(40, 80)])
         result = shop.search(pixels(1, 200, 240), k=5, group=True)
-        assert [len(match.copies) for match in result] == [42, 0, 0, 0, 0]
+        # One of the 40 has the bytes of a photo that is there.
+        assert [len(match.copies) for match in result] == [41, 0, 0, 0, 0]
         assert len(shop.search(pixels(1, 200, 240), k=50, group=True)) == 7
 
 
@@ -196,8 +198,9 @@ class TestExplanation:
             for match in shop.search(query, k=3):
                 explanation = match.explain()
                 assert explanation.score == pytest.approx(match.score, abs=1e-4)
-                parts = explanation.query_map.sum() + explanation.constant if hasattr(explanation, "constant") else None
-                assert parts is None or parts == pytest.approx(match.score, abs=1e-4)
+                assert explanation.is_exact
+                for places in explanation.maps:
+                    assert places.sum() == pytest.approx(match.score, abs=1e-4)
 
     def test_vectors_and_mixtures_have_no_picture(self, filled):
         shop, _ = filled

@@ -1,6 +1,7 @@
 """The commands `pairlens collection VERB`: what is done to a collection besides indexing and searching."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.collection.collection import Collection
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.location import exists
+from pairlens.collection.stored_calibration import DOCUMENT
 from pairlens.core.files import make_folder, write_picture
 from pairlens.core.suggestion import suggest
 
@@ -34,7 +36,8 @@ def info(name: Name, json: bool = False, wait: float = 30.0) -> None:
         say_json(about)
         return
     for key, value in about.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        # Photos that the collection keeps itself have an empty root.
+        shown = ", ".join(f"{k or 'kept here'} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         say(f"{key.replace('_', ' '):>18}  {shown}")
 
 
@@ -156,6 +159,32 @@ def duplicates(name: Name, near: float | None = None, json: bool = False, wait: 
     say(f"near is a cosine of at least {found.threshold:.4f}: {found.reason}")
 
 
+def suspects(name: Name, threshold: float | None = None, json: bool = False, wait: float = 30.0) -> None:
+    """List the photos whose labels their nearest photos contradict, most suspicious first.
+
+    Args:
+        name: the folder of the collection, or the address of its PostgreSQL database.
+        threshold: the score from which a photo is listed, above 0 and at most 1; by default 0.8.
+        json: print them as JSON for programs.
+        wait: seconds to wait for another process.
+    """
+    with open_collection(name, wait) as collection:
+        found = collection.suspects(threshold)
+        items = {item.id: item for item in collection.store.items([one.id for one in found.suspects])}
+    if json:
+        say_json(asdict(found))
+        return
+    for one in found.suspects:
+        path = path_words(items[one.id]) if one.id in items else "-"
+        say(f"{one.score:6.3f}  {one.id:>7}  {one.label} -> {one.suggested}  {path}")
+    say(
+        f"{len(found.suspects):,} of {found.labelled:,} labels are suspected (score of at least {found.threshold:g}); "
+        f"{found.alone:,} photos are the only ones of their label"
+    )
+    if found.suspects:
+        say(f"correct one with: pairlens collection relabel {name} ID --label LABEL")
+
+
 def reindex(name: Name, wait: float = 30.0) -> None:
     """Rewrite the database without what was removed, and build its indexes anew.
 
@@ -224,7 +253,7 @@ def migrate(
             former = collection.return_to_former_model()
             say(f"{name} searches the vectors of {former.fingerprint} again; calibrate it anew")
             return
-        was_calibrated = collection.calibration() is not None
+        was_calibrated = DOCUMENT in collection.store.documents()
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
@@ -287,13 +316,13 @@ def import_table(
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
         file: the table.
-        model: what the model that computed the vectors is called.
+        model: what the model that computed the vectors is called; "none" if it has no name.
         wait: seconds to wait for another process.
     """
     location = name if "://" in name else Path(name)
     made = not exists(location)
     with Collection.create(location, "none", wait=wait) if made else Collection.open(location, wait=wait) as collection:
-        say(f"{name}: {collection.import_vectors(file, model):,} photos added, {len(collection):,} in all")
+        say(f"{name}: {collection.import_vectors(file, None if model == 'none' else model):,} photos added, {len(collection):,} in all")
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -303,6 +332,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "remove": remove,
     "relabel": relabel,
     "duplicates": duplicates,
+    "suspects": suspects,
     "reindex": reindex,
     "calibrate": calibrate,
     "migrate": migrate,
