@@ -2,6 +2,12 @@
 
 import numpy as np
 import pytest
+
+from pairlens.collection import migration
+from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import MODELS
+from pairlens.collection.photo_view import view_photo
+from pairlens.collection.stored_calibration import DOCUMENT
 from support.collections import (
     new_collection,
     photo_folder,
@@ -10,12 +16,6 @@ from support.collections import (
     tiny_run,
     write_photo,
 )
-
-from pairlens.collection import migration
-from pairlens.collection.collection import Collection
-from pairlens.collection.collection_model import MODELS
-from pairlens.collection.photo_view import view_photo
-from pairlens.collection.stored_calibration import DOCUMENT
 
 
 @pytest.fixture
@@ -213,7 +213,10 @@ def test_the_active_model_is_no_new_one(shop):
 
 
 def test_a_collection_without_photos_has_nothing_to_move(tmp_path):
-    with Collection.create(tmp_path / "shop", "none") as shop, pytest.raises(ValueError, match="no photos and no model"):
+    with (
+        Collection.create(tmp_path / "shop", "none") as shop,
+        pytest.raises(ValueError, match="no photos and no model"),
+    ):
         shop.migrate(tiny_run())
 
 

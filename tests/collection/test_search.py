@@ -7,6 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import NoModelError
+from pairlens.collection.filters import between, under
+from pairlens.collection.item import Region
+from pairlens.collection.search import plain_result
 from support.collections import (
     encoded,
     new_collection,
@@ -16,12 +22,6 @@ from support.collections import (
     tiny_run,
     write_photo,
 )
-
-from pairlens.collection.collection import Collection
-from pairlens.collection.collection_model import NoModelError
-from pairlens.collection.filters import between, under
-from pairlens.collection.item import Region
-from pairlens.collection.search import plain_result
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,12 @@ def test_every_form_of_a_query_finds_the_photo_itself(filled):
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
     vector = shop.store.vectors([6])[0]
     queries = [file, str(file), file.read_bytes(), bytearray(file.read_bytes()), Image.open(file), array, tensor]
-    queries += [vector, 3 * vector.astype(np.float64), torch.from_numpy(vector).requires_grad_(), vector.astype(np.float16)]
+    queries += [
+        vector,
+        3 * vector.astype(np.float64),
+        torch.from_numpy(vector).requires_grad_(),
+        vector.astype(np.float16),
+    ]
     for query in queries:
         for given in (query, [query]):
             result = shop.search(given, k=3)

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from support.collections import new_collection, photo_folder, tiny_backbone, write_photo
-from support.stores import unit_vectors
 
 from pairlens.collection import vector_table
 from pairlens.collection.collection import Collection
+from support.collections import new_collection, photo_folder, tiny_backbone, write_photo
+from support.stores import unit_vectors
 
 
 @pytest.fixture
@@ -145,7 +145,9 @@ def test_a_malformed_row_is_named(empty, tmp_path, columns, words):
     assert empty.store.models() == []
 
 
-@pytest.mark.parametrize("about", [b"{", b"[]", b'{"version": 2, "fingerprint": "a"}', b'{"version": 1}', b'{"a":' * 9999])
+@pytest.mark.parametrize(
+    "about", [b"{", b"[]", b'{"version": 2, "fingerprint": "a"}', b'{"version": 1}', b'{"a":' * 9999]
+)
 def test_metadata_of_the_file_are_not_trusted(empty, tmp_path, about):
     with pytest.raises(ValueError, match="newer Pairlens, or is damaged"):
         empty.import_vectors(write(tmp_path / "t.parquet", about=about))

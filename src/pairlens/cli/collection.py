@@ -1,13 +1,13 @@
 """The commands `pairlens collection VERB`: what is done to a collection besides indexing and searching."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from pairlens.cli.collection_options import items_table, open_collection, plain_item, say_json
+from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, plain_item, say_json
+from pairlens.cli.collection_review import duplicates, suspects
 from pairlens.cli.console import open_console, say
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
@@ -19,7 +19,6 @@ from pairlens.core.files import make_folder, write_picture
 from pairlens.core.suggestion import suggest
 
 FAULTY = 1
-Name = tyro.conf.Positional[str]
 
 
 def info(name: Name, json: bool = False, wait: float = 30.0) -> None:
@@ -89,7 +88,7 @@ def list_items(
 
 def remove(
     name: Name,
-    ids: tyro.conf.Positional[tuple[int, ...]] = (),
+    ids: tyro.conf.Positional[tuple[str, ...]] = (),
     where: tuple[str, ...] = (),
     yes: bool = False,
     wait: float = 30.0,
@@ -109,13 +108,13 @@ def remove(
         if where and not yes:
             say(f"{collection.count(parse_filter(where)):,} photos would be removed; give --yes to remove them")
             return
-        removed = collection.remove(ids) if ids else collection.remove(where=parse_filter(where))
+        removed = collection.remove(parse_ids(ids)) if ids else collection.remove(where=parse_filter(where))
         say(f"removed {removed:,} photos; {name} has {len(collection):,}")
 
 
 def relabel(
     name: Name,
-    ids: tyro.conf.Positional[tuple[int, ...]],
+    ids: tyro.conf.Positional[tuple[str, ...]] = (),
     label: str | None = None,
     wait: float = 30.0,
 ) -> None:
@@ -130,59 +129,9 @@ def relabel(
     if not ids:
         raise ValueError("relabel needs ids, as in pairlens collection relabel NAME 3 4 --label dress")
     with open_collection(name, wait) as collection:
-        say(f"{collection.relabel(ids, label):,} photos have {f'the label {label}' if label else 'no label'} now")
-
-
-def duplicates(name: Name, near: float | None = None, json: bool = False, wait: float = 30.0) -> None:
-    """Find the same photo, the same picture in another encoding, and photos that are near.
-
-    Args:
-        name: the folder of the collection, or the address of its PostgreSQL database.
-        near: cosine from which photos count as near; by default derived from the photos and printed.
-        json: print the ids as JSON for programs.
-        wait: seconds to wait for another process.
-    """
-    with open_collection(name, wait) as collection:
-        found = collection.duplicates(near)
-        groups = {
-            "the same photo": found.same_photo,
-            "the same picture, encoded anew": found.same_picture,
-            "near photos": found.near,
-        }
-        if json:
-            say_json({**groups, "threshold": found.threshold, "reason": found.reason})
-            return
-        for kind, members in groups.items():
-            say(f"{kind}: {len(members):,} groups")
-            for ids in members:
-                say("  " + "  ".join(f"{item.id} {item.path}" for item in collection.store.items(ids)))
-    say(f"near is a cosine of at least {found.threshold:.4f}: {found.reason}")
-
-
-def suspects(name: Name, threshold: float | None = None, json: bool = False, wait: float = 30.0) -> None:
-    """List the photos whose labels their nearest photos contradict, most suspicious first.
-
-    Args:
-        name: the folder of the collection, or the address of its PostgreSQL database.
-        threshold: the score from which a photo is listed, above 0 and at most 1; by default 0.8.
-        json: print them as JSON for programs.
-        wait: seconds to wait for another process.
-    """
-    with open_collection(name, wait) as collection:
-        found = collection.suspects(threshold)
-        items = {item.id: item for item in collection.store.items([one.id for one in found.suspects])}
-    if json:
-        say_json(asdict(found))
-        return
-    for one in found.suspects:
-        path = path_words(items[one.id]) if one.id in items else "-"
-        say(f"{one.score:6.3f}  {one.id:>7}  {one.label} -> {one.suggested}  {path}")
-    say(
-        f"{len(found.suspects):,} of {found.labelled:,} labels are suspected (score of at least {found.threshold:g}); "
-        f"{found.alone:,} photos are the only ones of their label"
-    )
-    if found.suspects:
-        say(f"correct one with: pairlens collection relabel {name} ID --label LABEL")
+        say(
+            f"{collection.relabel(parse_ids(ids), label):,} photos have {f'the label {label}' if label else 'no label'} now"
+        )
 
 
 def reindex(name: Name, wait: float = 30.0) -> None:
@@ -321,8 +270,10 @@ def import_table(
     """
     location = name if "://" in name else Path(name)
     made = not exists(location)
-    with Collection.create(location, "none", wait=wait) if made else Collection.open(location, wait=wait) as collection:
-        say(f"{name}: {collection.import_vectors(file, None if model == 'none' else model):,} photos added, {len(collection):,} in all")
+    opened = Collection.create(location, "none", wait=wait) if made else Collection.open(location, wait=wait)
+    with opened as collection:
+        added = collection.import_vectors(file, None if model == "none" else model)
+        say(f"{name}: {added:,} photos added, {len(collection):,} in all")
 
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -59,7 +59,8 @@ def _prepare(collection: Collection, source: str, experiment: Experiment) -> Non
         raise ValueError(f"{source} cannot be trained on: {why}")
     unlabelled = len(collection) - len(files)
     say(
-        f"{source}: {len(records):,} labelled photos; left out are {unlabelled:,} without a label and {gone:,} without a file"
+        f"{source}: {len(records):,} labelled photos; left out are {unlabelled:,} without a label and {gone:,} without "
+        "a file"
     )
     options = Preparation(
         RECORDS,

@@ -60,7 +60,9 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
     missing = [str(place) for place in photos if not place.exists()]
     if missing or not photos:
         # Said before an empty collection is made.
-        raise FileNotFoundError(f"{missing[0]} does not exist" if missing else "nothing to index; give folders or photos")
+        raise FileNotFoundError(
+            f"{missing[0]} does not exist" if missing else "nothing to index; give folders or photos"
+        )
     collection, made = _open_or_make(to, model, wait)
     with collection:
         if made:
