@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from support.collections import clustered, new_collection, photo_folder, tiny_backbone, tiny_run
 
 from pairlens.collection import collection_model
 from pairlens.collection.calibrated_verdict import Opinion
 from pairlens.collection.collection import Collection
 from pairlens.collection.stored_calibration import DOCUMENT
+from support.collections import clustered, new_collection, photo_folder, tiny_backbone, tiny_run
 
 CLASSES, SHOTS = 60, 8
 # Half of the classes are held by the collection, and the others are strange.
@@ -38,7 +38,7 @@ def calibrated(tmp_path_factory):
 
 def queries(strange, count=200, seed=1):
     """Further photos of the held or of the strange classes."""
-    centres = VECTORS[HELD != strange]
+    centres = VECTORS[strange != HELD]
     chosen = np.random.default_rng(seed).integers(0, len(centres), count)
     noise = np.random.default_rng(seed + 1).normal(size=(count, VECTORS.shape[1])) * 0.3 / VECTORS.shape[1] ** 0.5
     found = centres[chosen] + noise
