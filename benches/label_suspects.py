@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import tyro
 from calibration import Options, vectors_of
-from provenance import about, write_result
+from provenance import RESULTS, about, write_result
 
 from pairlens.collection.item import NewItem
 from pairlens.collection.label_suspects import find_suspects
@@ -97,7 +97,7 @@ def run(options: Options) -> None:
         )
         for row in rows:
             print("   " + "  ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    write_result("label_suspects", {"about": about(), "repetitions": REPETITIONS, "results": results})
+    write_result(RESULTS / "label_suspects.json", {"about": about(), "repetitions": REPETITIONS, "results": results})
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ class Collection:
             progress: called after each photo with the numbers of photos that are done and of all.
 
         Raises:
-            OSError, ValueError: if a place does not exist, there is nothing to add, or an argument has no meaning. A photo that
-                cannot be read is no error; the result names it.
+            OSError, ValueError: if a place does not exist, there is nothing to add, or an argument has no meaning. A photo
+                that cannot be read is no error; the result names it.
         """
         places = single_photos(photos)[0]
         if not all(isinstance(place, str | Path) for place in places):
