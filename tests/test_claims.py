@@ -24,6 +24,7 @@ import pairlens
 # These names change with the packages; keep them in one block.
 from pairlens.cli import legacy
 from pairlens.cli import main as cli
+from pairlens.cli.collection import VERBS
 from pairlens.comparison.study import read_toml
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.losses import Loss
@@ -337,7 +338,8 @@ def known_options():
     names = set(re.findall(r"^    (\w+): .*=", "\n".join(texts), re.MULTILINE))
     names |= {option for text in texts for option in re.findall(r"--(\w+)", text)}
     calls = [["train", kind] for kind in ("circle", "margin", "softtriple", "multisimilarity")]
-    calls += [[name] for name in cli.COMMANDS if name != "train"]
+    calls += [[name] for name in cli.COMMANDS if name not in ("train", "collection")]
+    calls += [["collection", verb] for verb in VERBS]
     for words in calls:
         with redirect_stdout(io.StringIO()) as shown, pytest.raises(SystemExit):
             cli.main([*words, "--help"])

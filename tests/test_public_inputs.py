@@ -173,6 +173,8 @@ OTHERS = {
         "wrap",
     ),
     *("wrap_pairs",),
+    # What a collection and its filters take is tried in tests/collection.
+    *("Collection", "Region", "between", "under"),
 }
 
 
