@@ -1,6 +1,7 @@
 """The commands about collections: what they print, what they end with, and one story from photos to a trained model."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from pairlens.cli import search as search_commands
 from pairlens.cli.collection import VERBS
 from pairlens.collection.collection import Collection
 from pairlens.collection.location import exists
-from support.collections import new_collection, photo_folder, pixels, tiny_embedder, tiny_run, write_photo
+from support.collections import clustered, new_collection, photo_folder, pixels, tiny_embedder, tiny_run, write_photo
 from support.commands import QUICK, run
 
 
@@ -260,8 +261,6 @@ class TestVerbs:
         assert "between -1 and 1" in printed(capsys, "collection", "duplicates", shop, "--near", 2, status=2)
 
     def test_suspects(self, tmp_path, capsys):
-        from support.collections import clustered
-
         vectors, classes = clustered(3, 12, seed=1)
         labels = [f"class {number}" for number in classes]
         labels[5] = "class 2"
@@ -282,6 +281,22 @@ class TestVerbs:
         assert f"copy is a copy of {shop}" in printed(capsys, "collection", "snapshot", shop, "copy")
         assert "6 photos, all" in printed(capsys, "collection", "check", "copy")
         assert "never overwritten" in printed(capsys, "collection", "snapshot", shop, "copy", status=2)
+
+    def test_calibrate_says_what_it_does_not_know(self, tmp_path, capsys):
+        vectors, classes = clustered(24, 8, spread=0.9)
+        table = {"path": [f"{n}.jpg" for n in range(192)], "label": [f"c{n}" for n in classes], "vector": list(vectors)}
+        parquet.write_table(pa.table(table), tmp_path / "v.parquet")
+        printed(capsys, "collection", "import", tmp_path / "c", tmp_path / "v.parquet", "--model", "clip")
+        text = printed(capsys, "collection", "calibrate", tmp_path / "c", "--rates", "0.1", "0.001")
+        assert "calibrated on 192 photos of 24 classes" in text
+        assert "false accept rate 0.1: measured" in text
+        assert "false accept rate 0.001: not supported, it needs at least 5,000 photos" in text
+        assert "it is not known on which classes the model was trained" in text
+        assert "on 24 classes" in printed(capsys, "collection", "info", tmp_path / "c")
+        text = printed(capsys, "search", tmp_path / "c", "1", "--out", tmp_path / "out")
+        assert re.search(
+            r"verdict  (The collection|None of the photos) shows this, at a false accept rate of 1 in 10", text
+        )
 
     def test_calibrate_needs_more(self, shop, capsys):
         assert "at least 20 classes with 4 photos, these are 0" in printed(

@@ -186,9 +186,14 @@ def test_labels_that_the_model_was_trained_on_do_not_count(tmp_path, monkeypatch
             shop.calibrate()
 
 
-def test_the_classes_of_a_run_are_kept_with_its_model(tmp_path, monkeypatch):
+def test_the_classes_of_a_run_are_kept_with_its_model(tmp_path):
     model = collection_model.replace(tiny_run(), trained_on=("a", "b"))
     with new_collection(tmp_path / "shop", model) as shop:
         assert collection_model.trained_classes(shop.store, model.fingerprint) == {"a", "b"}
+        assert collection_model.knows_training(shop.store, model.fingerprint)
+        assert not collection_model.knows_training(shop.store, "another")
+    with new_collection(tmp_path / "unknown", tiny_run()) as shop:
+        assert not collection_model.knows_training(shop.store, tiny_run().fingerprint)
     with new_collection(tmp_path / "other", tiny_backbone()) as shop:
         assert collection_model.trained_classes(shop.store, tiny_backbone().fingerprint) == frozenset()
+        assert collection_model.knows_training(shop.store, tiny_backbone().fingerprint)

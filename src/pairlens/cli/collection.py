@@ -12,6 +12,7 @@ from pairlens.cli.console import open_console, say
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import knows_training
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.location import exists
 from pairlens.collection.stored_calibration import DOCUMENT
@@ -165,6 +166,7 @@ def calibrate(
     """
     with open_collection(name, wait) as collection:
         calibration = collection.calibrate(rates, run=run, seed=seed)
+        is_known = run is not None or knows_training(collection.store, calibration.fingerprint)
     size = calibration.size
     say(f"calibrated on {size.photos:,} photos of {size.classes:,} classes, {size.strange_queries:,} strange queries")
     for one in calibration.thresholds:
@@ -175,6 +177,11 @@ def calibrate(
     for missing in calibration.unsupported:
         say(f"false accept rate {missing.rate:g}: not supported, {missing.reason}")
     say(f"expected calibration error of the probability: {calibration.expected_calibration_error:.3f}")
+    if not is_known:
+        say(
+            "Note: it is not known on which classes the model was trained; if labels of the collection are among them, the "
+            "true false accept rates are higher."
+        )
 
 
 def migrate(

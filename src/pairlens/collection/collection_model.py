@@ -254,6 +254,15 @@ def trained_classes(store: Store, fingerprint: str) -> frozenset[str]:
     return frozenset(_read_kind(store.document(f"{MODELS}/{fingerprint}/{KIND_FILE}"), store.name)[2])
 
 
+def knows_training(store: Store, fingerprint: str) -> bool:
+    """Return whether it is known on which classes a stored model was trained; those of a backbone are not a user's."""
+    try:
+        kind, _, trained_on = _read_kind(store.document(f"{MODELS}/{fingerprint}/{KIND_FILE}"), store.name)
+    except NoModelError:
+        return False
+    return kind == "backbone" or bool(trained_on)
+
+
 def model_name(store: Store, fingerprint: str) -> str:
     """Return what a stored model is called; raises as `load_model`."""
     return _read_kind(store.document(f"{MODELS}/{fingerprint}/{KIND_FILE}"), store.name)[1]

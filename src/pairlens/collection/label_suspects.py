@@ -61,9 +61,10 @@ def find_suspects(store: Store, threshold: float | None = None) -> LabelSuspects
     the weight of a label is the sum of the w_j of its photos, as a share of all; the score is the largest weight of another
     label, minus that of the photo's own label. k is the number of other photos of its label, but 5 to 20.
 
-    How many suspects are right depends on the model: as many as the photos whose neighbours it gets right. With a threshold
-    of 0.5 few are missing from the list that the model can tell at all, and few are in it without reason; see
-    benches/label_suspects.py.
+    How many suspects are right depends on the model. With 5 % of the labels exchanged and efficientnet_lite0 as it comes,
+    76 % of the suspects are wrong labels on the second half of CUB-200-2011 and 43 % on half of CARS196; 25 % and 1 % of the
+    wrong labels are suspected (benches/label_suspects.py). So the first of the list are worth a look, and a short list
+    proves nothing.
 
     Args:
         store: of the collection.

@@ -114,13 +114,15 @@ class Searcher:
         group: bool,
     ) -> list[_Ranked]:
         searched = found.ids.shape[1]
-        for _ in range(_TRIES):
-            # Another process may have removed photos since the search; then there may be others in their place.
-            if len(self.store.items(found.ids[0, found.ids[0] >= 0][:k])) == (found.ids[0, :k] >= 0).sum():
-                break
-            found = self.store.search(query.vector[None], searched, where, query.ids, index)
         if not group:
-            return _with_items(self.store, found, k)
+            ranked = _with_items(self.store, found, k)
+            # Another process may have removed photos since the search; then there may be others in their place.
+            for _ in range(_TRIES):
+                if len(ranked) == (found.ids[0, :k] >= 0).sum():
+                    break
+                found = self.store.search(query.vector[None], searched, where, query.ids, index)
+                ranked = _with_items(self.store, found, k)
+            return ranked
         while True:
             grouped = _grouped(_with_items(self.store, found, searched))
             is_all = (found.ids[0] < 0).any() or searched >= self.store.count()
