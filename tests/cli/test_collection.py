@@ -15,8 +15,16 @@ from pairlens.cli import search as search_commands
 from pairlens.cli.collection import VERBS
 from pairlens.collection.collection import Collection
 from pairlens.collection.location import exists
-from support.collections import clustered, new_collection, photo_folder, pixels, tiny_embedder, tiny_run, write_photo
 from support.commands import QUICK, run
+from support.tiny_collections import (
+    clustered,
+    new_collection,
+    photo_folder,
+    pixels,
+    tiny_embedder,
+    tiny_run,
+    write_photo,
+)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pairlens.collection.collection_model import MODELS, load_model, open_model
 from pairlens.collection.filters import between, under
 from pairlens.collection.location import DATABASE, create_store, exists
 from pairlens.collection.stored_calibration import DOCUMENT
-from support.collections import encoded, new_collection, photo_folder, pixels, tiny_backbone, tiny_run, write_photo
+from support.tiny_collections import encoded, new_collection, photo_folder, pixels, tiny_backbone, tiny_run, write_photo
 
 
 @pytest.fixture

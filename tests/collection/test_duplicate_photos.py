@@ -12,7 +12,7 @@ from pairlens.collection.collection import Collection
 from pairlens.collection.duplicate_photos import LOOK_BITS, PLAIN_BITS, same_looks
 from pairlens.collection.item import Region
 from pairlens.collection.photo_view import _at_most, look_of
-from support.collections import encoded, new_collection, pixels, tiny_run
+from support.tiny_collections import encoded, new_collection, pixels, tiny_run
 
 
 def looks(count=300):

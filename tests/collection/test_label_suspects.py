@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from pairlens.collection.collection import Collection
 from pairlens.collection.label_suspects import LEAST_NEIGHBOURS, MOST_NEIGHBOURS, TEMPERATURE
-from support.collections import clustered, encoded, new_collection
+from support.tiny_collections import clustered, encoded, new_collection
 
 
 @pytest.fixture

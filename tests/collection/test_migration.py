@@ -10,7 +10,7 @@ from pairlens.collection.collection import Collection
 from pairlens.collection.collection_model import MODELS
 from pairlens.collection.photo_view import view_photo
 from pairlens.collection.stored_calibration import DOCUMENT
-from support.collections import (
+from support.tiny_collections import (
     new_collection,
     photo_folder,
     pixels,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pairlens.collection import ray_reader
-from support.collections import new_collection, photo_folder
+from support.tiny_collections import new_collection, photo_folder
 
 
 def descendants():

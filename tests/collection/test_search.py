@@ -13,7 +13,7 @@ from pairlens.collection.collection_model import NoModelError
 from pairlens.collection.filters import between, under
 from pairlens.collection.item import Region
 from pairlens.collection.search import plain_result
-from support.collections import (
+from support.tiny_collections import (
     encoded,
     new_collection,
     photo_folder,

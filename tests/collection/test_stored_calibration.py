@@ -11,7 +11,7 @@ from pairlens.collection import collection_model
 from pairlens.collection.calibrated_verdict import Opinion
 from pairlens.collection.collection import Collection
 from pairlens.collection.stored_calibration import DOCUMENT
-from support.collections import clustered, new_collection, photo_folder, tiny_backbone, tiny_run
+from support.tiny_collections import clustered, new_collection, photo_folder, tiny_backbone, tiny_run
 
 CLASSES, SHOTS = 60, 8
 # Half of the classes are held by the collection, and the others are strange.

@@ -9,8 +9,8 @@ from pyarrow import parquet
 
 from pairlens.collection import vector_table
 from pairlens.collection.collection import Collection
-from support.collections import new_collection, photo_folder, tiny_backbone, write_photo
 from support.stores import unit_vectors
+from support.tiny_collections import new_collection, photo_folder, tiny_backbone, write_photo
 
 
 @pytest.fixture
