@@ -86,7 +86,7 @@ def _labelled_vectors(store: Store, fingerprint: str) -> tuple[np.ndarray, np.nd
 
 def _held_out(folder: Path, fingerprint: str) -> tuple[np.ndarray, np.ndarray]:
     from pairlens.collection.collection_model import run_model
-    from pairlens.experiments.run_folder import RunFolder
+    from pairlens.experiments.run_folder import RunFolder, open_run
 
     model = run_model(folder)
     if model.fingerprint != fingerprint:
@@ -94,7 +94,7 @@ def _held_out(folder: Path, fingerprint: str) -> tuple[np.ndarray, np.ndarray]:
             f"the model of {folder} has the fingerprint {model.fingerprint}, but the collection speaks {fingerprint}; give "
             "the run whose model the collection has, or migrate to this one"
         )
-    opened = RunFolder(folder).open()
+    opened = open_run(folder)
     if opened.splits.seen_classes != "none":
         raise ValueError(f"{folder} was trained on the classes that it was tested on; calibrate with other classes")
     held_out = RunFolder(folder).read_embeddings()
