@@ -51,7 +51,8 @@ WRITING = {
 # Methods called `save` and `savefig` that write to what they get: their argument must be an open file or our own method.
 SAVING = {"save", "savefig"}
 OWN_SAVING = {
-    "marked.items.save", "marked.queries.save", "self.learner.model.save", "self.values.save", "model.network.save", "measured.save", "save",
+    "marked.items.save", "marked.queries.save", "self.learner.model.save", "self.values.save", "model.network.save",
+    "measured.save", "save",
     "style.save",
 }  # fmt: skip
 # What opens a file by its path in a library; its first argument must be `regular_file(...)`.

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pairlens.cli.console import Display, open_console, say, show_table
+from pairlens.cli.console import Display, show_table
 from pairlens.cli.tables import inspection_table, report_table
+from pairlens.cli.terminal import open_console, say
 from pairlens.core.files import check_not_linked, make_folder
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.evaluate_run import add_baseline, evaluate_run

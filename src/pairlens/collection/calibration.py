@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pairlens.collection.calibration_folds import MatchModel, probability_of
 from pairlens.collection.match_features import LABELLED, UNLABELLED, Array
-from pairlens.core.inputs import Numbers, as_matrix, not_finite_words
+from pairlens.core.plain_numbers import as_finite_matrix
 from pairlens.core.records import from_plain, require, to_plain
 
 MatchVerdict: TypeAlias = Literal["match", "no match"]
@@ -144,7 +144,7 @@ class Calibration:
         """The mean distance between probability and share of right matches, Σ weight · |probability - right|."""
         return math.fsum(one.weight * abs(one.probability - one.right) for one in self.reliability)
 
-    def judge(self, features: Numbers) -> MatchJudgement:
+    def judge(self, features: Any) -> MatchJudgement:
         """Return the probability that each best match is of the query's class, and its score.
 
         Args:
@@ -153,14 +153,11 @@ class Calibration:
         Raises:
             ValueError: if they are not those of this calibration, or not finite.
         """
-        matrix = as_matrix(features, "features")
+        matrix = as_finite_matrix(features, "features", "query")
         wanted = len(self.model.coefficients)
         if matrix.shape[1] != wanted:
             raise ValueError(f"features have {matrix.shape[1]} columns, but the calibration reads {wanted}")
-        words = not_finite_words(matrix, "features: query {}")
-        if words is not None:
-            raise ValueError(f"{words}; make them with match_features")
-        score = self.model.score(matrix.detach().cpu().double().numpy())
+        score = self.model.score(matrix)
         return MatchJudgement(probability_of(score), score)
 
     def threshold(self, rate: float) -> RateThreshold:

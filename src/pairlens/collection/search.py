@@ -11,7 +11,7 @@ from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.item import Item, Region, Value
 from pairlens.collection.photo_view import contents_of, view_photo
 from pairlens.collection.store import IndexRecall, Store
-from pairlens.core.inputs import as_vectors
+from pairlens.core.plain_numbers import as_finite_matrix
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -204,15 +204,15 @@ class QueryEmbedder:
         return id
 
     def _checked_vector(self, values: Any) -> np.ndarray:
-        vector = as_vectors(np.asarray(values)[None], "the query").float().numpy()[0]
+        vector = as_finite_matrix(np.asarray(values)[None], "the query", "vector")[0]
         if len(vector) != self.dim:
             raise ValueError(
                 f"the query has {len(vector)} dimensions, but the collection has {self.dim}; use its model"
             )
         length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0:
-            raise ValueError("the query vector is zero or not finite; look for NaN or overflow where it was embedded")
-        return vector / length
+        if length == 0:
+            raise ValueError("the query vector is zero, so nothing is near to it; look where it was embedded")
+        return (vector / length).astype(np.float32)
 
 
 def _is_path(photo: Any) -> bool:

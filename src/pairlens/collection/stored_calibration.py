@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pairlens.collection.calibrate import RATES, calibrate
 from pairlens.collection.calibration import Calibration
 from pairlens.collection.collection_model import NoModelError, trained_classes
 from pairlens.collection.store import Store
@@ -37,9 +36,7 @@ def drop_calibration(store: Store) -> None:
     store.remove_document(DOCUMENT)
 
 
-def calibrate_collection(
-    store: Store, rates: Sequence[float] = RATES, seed: int = 0, run: Path | None = None
-) -> Calibration:
+def calibrate_collection(store: Store, rates: Sequence[float], seed: int = 0, run: Path | None = None) -> Calibration:
     """Learn the calibration of a collection, and keep it.
 
     Without a run, the labels of the collection are used by leaving classes out; labels that the model was trained on do not
@@ -54,6 +51,9 @@ def calibrate_collection(
     Raises:
         ValueError: if there are too few classes or photos, with the numbers, or the run has another model.
     """
+    # Imported here, because it needs PyTorch, which a search by an ONNX model does not.
+    from pairlens.collection.calibrate import calibrate
+
     models = store.models()
     if not models:
         raise ValueError(f"{store.name} has no photos yet, so there is nothing to calibrate with; index some first")
