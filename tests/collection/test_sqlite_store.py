@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -437,7 +436,7 @@ def large(tmp_path):
 
 
 def reopened(store, above=1000):
-    return SqliteStore.open(Path(store.name), ivf_above=above)
+    return SqliteStore.open(store._database.file, ivf_above=above)
 
 
 class TestApproximateSearch:
@@ -508,8 +507,8 @@ class TestApproximateSearch:
     def test_a_file_of_something_else_is_not_used_and_reported(self, large, tmp_path):
         store, vectors = large
         expected = store.search(vectors[:20], 5).ids
-        file = lists_file(Path(store.name))
-        right = read_lists(Path(store.name))
+        file = lists_file(store._database.file)
+        right = read_lists(store._database.file)
         wrong = (
             {"identity": "0" * 32},
             {"model": "another"},
@@ -521,7 +520,7 @@ class TestApproximateSearch:
             {"ids": right.ids.astype(np.int32)},
         )
         for changed in wrong:
-            write_lists(Path(store.name), type(right)(**{**vars(right), **changed}))
+            write_lists(store._database.file, type(right)(**{**vars(right), **changed}))
             other = reopened(store)
             assert [fault.repaired for fault in other.check()] == [True]
             assert not file.exists()
@@ -544,7 +543,7 @@ class TestApproximateSearch:
     def test_compacting_drops_the_file(self, large):
         store, vectors = large
         store.search(vectors[:1], 1)
-        assert lists_file(Path(store.name)).exists()
+        assert lists_file(store._database.file).exists()
         store.compact()
-        assert not lists_file(Path(store.name)).exists()
+        assert not lists_file(store._database.file).exists()
         assert store.search(vectors[:1], 1).ids[0, 0] == 1

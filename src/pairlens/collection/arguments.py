@@ -8,17 +8,33 @@ import numpy as np
 
 from pairlens.collection.item import Region
 from pairlens.core.untrusted import is_plain_text
-from pairlens.core.whole_number import as_whole_number
+from pairlens.core.whole_number import as_whole_number, shown_value
+from pairlens.model.photo_input import single_photos
 
 
 def listed_photos(photos: Any) -> list[Any]:
-    """Return one photo or several as a list."""
-    return list(photos) if isinstance(photos, list | tuple) else [photos]
+    """Return one photo or several as a list; arrays of ids, of paths, of vectors and of photos are several.
+
+    >>> listed_photos(np.array([3, 4])), len(listed_photos(np.zeros((2, 8), np.float32)))
+    ([3, 4], 2)
+    """
+    is_ids = isinstance(photos, np.ndarray) and photos.ndim == 1 and photos.dtype.kind in "iu"
+    if is_ids:
+        return photos.tolist()
+    kind = str(getattr(photos, "dtype", ""))
+    if getattr(photos, "ndim", 0) == 2 and "float" in kind:
+        # (query, dim) vectors.
+        return list(photos)
+    return single_photos(photos)[0]
 
 
 def as_item_ids(ids: int | Iterable[int]) -> np.ndarray:
     """Return ids as int64 (id,); raises ValueError for what is no whole number."""
-    single = [ids] if isinstance(ids, int | np.integer) else list(ids)
+    if isinstance(ids, int | np.integer):
+        ids = [int(ids)]
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise ValueError(f"ids {shown_value(ids)} must be whole numbers")
+    single = list(ids)
     return np.array([as_whole_number(id, "id") for id in single], np.int64)
 
 
@@ -26,8 +42,8 @@ def as_region(region: Region | Sequence[int] | None) -> Region | None:
     """Return (x, y, width, height) as a region; raises ValueError if it is none."""
     if region is None or isinstance(region, Region):
         return region
-    if len(region) != 4:
-        raise ValueError(f"the region {tuple(region)} is not x, y, width, height in pixels; give four numbers")
+    if isinstance(region, str) or not isinstance(region, Iterable) or len(tuple(region)) != 4:
+        raise ValueError(f"the region {shown_value(region)} is not x, y, width, height in pixels; give four numbers")
     return Region(*(as_whole_number(value, "region") for value in region))
 
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pairlens.collection.calibration import Calibration, RateThreshold
+from pairlens.collection.item import Item
 from pairlens.collection.match_features import NEAREST, match_features
 from pairlens.collection.search import QueryVector, SearchVerdict
 from pairlens.collection.store import Found, Store
@@ -16,11 +17,18 @@ from pairlens.collection.stored_calibration import DOCUMENT, read_calibration
 SECONDS_BETWEEN_MEANS = 5.0
 USUAL_RATE = 0.05
 NOT_CALIBRATED = "the collection is not calibrated; run pairlens collection calibrate"
+MIXTURE = "a calibration knows single photos only, and this query is a mixture of several"
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What is said of the results of one query; see `SearchResult`. `probabilities` are those of its items by id."""
+    """What is said of the results of one query; see `SearchResult`.
+
+    Attributes:
+        verdict, probability, rate, interval, reason: as those of the result.
+        probabilities: of items, by id.
+        label: of the best match; None if it has none, or the calibration looks at no labels.
+    """
 
     verdict: SearchVerdict = "not calibrated"
     probability: float | None = None
@@ -28,6 +36,24 @@ class Opinion:
     interval: tuple[float, float] | None = None
     reason: str = NOT_CALIBRATED
     probabilities: Mapping[int, float] = field(default_factory=dict)
+    label: str | None = None
+
+    def under_filter(self, items: Sequence[Item]) -> "Opinion":
+        """Return what is said if a filter leaves only these items, best first.
+
+        The opinion is about the nearest of all photos. If the best item that is left has the label of that one, it holds for
+        this item too; else the class that it accepts is not among them. So no strange query is accepted more often.
+        """
+        if self.verdict == "not calibrated":
+            return self
+        if self.label is None:
+            return Opinion(
+                reason="its calibration knows no labels, without which it says nothing of a part of the photos"
+            )
+        if items and items[0].label == self.label:
+            same = [item.id for item in items if item.label == self.label]
+            return replace(self, probabilities=dict.fromkeys(same, self.probability))
+        return replace(self, verdict="no match", probability=None, probabilities={})
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +77,15 @@ class Judge:
         self._fingerprint = ""
         self._means: _ClassMeans | None = None
 
+    def is_calibrated(self) -> bool:
+        """Return whether there is a calibration of the active model that can be read."""
+        try:
+            return self.calibration() is not None
+        except ValueError:
+            return False
+
     def calibration(self) -> Calibration | None:
-        """Return the calibration of the active model, None if there is none."""
+        """Return the calibration of the active model, None if there is none; raises ValueError if it is damaged."""
         contents = self.store.document(DOCUMENT)
         models = self.store.models() if contents is not None else []
         fingerprint = models[0].fingerprint if models else ""
@@ -74,18 +107,25 @@ class Judge:
         Raises:
             ValueError: if the collection is calibrated, but not for this rate.
         """
-        calibration = self.calibration()
+        try:
+            calibration = self.calibration()
+        except ValueError as error:
+            # Photos can be found all the same.
+            return [Opinion(reason=str(error)) for _ in queries]
         if calibration is None:
             return [Opinion() for _ in queries]
         threshold = _threshold(calibration, rate)
-        return [self._opinion(calibration, threshold, *pair) for pair in zip(queries, founds, strict=True)]
+        return [
+            self._opinion(calibration, threshold, query, found) if query.is_single else Opinion(reason=MIXTURE)
+            for query, found in zip(queries, founds, strict=True)
+        ]
 
     def _opinion(self, calibration: Calibration, threshold: RateThreshold, query: QueryVector, found: Found) -> Opinion:
         held = found.ids[0] >= 0
         ids, scores = found.ids[0, held][:NEAREST], found.scores[0, held][:NEAREST]
         if not len(ids):
             # Nothing can be a match where there is nothing.
-            return self._decided("no match", 0.0, threshold, {})
+            return Opinion("no match", 0.0, threshold.rate, (threshold.low, threshold.high), "")
         labels = {item.id: item.label for item in self.store.items(ids)}
         if calibration.labelled:
             features = self._labelled_features(query, ids, scores, labels)
@@ -99,15 +139,15 @@ class Judge:
         # A probability is known for the best match, and with it for the other photos of its label.
         first = labels.get(int(ids[0]))
         same = [id for id, label in labels.items() if label == first and first is not None] or [int(ids[0])]
-        return self._decided(
-            "match" if is_match else "no match", probability, threshold, dict.fromkeys(same, probability)
+        return Opinion(
+            verdict="match" if is_match else "no match",
+            probability=probability,
+            rate=threshold.rate,
+            interval=(threshold.low, threshold.high),
+            reason="",
+            probabilities=dict.fromkeys(same, probability),
+            label=first if calibration.labelled else None,
         )
-
-    @staticmethod
-    def _decided(
-        verdict: SearchVerdict, probability: float, threshold: RateThreshold, of_items: Mapping[int, float]
-    ) -> Opinion:
-        return Opinion(verdict, probability, threshold.rate, (threshold.low, threshold.high), "", of_items)
 
     def _labelled_features(
         self, query: QueryVector, ids: np.ndarray, scores: np.ndarray, labels: Mapping[int, str | None]

@@ -10,20 +10,23 @@ import numpy as np
 from pairlens.collection.arguments import as_item_ids, as_region, checked_label, listed_photos
 from pairlens.collection.collection_model import CollectionModel, as_model, load_model, save_model
 from pairlens.collection.filters import Wanted, as_conditions
-from pairlens.collection.given_photos import add_given_photos, is_place
-from pairlens.collection.ingest import IndexEngine, Ingest, Progress, reader_of
+from pairlens.collection.given_photos import add_given_photos
+from pairlens.collection.indexing import Indexing
+from pairlens.collection.ingest import IndexEngine, Progress
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, Region, Value, checked_metadata
 from pairlens.collection.location import WAIT_SECONDS, create_store, open_store
 from pairlens.collection.search import QueryEmbedder, SearchResult
 from pairlens.collection.searcher import Searcher
-from pairlens.collection.sources import Labels, find_sources
+from pairlens.collection.sources import Labels
 from pairlens.collection.store import Fault, SearchMode, Store, StoredModel
 from pairlens.core.whole_number import as_whole_number
+from pairlens.model.photo_input import single_photos
 
 if TYPE_CHECKING:
     from pairlens.collection.calibration import Calibration
     from pairlens.collection.duplicate_photos import DuplicatePhotos
+    from pairlens.collection.label_suspects import LabelSuspects
     from pairlens.collection.migration import Migrated
 
 Photos = Any
@@ -67,8 +70,7 @@ class Collection:
         opened = None if model == "none" else as_model(model)
         collection = cls(create_store(location, wait), opened)
         if opened is not None:
-            save_model(opened, collection.store)
-            collection.store.start_model(opened.fingerprint, opened.dim)
+            collection.start(opened)
         return collection
 
     @classmethod
@@ -84,6 +86,12 @@ class Collection:
             ValueError: if there is none, or it is damaged or of a newer version.
         """
         return cls(open_store(location, wait, read_only))
+
+    def start(self, model: CollectionModel) -> None:
+        """Give a collection without vectors its model."""
+        save_model(model, self.store)
+        self.store.start_model(model.fingerprint, model.dim)
+        self._given_model = model
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +149,7 @@ class Collection:
         return self.store.count(as_conditions(where))
 
     def info(self) -> dict[str, Any]:
-        """Return what the collection holds, as plain data: numbers, models, size, and its calibration."""
+        """Return what the collection holds, as plain data."""
         from pairlens.collection.collection_info import plain_info
 
         return plain_info(self.store)
@@ -180,36 +188,26 @@ class Collection:
             progress: called after each photo with the numbers of photos that are done and of all.
 
         Raises:
-            FileNotFoundError: if a place does not exist.
-            ValueError: if there is nothing to add, or an argument has no meaning. A photo that cannot be read is no error;
-                the result names it.
+            OSError, ValueError: if a place does not exist, there is nothing to add, or an argument has no meaning. A photo that
+                cannot be read is no error; the result names it.
         """
-        places = list(photos) if isinstance(photos, list | tuple) else [photos]
-        if not all(is_place(place) for place in places):
-            return add_given_photos(self.store, self.model, places, labels, metadata)
-        if not (isinstance(labels, str | Path) and (metadata is None or isinstance(metadata, str | Path))):
-            raise ValueError("labels and metadata of files come from folders or a table; give the table's path")
-        sources = find_sources(
-            places,
-            labels=labels if labels in ("auto", "folders", "none") else Path(labels),  # pyright: ignore[reportArgumentType]
-            metadata=None if metadata is None else Path(metadata),
-            follow_links=follow_links,
-            known_roots=self.store.roots(),
-        )
-        workers = as_whole_number(workers, "workers", least=0)
-        ingest = Ingest(self.store, self.model, workers, reader_of(engine, self.store, self.model, workers))
-        return ingest.run(sources, sync=sync, confirm=confirm, progress=progress)
+        places = single_photos(photos)[0]
+        if not all(isinstance(place, str | Path) for place in places):
+            if sync:
+                raise ValueError("sync is for folders, whose photos can be gone; give a folder, or leave it out")
+            return add_given_photos(self.store, self.model, places, labels, metadata, progress=progress)
+        how = Indexing(self.store, self.model, as_whole_number(workers, "workers", least=0), engine, follow_links)
+        return how.index(places, labels, metadata, sync=sync, confirm=confirm, progress=progress)
 
     def remove(self, ids: int | Iterable[int] | None = None, *, where: Mapping[str, Wanted] | None = None) -> int:
         """Remove photos by their ids, or all that a filter lets through; returns how many there were.
 
         Raises:
-            ValueError: if neither ids nor a filter are given.
+            ValueError: if not exactly one of ids and a filter is given.
         """
-        if ids is None and not where:
-            raise ValueError("give ids or a filter; a collection is emptied by removing its folder")
-        chosen = as_item_ids(ids) if ids is not None else self.store.ids(as_conditions(where))
-        return self.store.remove(chosen)
+        if (ids is None) == (not where):
+            raise ValueError("give either ids or a filter; a collection is emptied by removing its folder")
+        return self.store.remove(as_item_ids(ids) if ids is not None else self.store.ids(as_conditions(where)))
 
     def relabel(self, ids: int | Iterable[int], label: str | None) -> int:
         """Set the label of photos, None to remove it; returns how many there were."""
@@ -217,13 +215,17 @@ class Collection:
 
     def set_metadata(self, id: int, metadata: Mapping[str, Value]) -> int:
         """Replace the metadata of a photo; returns whether there was one, as 0 or 1."""
-        return self.store.set_metadata([id], [checked_metadata(metadata)])
+        return self.store.set_metadata([as_whole_number(id, "id")], [checked_metadata(metadata)])
 
     # Searching.
 
     @cached_property
     def _searcher(self) -> Searcher:
         return Searcher(self.store, lambda: self.model)
+
+    @property
+    def _embedder(self) -> QueryEmbedder:
+        return QueryEmbedder(self.store, lambda: self.model, self.active.dim)
 
     def search(
         self,
@@ -240,7 +242,7 @@ class Collection:
         """Return the k photos that are most similar to a photo.
 
         Args:
-            photos: a file, a picture, an array, bytes, a vector or an id; or a list of these, whose mean is searched for.
+            photos: a file, a picture, an array, bytes, a vector, or the id or path of an item; of a list of these the mean.
             k: number of results; fewer only if the filter lets fewer through.
             where: a filter such as {"label": ["dress", "skirt"], "price": pl.between(3, 10), "path": pl.under("cat/")}.
             unlike: what the results should not look like, in the same forms.
@@ -252,16 +254,14 @@ class Collection:
         Raises:
             ValueError: if an argument has no meaning, or a photo cannot be read.
         """
-        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        query = embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
+        query = self._embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
         return self._searcher.search(
             query, as_whole_number(k, "k", least=1), as_conditions(where), index=index, group=group, rate=rate
         )
 
     def embed(self, photos: Photos) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of the active model."""
-        embedder = QueryEmbedder(self.store, lambda: self.model, self.active.dim)
-        return np.stack([embedder.embed([photo]).vector for photo in listed_photos(photos)])
+        return np.stack([self._embedder.embed([photo]).vector for photo in listed_photos(photos)])
 
     # Care.
 
@@ -307,8 +307,7 @@ class Collection:
     ) -> "Migrated":
         """Embed everything anew with another model, and change over to it in one step; see `migration.migrate`.
 
-        Raises:
-            ValueError: if the model cannot be opened, or is active already.
+        Raises ValueError if the model cannot be opened, or is active already.
         """
         from pairlens.collection.migration import migrate
 
@@ -341,3 +340,9 @@ class Collection:
         from pairlens.collection.duplicate_photos import find_duplicates
 
         return find_duplicates(self.store, lambda: self.model, near)
+
+    def suspects(self, threshold: float | None = None) -> "LabelSuspects":
+        """Return the photos whose labels their nearest photos contradict, most suspicious first; see `find_suspects`."""
+        from pairlens.collection.label_suspects import find_suspects
+
+        return find_suspects(self.store, threshold)

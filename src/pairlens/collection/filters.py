@@ -14,6 +14,9 @@ from pairlens.collection.item import Value, checked_key
 # Keys that are no metadata.
 LABEL, PATH, ID = "label", "path", "id"
 MAX_VALUES = 10_000
+_MOST = 1e300
+# Databases count items in 64 bits.
+_MAX_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,36 @@ class Between:
     high: float | None
 
     def __post_init__(self) -> None:
+        # Scalars of NumPy become Python's own, which databases know. A frozen dataclass sets a field this way.
+        object.__setattr__(self, "low", _plain_scalar(self.low))
+        object.__setattr__(self, "high", _plain_scalar(self.high))
         ends = [end for end in (self.low, self.high) if end is not None]
-        if not ends or any(isinstance(end, bool) or not math.isfinite(end) for end in ends):
+        if not ends or not all(_is_number(end) for end in ends):
             raise ValueError(f"the range {self.low}..{self.high} has no number as an end; give at least one")
         if len(ends) == 2 and ends[0] > ends[1]:
             raise ValueError(f"the range {self.low}..{self.high} ends before it begins; exchange its ends")
 
 
+def _plain_scalar(value: Any) -> Any:
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number beyond the range of floats would overflow in a database.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= _MOST and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Under:
-    """Paths that begin with a text, such as those in a folder."""
+    """Texts that begin with a prefix, such as the paths in a folder."""
 
     prefix: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prefix, str):
+            raise ValueError(f"the beginning {self.prefix!r} of a path is no text; write it as under('cat/')")
+        object.__setattr__(self, "prefix", normalize("NFC", self.prefix))
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ def under(prefix: str) -> Under:
     >>> under("cat/")
     Under(prefix='cat/')
     """
-    return Under(normalize("NFC", prefix))
+    return Under(prefix)
 
 
 def as_conditions(where: Mapping[str, Wanted] | None) -> dict[str, Condition]:
@@ -96,16 +117,26 @@ def _condition(key: str, wanted: Any) -> Condition:
         case Between():
             if key in (PATH, LABEL):
                 raise ValueError(f"the filter of {key!r} asks for a range of numbers, but a {key} is a text")
-            return wanted
+            return _range_of_ids(wanted) if key == ID else wanted
         case OneOf():
             values = wanted.values
         case str() | bool() | int() | float() | None:
             values = (wanted,)
-        case Iterable():
+        case Mapping() | bytes() | bytearray():
+            raise ValueError(
+                f"the filter of {key!r} has a {type(wanted).__name__}; give a value, a list of values, between or under"
+            )
+        case Iterable() if getattr(wanted, "ndim", 1):
             values = tuple(wanted)
         case _:
             values = (wanted,)
     return OneOf(tuple(_checked(key, value) for value in _not_too_many(key, values)))
+
+
+def _range_of_ids(wanted: Between) -> Between:
+    """Return a range whose ends 64 bits can hold."""
+    low, high = (None if end is None else max(-_MAX_ID, min(_MAX_ID, end)) for end in (wanted.low, wanted.high))
+    return Between(low, high)
 
 
 def _not_too_many(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -117,12 +148,12 @@ def _not_too_many(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _checked(key: str, value: Any) -> Value:
-    value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"the filter of {key!r} has the value {value}; give a finite number")
+    value = _plain_scalar(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and not _is_number(value):
+        raise ValueError(f"the filter of {key!r} has the value {str(value)[:40]}; give a finite number")
     if not isinstance(value, str | bool | int | float | None):
         raise ValueError(f"the filter of {key!r} has a {type(value).__name__}; give texts, numbers, between or under")
-    if key == ID and (isinstance(value, bool) or not isinstance(value, int)):
+    if key == ID and (isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_ID):
         raise ValueError(f"the filter of id has the value {value!r}; an id is a whole number")
     if key in (LABEL, PATH) and value is not None and not isinstance(value, str):
         # A label that looks like a number was stored as a text.

@@ -1,13 +1,13 @@
 """Items whose photo is no longer where it was: those that were moved, and those that are gone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pairlens.collection.filters import Condition, Under
 from pairlens.collection.item import Item
+from pairlens.collection.read_photo import is_part
 from pairlens.collection.sources import PhotoSource, Sources
 from pairlens.collection.store import Store
-from pairlens.core.boxes import Box, ShareBox
 
 _PAGE = 4096
 
@@ -16,7 +16,10 @@ class GoneItems:
     """The items below the indexed folders that no source names, by the digest of their photo."""
 
     def __init__(self, store: Store, sources: Sources) -> None:
-        """Find them; sources without a whole folder, such as single files, have none."""
+        """Find them; sources without a whole folder, such as single files, have none.
+
+        A region is gone with its photo, or if boxes of its photo are named and it is none of them.
+        """
         found: dict[tuple[str, str], list[PhotoSource]] = defaultdict(list)
         for source in sources.photos:
             found[source.root, source.name].append(source)
@@ -24,7 +27,7 @@ class GoneItems:
         self._by_digest: dict[str, list[Item]] = defaultdict(list)
         for item in _items_below(store, sources.folders):
             self.held += 1
-            if not any(_is_region_of(item, source.box) for source in found.get((item.root, item.path), ())):
+            if not _is_named(item, found.get((item.root, item.path), ())) and not _is_below(item, sources.unopened):
                 self._by_digest[item.digest].append(item)
 
     def take(self, digest: str) -> Item | None:
@@ -43,19 +46,23 @@ class GoneItems:
         return sorted((item for items in self._by_digest.values() for item in items), key=lambda item: item.id)
 
 
-def _is_region_of(item: Item, box: Box | ShareBox | None) -> bool:
-    """Return whether an item is the part of its photo that a box names; a box is cut to the photo when it is stored."""
-    if box is None or item.region is None:
-        return box is None and item.region is None
-    left, top, right, bottom = box.pixels(item.width, item.height) if isinstance(box, ShareBox) else box
-    return item.region.box == (max(left, 0), max(top, 0), min(right, item.width), min(bottom, item.height))
+def _is_named(item: Item, sources: Sequence[PhotoSource]) -> bool:
+    boxes = [source.box for source in sources]
+    # A folder alone says nothing about the regions that a table has named before.
+    if item.region is not None and boxes and all(box is None for box in boxes):
+        return True
+    return any(is_part(item, box) for box in boxes)
+
+
+def _is_below(item: Item, folders: Iterable[tuple[str, str]]) -> bool:
+    return any(item.root == root and f"{item.path}/".startswith(f"{path}/" if path else "") for root, path in folders)
 
 
 def _items_below(store: Store, folders: Iterable[tuple[str, str]]) -> Iterator[Item]:
     """Yield the items of whole folders, each once."""
     seen: set[int] = set()
     for root, path in dict.fromkeys(folders):
-        where: Mapping[str, Condition] = {"path": Under(f"{path}/")} if path and path != "." else {}
+        where: Mapping[str, Condition] = {"path": Under(f"{path}/")} if path else {}
         after = 0
         while page := store.page(after, _PAGE, where):
             after = page[-1].id

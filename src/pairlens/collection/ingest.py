@@ -12,7 +12,8 @@ import numpy as np
 from pairlens.collection.collection_model import BATCH, CollectionModel
 from pairlens.collection.gone import GoneItems
 from pairlens.collection.ingested import Ingested, Removal
-from pairlens.collection.item import Item, NewItem, Value
+from pairlens.collection.item import Item, NewItem, Region, Value
+from pairlens.collection.known_changes import KnownChanges
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, view_photo
 from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo, refusal
 from pairlens.collection.sources import PhotoSource, Sources
@@ -33,10 +34,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(eq=False)
 class _Batch:
-    """Photos on their way into the store: read ones, and embedded ones with their (dim,) vectors."""
+    """Photos on their way into the store: read ones, embedded ones with their (dim,) vectors, and changes of known ones."""
 
     read: list[ReadPhoto] = field(default_factory=list)
     embedded: list[tuple[NewItem, Item | None, np.ndarray]] = field(default_factory=list)
+    known: KnownChanges = field(default_factory=KnownChanges)
     written: float = field(default_factory=time.monotonic)
 
     def take(self, read: ReadPhoto) -> None:
@@ -48,7 +50,8 @@ class _Batch:
 
     @property
     def is_due(self) -> bool:
-        return len(self.embedded) >= ITEMS_PER_WRITE or time.monotonic() - self.written > SECONDS_PER_WRITE
+        waiting = len(self.embedded) + len(self.known)
+        return waiting >= ITEMS_PER_WRITE or time.monotonic() - self.written > SECONDS_PER_WRITE
 
 
 class Ingest:
@@ -72,10 +75,12 @@ class Ingest:
         self._start = time.monotonic()
         self._counts: dict[str, int] = defaultdict(int)
         self._refused: list[Exclusion] = []
-        self._left_out: tuple[Exclusion, ...] = ()
+        self._left_out: list[Exclusion] = []
         self._labels_from = ""
         self._ids: list[int] = []
         self._gone: GoneItems | None = None
+        # Regions by their place, because two boxes may be cut to one region.
+        self._regions: set[tuple[str, str, Region]] = set()
 
     def so_far(self) -> Ingested:
         """Return what has been done, also after an interruption."""
@@ -84,7 +89,7 @@ class Ingest:
         return Ingested(
             **outcome,
             refused=tuple(self._refused),
-            left_out=self._left_out,
+            left_out=tuple(self._left_out),
             seconds=seconds,
             ids=tuple(self._ids),
             labels_from=self._labels_from,
@@ -109,7 +114,7 @@ class Ingest:
         Raises:
             ValueError: if a removal of more than a tenth is not confirmed; what is new is in the collection then.
         """
-        self._left_out, self._labels_from = sources.left_out, sources.labels_from
+        self._left_out, self._labels_from = list(sources.left_out), sources.labels_from
         self._gone = GoneItems(self.store, sources) if sync else None
         self._index(sources.photos, progress)
         if self._gone is not None:
@@ -121,7 +126,7 @@ class Ingest:
         batch = _Batch()
         try:
             for done, read in enumerate(self._reader(self._with_old(photos)), 1):
-                if self._needs_embedding(read):
+                if self._needs_embedding(read, batch.known):
                     batch.take(read)
                 if len(batch.read) >= BATCH:
                     self._embed(batch)
@@ -150,36 +155,38 @@ class Ingest:
         was_moved = self._gone.has if self._gone is not None else (lambda digest: False)
         return map_in_order(lambda one: read_photo(one, self.model.view, was_moved), asked, self.workers, ahead=BATCH)
 
-    def _needs_embedding(self, read: ReadPhoto) -> bool:
+    def _needs_embedding(self, read: ReadPhoto, known: KnownChanges) -> bool:
         """Count a source that needs no embedding; returns whether it needs one."""
         if read.refused is not None:
             self._refused.append(read.refused)
             return False
+        if self._is_second_region(read):
+            reason = "another box is cut to the same region of this photo; remove one of them"
+            self._left_out.append(Exclusion(read.source.path, "repeated box", reason))
+            return False
         if read.old is not None and read.is_known:
-            self._settle_known(read.old, read.source)
+            changed = known.describe(read.old, read.source.label, read.source.metadata)
+            self._counts["updated" if changed else "unchanged"] += 1
             return False
         is_new = read.old is None and read.source.box is None
         item = self._gone.take(read.digest) if self._gone is not None and is_new else None
         if item is None:
             # Also where two new paths have the photo of one that is gone: the second one is a new photo.
             return True
-        self.store.move([item.id], read.source.root, [read.source.name])
-        if read.source.label is not None and read.source.label != item.label:
-            self.store.relabel([item.id], read.source.label)
+        known.move(item, read.source.root, read.source.name)
+        known.describe(item, read.source.label, read.source.metadata)
         self._counts["moved"] += 1
         return False
 
-    def _settle_known(self, item: Item, source: PhotoSource) -> None:
-        """Update label and metadata of an item whose photo is unchanged; what the source does not say stays."""
-        changed = False
-        if source.label is not None and source.label != item.label:
-            self.store.relabel([item.id], source.label)
-            changed = True
-        described = {**item.metadata, **source.metadata}
-        if described != dict(item.metadata):
-            self.store.set_metadata([item.id], [described])
-            changed = True
-        self._counts["updated" if changed else "unchanged"] += 1
+    def _is_second_region(self, read: ReadPhoto) -> bool:
+        known = None if read.old is None else read.old.region
+        region = known if read.view is None else read.view.region
+        if region is None:
+            return False
+        place = read.source.root, read.source.name, region
+        is_second = place in self._regions
+        self._regions.add(place)
+        return is_second
 
     def _embed(self, batch: _Batch) -> None:
         """Embed the photos that were read."""
@@ -201,20 +208,34 @@ class Ingest:
 
     def _write(self, batch: _Batch) -> None:
         """Write what was embedded: one transaction for new photos, and one for those that have changed."""
+        known, batch.known = batch.known, KnownChanges()
+        known.write(self.store)
         new = [(item, vector) for item, old, vector in batch.embedded if old is None]
         changed = [(item, old, vector) for item, old, vector in batch.embedded if old is not None]
         batch.embedded = []
         batch.written = time.monotonic()
         if new:
-            vectors = np.stack([vector for _, vector in new])
-            self._ids += self.store.add([item for item, _ in new], vectors, self.model.fingerprint)
-            self._counts["added"] += len(new)
+            self._add(new)
         if changed:
             ids = [old.id for _, old, _ in changed]
             items = [_with_kept_values(item, old) for item, old, _ in changed]
             vectors = np.stack([vector for _, _, vector in changed])
             self.store.replace(ids, items, vectors, self.model.fingerprint)
             self._counts["updated"] += len(changed)
+
+    def _add(self, new: list[tuple[NewItem, np.ndarray]]) -> None:
+        items = [item for item, _ in new]
+        try:
+            self._ids += self.store.add(items, np.stack([vector for _, vector in new]), self.model.fingerprint)
+            self._counts["added"] += len(new)
+        except ValueError:
+            # Another process may have indexed the same photos meanwhile.
+            free = without_held(self.store, items)
+            if len(free) == len(items):
+                raise
+            self._counts["unchanged"] += len(items) - len(free)
+            if free:
+                self._add([new[n] for n in free])
 
     def _remove(self, gone: GoneItems, confirm: Callable[[Removal], bool] | None) -> None:
         items = gone.left()
@@ -227,16 +248,13 @@ class Ingest:
         self._counts["removed"] += self.store.remove(ids) if ids else 0
 
 
-def reader_of(engine: IndexEngine, store: Store, model: CollectionModel, workers: int) -> Reader | None:
-    """Return what reads and embeds photos for an engine; None for this process. Raises ValueError for another engine."""
-    match engine:
-        case "threads":
-            return None
-        case "ray":
-            from pairlens.collection.ray_reader import RayReader
-
-            return RayReader(store, model, max(1, workers))
-    raise ValueError(f"engine {engine!r} must be threads or ray")
+def without_held(store: Store, items: Sequence[NewItem]) -> list[int]:
+    """Return the positions of the items whose place (root, path and region) the store does not hold."""
+    held = set()
+    for root in {item.root for item in items}:
+        paths = [item.path for item in items if item.root == root]
+        held.update((item.root, item.path, item.region) for item in store.at(root, paths))
+    return [n for n, item in enumerate(items) if (item.root, item.path, item.region) not in held]
 
 
 def new_item(source: PhotoSource, digest: str, view: PhotoView, original: bytes = b"") -> NewItem:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from unicodedata import normalize
 
 from pairlens.core.untrusted import is_plain_text
 
@@ -105,7 +106,7 @@ class Item:
 
 
 def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Value]:
-    """Return metadata as a collection stores them.
+    """Return metadata as a collection stores them, texts and keys in NFC.
 
     Args:
         metadata: by name, texts, whole numbers up to 2^53, finite numbers, truth values or None.
@@ -116,19 +117,21 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Value]:
     >>> checked_metadata({"price": 3, "sold": False})
     {'price': 3, 'sold': False}
     """
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata are a mapping such as {{'price': 3}}, not a {type(metadata).__name__}")
     if len(metadata) > MAX_KEYS:
         raise ValueError(f"the metadata have {len(metadata)} keys, but at most {MAX_KEYS} are stored for a photo")
     return {checked_key(key): _checked_value(key, value) for key, value in metadata.items()}
 
 
 def checked_key(key: Any) -> str:
-    """Return the name of a metadata value; raises ValueError if it is empty, long or has reserved characters."""
+    """Return the name of a metadata value in NFC; raises ValueError if it is empty, long or has reserved characters."""
     if not isinstance(key, str) or not 0 < len(key) <= 64 or not is_plain_text(key) or _RESERVED & set(key):
         raise ValueError(
             f"the metadata key {str(key)[:80]!r} cannot be stored; a key is a text of 1 to 64 characters without quotes, "
             "brackets, braces, $, backslashes and control characters"
         )
-    return key
+    return normalize("NFC", key)
 
 
 def _checked_value(key: str, value: Any) -> Value:
@@ -138,7 +141,8 @@ def _checked_value(key: str, value: Any) -> Value:
         case None | bool():
             return value
         case str() if len(value) <= MAX_TEXT and is_plain_text(value.replace("\n", " ").replace("\t", " ")):
-            return value
+            # Filters are composed, too; else a decomposed text would never be found.
+            return normalize("NFC", value)
         case int() if abs(value) <= MAX_WHOLE:
             return value
         case float() if math.isfinite(value):

@@ -1,5 +1,6 @@
 """Migration: a collection is embedded anew by another model while searches go on, and changes over in one step."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from pairlens.core.threads import map_in_order
 _CHUNK = 256
 # The report compares this many neighbours of this many items.
 _NEIGHBOURS, _SAMPLE = 10, 1000
+# The best of a block of vectors that are sorted; more than neighbours, so that of equal scores the first ids stay.
+_CANDIDATES = 64
 _EXAMPLES = 5
 
 
@@ -83,11 +86,19 @@ def migrate(
         progress: called with the numbers of photos that are embedded and of all.
 
     Raises:
-        ValueError: if the model is active already, or another migration is under way.
+        ValueError: if the model is active already, another migration is under way, or there are no photos.
     """
     models = store.models()
-    if models and models[0].fingerprint == model.fingerprint:
+    if not models:
+        raise ValueError(f"{store.name} has no photos and no model yet; index photos with --model {model.name}")
+    if models[0].fingerprint == model.fingerprint:
         raise ValueError(f"{store.name} speaks {model.name} already; its fingerprint is {model.fingerprint}")
+    begun = _begun(store)
+    if begun is not None and begun.fingerprint != model.fingerprint:
+        raise ValueError(
+            f"a migration of {store.name} to {begun.fingerprint} has begun; finish it with the same model, or give it up "
+            "with pairlens collection migrate --back"
+        )
     save_model(model, store)
     store.start_model(model.fingerprint, model.dim)
     embedded, from_thumbnails = _embed_missing(store, model, workers, progress)
@@ -114,9 +125,16 @@ def migrate(
 def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
     """Make the former model the active one again; photos that were added since are embedded with it first.
 
+    If a migration has begun and is not finished, it is given up instead, and the active model stays.
+
     Raises:
-        ValueError: if there is no former model.
+        ValueError: if there is neither.
     """
+    begun = _begun(store)
+    if begun is not None:
+        store.drop_model(begun.fingerprint)
+        remove_model(store, begun.fingerprint)
+        return store.models()[0]
     former = next((model for model in store.models() if model.state == "former"), None)
     if former is None:
         raise ValueError(f"{store.name} keeps no former model, so there is nothing to return to")
@@ -125,6 +143,11 @@ def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
     store.activate_model(former.fingerprint)
     drop_calibration(store)
     return former
+
+
+def _begun(store: Store) -> StoredModel | None:
+    """Return the model of a migration that is not finished."""
+    return next((stored for stored in store.models() if stored.state == "new"), None)
 
 
 def _change_over(store: Store, model: CollectionModel, workers: int) -> StoredModel | None:
@@ -152,56 +175,84 @@ def _embed_missing(store: Store, model: CollectionModel, workers: int, progress:
     embedded = from_thumbnails = 0
     while len(ids := store.without_vector(model.fingerprint, _CHUNK)):
         items = store.items(ids)
-        views = list(map_in_order(lambda item: _seen(store, model, item), items, workers))
-        vectors = model.embed(np.stack([seen for seen, _ in views]))
-        store.add_vectors(model.fingerprint, [item.id for item in items], vectors)
-        embedded += len(items)
-        from_thumbnails += sum(is_thumbnail for _, is_thumbnail in views)
+        seen = map_in_order(lambda item: _seen(store, model, item), items, workers)
+        views = [view for view in seen if view is not None]
+        vectors = (
+            model.embed(np.stack([seen for _, seen, _ in views])) if views else np.empty((0, model.dim), np.float32)
+        )
+        # Photos that were removed or replaced meanwhile keep no vector of what they were.
+        now = {item.id: item.digest for item in store.items([item.id for item, _, _ in views])}
+        kept = [n for n, (item, _, _) in enumerate(views) if now.get(item.id) == item.digest]
+        store.add_vectors(model.fingerprint, [views[n][0].id for n in kept], vectors[kept])
+        embedded += len(kept)
+        from_thumbnails += sum(views[n][2] for n in kept)
         progress(min(embedded, total), total)
     return embedded, from_thumbnails
 
 
-def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[np.ndarray, bool]:
-    """Return an item as a model sees it, and whether it came from its thumbnail."""
+def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[Item, np.ndarray, bool] | None:
+    """Return an item as a model sees it, and whether it came from its thumbnail; None if the item was removed."""
     contents = photo_bytes(store, item)
     if contents is not None:
-        return view_photo(contents, model.view, None if item.region is None else item.region.box).seen, False
+        # A file that this version of a decoder refuses has a thumbnail all the same.
+        with suppress(ValueError):
+            box = None if item.region is None else item.region.box
+            return item, view_photo(contents, model.view, box).seen, False
     thumbnail = store.thumbnails([item.id]).get(item.id, b"")
-    if not thumbnail:
-        raise ValueError(
-            f"{store.name} has no pixels of the photo {item.id} ({item.path}), so it cannot be embedded anew; remove it, or "
-            "index its file again"
-        )
-    return view_photo(thumbnail, model.view).seen, True
+    if thumbnail:
+        return item, view_photo(thumbnail, model.view).seen, True
+    if not store.items([item.id]):
+        return None
+    raise ValueError(
+        f"{store.name} has no pixels of the photo {item.id} ({item.path}), so it cannot be embedded anew; remove it, or "
+        "index its file again"
+    )
 
 
 def _sample(store: Store) -> np.ndarray:
+    """Return ids that are evenly spaced among all."""
     ids = store.ids()
     return ids[np.linspace(0, len(ids) - 1, min(_SAMPLE, len(ids))).astype(int)] if len(ids) else ids
 
 
 def _neighbours(store: Store, sample: np.ndarray, model: str | None) -> dict[int, tuple[int, ...]]:
-    """Return the nearest items of a sample by the vectors of a model, from a scan of all blocks."""
+    """Return the nearest items of a sample by the vectors of a model, from a scan of all blocks.
+
+    Items of the sample that have no vector, because other processes go on writing, are left out.
+    """
+    sample, queries = _vectors_of(store, sample, model)
     if not len(sample):
         return {}
-    queries = store.vectors(sample, model)
     best_ids = np.full((len(sample), _NEIGHBOURS), -1, np.int64)
     best = np.full((len(sample), _NEIGHBOURS), -np.inf, np.float32)
     for ids, vectors in store.vector_blocks(model):
         scores = queries @ vectors.T  # (sample, block)
         # An item is not its own neighbour.
         scores[sample[:, None] == ids[None]] = -np.inf
-        best, best_ids = _merged(best, best_ids, scores, np.broadcast_to(ids, scores.shape))
+        best, best_ids = _merged(best, best_ids, scores, ids)
     return {
         id: tuple(int(other) for other in row if other >= 0) for id, row in zip(sample.tolist(), best_ids, strict=True)
     }
 
 
+def _vectors_of(store: Store, sample: np.ndarray, model: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of the sample that have a vector, and float32 (id, dim) their vectors."""
+    found_ids, found = [np.empty(0, np.int64)], []
+    for ids, vectors in store.vector_blocks(model):
+        is_wanted = np.isin(ids, sample)
+        found_ids.append(ids[is_wanted])
+        found.append(vectors[is_wanted])
+    return np.concatenate(found_ids), np.concatenate(found) if found else np.empty((0, 1), np.float32)
+
+
 def _merged(
     best: np.ndarray, best_ids: np.ndarray, scores: np.ndarray, ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best of both (query, rank) lists, best first; equal scores by id."""
-    all_scores = np.concatenate([best, scores], axis=1)
-    all_ids = np.concatenate([best_ids, ids], axis=1)
+    """Return the best of the (sample, rank) lists and of a block's (sample, item) scores, best first; equal ones by id."""
+    # Only the best of a block are sorted, because it has thousands of items.
+    most = min(_CANDIDATES, scores.shape[1])
+    near = np.argpartition(-scores, most - 1, axis=1)[:, :most]
+    all_scores = np.concatenate([best, np.take_along_axis(scores, near, axis=1)], axis=1)
+    all_ids = np.where(np.isneginf(all_scores), -1, np.concatenate([best_ids, ids[near]], axis=1))
     order = np.lexsort((all_ids, -all_scores), axis=1)[:, : best.shape[1]]
     return np.take_along_axis(all_scores, order, axis=1), np.take_along_axis(all_ids, order, axis=1)

@@ -12,6 +12,7 @@ def photo_bytes(store: Store, item: Item) -> bytes | None:
     """Return the bytes of a photo: those that the collection keeps, or its file; None if it is gone or has changed."""
     if item.has_original:
         return store.original(item.id)
+    # An item without a root is no file: its path is a name, or a place outside this machine.
     if not item.root:
         return None
     try:

@@ -1,6 +1,7 @@
 """A photo as a collection takes it: its digest, its size, its thumbnail, and the pixels that the model sees."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,29 @@ def contents_of(photo: Any) -> bytes:
             return read_bytes(Path(photo), MAX_FILE_BYTES)
         case bytes() | bytearray() | memoryview():
             return bytes(photo)
-    pixels = pixels_of(photo, PhotoReading())
+    return _bytes_of(pixels_of(photo, PhotoReading()))
+
+
+def _bytes_of(pixels: np.ndarray) -> bytes:
     return repr(pixels.shape).encode() + pixels.tobytes()
+
+
+def kept_pixels(pixels: np.ndarray) -> bytes:
+    """Return pixels that come without a file as the file that a collection keeps: PNG, which loses nothing."""
+    png = io.BytesIO()
+    # The lowest compression takes a fifth of the time of the usual one and 10 % more space.
+    Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+    return png.getvalue()
+
+
+def has_digest(contents: bytes, digest: str) -> bool:
+    """Return whether a kept photo has a digest: that of its bytes, or of its pixels if it came without a file."""
+    if digest_of(contents) == digest:
+        return True
+    try:
+        return digest_of(_bytes_of(read_picture(contents, PhotoReading()).pixels)) == digest
+    except ValueError:
+        return False
 
 
 def view_photo(photo: Any, view: PhotoInput, box: Box | ShareBox | None = None) -> PhotoView:
@@ -103,7 +125,8 @@ def _upright_pixels(photo: Any, reading: PhotoReading) -> tuple[np.ndarray, int]
     if isinstance(photo, bytes | bytearray | memoryview):
         picture = read_picture(bytes(photo), reading)
         return turn_upright(picture.pixels, picture.orientation), picture.factor
-    return pixels_of(photo, reading), 1
+    # PyTorch, which resizes them, warns of arrays that cannot be written, such as memory-mapped ones.
+    return np.require(pixels_of(photo, reading), requirements=["C", "W"]), 1
 
 
 def _region(box: Box | ShareBox, width: int, height: int) -> Region:

@@ -11,6 +11,7 @@ from pairlens.collection.store import Store
 
 # Photos of one task. A task whose process is killed is done again, so this is all that a killed process costs.
 BATCH = 64
+_RETRIES = 3
 
 
 class RayReader:
@@ -30,16 +31,28 @@ class RayReader:
         self._workers = workers
 
     def __call__(self, asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
-        """Yield photos that were read and embedded, in their order; a process that is killed is replaced."""
+        """Yield photos that were read and embedded, in their order; a process that is killed is replaced.
+
+        Raises:
+            ValueError: if a batch has ended its process several times, as a photo that takes all memory does.
+        """
         import ray
+        from ray.exceptions import RayActorError
 
         if not ray.is_initialized():
             ray.init(log_to_driver=False, configure_logging=False)
         documents = ray.put(self._documents)
-        kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(_Embedding)
-        actors = [kind.remote(documents) for _ in range(self._workers)]
+        kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Embedding)
+        # A process without a free core would never start, and its batches would wait for ever.
+        workers = max(1, min(self._workers, int(ray.available_resources().get("CPU", 1))))
+        actors = [kind.remote(documents) for _ in range(workers)]
         try:
             yield from _in_order(ray, actors, asked)
+        except RayActorError as error:
+            raise ValueError(
+                f"a process of Ray ended {_RETRIES + 1} times with the same photos, most likely because memory ran out; "
+                "what was embedded before is in the collection"
+            ) from error
         finally:
             for actor in actors:
                 ray.kill(actor)

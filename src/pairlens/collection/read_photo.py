@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairlens.collection.item import Item
+from pairlens.collection.item import Item, Region
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
 from pairlens.collection.sources import PhotoSource
 from pairlens.core.boxes import Box, ShareBox
@@ -56,14 +56,14 @@ def read_photo(asked: Asked, view: PhotoInput, was_moved: Callable[[str], bool] 
     try:
         contents = read_bytes(source.file, MAX_FILE_BYTES)
         digest = digest_of(contents)
-        # Which item a box in shares is, is known once the photo is decoded.
-        same = None if isinstance(source.box, ShareBox) else _at_box(old, source.box)
+        same = next((item for item in old if is_part(item, source.box)), None)
         if same is not None and same.digest == digest:
             return ReadPhoto(source, digest, None, same)
         if same is None and source.box is None and was_moved(digest):
             return ReadPhoto(source, digest)
         seen = view_photo(contents, view, source.box)
-        return ReadPhoto(source, digest, seen, same or _at_box(old, None if seen.region is None else seen.region.box))
+        # A photo that has changed may have another size, of which a box is another region.
+        return ReadPhoto(source, digest, seen, same or _with_region(old, seen.region))
     except (OSError, ValueError) as error:
         return ReadPhoto(source, refused=refusal(source, error))
 
@@ -74,5 +74,13 @@ def refusal(source: PhotoSource, error: Exception) -> Exclusion:
     return Exclusion(source.path, kind, str(error) or type(error).__name__)
 
 
-def _at_box(items: Iterable[Item], box: Box | None) -> Item | None:
-    return next((item for item in items if (None if item.region is None else item.region.box) == box), None)
+def is_part(item: Item, box: Box | ShareBox | None) -> bool:
+    """Return whether an item is the part of its photo that a box names; a box is cut to the photo when it is stored."""
+    if box is None or item.region is None:
+        return box is None and item.region is None
+    left, top, right, bottom = box.pixels(item.width, item.height) if isinstance(box, ShareBox) else box
+    return item.region.box == (max(left, 0), max(top, 0), min(right, item.width), min(bottom, item.height))
+
+
+def _with_region(items: Iterable[Item], region: Region | None) -> Item | None:
+    return next((item for item in items if item.region == region), None)

@@ -13,7 +13,7 @@ from pairlens.collection.item import Item, Region
 from pairlens.collection.migration import ChangedItem
 from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.collection.photo_view import view_photo
-from pairlens.collection.search import SearchMatch, SearchResult, thumbnail_picture
+from pairlens.collection.search import SearchMatch, SearchResult, items_by_path, thumbnail_picture
 from pairlens.collection.store import Store
 from pairlens.core.files import make_folder, write_picture
 from pairlens.core.images import load_image
@@ -70,10 +70,14 @@ def query_picture(store: Store, photo: str, region: Region | None) -> Image.Imag
     """Return what was searched for: the picture of a file, its region, or the thumbnail of an item; None without any."""
     if Path(photo).is_file():
         picture = load_image(Path(photo))
-        return picture if region is None else picture.crop(region.box)
+        if region is None:
+            return picture
+        left, top, right, bottom = region.box
+        # A region may reach beyond the photo, where there is nothing to show.
+        return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
     digits = photo.removeprefix("#")
     ids = [int(digits)] if digits.isdecimal() and len(digits) < 19 else []
-    ids = ids or [item.id for root in store.roots() for item in store.at(root, [photo])][:1]
+    ids = ids or [item.id for item in items_by_path(store, photo)][:1]
     contents = store.thumbnails(ids) if ids else {}
     return thumbnail_picture(contents[ids[0]]) if contents else None
 
@@ -142,6 +146,9 @@ def change_sheet(store: Store, changed: Sequence[ChangedItem]) -> Image.Image:
     for example in changed:
         for when, ids in (("before", example.before), ("after", example.after)):
             items = store.items([example.id, *ids[: _TILES_PER_ROW - 1]])
+            # Another process may have removed the photo meanwhile.
+            if not items or items[0].id != example.id:
+                continue
             pictures = store.thumbnails([item.id for item in items])
             tiles = [Tile(thumbnail_picture(pictures.get(item.id, b"")), item.path, item.label or "") for item in items]
             rows.append([replace(tiles[0], first=when), *tiles[1:]])

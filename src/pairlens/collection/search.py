@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pairlens.collection.item import Item, Region, Value
 from pairlens.collection.photo_view import contents_of, view_photo
 from pairlens.collection.store import IndexRecall, Store
 from pairlens.core.plain_numbers import as_finite_matrix
+from pairlens.core.untrusted import is_plain_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +67,7 @@ class SearchMatch:
         """Return which places of both photos make up the score.
 
         Raises:
-            ValueError: if the query was no single photo, or the collection has no model that can explain.
+            ValueError: if the query was a vector or a mixture of photos, or the collection has no model that can explain.
         """
         if self._explain is None:
             raise ValueError(
@@ -120,11 +122,13 @@ class QueryVector:
         vector: float32 (dim,).
         ids: items that were given as the query, which are not found.
         seen: uint8 (image_size, image_size, 3) of the only photo; None otherwise.
+        is_single: whether it is one photo or vector, and not a mixture of several, which no calibration has seen.
     """
 
     vector: np.ndarray
     ids: tuple[int, ...]
     seen: np.ndarray | None
+    is_single: bool = True
 
 
 class QueryEmbedder:
@@ -162,8 +166,8 @@ class QueryEmbedder:
         if length < 1e-6:
             raise ValueError("the wanted and the unwanted photos cancel each other; give other ones")
         ids = tuple(id for query in (*positive, *negative) for id in query.ids)
-        seen = positive[0].seen if len(positive) == 1 and not negative else None
-        return QueryVector((total / length).astype(np.float32), ids, seen)
+        is_single = len(positive) == 1 and not negative
+        return QueryVector((total / length).astype(np.float32), ids, positive[0].seen if is_single else None, is_single)
 
     def _one(self, photo: Any, region: Region | None) -> QueryVector:
         id = self._id_of(photo)
@@ -178,9 +182,8 @@ class QueryEmbedder:
         try:
             view = view_photo(given, model.view, None if region is None else region.box)
         except ValueError as error:
-            raise ValueError(
-                str(error).replace("the picture", str(photo), 1) if _is_path(photo) else str(error)
-            ) from error
+            where = f"{photo}: " if isinstance(photo, str | Path) else ""
+            raise ValueError(f"{where}{error}") from error
         return QueryVector(model.embed(view.seen[None])[0], (), view.seen)
 
     def _id_of(self, photo: Any) -> int | None:
@@ -189,22 +192,22 @@ class QueryEmbedder:
             return None
         if isinstance(photo, int | np.integer):
             return self._existing(int(photo))
-        if not isinstance(photo, str) or Path(photo).is_file():
+        if not isinstance(photo, str) or _is_there(photo):
             return None
         if photo.removeprefix("#").isdecimal() and len(photo) < 19:
             return self._existing(int(photo.removeprefix("#")))
-        held = [item for root in self.store.roots() for item in self.store.at(root, [photo])]
+        held = items_by_path(self.store, photo)
         if not held:
             raise FileNotFoundError(f"{photo} is neither a file nor the path or the id of a photo in {self.store.name}")
         return held[0].id
 
     def _existing(self, id: int) -> int:
-        if not self.store.items([id]):
+        if abs(id) >= 1 << 63 or not self.store.items([id]):
             raise ValueError(f"{self.store.name} has no photo with the id {id}; pairlens collection list shows them")
         return id
 
     def _checked_vector(self, values: Any) -> np.ndarray:
-        vector = as_finite_matrix(np.asarray(values)[None], "the query", "vector")[0]
+        vector = as_finite_matrix(values[None], "the query", "vector")[0]
         if len(vector) != self.dim:
             raise ValueError(
                 f"the query has {len(vector)} dimensions, but the collection has {self.dim}; use its model"
@@ -215,8 +218,25 @@ class QueryEmbedder:
         return (vector / length).astype(np.float32)
 
 
-def _is_path(photo: Any) -> bool:
-    return isinstance(photo, str | Path)
+def _is_there(photo: str) -> bool:
+    try:
+        # A pipe or a folder, too: its reader says what it is.
+        return Path(photo).exists()
+    # A name that is longer than the system allows.
+    except OSError:
+        return False
+
+
+def items_by_path(store: Store, path: str) -> list[Item]:
+    """Return the items of a path below any root of a collection, or of the whole path of their file."""
+    if not is_plain_text(path):
+        return []
+    name = normalize("NFC", path)
+    found = []
+    for root in store.roots():
+        paths = [name, name.removeprefix(f"{root}/")] if root else [name]
+        found += store.at(root, list(dict.fromkeys(paths)))
+    return found
 
 
 def _is_vector(photo: Any) -> bool:

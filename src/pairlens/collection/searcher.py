@@ -16,6 +16,8 @@ from pairlens.collection.store import Found, SearchMode, Store
 
 # More items than asked for are searched first when near-duplicates are collapsed.
 GROUP_FACTOR = 3
+# Searches in a row of which other processes may remove results.
+_TRIES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +65,29 @@ class Searcher:
         if index not in ("auto", "exact"):
             raise ValueError(f"index {index!r} must be auto or exact")
         # The verdict looks at more neighbours than are shown.
-        wanted = max(k * (GROUP_FACTOR if group else 1), NEAREST if self.judge.calibration() is not None else 0)
+        is_calibrated = self.judge.is_calibrated()
+        wanted = max(k * (GROUP_FACTOR if group else 1), NEAREST if is_calibrated and not where else 0)
         founds = self._found(queries, wanted, where, index)
-        judged = self.judge.judge(queries, founds, rate)
-        return [
-            SearchResult(
-                matches=self._matches(query, self._ranked(query, found, k, where, index, group), opinion.probabilities),
-                verdict=opinion.verdict,
-                probability=opinion.probability,
-                rate=opinion.rate,
-                interval=opinion.interval,
-                reason=opinion.reason,
-                recall=found.recall,
-                vector=query.vector,
+        # A calibration holds for the nearest of all photos: a filter that keeps one class would look like certainty.
+        whole = self._found(queries, NEAREST, {}, index) if is_calibrated and where else founds
+        judged = self.judge.judge(queries, whole, rate)
+        results = []
+        for query, found, opinion in zip(queries, founds, judged, strict=True):
+            ranked = self._ranked(query, found, k, where, index, group)
+            said = opinion.under_filter([entry.item for entry in ranked]) if where else opinion
+            results.append(
+                SearchResult(
+                    matches=self._matches(query, ranked, said.probabilities),
+                    verdict=said.verdict,
+                    probability=said.probability,
+                    rate=said.rate,
+                    interval=said.interval,
+                    reason=said.reason,
+                    recall=found.recall,
+                    vector=query.vector,
+                )
             )
-            for query, found, opinion in zip(queries, founds, judged, strict=True)
-        ]
+        return results
 
     def _found(
         self, queries: Sequence[QueryVector], k: int, where: Mapping[str, Condition], index: SearchMode
@@ -104,9 +113,14 @@ class Searcher:
         index: SearchMode,
         group: bool,
     ) -> list[_Ranked]:
+        searched = found.ids.shape[1]
+        for _ in range(_TRIES):
+            # Another process may have removed photos since the search; then there may be others in their place.
+            if len(self.store.items(found.ids[0, found.ids[0] >= 0][:k])) == (found.ids[0, :k] >= 0).sum():
+                break
+            found = self.store.search(query.vector[None], searched, where, query.ids, index)
         if not group:
             return _with_items(self.store, found, k)
-        searched = found.ids.shape[1]
         while True:
             grouped = _grouped(_with_items(self.store, found, searched))
             is_all = (found.ids[0] < 0).any() or searched >= self.store.count()
@@ -126,17 +140,26 @@ class Searcher:
                 score=entry.score,
                 probability=probabilities.get(entry.item.id),
                 copies=entry.copies,
-                _explain=None if query.seen is None else self._explainer(query.seen, entry.item),
+                _explain=self._explainer(query, entry.item),
                 _thumbnail=self._thumbnail_of(entry.item.id),
             )
             for rank, entry in enumerate(ranked, 1)
         )
 
-    def _explainer(self, seen: np.ndarray, item: Item) -> Callable:
-        def explain() -> object:
-            from pairlens.collection.result_pictures import explain_item
+    def _explainer(self, query: QueryVector, item: Item) -> Callable | None:
+        """Return what explains a match; None if the query is no single photo, of which there are pixels."""
+        if not query.is_single or (query.seen is None and not query.ids):
+            return None
 
-            return explain_item(self.store, self.model(), seen, item)
+        def explain() -> object:
+            from pairlens.collection.result_pictures import explain_item, seen_pixels
+
+            model = self.model()
+            stored = self.store.items(query.ids) if query.seen is None else []
+            seen = seen_pixels(self.store, model, stored[0]) if stored else query.seen
+            if seen is None:
+                raise ValueError(f"the photo {query.ids[0]} that was searched for is gone; search with another one")
+            return explain_item(self.store, model, seen, item)
 
         return explain
 

@@ -1,5 +1,6 @@
 """A consistent copy of a collection, taken while others write."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from pairlens.collection.location import DATABASE
@@ -21,5 +22,6 @@ def write_snapshot(store: Store, folder: Path) -> None:
         store.snapshot(str(folder / DATABASE))
     except BaseException:
         # An empty folder would look like the beginning of a collection.
-        folder.rmdir()
+        with suppress(OSError):
+            folder.rmdir()
         raise

@@ -1,10 +1,12 @@
 """Tables of photos for a collection: a path in each row, an optional label and box, and everything else as metadata."""
 
+import re
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from unicodedata import normalize
 
-from pairlens.collection.item import Value, checked_key, checked_metadata
+from pairlens.collection.item import MAX_WHOLE, Value, checked_key, checked_metadata
 from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.untrusted import is_plain_text
 from pairlens.data.readers.box_units import boxes_in_one_unit
@@ -13,6 +15,10 @@ from pairlens.data.readers.table_file import column_names, read_columns
 _CORNERS = ("x_1", "y_1", "x_2", "y_2")
 _OWN = ("path", "label", *_CORNERS)
 _TRUTHS = {"true": True, "false": False}
+# Article and telephone numbers such as 00123 and +49170 would lose signs as numbers, and so would numbers with more digits
+# than JSON keeps; they stay texts.
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,15})")
+_NUMBER = re.compile(r"-?((0|[1-9][0-9]{0,15})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def read_source_table(file: Path) -> SourceTable:
     columns = read_columns(file, tuple(names))
     count = len(columns["path"])
     boxes = boxes_in_one_unit([(f"{file}, row {n + 1}", _corners(file, columns, n)) for n in range(count)])
-    extra = {checked_key(name): _typed(texts) for name, texts in columns.items() if name not in _OWN}
+    extra = {_key(file, name): _typed(texts) for name, texts in columns.items() if name not in _OWN}
     rows = []
     for n in range(count):
         try:
@@ -60,6 +66,13 @@ def read_source_table(file: Path) -> SourceTable:
             raise ValueError(f"{file}, row {n + 1}: {error}") from error
         rows.append(TableRow(n + 1, _path(file, columns, n), _label(file, columns, n), boxes[n], metadata))
     return SourceTable(file, tuple(rows))
+
+
+def _key(file: Path, name: str) -> str:
+    try:
+        return checked_key(name)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _path(file: Path, columns: dict[str, list[str]], n: int) -> str:
@@ -98,12 +111,17 @@ def _typed(texts: list[str]) -> list[Value]:
     given = [text for text in texts if text]
     if given and all(text.lower() in _TRUTHS for text in given):
         return [_TRUTHS.get(text.lower()) for text in texts]
-    for kind in (int, float):
-        try:
-            numbers = [kind(text) if text else None for text in texts]
-        except ValueError:
-            continue
-        # Article numbers such as 00123 lose their zeros as numbers, so they stay texts.
-        if not any(text[:1] == "0" and text[1:2].isdigit() for text in given):
-            return list(numbers)
+    if given and all(_WHOLE.fullmatch(text) and _is_number(text) for text in given):
+        return [int(text) if text else None for text in texts]
+    # Programs write a missing number as nan.
+    numbers = [text for text in given if text.lower() != "nan"]
+    if numbers and all(map(_is_number, numbers)):
+        return [float(text) if text and text.lower() != "nan" else None for text in texts]
     return [text or None for text in texts]
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a number that keeps all its digits as one."""
+    if _WHOLE.fullmatch(text):
+        return abs(int(text)) <= MAX_WHOLE
+    return _NUMBER.fullmatch(text) is not None and isfinite(float(text))

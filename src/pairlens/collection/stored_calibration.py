@@ -22,7 +22,12 @@ def read_calibration(contents: bytes | None, fingerprint: str) -> Calibration | 
     """
     if contents is None:
         return None
-    calibration = Calibration.from_plain(parse_json(contents.decode("utf-8", "replace")), DOCUMENT)
+    try:
+        calibration = Calibration.from_plain(parse_json(contents.decode("utf-8", "replace")), DOCUMENT)
+    except ValueError as error:
+        raise ValueError(
+            f"the calibration is damaged or of a newer version ({error}); calibrate the collection again"
+        ) from None
     return calibration if calibration.fingerprint == fingerprint else None
 
 

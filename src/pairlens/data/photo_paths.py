@@ -43,11 +43,11 @@ def locate_photos(annotations: Annotations, follow_links: bool) -> Annotations:
         ValueError: if two listed photos are the same file, or no photo is left.
     """
     rule = LinkRule(annotations.root, follow_links)
-    names = cache(_names_by_nfc)
+    names = cache(names_by_nfc)
     photos: list[Photo] = []
     linked: list[Exclusion] = []
     for photo in annotations.photos:
-        path = photo.path if photo.path.isascii() else _spelled_as_on_disk(annotations.root, photo.path, names)
+        path = photo.path if photo.path.isascii() else spelled_as_on_disk(annotations.root, photo.path, names)
         if rule.leads_out(annotations.root / path):
             linked.append(Exclusion(photo.key, "linked photo", LINK_REASON))
         else:
@@ -57,7 +57,7 @@ def locate_photos(annotations: Annotations, follow_links: bool) -> Annotations:
     return replace(annotations, photos=tuple(photos), left_out=(*annotations.left_out, *linked))
 
 
-def _spelled_as_on_disk(root: Path, path: str, names: Callable[[Path], dict[str, str]]) -> str:
+def spelled_as_on_disk(root: Path, path: str, names: Callable[[Path], dict[str, str]]) -> str:
     """Return a path whose letters with accents are composed, or not, as the disk has them; itself if there is no file."""
     if os.path.lexists(root / path):
         return path
@@ -70,7 +70,7 @@ def _spelled_as_on_disk(root: Path, path: str, names: Callable[[Path], dict[str,
     return spelled.relative_to(root).as_posix()
 
 
-def _names_by_nfc(folder: Path) -> dict[str, str]:
+def names_by_nfc(folder: Path) -> dict[str, str]:
     """Return the names in a folder by their composed form; nothing if it is not a folder."""
     try:
         return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}

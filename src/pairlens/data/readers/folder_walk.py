@@ -18,6 +18,7 @@ _SYSTEM_FOLDERS = frozenset(
         *("lost+found", "__macosx", "network trash folder", "temporary items", "__pycache__"),
     }
 )
+UNOPENED = "folder that cannot be opened"
 # A folder behind a link may hold links again; without a bound, a few of them could name a photo a million times.
 _MAX_LINKS = 2
 
@@ -86,7 +87,7 @@ class _Walk:
             with os.scandir(folder.path) as entries:
                 sorted_entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self._leave_out(folder.path, "folder that cannot be opened", str(error.strerror))
+            self._leave_out(folder.path, UNOPENED, str(error.strerror))
             return
         for entry in sorted_entries:
             path = folder.path / entry.name
