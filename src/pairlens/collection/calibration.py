@@ -60,8 +60,8 @@ class CalibrationSize:
         classes: in every division, half of them are known and the other half strange.
         photos: of these classes.
         divisions: of the classes into known and strange ones.
-        known_classes: number of classes in the gallery of a division. A collection of many more classes has more chances to
-            hold a similar one, so its false accept rate is higher.
+        known_classes: number of classes in the gallery of a division. In a collection of more classes the leads over the
+            next class are smaller, so fewer queries are accepted, strange ones as well; one of fewer classes accepts more.
         strange_queries: of all divisions together; a photo is a query in half of them.
     """
 
