@@ -19,8 +19,9 @@ class RateThreshold:
     Attributes:
         rate: the false accept rate that was asked for.
         score: a higher score is accepted.
-        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes.
-        low: lower end of its 95 % interval for as many new classes as there were calibration classes.
+        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes. It is
+            below the asked rate if new classes exceed their thresholds more often.
+        low: lower end of the 95 % interval of the rate on as many new classes as there were calibration classes.
         high: upper end.
         true_accepts: share of the queries of held classes that are accepted with a best match of their class.
     """
