@@ -52,8 +52,8 @@ def calibrate(
     many times; the score of a query comes from a logistic regression that has seen no photo of its class, and a
     threshold is the quantile of the scores of the strange queries.
 
-    The gallery of a division holds half of the classes. For 0.05, in 12 splits each of CUB-200-2011 and CARS196, galleries of
-    four times as many classes had a rate of 0.02, and those of a quarter as many 0.10 and 0.20; so a calibration is for
+    The gallery of a division holds half of the classes. At 0.05, in 12 splits each of CUB-200-2011 and CARS196, galleries
+    of four times as many classes had a rate of 0.02, and those of a quarter as many 0.10 and 0.20; so a calibration is for
     collections of at least half as many classes as it was learned from.
 
     Photos of a class are no independent queries, so the interval is one over classes. The whole procedure is repeated on
