@@ -59,8 +59,9 @@ def calibrate(
     Photos of a class are no independent queries, so the interval is one over classes. The whole procedure is repeated on
     one half of the classes and measured on the other half; with r the measured rates and α the asked one, s² is the mean of
     (√r - √α)² / 2, because the error of a mean over twice as many classes has half the variance. The interval is
-    (√α ± t s)², with t of Student's distribution with classes - 1 degrees of freedom. If the mean of r exceeds α, half of
-    the excess is expected with all classes, and the threshold is that of a rate which is lower by as much.
+    (√α ± t s)², with t of Student's distribution; its degrees of freedom are those of a quarter of the classes, which are
+    the strange ones of a repetition. If the mean of r exceeds α, half of the excess is expected with all classes, and the
+    threshold is that of a rate which is lower by as much.
 
     Args:
         vectors: (item, dim); scaled to unit length here.
@@ -188,7 +189,8 @@ def _threshold(fitted: CrossFitted, rate: float, held_out: Array, classes: int) 
     measured = false_accept_rate(fitted.queries, accepted)
     # On the scale of √rate the spread hardly depends on the rate, which may be 0 for the classes of one repetition.
     deviation = math.sqrt(float(np.mean((np.sqrt(held_out) - math.sqrt(rate)) ** 2)) / 2)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, classes - 1)) * deviation
+    # The strange classes of one repetition are a quarter of all classes.
+    half = float(stats.t.ppf((1 + LEVEL) / 2, classes // 4 - 1)) * deviation
     low = max(math.sqrt(rate) - half, 0.0) ** 2
     high = min((math.sqrt(rate) + half) ** 2, 1.0)
     known = ~fitted.queries.is_strange
