@@ -19,8 +19,9 @@ class RateThreshold:
     Attributes:
         rate: the false accept rate that was asked for.
         score: a higher score is accepted.
-        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes.
-        low: lower end of its 95 % interval for as many new classes as there were calibration classes.
+        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes. It is
+            below the asked rate if new classes exceed their thresholds more often.
+        low: lower end of the 95 % interval of the rate on as many new classes as there were calibration classes.
         high: upper end.
         true_accepts: share of the queries of held classes that are accepted with a best match of their class.
     """
@@ -60,8 +61,8 @@ class CalibrationSize:
         classes: in every division, half of them are known and the other half strange.
         photos: of these classes.
         divisions: of the classes into known and strange ones.
-        known_classes: number of classes in the gallery of a division. A collection of many more classes has more chances to
-            hold a similar one, so its false accept rate is higher.
+        known_classes: number of classes in the gallery of a division. In a collection of more classes the leads over the
+            next class are smaller, so fewer queries are accepted, strange ones as well; one of fewer classes accepts more.
         strange_queries: of all divisions together; a photo is a query in half of them.
     """
 
