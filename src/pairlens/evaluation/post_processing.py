@@ -4,6 +4,7 @@ None of it is part of an evaluation by default, because a figure with it is abou
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,9 +184,9 @@ def _average(encoded: sparse.csr_matrix, ranks: np.ndarray) -> sparse.csr_matrix
     return sparse.csr_matrix(sparse.csr_matrix(chooses, shape=(photos, photos)) @ encoded)
 
 
-def _jaccard(queries: sparse.csr_matrix, items: sparse.csr_matrix) -> np.ndarray:
-    """Return (query, item) Jaccard distances of rows that sum to 1."""
-    by_column = sparse.csc_matrix(items)
+def _jaccard(queries: Any, items: Any) -> np.ndarray:
+    """Return (query, item) Jaccard distances of two sparse matrices whose rows sum to 1."""
+    by_column: Any = sparse.csc_matrix(items)
     distances = np.empty((queries.shape[0], items.shape[0]), np.float32)
     for query in range(queries.shape[0]):
         own = slice(queries.indptr[query], queries.indptr[query + 1])
