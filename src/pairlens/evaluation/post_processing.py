@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from pairlens.core.records import require
@@ -159,8 +158,11 @@ def _reciprocal(ranks: np.ndarray, photo: int, k: int) -> np.ndarray:
     return forward[(ranks[forward, : k + 1] == photo).any(axis=1)]
 
 
-def _encode(vectors: np.ndarray, ranks: np.ndarray, k1: int) -> sparse.csr_matrix:
-    """Return V before the average, (photo, photo)."""
+def _encode(vectors: np.ndarray, ranks: np.ndarray, k1: int) -> Any:
+    """Return V before the average, a sparse matrix (photo, photo)."""
+    # Imported in the functions, because SciPy takes long to import and few evaluations re-rank.
+    from scipy import sparse
+
     half = round(k1 / 2)
     rows, columns, values = [], [], []
     halves = [_reciprocal(ranks, photo, half) for photo in range(len(ranks))]
@@ -177,8 +179,10 @@ def _encode(vectors: np.ndarray, ranks: np.ndarray, k1: int) -> sparse.csr_matri
     return sparse.csr_matrix(placed, shape=(len(ranks), len(ranks)), dtype=np.float32)
 
 
-def _average(encoded: sparse.csr_matrix, ranks: np.ndarray) -> sparse.csr_matrix:
-    """Return the mean of the rows of the nearest photos of each photo."""
+def _average(encoded: Any, ranks: np.ndarray) -> Any:
+    """Return the mean of the rows of the nearest photos of each photo, again as a sparse matrix."""
+    from scipy import sparse
+
     photos, k = ranks.shape
     chooses = (np.full(photos * k, 1 / k, np.float32), (np.repeat(np.arange(photos), k), ranks.reshape(-1)))
     return sparse.csr_matrix(sparse.csr_matrix(chooses, shape=(photos, photos)) @ encoded)
@@ -186,7 +190,7 @@ def _average(encoded: sparse.csr_matrix, ranks: np.ndarray) -> sparse.csr_matrix
 
 def _jaccard(queries: Any, items: Any) -> np.ndarray:
     """Return (query, item) Jaccard distances of two sparse matrices whose rows sum to 1."""
-    by_column: Any = sparse.csc_matrix(items)
+    by_column = items.tocsc()
     distances = np.empty((queries.shape[0], items.shape[0]), np.float32)
     for query in range(queries.shape[0]):
         own = slice(queries.indptr[query], queries.indptr[query + 1])
