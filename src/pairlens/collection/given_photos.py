@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pairlens.collection.collection_model import CollectionModel
+from pairlens.collection.collection_model import PhotoModel
 from pairlens.collection.ingest import new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, checked_metadata
-from pairlens.collection.photo_view import contents_of, digest_of, view_photo
+from pairlens.collection.photo_view import contents_of, digest_of
 from pairlens.collection.sources import PhotoSource
 from pairlens.collection.store import Store
 from pairlens.core.untrusted import is_plain_text
@@ -28,7 +28,7 @@ def is_place(photo: Any) -> bool:
 
 def add_given_photos(
     store: Store,
-    model: CollectionModel,
+    model: PhotoModel,
     photos: Sequence[Any],
     labels: Any = None,
     metadata: Any = None,
@@ -58,7 +58,7 @@ def add_given_photos(
         name = names[number] or f"photo {number + 1}"
         try:
             contents = contents_of(photo)
-            view = view_photo(contents if isinstance(photo, bytes) else photo, model.view)
+            view = model.read(contents if isinstance(photo, bytes) else photo)
         except (OSError, ValueError) as error:
             refused.append(Exclusion(name, "unreadable photo", str(error)))
             continue

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from pairlens.collection.collection_model import CollectionModel
+from pairlens.collection.collection_model import PhotoModel
 from pairlens.collection.item import Item, Region, Value
-from pairlens.collection.photo_view import contents_of, view_photo
+from pairlens.collection.photo_view import contents_of
 from pairlens.collection.store import IndexRecall, Store
 from pairlens.core.inputs import as_vectors
 
@@ -130,7 +130,7 @@ class QueryVector:
 class QueryEmbedder:
     """Turns what a user searches for into vectors of the model of a collection."""
 
-    def __init__(self, store: Store, model: Callable[[], CollectionModel], dim: int) -> None:
+    def __init__(self, store: Store, model: Callable[[], PhotoModel], dim: int) -> None:
         """Prepare for a store; the model is opened when a photo has to be embedded, and not for ids and vectors."""
         self.store = store
         self.model = model
@@ -176,7 +176,7 @@ class QueryEmbedder:
         model = self.model()
         given = contents_of(photo) if isinstance(photo, str | Path | bytes | bytearray | memoryview) else photo
         try:
-            view = view_photo(given, model.view, None if region is None else region.box)
+            view = model.read(given, None if region is None else region.box)
         except ValueError as error:
             raise ValueError(
                 str(error).replace("the picture", str(photo), 1) if _is_path(photo) else str(error)
