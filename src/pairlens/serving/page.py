@@ -1,6 +1,7 @@
 """The templates of the page, and its files."""
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,13 @@ from pairlens.serving.page_state import filter_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
     from pairlens.serving.page_content import PageContent
 
 PAGE_FOLDER = Path(__file__).parent
+# Between two characters that are no blanks; an entity such as &lt; has none of these signs.
+_JOINTS = re.compile(r"([_./-])(?=[^\s])")
 _FILES = ("app.js", "style.css", "icon.svg")
 
 
@@ -36,8 +40,16 @@ def _templates() -> "Environment":
     )
     environment.globals["filter_text"] = filter_text
     environment.globals["static"] = lambda name: f"/static/{name}?v={page_files()[name]}"
+    environment.filters["breakable"] = _breakable
     environment.filters["number"] = "{:,}".format
     return environment
+
+
+def _breakable(value: object) -> "Markup":
+    """Return a text that may be broken after the signs that join words in names of folders."""
+    from markupsafe import Markup, escape
+
+    return Markup(_JOINTS.sub(r"\1<wbr>", str(escape(str(value)))))
 
 
 def render_page(template: str, content: "PageContent", fragment: bool) -> str:

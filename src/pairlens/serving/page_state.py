@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from pairlens.collection.filters import Condition, OneOf, parse_filter, split_values
 from pairlens.collection.item import Region, Value
-from pairlens.core.whole_number import as_whole_number
 from pairlens.serving.problems import Problem
 from pairlens.serving.schemas import MAX_ID
 
@@ -165,15 +164,11 @@ def read_state(pairs: Iterable[tuple[str, str]]) -> PageState:
     for name, text in pairs:
         fields.setdefault(name, []).append(text)
     where = _merged(fields)
-    region = fields.get("region", [""])[0]
-    numbers = [as_whole_number(part, "region") for part in region.split(",")] if region else []
-    if numbers and len(numbers) != 4:
-        raise ValueError(f"the region {region} is not x,y,width,height in pixels")
     state = PageState(
         photo=next((text for text in fields.get("photo", ()) if text), None),
         ids=_ids(fields.get("id", ())),
         unlike=_ids(fields.get("not", ())),
-        region=Region(*numbers) if numbers else None,
+        region=_region(fields.get("region", [""])[0]),
         where=where,
         k=min(MOST_RESULTS, _number(fields, "k", USUAL_RESULTS, 1)),
         group=fields.get("group", [""])[0] not in ("", "0"),
@@ -196,6 +191,15 @@ def _merged(fields: dict[str, list[str]]) -> tuple[tuple[str, str], ...]:
             low, high = (fields.get(f"{side}:{key}", [""])[0].strip() for side in ("from", "to"))
             values[key] = [f"{low}..{high}"]
     return tuple((key, ",".join(dict.fromkeys(texts))) for key, texts in values.items())
+
+
+def _region(text: str) -> Region | None:
+    if not text:
+        return None
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise ValueError(f"the region {text[:40]!r} is not x,y,width,height in pixels, such as 10,20,300,200")
+    return Region(*map(int, parts))
 
 
 def _ids(texts: Iterable[str]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,8 @@ def run_server(
     with TemporaryDirectory(prefix="pairlens-queries-") as folder:
         config = _config(replace(settings, folder=folder), workers)
         socket = config.bind_socket()
+        # Uvicorn finishes what is under way and then sends itself the signal again, for whoever started it.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
         listening(socket.getsockname()[1])
         try:
             if workers == 1:

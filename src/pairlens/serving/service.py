@@ -1,9 +1,11 @@
 """What a server does with a collection, for many callers at a time: search, add, embed, explain."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from pairlens.collection.given_photos import add_given_photos
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import Item
 from pairlens.collection.photo_bytes import photo_bytes
+from pairlens.collection.photo_view import digest_of
 from pairlens.collection.search import QueryEmbedder, QueryVector, SearchResult
 from pairlens.collection.searcher import Searcher, is_copy
 from pairlens.serving.batching import BatchedModel, BatchQueue, EmbeddingJob, embed_jobs
@@ -30,6 +33,8 @@ from pairlens.serving.settings import ServingSettings
 TRIES = 3
 # Items among which the copies of a photo are looked for.
 _NEAR = 24
+# Queries of photos that were searched with last; each takes as much memory as the pixels that the model sees.
+REMEMBERED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,8 @@ class CollectionService:
         self._searching: BatchQueue[SearchJob, SearchResult] = BatchQueue(
             self._search_jobs, count=partial(metrics.count_batch, "search")
         )
+        self._lock = Lock()
+        self._queries: OrderedDict[tuple[object, ...], QueryVector] = OrderedDict()
         limits = settings.limits
         self.query_photos = QueryPhotos(Path(settings.folder), limits.query_bytes, limits.query_seconds)
         self.filters: Refreshed[FilterValues] = Refreshed(self.store.change, lambda: count_values(self.store))
@@ -104,6 +111,23 @@ class CollectionService:
         raise Problem(503, "the collection is changing its model; search again", {"retry-after": "1"})
 
     def _query(self, request: SearchRequest) -> QueryVector:
+        """Return what is searched for; that of a photo is remembered, because filters and pages ask for it again."""
+        if len(request.photos) != 1 or request.ids or request.vectors or request.unlike:
+            return self._embedded_query(request)
+        box = None if request.region is None else request.region.box
+        key = self.collection.active.fingerprint, digest_of(request.photos[0]), box
+        with self._lock:
+            known = self._queries.get(key)
+        if known is not None:
+            return known
+        query = self._embedded_query(request)
+        with self._lock:
+            self._queries[key] = query
+            if len(self._queries) > REMEMBERED:
+                self._queries.popitem(last=False)
+        return query
+
+    def _embedded_query(self, request: SearchRequest) -> QueryVector:
         embedder = QueryEmbedder(self.store, self.model, self.collection.active.dim)
         if request.region is not None and len(request.ids) == 1 and not request.photos and not request.vectors:
             contents = self._contents(self.item(request.ids[0]))
