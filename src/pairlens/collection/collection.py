@@ -24,6 +24,7 @@ from pairlens.core.whole_number import as_whole_number
 if TYPE_CHECKING:
     from pairlens.collection.calibration import Calibration
     from pairlens.collection.duplicate_photos import DuplicatePhotos
+    from pairlens.collection.http_client import RemoteCollection
     from pairlens.collection.migration import Migrated
 
 Photos = Any
@@ -85,6 +86,13 @@ class Collection:
         """
         return cls(open_store(location, wait, read_only))
 
+    @classmethod
+    def connect(cls, address: str, *, token: str | None = None, timeout: float = 60.0) -> "RemoteCollection":
+        """Return a collection that `pairlens serve` serves, with the same verbs; see `RemoteCollection.connect`."""
+        from pairlens.collection.http_client import RemoteCollection
+
+        return RemoteCollection.connect(address, token=token, timeout=timeout)
+
     def __enter__(self) -> Self:
         return self
 
@@ -94,8 +102,6 @@ class Collection:
     def close(self) -> None:
         """Release files and connections; another call does nothing."""
         self.store.close()
-
-    # What it is.
 
     def __len__(self) -> int:
         """Return the number of photos, or of regions of photos."""

@@ -10,8 +10,8 @@ from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.serving.answers import plain_photo
 from pairlens.serving.picture_answers import file_headers, photo_version, picture_answer, view_of
 from pairlens.serving.problems import Problem
-from pairlens.serving.request_bodies import as_filter, is_form, read_body, uploaded_files
-from pairlens.serving.schemas import MAX_ID, AddedAnswer, ChangeBody, ChangedAnswer, PhotoAnswer, PhotoPage
+from pairlens.serving.request_bodies import as_filter, checked_body, is_form, read_body, uploaded_files
+from pairlens.serving.schemas import MAX_ID, AddedAnswer, ChangeBody, ChangedAnswer, FilterBody, PhotoAnswer, PhotoPage
 from pairlens.serving.serving_state import ServingState, body_schema, state_of
 
 routes = APIRouter(prefix="/api/photos")
@@ -37,12 +37,13 @@ async def photos(
     where: Annotated[list[str], Query(description="as on the command line: label=dress,skirt")] = [],  # noqa: B006
     after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    filter: Annotated[str | None, Query(description="the filter of a search as JSON, in place of where")] = None,
 ) -> Response:
     """Return photos by rising id, beginning after an id."""
     state = state_of(request)
 
     def page() -> dict[str, Any]:
-        filters = as_filter(where)
+        filters = as_filter(where) if filter is None else as_filter(checked_body(filter.encode(), FilterBody).root)
         items = state.service.store.page(after, limit, filters)
         return {"count": state.service.store.count(filters), "photos": [plain_photo(item) for item in items]}
 

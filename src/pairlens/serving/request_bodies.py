@@ -95,7 +95,9 @@ async def read_search(request: Request, kept: QueryPhotos, limits: ServingLimits
         return ReadSearch(as_request(body, photos, limits), digests, body.explain, body.with_vector)
     async with request.form(max_files=limits.files, max_fields=limits.fields, max_part_size=limits.text_body) as form:
         contents, _ = await uploaded_files(form, "photo")
-        body = _validated(_form_values(form), SearchBody)
+        query = form.get("query")
+        whole = isinstance(query, str) and bool(query.strip())
+        body = checked_body(str(query).encode(), SearchBody) if whole else _validated(_form_values(form), SearchBody)
     digests = tuple(kept.keep(photo) for photo in contents)
     return ReadSearch(as_request(body, contents, limits), digests, body.explain, body.with_vector)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 MAX_ID = (1 << 63) - 1
 PhotoId = Annotated[int, Field(ge=0, le=MAX_ID, description="number of a photo of the collection")]
@@ -33,6 +33,10 @@ class UnderCondition(BaseModel):
 WhereCondition = RangeCondition | UnderCondition | list[Scalar] | Scalar
 
 
+class FilterBody(RootModel[dict[str, WhereCondition]]):
+    """A filter: conditions by key, all of which must hold."""
+
+
 class SearchBody(BaseModel):
     """What is searched for: a photo, id or vector, or several, whose mean is searched for."""
 
@@ -60,6 +64,7 @@ class SearchForm(SearchBody):
     """The fields of a search with picture files; lists are several fields of one name, `where` is label=dress,skirt."""
 
     photo: Any = Field(description="one or more picture files")
+    query: str | None = Field(None, description="the body of a search as JSON, in place of all other fields")
     vector: Any = None
 
 

@@ -455,6 +455,8 @@ function showLegend(map) {
 class PhotoMap {
   constructor(canvas, map) {
     Object.assign(this, { canvas, map, zoom: 1, x: 0.5, y: 0.5, pictures: new Map(), pointers: new Map(), frame: 0 });
+    const extent = axis => Math.max(0.05, Math.max(...map.points.map(one => one[axis])) - Math.min(...map.points.map(one => one[axis])));
+    Object.assign(this, { width: extent(1), height: extent(2) });
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("wheel", event => { event.preventDefault(); this.zoomBy(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY); }, { passive: false });
     canvas.addEventListener("pointerdown", event => this.press(event));
@@ -464,7 +466,11 @@ class PhotoMap {
     for (const button of all("[data-zoom]")) button.onclick = () => this.zoomBy(Number(button.dataset.zoom));
   }
 
-  get side() { return (Math.min(this.canvas.clientWidth, this.canvas.clientHeight) - 72) * this.zoom; }
+  get side() {
+    const { canvas, width, height } = this;
+    return Math.min((canvas.clientWidth - 80) / width, (canvas.clientHeight - 80) / height) * this.zoom;
+  }
+
   screen(x, y) { return [this.canvas.clientWidth / 2 + (x - this.x) * this.side, this.canvas.clientHeight / 2 + (y - this.y) * this.side]; }
 
   zoomBy(factor, left = this.canvas.clientWidth / 2, top = this.canvas.clientHeight / 2) {
