@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.collections import encoded, new_collection, paths, pixels, write_photo
 
 from pairlens.collection import given_photos
 from pairlens.collection.given_photos import add_given_photos
+from support.collections import encoded, new_collection, paths, pixels, write_photo
 
 
 @pytest.fixture

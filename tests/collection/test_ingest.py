@@ -9,12 +9,12 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from support.collections import encoded, new_collection, paths, photo_folder, tiny_backbone, write_photo
 
 from pairlens.collection import ingest
 from pairlens.collection.collection import Collection
 from pairlens.collection.item import Region
 from pairlens.collection.sources import find_sources
+from support.collections import encoded, new_collection, paths, photo_folder, tiny_backbone, write_photo
 
 
 @pytest.fixture

@@ -7,6 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import NoModelError
+from pairlens.collection.filters import between, under
+from pairlens.collection.item import Region
+from pairlens.collection.search import plain_result
 from support.collections import (
     encoded,
     new_collection,
@@ -16,12 +22,6 @@ from support.collections import (
     tiny_run,
     write_photo,
 )
-
-from pairlens.collection.collection import Collection
-from pairlens.collection.collection_model import NoModelError
-from pairlens.collection.filters import between, under
-from pairlens.collection.item import Region
-from pairlens.collection.search import plain_result
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,12 @@ def test_every_form_of_a_query_finds_the_photo_itself(filled):
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
     vector = shop.store.vectors([6])[0]
     queries = [file, str(file), file.read_bytes(), bytearray(file.read_bytes()), Image.open(file), array, tensor]
-    queries += [vector, 3 * vector.astype(np.float64), torch.from_numpy(vector).requires_grad_(), vector.astype(np.float16)]
+    queries += [
+        vector,
+        3 * vector.astype(np.float64),
+        torch.from_numpy(vector).requires_grad_(),
+        vector.astype(np.float16),
+    ]
     for query in queries:
         for given in (query, [query]):
             result = shop.search(given, k=3)
@@ -217,7 +222,7 @@ def test_results_are_plain_data(filled):
     plain = json.loads(json.dumps(plain_result(shop.search(photos / "a" / "0.png", k=2))))
     assert plain["verdict"] == "not calibrated"
     assert plain["recall"] == {"exact": True, "value": 1.0, "interval": [1.0, 1.0], "queries": 0}
-    assert [match["id"] for match in plain["matches"]][0] == 1
+    assert plain["matches"][0]["id"] == 1
     assert plain["matches"][0]["metadata"] == {"price": 1, "sold": False}
     assert plain["matches"][0]["file"].endswith("photos/a/0.png")
 

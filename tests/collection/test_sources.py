@@ -200,7 +200,7 @@ class TestLabelsAndMetadataOfTables:
 
     def test_a_name_without_its_folder_describes_no_photo(self, tmp_path):
         root = photo_folder(tmp_path / "photos", "ab", 1)
-        with pytest.raises(ValueError, match="describes none of the 2 photos.*such as a/0.png"):
+        with pytest.raises(ValueError, match=r"describes none of the 2 photos.*such as a/0\.png"):
             find_sources([root], metadata=table(tmp_path / "m.csv", "path,price", "0.png,3"))
 
     def test_a_table_without_labels_is_refused(self, tmp_path):
@@ -210,7 +210,7 @@ class TestLabelsAndMetadataOfTables:
 
     def test_a_path_twice_is_refused(self, tmp_path):
         root = photo_folder(tmp_path / "photos", "ab", 1)
-        with pytest.raises(ValueError, match="row 2.*twice"):
+        with pytest.raises(ValueError, match=r"row 2.*twice"):
             find_sources([root], metadata=table(tmp_path / "m.csv", "path,price", "a/0.png,3", "./a/0.png,4"))
 
     def test_a_table_that_is_not_there(self, tmp_path):
@@ -223,7 +223,7 @@ class TestNames:
     def test_control_characters_and_bytes_that_are_no_text_are_left_out(self, tmp_path):
         write_photo(tmp_path / "a\x1b.png", 1)
         try:
-            os.rename(write_photo(tmp_path / "b.png", 2), os.fsencode(tmp_path) + b"/\xff.png")
+            write_photo(tmp_path / "b.png", 2).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
         except OSError:
             pytest.skip("this disk takes UTF-8 only")
         found = find_sources([tmp_path])

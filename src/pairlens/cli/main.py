@@ -42,6 +42,10 @@ COMMANDS = {
         "pairlens.cli.search",
         "Find the photos of a collection that are most similar to a photo, and say whether it shows the same at all.",
     ),
+    "serve": Command(
+        "pairlens.cli.serve",
+        "Serve a collection: a page to search with a photo, and an HTTP API.",
+    ),
     "collection": Command(
         "pairlens.cli.collection",
         "Show, check, list, remove, relabel, calibrate, migrate, copy, export or import the photos of a collection.",

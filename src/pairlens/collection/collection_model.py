@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from pairlens.collection.photo_view import PhotoView, view_photo
 from pairlens.collection.store import Store
+from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.files import atomic_write
 from pairlens.core.records import to_plain
 from pairlens.core.untrusted import parse_json, read_bytes, strip_control_characters
@@ -30,6 +32,23 @@ _FILES = {
 MAX_MODEL_BYTES = 1_000_000_000
 # Photos that go through the network at a time.
 BATCH = 32
+
+
+class EmbeddingModel(Protocol):
+    """What turns photos into vectors: a `CollectionModel`, or what stands before one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the vectors."""
+        ...
+
+    def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
+        """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
+        ...
+
+    def embed(self, seen: np.ndarray) -> np.ndarray:
+        """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
+        ...
 
 
 class NoModelError(ValueError):
@@ -59,6 +78,10 @@ class CollectionModel:
     network: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
+
+    def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
+        """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
+        return view_photo(photo, self.view, box)
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
