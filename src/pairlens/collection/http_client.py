@@ -285,7 +285,8 @@ def _file(photo: Any) -> tuple[str, tuple[str, bytes]]:
     if isinstance(photo, str | Path):
         return "photo", (Path(photo).name, read_bytes(Path(photo), MAX_FILE_BYTES))
     if isinstance(photo, bytes | bytearray | memoryview):
-        return "photo", ("", bytes(photo))
+        # With a name, without which it would be a text field and no file.
+        return "photo", ("photo", bytes(photo))
     raise ValueError(f"a {type(photo).__name__} cannot be sent to a server; give a file, bytes, a vector or an id")
 
 

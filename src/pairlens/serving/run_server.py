@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -56,20 +58,39 @@ def run_server(
     Collection.open(location, wait=settings.wait, read_only=settings.read_only).close()
     with TemporaryDirectory(prefix="pairlens-queries-") as folder:
         config = _config(replace(settings, folder=folder), workers)
-        socket = config.bind_socket()
+        listener = _bound(settings)
         # Uvicorn finishes what is under way and then sends itself the signal again, for whoever started it.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
-        listening(socket.getsockname()[1])
+        listening(listener.getsockname()[1])
         try:
             if workers == 1:
-                uvicorn.Server(config).run([socket])
+                uvicorn.Server(config).run([listener])
             else:
-                Multiprocess(config, [socket]).run()
+                Multiprocess(config, [listener]).run()
         except KeyboardInterrupt:
             # Uvicorn passes Ctrl-C on after it has finished; there is nothing left to do.
             return
         finally:
-            socket.close()
+            listener.close()
+
+
+def _bound(settings: ServingSettings) -> socket.socket:
+    """Return a socket that listens; raises OSError in one sentence, where uvicorn would end the process."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        # A server that has just ended keeps its port for a minute otherwise; on Windows this would let two listen.
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        # Who calls while the processes start waits, and is not refused.
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(f"port {settings.port} of {settings.host} cannot be used ({reason}); give another --port") from error
+    listener.set_inheritable(True)
+    return listener
 
 
 def _config(settings: ServingSettings, workers: int) -> uvicorn.Config:
