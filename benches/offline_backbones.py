@@ -1,8 +1,8 @@
 """Which backbone retrieves best without a network: `pairlens prepare --data_name cub`, then `benches/offline_backbones.py`.
 
 EfficientNet-Lite0, 1 and 2 with their ImageNet weights, as they come, on the test classes of CUB-200-2011 at several sizes.
-The rate is photos per second of CPU time of one thread, pixels to vector, in the fastest of several rounds in which the
-models take turns, because other work on the machine slows down the others. Writes benches/results/offline_backbones.json.
+The rate is photos per second of CPU time of one thread, pixels to vector, in the fastest of several rounds in which models
+take turns, because other work on the machine slows down the others. Writes benches/results/offline_backbones.json.
 """
 
 import time

@@ -108,7 +108,7 @@ COMMANDS = {
 # Other commands would do the same work in every process of torchrun, and write the same files.
 DISTRIBUTED = ("train", "evaluate")
 # The column of the names in the help text, and the widest text that is easy to read.
-NAME_WIDTH, TEXT_WIDTH = 12, 100
+NAME_WIDTH, TEXT_WIDTH = 13, 100
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
