@@ -9,7 +9,7 @@ from PIL import Image
 
 from pairlens.collection import given_photos
 from pairlens.collection.given_photos import add_given_photos
-from support.collections import encoded, new_collection, paths, pixels, write_photo
+from support.tiny_collections import encoded, new_collection, paths, pixels, write_photo
 
 
 @pytest.fixture

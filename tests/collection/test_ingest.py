@@ -14,7 +14,7 @@ from pairlens.collection import ingest
 from pairlens.collection.collection import Collection
 from pairlens.collection.item import Region
 from pairlens.collection.sources import find_sources
-from support.collections import encoded, new_collection, paths, photo_folder, tiny_backbone, write_photo
+from support.tiny_collections import encoded, new_collection, paths, photo_folder, tiny_backbone, write_photo
 
 
 @pytest.fixture

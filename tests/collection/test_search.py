@@ -13,7 +13,7 @@ from pairlens.collection.collection_model import NoModelError
 from pairlens.collection.filters import between, under
 from pairlens.collection.item import Region
 from pairlens.collection.search import plain_result
-from support.collections import (
+from support.tiny_collections import (
     encoded,
     new_collection,
     photo_folder,
@@ -83,8 +83,12 @@ def test_several_photos_are_one_query(filled):
     assert shop.search(np.array([1, 2]), k=2).vector == pytest.approx(shop.search([1, 2], k=2).vector)
     # Rows of a matrix of floats are several vectors.
     mean = vectors[:2].mean(axis=0)
+<<<<<<< HEAD
     scores = {id: float(shop.store.vectors([id])[0] @ mean) for id in shop.store.ids().tolist()}
     assert shop.search(vectors[:2], k=12)[0].id == max(scores, key=scores.__getitem__)
+=======
+    assert shop.search(vectors[:2]).vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+>>>>>>> wtest
     with pytest.raises(ValueError, match="cancel"):
         shop.search([vectors[0], -vectors[0]])
 
@@ -192,7 +196,8 @@ def test_copies_are_one_result_in_a_group(tmp_path):
         # Most of what is found first are copies, so more is searched.
         shop.add([encoded(1, "JPEG", 200, 240, quality=quality) for quality in range(40, 80)])
         result = shop.search(pixels(1, 200, 240), k=5, group=True)
-        assert [len(match.copies) for match in result] == [42, 0, 0, 0, 0]
+        # One of the 40 has the bytes of a photo that is there.
+        assert [len(match.copies) for match in result] == [41, 0, 0, 0, 0]
         assert len(shop.search(pixels(1, 200, 240), k=50, group=True)) == 7
 
 
@@ -203,8 +208,9 @@ class TestExplanation:
             for match in shop.search(query, k=3):
                 explanation = match.explain()
                 assert explanation.score == pytest.approx(match.score, abs=1e-4)
-                parts = explanation.query_map.sum() + explanation.constant if hasattr(explanation, "constant") else None
-                assert parts is None or parts == pytest.approx(match.score, abs=1e-4)
+                assert explanation.is_exact
+                for places in explanation.maps:
+                    assert places.sum() == pytest.approx(match.score, abs=1e-4)
 
     def test_vectors_and_mixtures_have_no_picture(self, filled):
         shop, _ = filled

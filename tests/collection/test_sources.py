@@ -11,7 +11,7 @@ from pyarrow import parquet
 from pairlens.collection.source_table import read_source_table
 from pairlens.collection.sources import find_sources
 from pairlens.core.boxes import ShareBox
-from support.collections import photo_folder, write_photo
+from support.tiny_collections import photo_folder, write_photo
 
 DECOMPOSED = normalize("NFD", "café")
 

@@ -6,18 +6,24 @@ from typing import Annotated
 
 import tyro
 
+<<<<<<< HEAD
 from pairlens.cli.collection_options import items_table, open_collection, plain_item, say_json
+=======
+from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, plain_item, say_json
+from pairlens.cli.collection_review import duplicates, suspects
+from pairlens.cli.console import open_console, say
+>>>>>>> wtest
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.cli.terminal import open_console, say
 from pairlens.collection.collection import Collection
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.location import exists
+from pairlens.collection.stored_calibration import DOCUMENT
 from pairlens.core.files import make_folder, write_picture
 from pairlens.core.suggestion import suggest
 
 FAULTY = 1
-Name = tyro.conf.Positional[str]
 
 
 def info(name: Name, json: bool = False, wait: float = 30.0) -> None:
@@ -34,7 +40,8 @@ def info(name: Name, json: bool = False, wait: float = 30.0) -> None:
         say_json(about)
         return
     for key, value in about.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        # Photos that the collection keeps itself have an empty root.
+        shown = ", ".join(f"{k or 'kept here'} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         say(f"{key.replace('_', ' '):>18}  {shown}")
 
 
@@ -86,7 +93,7 @@ def list_items(
 
 def remove(
     name: Name,
-    ids: tyro.conf.Positional[tuple[int, ...]] = (),
+    ids: tyro.conf.Positional[tuple[str, ...]] = (),
     where: tuple[str, ...] = (),
     yes: bool = False,
     wait: float = 30.0,
@@ -106,13 +113,13 @@ def remove(
         if where and not yes:
             say(f"{collection.count(parse_filter(where)):,} photos would be removed; give --yes to remove them")
             return
-        removed = collection.remove(ids) if ids else collection.remove(where=parse_filter(where))
+        removed = collection.remove(parse_ids(ids)) if ids else collection.remove(where=parse_filter(where))
         say(f"removed {removed:,} photos; {name} has {len(collection):,}")
 
 
 def relabel(
     name: Name,
-    ids: tyro.conf.Positional[tuple[int, ...]],
+    ids: tyro.conf.Positional[tuple[str, ...]] = (),
     label: str | None = None,
     wait: float = 30.0,
 ) -> None:
@@ -127,33 +134,9 @@ def relabel(
     if not ids:
         raise ValueError("relabel needs ids, as in pairlens collection relabel NAME 3 4 --label dress")
     with open_collection(name, wait) as collection:
-        say(f"{collection.relabel(ids, label):,} photos have {f'the label {label}' if label else 'no label'} now")
-
-
-def duplicates(name: Name, near: float | None = None, json: bool = False, wait: float = 30.0) -> None:
-    """Find the same photo, the same picture in another encoding, and photos that are near.
-
-    Args:
-        name: the folder of the collection, or the address of its PostgreSQL database.
-        near: cosine from which photos count as near; by default derived from the photos and printed.
-        json: print the ids as JSON for programs.
-        wait: seconds to wait for another process.
-    """
-    with open_collection(name, wait) as collection:
-        found = collection.duplicates(near)
-        groups = {
-            "the same photo": found.same_photo,
-            "the same picture, encoded anew": found.same_picture,
-            "near photos": found.near,
-        }
-        if json:
-            say_json({**groups, "threshold": found.threshold, "reason": found.reason})
-            return
-        for kind, members in groups.items():
-            say(f"{kind}: {len(members):,} groups")
-            for ids in members:
-                say("  " + "  ".join(f"{item.id} {item.path}" for item in collection.store.items(ids)))
-    say(f"near is a cosine of at least {found.threshold:.4f}: {found.reason}")
+        say(
+            f"{collection.relabel(parse_ids(ids), label):,} photos have {f'the label {label}' if label else 'no label'} now"
+        )
 
 
 def reindex(name: Name, wait: float = 30.0) -> None:
@@ -224,7 +207,7 @@ def migrate(
             former = collection.return_to_former_model()
             say(f"{name} searches the vectors of {former.fingerprint} again; calibrate it anew")
             return
-        was_calibrated = collection.calibration() is not None
+        was_calibrated = DOCUMENT in collection.store.documents()
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
@@ -287,13 +270,15 @@ def import_table(
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
         file: the table.
-        model: what the model that computed the vectors is called.
+        model: what the model that computed the vectors is called; "none" if it has no name.
         wait: seconds to wait for another process.
     """
     location = name if "://" in name else Path(name)
     made = not exists(location)
-    with Collection.create(location, "none", wait=wait) if made else Collection.open(location, wait=wait) as collection:
-        say(f"{name}: {collection.import_vectors(file, model):,} photos added, {len(collection):,} in all")
+    opened = Collection.create(location, "none", wait=wait) if made else Collection.open(location, wait=wait)
+    with opened as collection:
+        added = collection.import_vectors(file, None if model == "none" else model)
+        say(f"{name}: {added:,} photos added, {len(collection):,} in all")
 
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -303,6 +288,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "remove": remove,
     "relabel": relabel,
     "duplicates": duplicates,
+    "suspects": suspects,
     "reindex": reindex,
     "calibrate": calibrate,
     "migrate": migrate,

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.table import Table
 
 from pairlens.collection.collection import Collection
 from pairlens.collection.item import Item, Region
 from pairlens.core.untrusted import strip_control_characters
+
+# The collection, as every verb has it first.
+Name = tyro.conf.Positional[str]
 
 
 def parse_region(text: str | None) -> Region | None:
@@ -26,6 +30,19 @@ def parse_region(text: str | None) -> Region | None:
     except ValueError as error:
         raise ValueError(f"--region {text} is not x,y,width,height in pixels, such as 10,20,300,200") from error
     return Region(x, y, width, height)
+
+
+def parse_ids(words: Sequence[str]) -> list[int]:
+    """Return the ids that words write, such as 3 or #3; raises ValueError naming one that is none.
+
+    >>> parse_ids(["3", "#4"])
+    [3, 4]
+    """
+    numbers = [word.removeprefix("#") for word in words]
+    wrong = [word for word, number in zip(words, numbers, strict=True) if not number.isdecimal() or len(number) > 18]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not the id of a photo, which is a number; pairlens collection list shows them")
+    return [int(number) for number in numbers]
 
 
 def say_json(value: Any) -> None:

@@ -57,6 +57,12 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         wait: seconds to wait for another process that writes into the collection.
         refused: a CSV file for the photos that were refused or left out, each with its reason.
     """
+    missing = [str(place) for place in photos if not place.exists()]
+    if missing or not photos:
+        # Said before an empty collection is made.
+        raise FileNotFoundError(
+            f"{missing[0]} does not exist" if missing else "nothing to index; give folders or photos"
+        )
     collection, made = _open_or_make(to, model, wait)
     with collection:
         if made:
@@ -97,7 +103,12 @@ def _open_or_make(to: str, model: str | None, wait: float) -> tuple[Collection, 
     if not exists(location):
         return Collection.create(location, model, wait=wait), True
     collection = Collection.open(location, wait=wait)
-    if model is not None:
+    if not collection.store.models():
+        # It was made by an indexing that was interrupted at once, or for vectors from elsewhere that never came.
+        from pairlens.collection.collection_model import as_model
+
+        collection.start(as_model(model))
+    elif model is not None:
         from pairlens.collection.collection_model import open_model
 
         given = open_model(model)
@@ -155,6 +166,8 @@ def search(  # noqa: PLR0913 (the parameters are the options of the command)
     """
     if not photos:
         raise ValueError("search needs a photo, as in pairlens search NAME PHOTO")
+    if explain and json and out is None:
+        raise ValueError("--explain draws pictures, which --json writes only with --out FOLDER; give it too")
     with open_collection(name, wait) as collection:
         result = collection.search(
             list(photos),

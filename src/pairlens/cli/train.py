@@ -8,7 +8,12 @@ from typing import Annotated, Any
 
 import tyro
 
+<<<<<<< HEAD
 from pairlens.cli.console import Display, show_table
+=======
+from pairlens.cli.collection_training import with_photos_of
+from pairlens.cli.console import Display, open_console, say, show_table
+>>>>>>> wtest
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
@@ -90,6 +95,7 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
         resume: Path | None = None,
         recipe: str | None = None,
         trust: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+        source: str | None = None,
     ) -> None:
         """Train an embedding model with a pairwise loss, and evaluate it after every epoch.
 
@@ -107,6 +113,8 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
                 them.
             trust: beside --resume, a module such as my_code.losses that may be imported to find the loss of the run; this
                 runs its code.
+            source: for --data_name collection, the collection whose labelled photos are trained on: its folder, or
+                postgresql://user@host/database?collection=NAME.
         """
         experiment = as_experiment(settings)
         if resume is not None:
@@ -116,11 +124,16 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
             continue_run(RunFolder(resume), changed, metrics, loss, trust)
             return
         require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
+        if source is not None:
+            experiment = with_photos_of(source, experiment, named)
         # A recipe names its backbone, also where that is the default.
         experiment, line = fit_backbone(experiment, named | ({"backbone"} if "recipe" in named else set()))
         if line:
             say(f"backbone {line}")
-        start(experiment, RunFolder(runs / (name or experiment.default_name)), named)
+        run_folder = RunFolder(runs / (name or experiment.default_name))
+        start(experiment, run_folder, named)
+        if source is not None and not rank():
+            say(f"move the collection to it: pairlens collection migrate {source} {run_folder.path}")
 
     # tyro derives the options from this annotation, which depends on the defaults.
     train.__annotations__["settings"] = settings_record("Settings", base)
@@ -141,7 +154,7 @@ def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] =
 def _check_resumed(experiment: Experiment, base: Experiment, named: frozenset[str], resume: Path) -> None:
     """Raise ValueError if an option was given that a run cannot change when it is resumed."""
     unchanged = _changeable(base) | {GIVEN_AGAIN: base.evaluation.metrics}
-    if with_settings(experiment, unchanged) != base or {"name", "recipe", "runs"} & named:
+    if with_settings(experiment, unchanged) != base or {"name", "recipe", "runs", "source"} & named:
         raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
 
 

@@ -42,7 +42,10 @@ def _name(store: Store, fingerprint: str) -> str:
 
 
 def _calibration_words(store: Store, fingerprint: str) -> str:
-    calibration = read_calibration(store.document(DOCUMENT), fingerprint)
+    try:
+        calibration = read_calibration(store.document(DOCUMENT), fingerprint)
+    except ValueError as error:
+        return str(error)
     if calibration is None:
         return "none; pairlens collection calibrate makes one"
     rates = ", ".join(f"{one.rate:g} ({one.low:.4f} to {one.high:.4f})" for one in calibration.thresholds)

@@ -36,6 +36,11 @@ class ChangedItem:
         """The share of the former nearest items that are still among the nearest."""
         return len(set(self.before) & set(self.after)) / max(1, len(self.before))
 
+    @property
+    def has_same_nearest(self) -> bool:
+        """Whether the nearest item is still the same."""
+        return self.before[:1] == self.after[:1]
+
 
 @dataclass(frozen=True)
 class Migrated:
@@ -109,16 +114,17 @@ def migrate(
     changed = [
         ChangedItem(id, before[id], after[id]) for id in sample.tolist() if before.get(id) and after.get(id) is not None
     ]
-    worst = sorted(changed, key=lambda item: (item.overlap, item.id))[:_EXAMPLES]
+    # Of few photos all are among the nearest, whose order changes all the same.
+    worst = sorted(changed, key=lambda item: (item.overlap, item.has_same_nearest, item.id))[:_EXAMPLES]
     return Migrated(
         former="" if former is None else former.fingerprint,
         active=model.fingerprint,
         embedded=embedded,
         from_thumbnails=from_thumbnails,
         overlap=float(np.mean([item.overlap for item in changed])) if changed else 1.0,
-        nearest_changed=float(np.mean([item.before[:1] != item.after[:1] for item in changed])) if changed else 0.0,
+        nearest_changed=float(np.mean([not item.has_same_nearest for item in changed])) if changed else 0.0,
         compared=len(changed),
-        examples=tuple(item for item in worst if item.overlap < 1),
+        examples=tuple(item for item in worst if item.overlap < 1 or not item.has_same_nearest),
     )
 
 

@@ -265,7 +265,8 @@ def _unit_vector(values: Any, dim: int, where: str) -> np.ndarray:
     length = float(np.linalg.norm(numbers))
     if not np.isfinite(length) or length == 0:
         raise ValueError(f"{where}: the vector is zero or not finite")
-    return numbers / length
+    # What is of unit length but for rounding stays as it is, so that a round trip changes no bit.
+    return numbers if abs(length - 1) < 1e-6 else numbers / length
 
 
 def _item(row: dict[str, Any], where: str) -> NewItem:

@@ -88,7 +88,9 @@ def _bound(settings: ServingSettings) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)
-        raise OSError(f"port {settings.port} of {settings.host} cannot be used ({reason}); give another --port") from error
+        raise OSError(
+            f"port {settings.port} of {settings.host} cannot be used ({reason}); give another --port"
+        ) from error
     listener.set_inheritable(True)
     return listener
 
