@@ -83,12 +83,7 @@ def test_several_photos_are_one_query(filled):
     assert shop.search(np.array([1, 2]), k=2).vector == pytest.approx(shop.search([1, 2], k=2).vector)
     # Rows of a matrix of floats are several vectors.
     mean = vectors[:2].mean(axis=0)
-<<<<<<< HEAD
-    scores = {id: float(shop.store.vectors([id])[0] @ mean) for id in shop.store.ids().tolist()}
-    assert shop.search(vectors[:2], k=12)[0].id == max(scores, key=scores.__getitem__)
-=======
     assert shop.search(vectors[:2]).vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
->>>>>>> wtest
     with pytest.raises(ValueError, match="cancel"):
         shop.search([vectors[0], -vectors[0]])
 

@@ -6,13 +6,8 @@ from typing import Annotated
 
 import tyro
 
-<<<<<<< HEAD
-from pairlens.cli.collection_options import items_table, open_collection, plain_item, say_json
-=======
 from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, plain_item, say_json
 from pairlens.cli.collection_review import duplicates, suspects
-from pairlens.cli.console import open_console, say
->>>>>>> wtest
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.cli.terminal import open_console, say

@@ -8,12 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-<<<<<<< HEAD
-from pairlens.cli.console import Display, show_table
-=======
 from pairlens.cli.collection_training import with_photos_of
-from pairlens.cli.console import Display, open_console, say, show_table
->>>>>>> wtest
+from pairlens.cli.console import Display, show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
