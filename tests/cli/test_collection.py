@@ -272,7 +272,7 @@ class TestVerbs:
         printed(capsys, "collection", "import", tmp_path / "c", file)
         text = printed(capsys, "collection", "suspects", tmp_path / "c")
         assert "class 2 -> class 0  5.jpg" in text
-        assert "1 of 36 labels are suspected (score of at least 0.8)" in text
+        assert "1 of 36 labels are suspected (score of at least 0.5)" in text
         found = json.loads(printed(capsys, "collection", "suspects", tmp_path / "c", "--json"))
         assert [one["id"] for one in found["suspects"]] == [6]
         assert "at most 1" in printed(capsys, "collection", "suspects", tmp_path / "c", "--threshold", 2, status=2)

@@ -35,7 +35,7 @@ class TestPlaces:
         new_collection(tmp_path / "empty").close()
 
     def test_a_wrong_model_leaves_nothing_behind(self, tmp_path):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="no_such_backbone"):
             Collection.create(tmp_path / "new", "no_such_backbone")
         assert not (tmp_path / "new").exists()
 
@@ -88,8 +88,8 @@ class TestModels:
         for name, contents, words in (
             ("kind.json", b"{}", "damaged or of a newer version"),
             ("kind.json", b"[" * 100_000, "nested"),
-            ("model.json", b"{}", r"model\.json"),
-            ("model.safetensors", b"no weights", r"model\.safetensors|header"),
+            ("model.json", b"{}", "damaged or of another shape"),
+            ("model.safetensors", b"no weights", "damaged or of another shape"),
         ):
             before = shop.store.document(prefix + name)
             shop.store.write_document(prefix + name, contents)
@@ -135,7 +135,7 @@ class TestItems:
             {"ids": 3.5},
             {"ids": [1 << 70]},
         ):
-            with pytest.raises(ValueError, match="ids|id "):
+            with pytest.raises(ValueError, match=r"ids|id "):
                 shop.remove(**named)
 
     def test_labels_and_metadata(self, shop):
@@ -232,7 +232,7 @@ def test_the_same_over_postgresql(tmp_path):
         assert shop.active.fingerprint == tiny_run().fingerprint
         assert shop.export_vectors(tmp_path / "v.parquet") == 7
         assert shop.info()["photos"] == 7
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="pg_dump"):
             shop.snapshot(tmp_path / "copy")
         assert not (tmp_path / "copy").exists()
     with pytest.raises(ValueError, match="already"):

@@ -1,5 +1,7 @@
 """A migration: searches answer from the old vectors until one change-over, and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -30,8 +32,7 @@ def expected_vectors(shop, model):
 
 
 def item_file(item):
-    with open(item.file, "rb") as opened:
-        return opened.read()
+    return Path(item.file).read_bytes()
 
 
 def plain_neighbours(vectors):

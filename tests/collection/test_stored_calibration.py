@@ -67,7 +67,7 @@ def test_a_result_says_how_sure_it_is(calibrated):
     for match in result:
         assert (match.probability is None) == (match.label != result[0].label)
     assert calibrated.search(queries(False)[0], rate=0.1).rate == 0.1
-    with pytest.raises(ValueError, match="has no false accept rate 0.2"):
+    with pytest.raises(ValueError, match=r"has no false accept rate 0\.2"):
         calibrated.search(1, rate=0.2)
     with pytest.raises(ValueError, match="needs at least 5,000 photos"):
         calibrated.search(1, rate=0.001)

@@ -191,7 +191,7 @@ def test_damaged_bytes_are_a_sentence(empty, tmp_path):
 
 def test_a_few_bytes_that_stand_for_gigabytes_are_refused(empty, tmp_path, monkeypatch):
     monkeypatch.setattr(vector_table, "_MAX_ROW_BYTES", 50)
-    with pytest.raises(ValueError, match="states .* bytes for 3 rows"):
+    with pytest.raises(ValueError, match=r"states .* bytes for 3 rows"):
         empty.import_vectors(write(tmp_path / "t.parquet"))
     monkeypatch.undo()
     monkeypatch.setattr(vector_table, "_MAX_ROWS", 2)

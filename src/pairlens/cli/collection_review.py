@@ -37,7 +37,7 @@ def suspects(name: Name, threshold: float | None = None, json: bool = False, wai
 
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
-        threshold: the score from which a photo is listed, above 0 and at most 1; by default 0.8.
+        threshold: the score from which a photo is listed, above 0 and at most 1; by default 0.5.
         json: print them as JSON for programs.
         wait: seconds to wait for another process.
     """
