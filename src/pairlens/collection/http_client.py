@@ -263,9 +263,7 @@ class RemoteCollection:
         try:
             answer = self._client.request(method, path, json=json, data=data, files=files, params=params)
         except httpx.TransportError as error:
-            raise ValueError(
-                f"{self.name} does not answer ({error}); is pairlens serve running there?"
-            ) from error
+            raise ValueError(f"{self.name} does not answer ({error}); is pairlens serve running there?") from error
         if answer.is_success:
             return answer
         kind = UnknownPhotoError if answer.status_code == 404 else ValueError
