@@ -43,7 +43,7 @@ def server_process(folder: Path, *options: str, seconds: dict[str, float] | None
         "from pairlens.cli.main import main\n"
         "main(sys.argv[1:])\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
     # Several processes need the settings as they are, because they are sent to them.
     start = ["-c", code] if changes else ["-m", "pairlens"]
     command = [sys.executable, *start, "serve", str(folder), "--port", "0", *options]

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import NoModelError
 from pairlens.collection.given_photos import add_given_photos
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import Item
@@ -18,7 +21,7 @@ from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.collection.photo_view import digest_of
 from pairlens.collection.search import QueryEmbedder, QueryVector, SearchResult
 from pairlens.collection.searcher import Searcher, is_copy
-from pairlens.serving.batching import BatchedModel, BatchQueue, EmbeddingJob, embed_jobs
+from pairlens.serving.batching import BatchedModel, BatchQueue, EmbeddingJob, embed_jobs, embedding_threads, share_cores
 from pairlens.serving.decoding_lanes import DecodingLanes
 from pairlens.serving.filter_values import FilterValues, count_values
 from pairlens.serving.map_layout import MapLayout, lay_out
@@ -35,6 +38,8 @@ TRIES = 3
 _NEAR = 24
 # Queries of photos that were searched with last; each takes as much memory as the pixels that the model sees.
 REMEMBERED = 64
+# Searches of one batch.
+SEARCHES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +61,13 @@ class CollectionService:
         self._searcher = Searcher(self.store, lambda: collection.model)
         self.lanes = DecodingLanes()
         self._embedding: BatchQueue[EmbeddingJob, np.ndarray] = BatchQueue(
-            embed_jobs, count=partial(metrics.count_batch, "embed")
+            embed_jobs,
+            threads=embedding_threads(),
+            count=partial(metrics.count_batch, "embed"),
+            start=share_cores,
         )
         self._searching: BatchQueue[SearchJob, SearchResult] = BatchQueue(
-            self._search_jobs, count=partial(metrics.count_batch, "search")
+            self._search_jobs, SEARCHES, count=partial(metrics.count_batch, "search")
         )
         self._lock = Lock()
         self._queries: OrderedDict[tuple[object, ...], QueryVector] = OrderedDict()
@@ -91,7 +99,13 @@ class CollectionService:
             return
         dim = self.collection.active.dim
         self._searcher.search(QueryVector(np.eye(1, dim, dtype=np.float32)[0], (), None), 1, {})
-        self.collection.model.embed(np.zeros((1, *[self.collection.model.view.image_size] * 2, 3), np.uint8))
+        # Vectors that were computed elsewhere are searched by ids and vectors.
+        with suppress(NoModelError):
+            model = self.collection.model
+            seen = np.zeros((1, model.view.image_size, model.view.image_size, 3), np.uint8)
+            # Each thread has caches of its own that its first photo fills.
+            with ThreadPoolExecutor(embedding_threads()) as threads:
+                list(threads.map(self.model().embed, [seen] * embedding_threads()))
 
     def model(self) -> BatchedModel:
         """The model, whose photos are embedded together with those of other requests."""
@@ -104,7 +118,7 @@ class CollectionService:
         for _ in range(TRIES):
             active = self.collection.active.fingerprint
             query = self._query(request)
-            result = self._searching.run(SearchJob(query, request))
+            result = self._searching.run_here(SearchJob(query, request))
             # Vectors of two models must not meet, and a migration may have changed over in between.
             if self.collection.active.fingerprint == active:
                 return result
