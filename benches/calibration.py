@@ -53,7 +53,7 @@ class Options:
     cub: Path | None = None
     cars: Path | None = None
     cache: Path = Path("data/calibration")
-    splits: int = 50
+    splits: int = 100
     unlabelled: bool = False
 
 

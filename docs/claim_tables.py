@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 
 from claim_baselines import baselines
+from claim_collection import calibration_rows, open_set_rows, store_rows
 from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
 from claim_targets import read, targets
 
@@ -340,6 +341,23 @@ def small_batches() -> str:
     return markdown(heads, small_batch_rows() + small_batch_means())
 
 
+def collection() -> str:
+    """The bars of the store of a collection, and what was measured."""
+    return markdown(("what", "bar", "measured", ""), store_rows())
+
+
+def calibration() -> str:
+    """The measured false accept rates of calibrations on classes that they have not seen."""
+    heads = ("data, model", "asked rate", "mean rate", "covered by the interval", "mean interval")
+    return markdown((*heads, "true queries accepted", "of the cosine's", "calibration error"), calibration_rows())
+
+
+def open_set() -> str:
+    """The open-set measures of calibrated scores."""
+    heads = ("data, model", "AUROC (cosine)", "BAKS (cosine at the same BAUS)", "BAUS", "OPIS")
+    return markdown(heads, open_set_rows())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
     for table in (
@@ -357,6 +375,9 @@ TABLES: dict[str, Callable[[], str]] = {
         growth,
         embedding,
         small_batches,
+        collection,
+        calibration,
+        open_set,
         approximate,
         omniglot,
         omniglot_epochs,

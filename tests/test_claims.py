@@ -20,14 +20,16 @@ from PIL import Image
 from torch.distributed.run import get_args_parser
 
 import pairlens
-
-# These names change with the packages; keep them in one block.
 from pairlens.cli import legacy
 from pairlens.cli import main as cli
+
+# These names change with the packages; keep them in one block.
 from pairlens.cli.collection import VERBS
+from pairlens.collection import collection_model
 from pairlens.comparison.study import read_toml
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.losses import Loss
+from support.tiny_collections import tiny_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "pairlens"
@@ -182,8 +184,8 @@ def workplace(tiny, tmp_path, monkeypatch):
     prepared = tiny.data.path / tiny.data.name
     for file in prepared.glob("uncropped.*"):
         Path("data/cub", file.name).write_bytes(file.read_bytes())
-    for photo in ("some/photo.jpg", "query.jpg", "photo.jpg"):
-        Path(photo).parent.mkdir(exist_ok=True)
+    for photo in ("some/photo.jpg", "query.jpg", "photo.jpg", "photos/dress/1.jpg", "photos/skirt/2.jpg"):
+        Path(photo).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), "teal").save(photo)
     train = pairlens.run
     small = {name: value for name, value in flat_settings(tiny).items() if name not in ("loss", "seed", "num_epochs")}
@@ -195,6 +197,7 @@ def workplace(tiny, tmp_path, monkeypatch):
         return train(with_settings(experiment, small | functions | {"num_epochs": 1}), *rest)
 
     monkeypatch.setattr(pairlens, "run", run_small)
+    monkeypatch.setattr(collection_model, "default_model", lambda: tiny_backbone(1))
 
 
 @pytest.mark.parametrize("text", as_parameters(snippets()))

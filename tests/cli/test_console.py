@@ -7,8 +7,9 @@ import torch
 from rich.cells import cell_len
 from rich.console import Console
 
-from pairlens.cli.console import Display, open_console, show_table
+from pairlens.cli.console import Display, show_table
 from pairlens.cli.tables import report_table
+from pairlens.cli.terminal import open_console
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.experiments.outcome import EpochRow

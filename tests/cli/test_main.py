@@ -54,8 +54,13 @@ def test_the_program_answers_without_pytorch(words):
 @pytest.mark.parametrize("words", [*LISTS, *HELP, ["train", "crcle"]], ids=" ".join)
 def test_a_command_imports_no_library_that_its_help_does_not_need(words):
     modules = imported(SHOW_IMPORTED, words)
-    assert "torch" in modules
+    assert "tyro" in modules
     assert modules & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("name", ["index", "search", "collection", "migrate", "serve"])
+def test_a_command_that_may_run_an_onnx_model_imports_no_pytorch_for_it(name):
+    assert "torch" not in imported(SHOW_IMPORTED, [name, "--help"])
 
 
 @pytest.mark.parametrize("name", ["prepare", "train", "look_up"])

@@ -9,7 +9,8 @@ import tyro
 
 from pairlens.cli import train as training
 from pairlens.cli.arguments import CONFIG
-from pairlens.cli.options import as_experiment, ranks_registry
+from pairlens.cli.options import as_experiment
+from pairlens.cli.whole_numbers import ranks_registry
 from pairlens.comparison.reproduce import study_text, train_command
 from pairlens.comparison.study import Arm, Benchmark, Study, read_toml
 from pairlens.experiments.experiment import Experiment

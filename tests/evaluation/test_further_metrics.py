@@ -153,7 +153,7 @@ def test_opis_in_many_chunks_and_on_several_ranks_is_the_same(monkeypatch):
     whole = measure_queries(vectors, labels, metrics=["opis"]).class_values["OPIS"]
     monkeypatch.setattr(pair_scores, "MAX_CHUNK_BYTES", 60 * 4 * pair_scores.BYTES_PER_PAIR)
     assert torch.equal(measure_queries(vectors, labels, metrics=["opis"]).class_values["OPIS"], whole)
-    task = per_query._search_task(vectors, labels, None, None, (1,))
+    task = per_query.search_task(vectors, labels, None, None, (1,))
     rows = [[chunk.scores.shape for chunk in task.pair_scores(rank, 4).chunks()] for rank in range(4)]
     assert sum(shape[0] for shapes in rows for shape in shapes) == 60
     assert all(shape[0] <= 4 for shapes in rows for shape in shapes)

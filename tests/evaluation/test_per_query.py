@@ -23,7 +23,7 @@ def labels_of(*sizes):
 
 
 def task_of(labels, recalls=(1, 8)):
-    return per_query._search_task(torch.zeros(len(labels), 1), labels, None, None, recalls)
+    return per_query.search_task(torch.zeros(len(labels), 1), labels, None, None, recalls)
 
 
 def test_one_large_class_does_not_increase_the_depth_of_all_searches(monkeypatch):

@@ -12,6 +12,7 @@ from pairlens.data.loader import TrainingBatches
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments import feature_pass, recorder
 from pairlens.experiments.build import make_learner, training_batches
+from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.frozen_backbone import FrozenBackbone, _draw_views, digest_of_weights
 from pairlens.experiments.outcome import EpochRow
@@ -77,6 +78,12 @@ def test_a_saved_model_embeds_photos_as_the_run_embedded_them(frozen, tmp_path):
     stored = Embeddings.load(RunFolder(done.folder).gallery).vectors
     photos = decode([bytes(test.jpeg(i)) for i in range(len(test))], 32)
     torch.testing.assert_close(Embedder.load(done.folder).embed(photos), stored, rtol=0, atol=1e-5)
+
+
+def test_an_evaluation_reads_the_features_and_gives_the_same_report(frozen, tmp_path, monkeypatch):
+    done = pl.run(frozen, tmp_path / "run")
+    monkeypatch.setattr(feature_pass, "pool_all", lambda *_: pytest.fail("the backbone ran again"))
+    assert evaluate_run(done.folder).metrics == done.report.metrics
 
 
 def test_the_backbone_runs_once_per_photo_and_run_after_run_reads_it(frozen, tmp_path, monkeypatch):

@@ -51,7 +51,8 @@ WRITING = {
 # Methods called `save` and `savefig` that write to what they get: their argument must be an open file or our own method.
 SAVING = {"save", "savefig"}
 OWN_SAVING = {
-    "marked.items.save", "marked.queries.save", "self.learner.model.save", "self.values.save", "measured.save", "save",
+    "marked.items.save", "marked.queries.save", "self.learner.model.save", "self.values.save", "model.network.save",
+    "measured.save", "save",
     "style.save",
 }  # fmt: skip
 # What opens a file by its path in a library; its first argument must be `regular_file(...)`.
@@ -74,7 +75,15 @@ ALLOWED = {
     ("experiments/run.py", "recorder.open"),
     # The files of killed writers, and the pictures of an earlier query: `unlink` removes a link, not what it leads to.
     ("data/catalog_writer.py", "leftover.unlink"), ("retrieval/match_pictures.py", "old.unlink"),
-    ("data/prepare.py", "options.failures_file.unlink"),
+    ("data/prepare.py", "options.failures_file.unlink"), ("collection/result_pictures.py", "old.unlink"),
+    ("cli/search.py", "old.unlink"),
+    # An empty folder of a copy that failed.
+    ("collection/snapshot.py", "folder.rmdir"),
+    # Our own methods: other paths in a database, a table into an open file, and a model into a temporary folder.
+    ("collection/ingest.py", "known.move"), ("collection/known_changes.py", "store.move"),
+    ("collection/vector_table.py", "writer.write_table"),
+    # A photo that somebody has searched with, in a temporary folder of the server; what the system says of this process.
+    ("serving/query_photos.py", "file.unlink"), ("serving/metrics.py", "Path('/proc/self/statm').read_bytes"),
 }  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import pytest
 from pyarrow import parquet
 from scipy.io import savemat
 
-from pairlens.cli.console import say
 from pairlens.cli.launch import guard
+from pairlens.cli.terminal import say
 from pairlens.data.annotations import Annotations, Photo
 from pairlens.data.readers import read
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from pairlens.cli.options import ranks_registry
+from pairlens.cli.whole_numbers import ranks_registry
 from pairlens.core.suggestion import closest, suggest
 
 # How Python complains about a text that is no number, and what the sentence says instead.

@@ -8,9 +8,9 @@ import tyro
 
 from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, plain_item, say_json
 from pairlens.cli.collection_review import duplicates, suspects
-from pairlens.cli.console import open_console, say
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
+from pairlens.cli.terminal import open_console, say
 from pairlens.collection.collection import Collection
 from pairlens.collection.collection_model import knows_training
 from pairlens.collection.filters import parse_filter

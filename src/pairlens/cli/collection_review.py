@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from pairlens.cli.collection_options import Name, open_collection, path_words, say_json
-from pairlens.cli.console import say
+from pairlens.cli.terminal import say
 
 
 def duplicates(name: Name, near: float | None = None, json: bool = False, wait: float = 30.0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.cli.collection_options import open_collection
-from pairlens.cli.console import say
+from pairlens.cli.terminal import say
 from pairlens.collection.collection import Collection
 from pairlens.collection.item import Item
 from pairlens.core.distributed import barrier, rank

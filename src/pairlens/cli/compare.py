@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pairlens.cli.console import open_console, say, show_table
+from pairlens.cli.console import show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.options import settings_record
+from pairlens.cli.terminal import open_console, say
 from pairlens.comparison.compare import compare as run_comparison
 from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine

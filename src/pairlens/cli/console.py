@@ -24,15 +24,8 @@ from pairlens.experiments.run import Event
 from pairlens.training.fit import Step
 
 SECONDS_BETWEEN_LINES = 30.0
-WIDTH_IN_FILES = 160
 # Over how many seconds the speed is averaged; a step of a large model takes several.
 SPEED_SECONDS = 120.0
-
-
-def open_console() -> Console:
-    """Return the terminal, or a wide page if the output is a file or a pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_IN_FILES)
 
 
 def show_table(console: Console, table: Table) -> None:
@@ -41,11 +34,6 @@ def show_table(console: Console, table: Table) -> None:
         console.print(part)
     for note in table.notes:
         console.print(note, style="dim", highlight=False, markup=False)
-
-
-def say(line: str) -> None:
-    """Print one line immediately, also into a pipe; control characters, which a terminal obeys, are made visible."""
-    print(strip_control_characters(line), flush=True)  # noqa: T201
 
 
 @dataclass(eq=False)

@@ -7,9 +7,11 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from pairlens.cli.console import Display, open_console, show_table
+from pairlens.cli.console import Display, show_table
+from pairlens.cli.demo_collection import COLLECTION, make_demo_collection
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.tables import report_table
+from pairlens.cli.terminal import open_console
 from pairlens.comparison.run_study import Plan, lock_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import STUDY_FILE, Arm, Benchmark, Study, write_study
@@ -55,8 +57,13 @@ What the numbers mean, all in percent:
 
 NEXT = """\
 What to do next:
+  pairlens index PHOTOS --to shop
+  pairlens search shop PHOTO
+      make your own photos searchable: a folder of them, with class folders or without; nothing is trained
+  pairlens search {collection} PHOTO
+      search the collection of this demonstration with a photo of your own
   pairlens query {run} --retrieval_num 8
-      search with one photo; give a photo of your own as --query_img_name FILE
+      search the test photos of the run with one of them
   pairlens explain circle --compare triplet
       draw what the two losses do to a pair of photos
   pairlens prepare --data_name folder --source PHOTOS --data_path data
@@ -65,7 +72,7 @@ What to do next:
 
 
 def show_demo(out: Path, seed: int, console: Console, watch: Callable[[Path], object] | None = None) -> None:
-    """Train with each loss, print the results and what they mean, write `sheet.png` and `report.html`.
+    """Train with each loss, print the results and what they mean, write `sheet.png` and `report.html`, and a collection.
 
     All files are written into a new folder in `out`. It is the folder of a comparison with one seed, so
     `pairlens compare --resume` and `pairlens report` work on it.
@@ -111,7 +118,9 @@ def _train_and_show(folder: Path, data: Path, seed: int, console: Console) -> No
 
     report, _ = write_report(folder)
     _print(console, f"Some queries with their nearest photos: {sheet}\nAll results on one page:               {report}")
-    _print(console, NEXT.format(run=circle))
+    for line in make_demo_collection(circle, folder):
+        _print(console, line)
+    _print(console, NEXT.format(run=circle, collection=folder / COLLECTION))
 
 
 def _print(console: Console, text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import tyro
 
-from pairlens.cli.console import say
+from pairlens.cli.terminal import say
 
 
 def export(  # noqa: PLR0913 (one per option)

@@ -14,9 +14,9 @@ import tyro
 
 from pairlens.cli import options
 from pairlens.cli.arguments import read_arguments
-from pairlens.cli.console import say
 from pairlens.cli.launch import guard
 from pairlens.cli.runs import query
+from pairlens.cli.terminal import say
 from pairlens.cli.train import prepare as prepare_one
 from pairlens.cli.train import start
 from pairlens.core.suggestion import suggest

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tyro
 
-from pairlens.cli.console import open_console, say
 from pairlens.cli.tables import audit_table, losses_table, recipe_text
+from pairlens.cli.terminal import open_console, say
 from pairlens.experiments.recipes import RECIPES, find_recipe
 
 FAILED = 1

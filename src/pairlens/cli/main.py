@@ -4,6 +4,7 @@ A command is imported when it is called. `pairlens --help`, `pairlens --version`
 therefore need none of the libraries that train a model, and answer at once.
 """
 
+import os
 import shutil
 import sys
 import textwrap
@@ -40,6 +41,10 @@ COMMANDS = {
     "search": Command(
         "pairlens.cli.search",
         "Find the photos of a collection that are most similar to a photo, and say whether it shows the same at all.",
+    ),
+    "serve": Command(
+        "pairlens.cli.serve",
+        "Serve a collection: a page to search with a photo, and an HTTP API.",
     ),
     "collection": Command(
         "pairlens.cli.collection",
@@ -130,11 +135,10 @@ def _answer(words: list[str]) -> None:
 
 
 def _run_command(name: str, words: list[str]) -> None:
-    # Imported here, because both import PyTorch.
+    # Imported here, because tyro takes long to import.
     from pairlens.cli.arguments import read_arguments
-    from pairlens.core.distributed import world_size
 
-    if world_size() > 1 and name not in DISTRIBUTED:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in DISTRIBUTED and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
     _ignore_figure_settings()
     command, rest = find_command(name, words)

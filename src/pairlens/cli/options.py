@@ -127,22 +127,3 @@ def as_experiment(settings: Any, loss: Loss | None = None) -> Experiment:
     }
     values["loss"] = _from_command_line(values["loss"]) if loss is None else loss
     return with_settings(Experiment(), values)
-
-
-def ranks_registry() -> tyro.constructors.ConstructorRegistry:
-    """Return the rules of tyro and one more: a tuple of integers is written 1,2,4,8, as in the historical commands."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def ranks(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if info.type != tuple[int, ...]:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="K,K,...",
-            instance_from_str=lambda words: tuple(int(k) for k in words[0].split(",")),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(map(str, value))],
-        )
-
-    return registry

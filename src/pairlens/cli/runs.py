@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pairlens.cli.console import Display, open_console, say, show_table
+from pairlens.cli.console import Display, show_table
 from pairlens.cli.tables import inspection_table, report_table
+from pairlens.cli.terminal import open_console, say
 from pairlens.core.files import check_not_linked, make_folder
 from pairlens.evaluation.evaluate import Report
 from pairlens.experiments.evaluate_run import add_baseline, evaluate_run
 from pairlens.experiments.outcome import Outcome
+from pairlens.experiments.post_processed import PostProcessing, post_process_run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.neighbors.approximate import IndexName
 from pairlens.retrieval.gallery import Gallery
@@ -18,6 +20,7 @@ from pairlens.retrieval.match_pictures import write_pictures
 
 RESULTS = Path("results")
 INSPECTION = "inspection"
+AS_IT_IS = PostProcessing()
 
 
 def evaluate(
@@ -27,6 +30,7 @@ def evaluate(
     data_path: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     index: IndexName = "exact",
+    processing: PostProcessing = AS_IT_IS,
     all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False,
 ) -> None:
     """Embed the test photos of a run again with its saved model, write its gallery, and print the metrics.
@@ -42,6 +46,7 @@ def evaluate(
         device: where to embed; auto takes a GPU if there is one.
         index: how to search; ivf and hnsw are for a million photos or more, and the share of results that they miss is
             measured and printed.
+        processing: post-processing whose gain is measured beside; it changes no other figure.
         all_metrics: print every metric in the table, and not only R@K of the least and greatest K, P@K, MAP@R and the
             further metrics.
     """
@@ -56,6 +61,11 @@ def evaluate(
         # Other metrics than those of the run cannot stand beside its figures.
         same = _same_metrics(outcome.untrained, report)
         outcome, reason = _with_baseline(run, outcome, metrics, data_path, device, display) if same else (outcome, "")
+        processed = None
+        if processing.name:
+            processed = post_process_run(
+                run, processing, recalls=recalls, data_path=data_path, device=device, progress=display.watch
+            )
     if reason:
         say(f"note    the backbone as it comes is not measured: {reason}")
     # With other metrics than in training, the baselines have no such metrics to compare with.
@@ -64,6 +74,11 @@ def evaluate(
     show_table(open_console(), table)
     for metric in report.metrics:
         say(str(metric))
+    if processed is not None:
+        show_table(
+            open_console(), report_table([(processed.name, processed.report)], f"{run}: post-processed", all_metrics)
+        )
+        say(f"against the same embeddings without it: {', '.join(map(str, processed.changes))}")
 
 
 def _with_baseline(

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import tyro
 
 from pairlens.cli.collection_options import open_collection, parse_region, path_words, say_json
-from pairlens.cli.console import open_console, say
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
+from pairlens.cli.terminal import open_console, say
 from pairlens.collection.collection import Collection
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.ingested import Removal

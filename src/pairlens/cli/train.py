@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import tyro
 
 from pairlens.cli.collection_training import with_photos_of
-from pairlens.cli.console import Display, open_console, say, show_table
+from pairlens.cli.console import Display, show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
+from pairlens.cli.terminal import open_console, say
 from pairlens.core.distributed import rank
 from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings

@@ -127,6 +127,11 @@ class Judge:
             # Nothing can be a match where there is nothing.
             return Opinion("no match", 0.0, threshold.rate, (threshold.low, threshold.high), "")
         labels = {item.id: item.label for item in self.store.items(ids)}
+        if calibration.labelled and len(self._class_means().number_of) < calibration.size.known_classes:
+            # With fewer classes the best match of a strange query stands out more, and the stated rate would be exceeded.
+            return Opinion(
+                reason=f"it holds fewer than {calibration.size.known_classes} labels, for which its calibration was made"
+            )
         if calibration.labelled:
             features = self._labelled_features(query, ids, scores, labels)
             if features is None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pairlens.collection.calibration_folds import MatchModel, probability_of
 from pairlens.collection.match_features import LABELLED, UNLABELLED, Array
-from pairlens.core.inputs import Numbers, as_matrix, not_finite_words
+from pairlens.core.plain_numbers import as_finite_matrix
 from pairlens.core.records import from_plain, require, to_plain
 
 MatchVerdict: TypeAlias = Literal["match", "no match"]
@@ -19,8 +19,9 @@ class RateThreshold:
     Attributes:
         rate: the false accept rate that was asked for.
         score: a higher score is accepted.
-        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes.
-        low: lower end of its 95 % interval for as many new classes as there were calibration classes.
+        measured: the false accept rate on calibration classes that the score has not seen, as the mean over classes. It is
+            below the asked rate if new classes exceed their thresholds more often.
+        low: lower end of the 95 % interval of the rate on as many new classes as there were calibration classes.
         high: upper end.
         true_accepts: share of the queries of held classes that are accepted with a best match of their class.
     """
@@ -60,8 +61,8 @@ class CalibrationSize:
         classes: in every division, half of them are known and the other half strange.
         photos: of these classes.
         divisions: of the classes into known and strange ones.
-        known_classes: number of classes in the gallery of a division. A collection of many more classes has more chances to
-            hold a similar one, so its false accept rate is higher.
+        known_classes: number of classes in the gallery of a division. In a collection of more classes the leads over the
+            next class are smaller, so fewer queries are accepted, strange ones as well; one of fewer classes accepts more.
         strange_queries: of all divisions together; a photo is a query in half of them.
     """
 
@@ -144,7 +145,7 @@ class Calibration:
         """The mean distance between probability and share of right matches, Σ weight · |probability - right|."""
         return math.fsum(one.weight * abs(one.probability - one.right) for one in self.reliability)
 
-    def judge(self, features: Numbers) -> MatchJudgement:
+    def judge(self, features: Any) -> MatchJudgement:
         """Return the probability that each best match is of the query's class, and its score.
 
         Args:
@@ -153,14 +154,11 @@ class Calibration:
         Raises:
             ValueError: if they are not those of this calibration, or not finite.
         """
-        matrix = as_matrix(features, "features")
+        matrix = as_finite_matrix(features, "features", "query")
         wanted = len(self.model.coefficients)
         if matrix.shape[1] != wanted:
             raise ValueError(f"features have {matrix.shape[1]} columns, but the calibration reads {wanted}")
-        words = not_finite_words(matrix, "features: query {}")
-        if words is not None:
-            raise ValueError(f"{words}; make them with match_features")
-        score = self.model.score(matrix.detach().cpu().double().numpy())
+        score = self.model.score(matrix)
         return MatchJudgement(probability_of(score), score)
 
     def threshold(self, rate: float) -> RateThreshold:

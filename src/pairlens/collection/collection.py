@@ -26,6 +26,7 @@ from pairlens.model.photo_input import single_photos
 if TYPE_CHECKING:
     from pairlens.collection.calibration import Calibration
     from pairlens.collection.duplicate_photos import DuplicatePhotos
+    from pairlens.collection.http_client import RemoteCollection
     from pairlens.collection.label_suspects import LabelSuspects
     from pairlens.collection.migration import Migrated
 
@@ -93,6 +94,13 @@ class Collection:
         self.store.start_model(model.fingerprint, model.dim)
         self._given_model = model
 
+    @classmethod
+    def connect(cls, address: str, *, token: str | None = None, timeout: float = 60.0) -> "RemoteCollection":
+        """Return a collection that `pairlens serve` serves, with the same verbs; see `RemoteCollection.connect`."""
+        from pairlens.collection.http_client import RemoteCollection
+
+        return RemoteCollection.connect(address, token=token, timeout=timeout)
+
     def __enter__(self) -> Self:
         return self
 
@@ -102,8 +110,6 @@ class Collection:
     def close(self) -> None:
         """Release files and connections; another call does nothing."""
         self.store.close()
-
-    # What it is.
 
     def __len__(self) -> int:
         """Return the number of photos, or of regions of photos."""
@@ -332,11 +338,7 @@ class Collection:
         return import_vectors(self.store, Path(file), fingerprint)
 
     def duplicates(self, near: float | None = None) -> "DuplicatePhotos":
-        """Return groups of equal photos, of equal pictures in other encodings, and of near photos.
-
-        Args:
-            near: cosine from which photos count as near; by default a threshold that is derived from the photos.
-        """
+        """Return groups of equal photos, of equal pictures in other encodings, and of near photos, see `find_duplicates`."""
         from pairlens.collection.duplicate_photos import find_duplicates
 
         return find_duplicates(self.store, lambda: self.model, near)

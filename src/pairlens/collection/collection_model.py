@@ -10,9 +10,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from pairlens.collection.photo_view import PhotoView, view_photo
 from pairlens.collection.store import Store
+from pairlens.core.boxes import Box, ShareBox
+from pairlens.core.files import atomic_write
 from pairlens.core.records import to_plain
-from pairlens.core.untrusted import parse_json, strip_control_characters
+from pairlens.core.untrusted import parse_json, read_bytes, strip_control_characters
 from pairlens.model.photo_input import PhotoInput
 
 ModelKind: TypeAlias = Literal["run", "backbone", "onnx"]
@@ -25,8 +28,27 @@ _FILES = {
     "backbone": ("backbone.json", "model.safetensors"),
     "onnx": ("model.onnx",),
 }
+# A document of a database has at most 1 GB.
+MAX_MODEL_BYTES = 1_000_000_000
 # Photos that go through the network at a time.
 BATCH = 32
+
+
+class EmbeddingModel(Protocol):
+    """What turns photos into vectors: a `CollectionModel`, or what stands before one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the vectors."""
+        ...
+
+    def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
+        """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
+        ...
+
+    def embed(self, seen: np.ndarray) -> np.ndarray:
+        """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
+        ...
 
 
 class NoModelError(ValueError):
@@ -56,6 +78,10 @@ class CollectionModel:
     network: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
+
+    def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
+        """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
+        return view_photo(photo, self.view, box)
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
@@ -139,10 +165,10 @@ def run_model(folder: Path) -> CollectionModel:
 
 def _training_classes(folder: Path) -> tuple[str, ...]:
     """Return the names of the classes that a run was trained on; none if its data set is not there any more."""
-    from pairlens.experiments.run_folder import RunFolder
+    from pairlens.experiments.run_folder import open_run
 
     try:
-        catalog = RunFolder(folder).open().splits.train
+        catalog = open_run(folder).splits.train
     except (OSError, ValueError):
         return ()
     return tuple(sorted({catalog.class_names[label] for label in catalog.labels.unique().tolist()}))
@@ -191,7 +217,7 @@ def save_model(model: CollectionModel, store: Store) -> None:
         if not model.files:
             model.network.save(folder)
         for file in _FILES[model.kind]:
-            store.write_document(prefix + file, model.files.get(file) or (folder / file).read_bytes())
+            store.write_document(prefix + file, model.files.get(file) or read_bytes(folder / file, MAX_MODEL_BYTES))
     # Written last: a model whose copy was interrupted has no kind and is copied again.
     contents = {"version": 1, "kind": model.kind, "name": model.name, "trained_on": list(model.trained_on)}
     store.write_document(prefix + KIND_FILE, json.dumps(contents).encode())
@@ -228,7 +254,8 @@ def model_from_documents(documents: Mapping[str, bytes], where: str = "the colle
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for file in _FILES[kind]:
-            (folder / file).write_bytes(documents[file])
+            with atomic_write(folder / file) as part:
+                part.write(documents[file])
         model = _OPENERS[kind](folder)
     return replace(model, name=name, trained_on=trained_on)
 

@@ -10,18 +10,18 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.arguments import checked_label
-from pairlens.collection.collection_model import CollectionModel
+from pairlens.collection.collection_model import EmbeddingModel
 from pairlens.collection.ingest import Progress, new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, Value, checked_metadata
 from pairlens.collection.known_changes import KnownChanges
-from pairlens.collection.photo_view import contents_of, digest_of, kept_pixels, view_photo
+from pairlens.collection.photo_view import contents_of, digest_of, kept_pixels
 from pairlens.collection.sources import PhotoSource
 from pairlens.collection.store import Store
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.untrusted import is_plain_text
 from pairlens.data.account import Exclusion
-from pairlens.model.photo_input import PhotoInput, pixels_of, single_photos
+from pairlens.model.photo_input import pixels_of, single_photos
 
 # Photos without a file lie below this name, which no folder has.
 GIVEN_ROOT = ""
@@ -31,7 +31,7 @@ _PART = 256
 
 def add_given_photos(
     store: Store,
-    model: CollectionModel,
+    model: EmbeddingModel,
     photos: Sequence[Any],
     labels: Any = None,
     metadata: Any = None,
@@ -91,14 +91,14 @@ class _Given:
     metadata: dict[str, Value]
 
 
-def _add_part(store: Store, model: CollectionModel, given: Sequence[_Given], first: int) -> Ingested:
+def _add_part(store: Store, model: EmbeddingModel, given: Sequence[_Given], first: int) -> Ingested:
     refused: list[Exclusion] = []
     # By digest, so that the same photo is added once.
     read: dict[str, tuple[NewItem, np.ndarray]] = {}
     repeated = 0
     for number, one in enumerate(given, first + 1):
         try:
-            item, seen = _read(one, model.view)
+            item, seen = _read(one, model)
         except (OSError, ValueError) as error:
             refused.append(Exclusion(str(one.name or f"photo {number}"), "unreadable photo", str(error)))
             continue
@@ -119,14 +119,14 @@ def _add_part(store: Store, model: CollectionModel, given: Sequence[_Given], fir
     return Ingested(added=len(new), updated=updated, unchanged=unchanged, refused=tuple(refused), ids=tuple(ids))
 
 
-def _read(given: _Given, view: PhotoInput) -> tuple[NewItem, np.ndarray]:
+def _read(given: _Given, model: EmbeddingModel) -> tuple[NewItem, np.ndarray]:
     """Return the item of a photo, and what the model sees of it; raises ValueError or OSError if it cannot be read."""
     if isinstance(given.photo, str | Path | bytes | bytearray | memoryview):
         original = contents_of(given.photo)
-        digest, seen = digest_of(original), view_photo(original, view)
+        digest, seen = digest_of(original), model.read(original)
     else:
         pixels = pixels_of(given.photo, PhotoReading())
-        original, digest, seen = kept_pixels(pixels), digest_of(contents_of(pixels)), view_photo(pixels, view)
+        original, digest, seen = kept_pixels(pixels), digest_of(contents_of(pixels)), model.read(pixels)
     source = PhotoSource(GIVEN_ROOT, _path(given.name, digest), None, given.label, given.metadata)
     return new_item(source, digest, seen, original), seen.seen
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import from_numpy
 
 from pairlens.core.files import check_not_linked, make_folder, remove_folder, write_tensors
 from pairlens.core.untrusted import TensorForm, read_forms, regular_file
@@ -53,6 +52,9 @@ def write_lists(database: Path, lists: InvertedLists) -> None:
     check_not_linked(file, below=database.parent)
     names = {"version": VERSION, "identity": lists.identity, "model": lists.model, "change": str(lists.change)}
     arrays = {"centres": lists.centres, "ids": lists.ids, "lists": lists.lists}
+    # Imported here, because a search needs PyTorch for nothing else.
+    from torch import from_numpy
+
     write_tensors(file, {name: from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, names)
 
 

@@ -1,9 +1,11 @@
 """What the nearest items of a query say about whether the best match is of its class."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pairlens.core.inputs import Numbers, as_matrix, not_finite_words
+from pairlens.core.plain_numbers import as_finite_matrix
 
 Array = NDArray[np.float64]
 
@@ -33,7 +35,7 @@ UNLABELLED = (
 )
 
 
-def match_features(cosines: Numbers, labels: Numbers | None = None, class_cosines: Numbers | None = None) -> Array:
+def match_features(cosines: Any, labels: Any | None = None, class_cosines: Any | None = None) -> Array:
     """Return the features of queries that `Calibration.judge` reads: `LABELLED`, or `UNLABELLED` without labels.
 
     Only a search of the `NEAREST` items is needed and, with labels, the product with the means of the classes. Where
@@ -77,12 +79,8 @@ def match_features(cosines: Numbers, labels: Numbers | None = None, class_cosine
     return _labelled(near, numbers[:, : near.shape[1]], means)
 
 
-def _checked_cosines(values: Numbers, name: str) -> Array:
-    matrix = as_matrix(values, name)
-    words = not_finite_words(matrix, f"{name}: query {{}}")
-    if words is not None:
-        raise ValueError(f"{words}; look for NaN or overflow where it was embedded")
-    return matrix.detach().cpu().double().numpy()
+def _checked_cosines(values: Any, name: str) -> Array:
+    return as_finite_matrix(values, name, "query")
 
 
 def _labelled(near: Array, labels: NDArray[np.integer], means: Array) -> Array:

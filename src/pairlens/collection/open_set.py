@@ -61,6 +61,8 @@ def true_accepts(queries: Queries, scores: Array, false_accepts: Sequence[float]
         false_accepts: the rates, at most 1.
     """
     strange = queries.is_strange
-    scores_of_strange, weights = scores[strange], queries.weights()[strange]
-    limits = [weighted_quantile(scores_of_strange, weights, 1 - rate) for rate in false_accepts]
-    return np.array([balanced_accuracies(queries, scores > limit).known for limit in limits])
+    weights = queries.weights()
+    limits = [weighted_quantile(scores[strange], weights[strange], 1 - rate) for rate in false_accepts]
+    # (rate, known query): whether it is accepted with a match of its class.
+    right = (scores[~strange] > np.array(limits)[:, None]) & queries.is_right[~strange]
+    return np.average(right, axis=1, weights=weights[~strange])

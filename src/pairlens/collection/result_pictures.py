@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.item import Item, Region
-from pairlens.collection.match_explanation import MatchExplanation, explain_match
 from pairlens.collection.migration import ChangedItem
 from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.collection.photo_view import view_photo
@@ -19,11 +19,14 @@ from pairlens.core.files import make_folder, write_picture
 from pairlens.core.images import load_image
 from pairlens.plotting.contact_sheet import UNKNOWN, Tile, tile_sheet
 
+if TYPE_CHECKING:
+    from pairlens.collection.match_explanation import MatchExplanation
+
 SHEET_FILE = "sheet.png"
 _TILES_PER_ROW = 6
 
 
-def explain_item(store: Store, model: CollectionModel, seen: np.ndarray, item: Item) -> MatchExplanation:
+def explain_item(store: Store, model: CollectionModel, seen: np.ndarray, item: Item) -> "MatchExplanation":
     """Return which places of a query and of an item make up their score.
 
     Args:
@@ -35,6 +38,9 @@ def explain_item(store: Store, model: CollectionModel, seen: np.ndarray, item: I
     Raises:
         ValueError: if the collection has no pixels of the item, or the model is an ONNX file.
     """
+    # Imported here, because it needs PyTorch, which a search by an ONNX model does not.
+    from pairlens.collection.match_explanation import explain_match
+
     if model.kind == "onnx":
         raise ValueError(
             f"{model.name} is an ONNX file, which does not show the places of a photo; explain with the run it was "

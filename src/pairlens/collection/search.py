@@ -8,11 +8,11 @@ from unicodedata import normalize
 
 import numpy as np
 
-from pairlens.collection.collection_model import CollectionModel
+from pairlens.collection.collection_model import EmbeddingModel
 from pairlens.collection.item import Item, Region, Value
-from pairlens.collection.photo_view import contents_of, view_photo
+from pairlens.collection.photo_view import contents_of
 from pairlens.collection.store import IndexRecall, Store
-from pairlens.core.inputs import as_vectors
+from pairlens.core.plain_numbers import as_finite_matrix
 from pairlens.core.untrusted import is_plain_text
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class QueryVector:
 class QueryEmbedder:
     """Turns what a user searches for into vectors of the model of a collection."""
 
-    def __init__(self, store: Store, model: Callable[[], CollectionModel], dim: int) -> None:
+    def __init__(self, store: Store, model: Callable[[], EmbeddingModel], dim: int) -> None:
         """Prepare for a store; the model is opened when a photo has to be embedded, and not for ids and vectors."""
         self.store = store
         self.model = model
@@ -180,7 +180,7 @@ class QueryEmbedder:
         model = self.model()
         given = contents_of(photo) if isinstance(photo, str | Path | bytes | bytearray | memoryview) else photo
         try:
-            view = view_photo(given, model.view, None if region is None else region.box)
+            view = model.read(given, None if region is None else region.box)
         except ValueError as error:
             where = f"{photo}: " if isinstance(photo, str | Path) else ""
             raise ValueError(f"{where}{error}") from error
@@ -207,15 +207,15 @@ class QueryEmbedder:
         return id
 
     def _checked_vector(self, values: Any) -> np.ndarray:
-        vector = as_vectors(values[None], "the query").detach().float().cpu().numpy()[0]
+        vector = as_finite_matrix(values[None], "the query", "vector")[0]
         if len(vector) != self.dim:
             raise ValueError(
                 f"the query has {len(vector)} dimensions, but the collection has {self.dim}; use its model"
             )
         length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0:
-            raise ValueError("the query vector is zero or not finite; look for NaN or overflow where it was embedded")
-        return vector / length
+        if length == 0:
+            raise ValueError("the query vector is zero, so nothing is near to it; look where it was embedded")
+        return (vector / length).astype(np.float32)
 
 
 def _is_there(photo: str) -> bool:

@@ -77,8 +77,7 @@ class SqliteStore:
 
     @property
     def name(self) -> str:
-        # The folder of the collection is what its user knows; the name of the file is always the same.
-        return str(self._database.file.parent)
+        return str(self._database.file)
 
     @property
     def identity(self) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pairlens.collection.calibrate import RATES, calibrate
 from pairlens.collection.calibration import Calibration
 from pairlens.collection.collection_model import NoModelError, trained_classes
 from pairlens.collection.store import Store
@@ -42,9 +41,7 @@ def drop_calibration(store: Store) -> None:
     store.remove_document(DOCUMENT)
 
 
-def calibrate_collection(
-    store: Store, rates: Sequence[float] = RATES, seed: int = 0, run: Path | None = None
-) -> Calibration:
+def calibrate_collection(store: Store, rates: Sequence[float], seed: int = 0, run: Path | None = None) -> Calibration:
     """Learn the calibration of a collection, and keep it.
 
     Without a run, the labels of the collection are used by leaving classes out; labels that the model was trained on do not
@@ -59,6 +56,9 @@ def calibrate_collection(
     Raises:
         ValueError: if there are too few classes or photos, with the numbers, or the run has another model.
     """
+    # Imported here, because it needs PyTorch, which a search by an ONNX model does not.
+    from pairlens.collection.calibrate import calibrate
+
     models = store.models()
     if not models:
         raise ValueError(f"{store.name} has no photos yet, so there is nothing to calibrate with; index some first")
@@ -91,7 +91,7 @@ def _labelled_vectors(store: Store, fingerprint: str) -> tuple[np.ndarray, np.nd
 
 def _held_out(folder: Path, fingerprint: str) -> tuple[np.ndarray, np.ndarray]:
     from pairlens.collection.collection_model import run_model
-    from pairlens.experiments.run_folder import RunFolder
+    from pairlens.experiments.run_folder import RunFolder, open_run
 
     model = run_model(folder)
     if model.fingerprint != fingerprint:
@@ -99,7 +99,7 @@ def _held_out(folder: Path, fingerprint: str) -> tuple[np.ndarray, np.ndarray]:
             f"the model of {folder} has the fingerprint {model.fingerprint}, but the collection speaks {fingerprint}; give "
             "the run whose model the collection has, or migrate to this one"
         )
-    opened = RunFolder(folder).open()
+    opened = open_run(folder)
     if opened.splits.seen_classes != "none":
         raise ValueError(f"{folder} was trained on the classes that it was tested on; calibrate with other classes")
     held_out = RunFolder(folder).read_embeddings()

@@ -20,6 +20,7 @@ from pairlens.comparison.tuning import Trial, differing_settings, read_trials, t
 from pairlens.core.files import check_not_linked, lock_folder, make_folder, write_text
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
+from pairlens.experiments.frozen_backbone import store_features
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
@@ -121,9 +122,12 @@ def run_missing(study: Study, folder: Path, engine: Engine = run_here) -> Iterat
     check(plan)
     write_study(study, folder)
     for benchmark in study.fields:
+        unfinished = [run for run in plan.runs(benchmark) if not is_done(plan.run_folder(*run))]
+        if unfinished:
+            # Before the jobs, which may run in several processes and would all compute them.
+            store_features(benchmark.settings)
         # All trials come before the first run, because they choose the settings of the runs.
         yield from engine([partial(_tune, plan, plan.owner(benchmark), arm) for arm in plan.untuned(benchmark)])
-        unfinished = [run for run in plan.runs(benchmark) if not is_done(plan.run_folder(*run))]
         yield from engine([partial(_run, plan, *run) for run in unfinished])
 
 

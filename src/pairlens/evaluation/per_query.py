@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from pairlens.evaluation.metric_definitions import (
 )
 from pairlens.evaluation.pair_scores import PairScores
 from pairlens.neighbors.approximate import ApproximateIndex, Approximation, IndexKind, open_index
-from pairlens.neighbors.exact import ExactIndex
+from pairlens.neighbors.exact import ExactIndex, Neighbors
 
 MAX_CHUNK_QUERIES = 4096
 # In chunks of a few hundred queries, FAISS takes 1.5 times as long for the same queries.
@@ -35,6 +36,14 @@ MAX_CHUNK_BYTES = 2**28
 BYTES_PER_NEIGHBOR = 64
 # A search that did not reach the first relevant item is repeated with this many times more neighbours.
 DEEPENING = 4
+
+
+class SearchIndex(Protocol):
+    """Items to be searched."""
+
+    def search(self, queries: Tensor, k: int, /, itself: Tensor | None = None) -> Neighbors:
+        """Return the k nearest items of each query, without the item that the query itself is."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +131,7 @@ def measure_queries(
     >>> measure_queries(torch.eye(4)[[0, 0, 1, 2]], torch.tensor([5, 5, 7, 7]), recalls=(1,)).values["R@1"]
     tensor([1., 1., 0., 0.])
     """
-    task = _search_task(queries, labels, gallery, gallery_labels, recalls, metrics)
+    task = search_task(queries, labels, gallery, gallery_labels, recalls, metrics)
     # Every rank builds the whole index; only the queries are sharded.
     opened = open_index(task.items, index)
     measured = task.measure(opened, rank(), world_size()) if sharded else task.measure(opened)
@@ -198,9 +207,7 @@ class SearchTask:
         itself = rows if self.one_set else None
         return PairScores(queries[rows], self.labels[rows], vectors, self.item_labels, itself, rank, world_size)
 
-    def measure(
-        self, index: ExactIndex | ApproximateIndex, rank: int = 0, world_size: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def measure(self, index: SearchIndex, rank: int = 0, world_size: int = 1) -> tuple[Tensor, Tensor]:
         """Return the positions of the queries that one of several processes has measured, and (query, metric) values.
 
         The chunks do not depend on the number of processes. So a query is always searched together with the same other
@@ -234,7 +241,7 @@ class SearchTask:
         k = min(max(self.recalls), self.available)
         return index.measure(self.queries, k, rows, itself=rows if self.one_set else None)
 
-    def _measure_chunk(self, index: ExactIndex | ApproximateIndex, chunk: slice) -> Tensor:
+    def _measure_chunk(self, index: SearchIndex, chunk: slice) -> Tensor:
         """Return the (query, metric) values of the queries of a chunk."""
         positions = torch.arange(chunk.start, chunk.stop, device=self.answerable.device)
         # R decreases, so the first query of the chunk has the largest.
@@ -242,7 +249,7 @@ class SearchTask:
         retrieved = self._search(index, positions, depth)
         return torch.stack([self._measure(metric, index, positions, retrieved) for metric in self.query_metrics], dim=1)
 
-    def _search(self, index: ExactIndex | ApproximateIndex, positions: Tensor, depth: int) -> Retrieved:
+    def _search(self, index: SearchIndex, positions: Tensor, depth: int) -> Retrieved:
         """Return the nearest items of the queries at some positions of `answerable`."""
         rows = self.answerable[positions]
         itself = rows if self.one_set else None
@@ -251,9 +258,7 @@ class SearchTask:
         correct = item_labels == self.labels[rows, None]
         return Retrieved(correct, self.relevant[positions], self.labels[rows], item_labels, neighbors.scores)
 
-    def _measure(
-        self, metric: MetricDefinition, index: ExactIndex | ApproximateIndex, positions: Tensor, retrieved: Retrieved
-    ) -> Tensor:
+    def _measure(self, metric: MetricDefinition, index: SearchIndex, positions: Tensor, retrieved: Retrieved) -> Tensor:
         """Return the (query,) values of one metric."""
         match metric.ranks:
             case "R":
@@ -264,7 +269,7 @@ class SearchTask:
                 return metric.measure(retrieved.cut(ranks))
 
     def _measure_deep(
-        self, metric: MetricDefinition, index: ExactIndex | ApproximateIndex, positions: Tensor, retrieved: Retrieved
+        self, metric: MetricDefinition, index: SearchIndex, positions: Tensor, retrieved: Retrieved
     ) -> Tensor:
         """Return the (query,) values of a metric that may need more neighbours than the search has returned."""
         depth = retrieved.correct.shape[1]
@@ -283,7 +288,7 @@ class SearchTask:
         return values
 
 
-def _search_task(
+def search_task(
     queries: Tensor,
     labels: Tensor,
     gallery: Tensor | None,
@@ -291,6 +296,7 @@ def _search_task(
     recalls: Sequence[int],
     metrics: Sequence[MetricChoice] = (),
 ) -> SearchTask:
+    """Return the task of measuring these queries; raises ValueError for arguments that do not fit each other."""
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("gallery and gallery_labels belong together; give both or neither")
     one_set = gallery is None or gallery_labels is None

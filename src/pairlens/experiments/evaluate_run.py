@@ -11,11 +11,12 @@ from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device
+from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.metric_spec import stored_metrics
 from pairlens.experiments.outcome import Outcome
 from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run import lock_on_first_rank
-from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_folder import OpenRun, RunFolder
 from pairlens.model.embedder import Embedder
 from pairlens.neighbors.approximate import IndexName
 
@@ -56,14 +57,21 @@ def evaluate_run(
     # Locked, because the gallery is written and the model must not change in between.
     with lock_on_first_rank(opened.run_folder):
         model = Embedder.load(opened.run_folder.path, str(choose_device(device)))
-        test = RetrievalSet.embed(
-            model, splits.test, splits.gallery, workers=opened.experiment.batches.workers, watch=progress
-        )
+        test = embed_test(opened, model, progress)
         report = test.evaluate(evaluation.recalls, evaluation.metrics, index, sharded=world_size() > 1)
         report = replace(report, seen_classes=splits.seen_classes)
         if rank() == 0:
             opened.run_folder.write_embeddings(test, model.fingerprint())
     return report
+
+
+def embed_test(opened: OpenRun, model: Embedder, progress: Watch | None = None) -> RetrievalSet:
+    """Return the test photos of a run as a model embeds them; the stored features of a frozen backbone are used."""
+    experiment, splits = opened.experiment, opened.splits
+    # Several processes share the photos, but not the features.
+    if experiment.objective.freeze == "backbone" and world_size() == 1:
+        return FrozenBackbone(experiment, model, splits.train, progress).embed_set(splits.test, splits.gallery)
+    return RetrievalSet.embed(model, splits.test, splits.gallery, workers=experiment.batches.workers, watch=progress)
 
 
 def add_baseline(

@@ -17,9 +17,11 @@ from pairlens.data.catalog import Catalog
 from pairlens.data.loader import PhotoBatch, TrainingBatches
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.retrieval_set import RetrievalSet
+from pairlens.experiments.build import choose_device
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.feature_cache import FeatureCache, FeatureKey, check_size
 from pairlens.experiments.feature_pass import View, fill_cache, pool_all
+from pairlens.experiments.splits import open_splits
 from pairlens.model.descriptors import Letter, letters
 from pairlens.model.embedder import Embedder
 from pairlens.model.plain_backbone import PlainBackbone
@@ -28,7 +30,7 @@ from pairlens.model.plain_backbone import PlainBackbone
 # which view a batch takes.
 VIEW_SEED = 0
 # Photos that are embedded at a time, which bounds the memory.
-CHUNK = 1024
+CHUNK = 4096
 # Two ways of pooling are the same if their unit vectors differ by no more than rounding.
 ROUNDING = 1e-4
 
@@ -192,6 +194,26 @@ def _draw_views(rng: np.random.Generator, photos: int, views: int, repeats: int)
         return torch.zeros(photos * repeats, dtype=torch.int64)
     # The order of random numbers is a random order: (photo, view), of which each row keeps the first columns.
     return torch.from_numpy(rng.random((photos, views)).argsort(axis=1)[:, :repeats].reshape(-1))
+
+
+def store_features(experiment: Experiment, watch: Callable[[Iterable, int], Iterable] | None = None) -> None:
+    """Compute and store the features that runs of an experiment will read, so that processes need not wait for each other.
+
+    Random weights are left out, because every seed has its own.
+
+    Raises:
+        ValueError: as opening the data set and the backbone of the experiment.
+    """
+    if experiment.objective.freeze == "none" or experiment.weights == "none":
+        return
+    splits = open_splits(experiment)
+    model = Embedder.from_architecture(experiment.model, experiment.weights)
+    model = model.to(choose_device(experiment.run.device), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    frozen = FrozenBackbone(experiment, model, splits.train, watch)
+    frozen.views()
+    for photos in (splits.validation, splits.test, splits.gallery):
+        if photos is not None:
+            frozen.pooled(photos)
 
 
 def digest_of_weights(weights: Mapping[str, Tensor]) -> str:

@@ -229,6 +229,11 @@ class RunFolder:
             marked.queries.save(self.queries)
 
 
+def open_run(folder: Path, data_path: Path | None = None) -> OpenRun:
+    """Open the run in a folder with its data set; see `RunFolder.open`."""
+    return RunFolder.open(RunFolder(folder), data_path)
+
+
 def _outcome_text(outcome: Outcome) -> str:
     return json.dumps(to_plain(outcome), indent=1) + "\n"
 

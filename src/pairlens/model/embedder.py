@@ -238,8 +238,10 @@ class Embedder(nn.Module):
         Raises:
             ValueError: if a BatchNorm would compute its statistics per micro batch, which would change the gradient.
         """
-        statistics = [name for name, module in self.backbone.network.named_modules() if _takes_statistics(module)]
-        if micro_batch and statistics and freeze_bn == "none":
+        # The modules are walked through only where it matters, because this is called before each epoch.
+        modules = self.backbone.network.named_modules() if micro_batch and freeze_bn == "none" else ()
+        statistics = [name for name, module in modules if _takes_statistics(module)]
+        if statistics:
             raise ValueError(
                 f"--micro_batch {micro_batch} would give each micro batch its own BatchNorm statistics, in {statistics[0]} "
                 "for example; use --freeze_bn statistics or all, or --micro_batch 0"

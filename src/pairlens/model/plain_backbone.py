@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pairlens.core.files import write_tensors, write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.similarity import unit
-from pairlens.core.untrusted import first_mismatch, form_of, read_forms, read_json
+from pairlens.core.untrusted import first_mismatch, form_of, read_forms, read_json, regular_file
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import TIMM_NAMES, Backbone
 from pairlens.model.embedder import WEIGHTS_FILE
@@ -99,7 +99,7 @@ class PlainBackbone(nn.Module):
             mismatch = first_mismatch(expected, stored)
             if mismatch is not None:
                 raise ValueError(f"{mismatch} in {WEIGHTS_FILE}")
-            plain.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            plain.load_state_dict(load_file(regular_file(folder / WEIGHTS_FILE)))
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(

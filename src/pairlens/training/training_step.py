@@ -117,7 +117,9 @@ def _check_finite(learner: Learner, objective: Objective, total: Tensor) -> Tens
 
 
 def _trained_parameters(learner: Learner) -> list[Parameter]:
-    return [*learner.model.parameters(), *learner.criterion.parameters()]
+    # Those of the optimizer, because walking through the modules of a backbone at every step takes longer than a step of
+    # the layers after it.
+    return [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
 
 
 def _classification(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:

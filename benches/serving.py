@@ -1,0 +1,361 @@
+"""How fast is a served collection, beside the same collection in Python and beside a Gradio page?
+
+    python benches/serving.py                                # all parts: about 6 minutes on 2 cores
+    python benches/serving.py --parts vector --items 10000
+
+- vector: one client that sends a vector of 512 numbers over HTTP, against `Collection.search` with the same vector.
+- photo: one client that sends real photos, against the model's forward pass alone, at the same number of items.
+- load: 16 clients that send real photos at the same time, against one client, and how much the slowest of them wait.
+- page: from the choice of a photo to the first results in headless Chromium.
+- start: from the start of the command to the first answer.
+- gradio: the same for a page of Gradio over the same vectors in a FAISS index; needs the package gradio, see --gradio.
+
+Vectors are clustered, as those of trained models are: centres and items around them are drawn in 64 dimensions and
+projected. Photos are those of ten bird species (shared/data/cub200_2010_ten.tar beside the repository), or of --photos. The
+two ways that are compared take turns, so that a busy machine slows both. Writes benches/results/serving.json.
+"""
+
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+# One core for each side, as in the server that is started here: this process also plays the clients.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import tyro
+
+from pairlens.collection.collection import Collection
+from pairlens.collection.collection_model import backbone_model
+from pairlens.collection.item import NewItem
+from pairlens.collection.photo_view import view_photo
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benches" / "results" / "serving.json"
+sys.path.insert(0, str(ROOT / "tests"))
+from support.server_process import ServerProcess, server_process  # noqa: E402 (tests/ is on the path only now)
+
+Part = Literal["vector", "photo", "load", "page", "start", "gradio"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    parts: tuple[Part, ...] = ("vector", "photo", "load", "page", "start", "gradio")
+    items: int = 60_502
+    repeats: int = 60
+    clients: int = 16
+    seconds: float = 30.0
+    model: str = "efficientnet_lite0"
+    photos: Path | None = None
+    gradio: Path | None = None
+    """a folder into which pip has installed gradio with --target"""
+    write: bool = True
+
+
+def clustered(count: int, dim: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(count // 60 + 1, 64))
+    points = centres[random.integers(0, len(centres), count)] + 0.5 * random.normal(size=(count, 64))
+    vectors = points @ random.normal(size=(64, dim)) + 0.1 * random.normal(size=(count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def fill(collection: Collection, fingerprint: str, dim: int, count: int, thumbnails: list[bytes]) -> None:
+    vectors = clustered(count, dim)
+    for start in range(0, count, 5000):
+        items = [
+            NewItem(
+                "", f"class {n % 200}/{n}.jpg", f"{n:064x}", None, f"class {n % 200}", {}, 500, 400, n << 20,
+                thumbnails[n % len(thumbnails)],
+            )
+            for n in range(start, min(start + 5000, count))
+        ]  # fmt: skip
+        collection.store.add(items, vectors[start : start + len(items)], fingerprint)
+
+
+@contextmanager
+def real_photos(folder: Path | None) -> Iterator[list[bytes]]:
+    with TemporaryDirectory() as temporary:
+        if folder is None:
+            archive = ROOT.parent / "shared" / "data" / "cub200_2010_ten.tar"
+            with tarfile.open(archive) as tar:
+                tar.extractall(temporary, filter="data")
+            folder = Path(temporary)
+        yield [file.read_bytes() for file in sorted(folder.rglob("*.jpg"))]
+
+
+class Client:
+    """One connection that stays open, as a program would use it."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.connection = HTTPConnection("127.0.0.1", server.port, timeout=120)
+
+    def post(self, body: bytes, kind: str) -> dict:
+        self.connection.request("POST", "/api/search", body, {"content-type": kind})
+        answer = self.connection.getresponse()
+        contents = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(contents.decode())
+        return json.loads(contents)
+
+    def search_vector(self, vector: np.ndarray) -> dict:
+        return self.post(json.dumps({"vector": vector.tolist(), "k": 10}).encode(), "application/json")
+
+    def search_photo(self, photo: bytes) -> dict:
+        head = b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
+        return self.post(head + photo + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - start)
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    ordered = sorted(times)
+    return {
+        "median_ms": round(statistics.median(times), 2),
+        "p25_ms": round(ordered[len(ordered) // 4], 2),
+        "p75_ms": round(ordered[3 * len(ordered) // 4], 2),
+        "p99_ms": round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 2),
+        "count": len(times),
+    }
+
+
+def measure_vector(folder: Path, thumbnails: list[bytes], options: Options) -> dict:
+    with Collection.create(folder / "vectors", "none") as collection:
+        collection.store.start_model("bench", 512)
+        fill(collection, "bench", 512, options.items, thumbnails)
+        queries = clustered(options.repeats + 5, 512)
+        with server_process(folder / "vectors") as server:
+            client = Client(server)
+            for query in queries[:5]:
+                client.search_vector(query)
+                collection.search(query, k=10)
+            http, python = [], []
+            for query in queries[5:]:
+                python.append(timed(lambda query=query: collection.search(query, k=10)))
+                http.append(timed(lambda query=query: client.search_vector(query)))
+    ratio = statistics.median(http) / statistics.median(python)
+    return {"http": summary(http), "python": summary(python), "ratio": round(ratio, 3), "items": options.items}
+
+
+def measure_photo(server: ServerProcess, folder: Path, photos: list[bytes], options: Options) -> dict:
+    client = Client(server)
+    with Collection.open(folder) as collection:
+        model = collection.model
+        for photo in photos[:3]:
+            client.search_photo(photo)
+            model.embed(view_photo(photo, model.view).seen[None])
+        http, forward, reading, rest = [], [], [], []
+        for photo in photos[3 : options.repeats + 3]:
+            seen = view_photo(photo, model.view).seen[None]
+            reading.append(timed(lambda photo=photo: view_photo(photo, model.view)))
+            forward.append(timed(lambda seen=seen: model.embed(seen)))
+            http.append(timed(lambda photo=photo: client.search_photo(photo)))
+            rest.append(http[-1] - forward[-1])
+    return {
+        "http": summary(http),
+        "forward": summary(forward),
+        "reading_the_photo": summary(reading),
+        "above_the_forward_pass_ms": round(statistics.median(rest), 2),
+        "items": options.items,
+    }
+
+
+def measure_load(server: ServerProcess, photos: list[bytes], options: Options) -> dict:
+    def run(offset: int, clients: int, seconds: float) -> tuple[list[float], float]:
+        times: list[float] = []
+        end = time.monotonic() + seconds
+
+        def work(number: int) -> None:
+            client, turn = Client(server), number
+            while time.monotonic() < end:
+                # Never the same photo twice, because a server remembers those of the last searches.
+                photo = photos[turn % len(photos)] + turn.to_bytes(8, "big")
+                turn += clients
+                times.append(timed(lambda: client.search_photo(photo)))
+
+        start = time.monotonic()
+        threads = [threading.Thread(target=work, args=(offset * 1_000_000 + n,)) for n in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return times, len(times) / (time.monotonic() - start)
+
+    rounds = []
+    for offset in range(4):
+        single, single_rate = run(2 * offset, 1, options.seconds / 4)
+        many, many_rate = run(2 * offset + 1, options.clients, options.seconds / 2)
+        rounds.append((single, single_rate, many, many_rate))
+    singles = [value for one in rounds for value in one[0]]
+    manies = [value for one in rounds for value in one[2]]
+    rates = [statistics.median(one[n] for one in rounds) for n in (1, 3)]
+    many_summary = summary(manies)
+    return {
+        "one_client": {**summary(singles), "per_second": round(rates[0], 2)},
+        f"{options.clients}_clients": {**many_summary, "per_second": round(rates[1], 2)},
+        "throughput_ratio": round(statistics.median(one[3] / one[1] for one in rounds), 2),
+        "p99_by_median": round(many_summary["p99_ms"] / many_summary["median_ms"], 2),
+    }
+
+
+def measure_page(server: ServerProcess, photos: list[bytes], options: Options) -> dict:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        received: list[int] = []
+        page.on("requestfinished", lambda request: received.append(request.sizes()["responseBodySize"]))
+        loaded = timed(lambda: page.goto(server.address, wait_until="load"))
+        times = []
+        for number in range(-2, 15):
+            photo = photos[number % len(photos)] + bytes([number % 256, 1])
+            page.goto(server.address)
+            file = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": photo}
+            page.evaluate(
+                "() => { window.shown = new Promise(done => new MutationObserver(() => { if "
+                "(document.querySelector('.verdict')) done(performance.now()); }).observe(document.body, {childList: true, "
+                "subtree: true})); addEventListener('change', () => { window.start = performance.now(); }, {capture: true}); }"
+            )
+            page.set_input_files("#ask .primary input", file)
+            elapsed = page.evaluate("async () => (await window.shown) - window.start")
+            if number >= 0:
+                times.append(elapsed)
+        browser.close()
+    return {
+        "choice_to_first_results": summary(times),
+        "first_load_ms": round(loaded, 1),
+        "bytes_received": sum(received),
+    }
+
+
+def measure_start(folder: Path) -> dict:
+    def answered() -> None:
+        with server_process(folder) as server:
+            connection = HTTPConnection("127.0.0.1", server.port, timeout=120)
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+
+    times = [timed(answered) for _ in range(3)]
+    return {"first_answer_ms": round(statistics.median(times), 1)}
+
+
+GRADIO_PAGE = """
+import io, sys
+import faiss, gradio, numpy as np
+from pairlens.collection.collection import Collection  # noqa: E402
+from pairlens.collection.photo_view import view_photo  # noqa: E402
+collection = Collection.open(sys.argv[1])
+model = collection.model
+ids, vectors = zip(*collection.store.vector_blocks())
+index = faiss.IndexFlatIP(model.dim)
+index.add(np.concatenate(vectors))
+ids = np.concatenate(ids)
+def search(photo):
+    _, rows = index.search(model.embed(view_photo(photo, model.view).seen[None]), 10)
+    found = collection.store.thumbnails(ids[rows[0]])
+    from PIL import Image
+    return [Image.open(io.BytesIO(found[int(id)])) for id in ids[rows[0]]]
+page = gradio.Interface(search, gradio.Image(type="numpy"), gradio.Gallery(), api_name="search")
+page.launch(server_port=int(sys.argv[2]), quiet=True, prevent_thread_lock=False)
+"""
+
+
+def measure_gradio(folder: Path, photos: list[bytes], options: Options) -> dict:
+    if options.gradio is None or not options.gradio.is_dir():
+        return {"skipped": "gradio is not installed; give the folder of pip install --target as --gradio"}
+    path = os.pathsep.join([str(ROOT / "src"), str(options.gradio)])
+    environment = {**os.environ, "PYTHONPATH": path, "GRADIO_ANALYTICS_ENABLED": "False"}
+    start = time.perf_counter()
+    port = 7861
+    process = subprocess.Popen([sys.executable, "-c", GRADIO_PAGE, str(folder), str(port)], env=environment)
+    try:
+        while True:
+            try:
+                connection = HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", "/")
+                connection.getresponse().read()
+                break
+            except OSError:
+                if process.poll() is not None or time.perf_counter() - start > 180:
+                    return {"skipped": "the page of Gradio did not start"}
+                time.sleep(0.05)
+        started = 1000 * (time.perf_counter() - start)
+        sys.path.append(str(options.gradio))
+        from gradio_client import Client as GradioClient
+        from gradio_client import handle_file
+
+        client = GradioClient(f"http://127.0.0.1:{port}", verbose=False)
+        times = []
+        with TemporaryDirectory() as temporary:
+            for number, photo in enumerate(photos[: options.repeats // 2]):
+                file = Path(temporary) / f"{number}.jpg"
+                file.write_bytes(photo)
+                times.append(timed(lambda file=file: client.predict(handle_file(str(file)), api_name="/search")))
+        return {"first_answer_ms": round(started, 1), "search": summary(times[2:])}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main(options: Options) -> None:
+    results: dict[str, object] = {}
+    with TemporaryDirectory() as name, real_photos(options.photos) as photos:
+        folder = Path(name)
+        model = backbone_model(options.model)
+        thumbnails = [view_photo(photo, model.view).thumbnail for photo in photos[:40]]
+        if "vector" in options.parts:
+            results["vector"] = measure_vector(folder, thumbnails, options)
+            print("vector", json.dumps(results["vector"]), flush=True)
+        with Collection.create(folder / "photos", model) as collection:
+            fill(collection, model.fingerprint, model.dim, options.items, thumbnails)
+        parts: dict[str, Callable[[ServerProcess], dict]] = {
+            "photo": lambda server: measure_photo(server, folder / "photos", photos, options),
+            "load": lambda server: measure_load(server, photos, options),
+            "page": lambda server: measure_page(server, photos, options),
+        }
+        for part, measure in parts.items():
+            if part in options.parts:
+                with server_process(folder / "photos") as server:
+                    results[part] = measure(server)
+                print(part, json.dumps(results[part]), flush=True)
+        if "start" in options.parts:
+            results["start"] = measure_start(folder / "photos")
+            print("start", json.dumps(results["start"]), flush=True)
+        if "gradio" in options.parts:
+            results["gradio"] = measure_gradio(folder / "photos", photos, options)
+            print("gradio", json.dumps(results["gradio"]), flush=True)
+    if options.write:
+        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+        earlier = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        text = io.StringIO()
+        json.dump({**earlier, "date": str(date.today()), "machine": machine, **results}, text, indent=1)
+        RESULTS.write_text(text.getvalue() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

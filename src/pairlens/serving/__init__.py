@@ -1,0 +1,1 @@
+"""A collection over HTTP: an API, and a page to search with a photo."""

@@ -1,0 +1,89 @@
+"""The application: a collection, the routes, and the checks that every request passes first."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pairlens.collection.collection import Collection
+from pairlens.serving import api_collection, api_photos, api_search
+from pairlens.serving.access import AccessCheck
+from pairlens.serving.limits import RequestLimits, UnderWay
+from pairlens.serving.metrics import Metrics
+from pairlens.serving.page_routes import page_problem, page_routes
+from pairlens.serving.problems import Problem, as_problem, problem_response
+from pairlens.serving.response_headers import AnswerHeaders
+from pairlens.serving.schemas import ProblemAnswer
+from pairlens.serving.service import CollectionService
+from pairlens.serving.serving_state import ServingState
+from pairlens.serving.settings import ServingSettings
+
+_DESCRIPTION = "Search a collection of photos with a photo. Errors are problem+json, each with one sentence."
+
+
+def make_app(settings: ServingSettings, collection: Collection | None = None) -> ASGIApp:
+    """Return the ASGI application of a collection; it is opened when the server starts, unless an open one is given."""
+    metrics, under_way = Metrics(), UnderWay()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = collection if collection is not None else _opened(settings)
+        service = CollectionService(opened, _with_folder(settings), metrics)
+        threads = ThreadPoolExecutor(settings.limits.bodies, "pairlens requests")
+        app.state.serving = ServingState(service, settings, metrics, under_way, threads)
+        service.warm_up()
+        yield
+        # Whoever has called is answered first.
+        threads.shutdown()
+        service.close()
+
+    app = FastAPI(
+        title="Pairlens",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # Their pages fetch scripts from the network.
+        docs_url=None,
+        redoc_url=None,
+        responses={"default": {"model": ProblemAnswer, "content": {"application/problem+json": {}}}},
+        redirect_slashes=False,
+    )
+    for routes in (api_search.routes, api_photos.routes, api_collection.routes, page_routes(settings)):
+        app.include_router(routes)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    for kind in (HTTPException, ValueError, OSError, MemoryError, Exception):
+        app.add_exception_handler(kind, _answer_error)
+    checked: ASGIApp = RequestLimits(app, settings.limits, under_way)
+    return AnswerHeaders(AccessCheck(checked, settings), metrics)
+
+
+def _opened(settings: ServingSettings) -> Collection:
+    location = settings.location if "://" in settings.location else Path(settings.location)
+    return Collection.open(location, wait=settings.wait, read_only=settings.read_only)
+
+
+def _with_folder(settings: ServingSettings) -> ServingSettings:
+    from dataclasses import replace
+
+    return settings if settings.folder else replace(settings, folder=mkdtemp(prefix="pairlens-queries-"))
+
+
+def _answer_error(request: Request, error: Exception) -> Response:
+    problem = as_problem(error)
+    return page_problem(request, problem) or problem_response(problem)
+
+
+def _answer_validation(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return _answer_error(
+        request, Problem(422, f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}; see /openapi.json")
+    )

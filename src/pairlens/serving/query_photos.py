@@ -1,0 +1,84 @@
+"""The photos that were searched with, kept for a day so that a search can be looked at again and sent to somebody."""
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from pairlens.collection.photo_view import digest_of
+from pairlens.core.files import atomic_write
+from pairlens.core.untrusted import read_bytes
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+# Held in memory until they are on the disk, and a little longer.
+RECENT = 32
+
+
+class QueryPhotos:
+    """Photos by their digest, in a folder that all processes of a server share; the oldest go when it is full."""
+
+    def __init__(self, folder: Path, most_bytes: int, seconds: float, now: Callable[[], float] = time.time) -> None:
+        """Keep photos in a folder that exists."""
+        self.folder = folder
+        self._most_bytes = most_bytes
+        self._seconds = seconds
+        self._now = now
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = Lock()
+        # One thread, so that a search does not wait for the disk.
+        self._writer = ThreadPoolExecutor(1, "pairlens query photos")
+
+    def keep(self, contents: bytes) -> str:
+        """Keep a photo, and return its digest."""
+        digest = digest_of(contents)
+        with self._lock:
+            self._recent[digest] = contents
+            self._recent.move_to_end(digest)
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        self._writer.submit(self._write, digest, contents)
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """Return a photo; raises FileNotFoundError if it is not kept (any more)."""
+        if _DIGEST.fullmatch(digest):
+            with self._lock:
+                recent = self._recent.get(digest)
+            if recent is not None:
+                return recent
+            file = self.folder / digest
+            with suppress(OSError, ValueError):
+                if self._now() - file.stat().st_mtime < self._seconds:
+                    return read_bytes(file)
+        raise FileNotFoundError(
+            "the photo of this search is not kept any more; search with the photo again (photos are kept for "
+            f"{self._seconds / 3600:g} hours, on the machine that was asked)"
+        )
+
+    def close(self) -> None:
+        """Wait until everything is on the disk."""
+        self._writer.shutdown()
+
+    def _write(self, digest: str, contents: bytes) -> None:
+        # A photo that cannot be kept is no reason to fail: its link will say so.
+        with suppress(OSError, ValueError):
+            self._make_room(len(contents))
+            with atomic_write(self.folder / digest) as file:
+                file.write(contents)
+
+    def _make_room(self, needed: int) -> None:
+        entries = []
+        for file in self.folder.iterdir():
+            with suppress(OSError):
+                if _DIGEST.fullmatch(file.name):
+                    status = file.stat()
+                    entries.append((status.st_mtime, status.st_size, file))
+        total = needed + sum(size for _, size, _ in entries)
+        for written, size, file in sorted(entries):
+            if total > self._most_bytes or self._now() - written > self._seconds:
+                file.unlink(missing_ok=True)
+                total -= size

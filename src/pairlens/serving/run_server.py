@@ -1,0 +1,117 @@
+"""Running the server: one process or several on one port, connections that say nothing are closed, SIGTERM is waited for."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors import Multiprocess
+
+from pairlens.collection.collection import Collection
+from pairlens.serving.app import make_app
+from pairlens.serving.settings import ServingLimits, ServingSettings
+
+# Requests that are under way when the server is told to stop have this long.
+SECONDS_TO_FINISH = 60
+
+
+class TimedConnection(H11Protocol):
+    """A connection that is closed if its first request does not come in time."""
+
+    # Instances are made by uvicorn, which passes nothing else on.
+    seconds = ServingLimits().seconds_for_headers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Start the clock of a new connection."""
+        super().connection_made(transport)
+        self.loop.call_later(self.seconds, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def run_server(
+    settings: ServingSettings, workers: int = 1, listening: Callable[[int], None] = lambda port: None
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, and finish what is under way then.
+
+    Args:
+        settings: what is served.
+        workers: number of processes, each of which opens the collection.
+        listening: called with the port once it is open.
+
+    Raises:
+        ValueError: if the collection cannot be opened.
+        OSError: if the address is in use.
+    """
+    # A wrong name ends here with its sentence, and not in each process.
+    location = settings.location if "://" in settings.location else Path(settings.location)
+    Collection.open(location, wait=settings.wait, read_only=settings.read_only).close()
+    with TemporaryDirectory(prefix="pairlens-queries-") as folder:
+        config = _config(replace(settings, folder=folder), workers)
+        listener = _bound(settings)
+        # Uvicorn finishes what is under way and then sends itself the signal again, for whoever started it.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        listening(listener.getsockname()[1])
+        try:
+            if workers == 1:
+                uvicorn.Server(config).run([listener])
+            else:
+                Multiprocess(config, [listener]).run()
+        except KeyboardInterrupt:
+            # Uvicorn passes Ctrl-C on after it has finished; there is nothing left to do.
+            return
+        finally:
+            listener.close()
+
+
+def _bound(settings: ServingSettings) -> socket.socket:
+    """Return a socket that listens; raises OSError in one sentence, where uvicorn would end the process."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # With its protocol named, because asyncio sends small parts of an answer at once (TCP_NODELAY) only then; otherwise
+    # every answer would wait 40 ms for the receipt of its first part.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        # A server that has just ended keeps its port for a minute otherwise; on Windows this would let two listen.
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        # Who calls while the processes start waits, and is not refused.
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"port {settings.port} of {settings.host} cannot be used ({reason}); give another --port"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _config(settings: ServingSettings, workers: int) -> uvicorn.Config:
+    # No access log: an address may hold what somebody searched for.
+    return uvicorn.Config(
+        partial(make_app, settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        http=TimedConnection,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=logging.WARNING,
+        limit_concurrency=settings.limits.connections,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        server_header=False,
+    )
