@@ -77,7 +77,8 @@ class SqliteStore:
 
     @property
     def name(self) -> str:
-        return str(self._database.file)
+        # The folder of the collection is what its user knows; the name of the file is always the same.
+        return str(self._database.file.parent)
 
     @property
     def identity(self) -> str:
