@@ -14,7 +14,10 @@ def pair(tmp_path_factory):
     """A collection, and the same one through its server."""
     folder = tmp_path_factory.mktemp("remote")
     make_collection(folder / "shop").close()
-    with serving(Collection.open(folder / "shop"), folder / "queries") as client, Collection.open(folder / "shop") as own:
+    with (
+        serving(Collection.open(folder / "shop"), folder / "queries") as client,
+        Collection.open(folder / "shop") as own,
+    ):
         yield own, RemoteCollection(client)
 
 

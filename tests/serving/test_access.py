@@ -79,7 +79,9 @@ def test_a_server_for_this_machine_answers_to_its_names_alone(client, host, stat
     assert client.get("/healthz", headers={"host": host}).status_code == status
 
 
-@pytest.mark.parametrize(("host", "status"), [("photos.example", 200), ("192.168.1.5:8000", 200), ("evil.example", 421)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("photos.example", 200), ("192.168.1.5:8000", 200), ("evil.example", 421)]
+)
 def test_a_server_for_a_network_answers_to_addresses_and_given_names(guarded, host, status):
     assert guarded.get("/healthz", headers={"host": host}).status_code == status
 
@@ -124,7 +126,14 @@ def test_every_answer_forbids_what_browsers_should_not_do(client):
 
 
 def test_no_folder_is_listed_and_nothing_outside_is_read(client):
-    for path in ("/static/", "/static", "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/templates/base.html"):
+    for path in (
+        "/static/",
+        "/static",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/templates/base.html",
+    ):
         assert client.get(path).status_code in (404, 405)
 
 

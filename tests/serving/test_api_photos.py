@@ -41,7 +41,11 @@ def test_pages_of_photos(client):
 
 
 def test_adding_relabelling_and_removing(own_client):
-    files = [("photo", ("a.jpg", picture(50))), ("photo", ("b.png", picture(51, format="PNG"))), ("photo", ("c.txt", b"x"))]
+    files = [
+        ("photo", ("a.jpg", picture(50))),
+        ("photo", ("b.png", picture(51, format="PNG"))),
+        ("photo", ("c.txt", b"x")),
+    ]
     data = {"label": ["new", "new", ""], "metadata": json.dumps({"price": 3})}
     done = own_client.post("/api/photos", files=files, data=data)
     assert done.status_code == 201

@@ -136,9 +136,15 @@ def test_bodies_that_are_no_json_and_files_that_are_no_photos(client):
 
 def test_the_description_of_the_api_has_examples_and_every_path(client):
     text = client.get("/openapi.json").json()
-    assert {"/api/search", "/api/photos", "/api/photos/{id}", "/api/embed", "/api/collection", "/healthz", "/metrics"} <= set(
-        text["paths"]
-    )
+    assert {
+        "/api/search",
+        "/api/photos",
+        "/api/photos/{id}",
+        "/api/embed",
+        "/api/collection",
+        "/healthz",
+        "/metrics",
+    } <= set(text["paths"])
     body = text["paths"]["/api/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data"}
     assert body["application/json"]["schema"]["examples"]

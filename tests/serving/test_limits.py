@@ -9,9 +9,7 @@ from pairlens.serving.limits import RequestLimits, UnderWay
 from pairlens.serving.problems import Problem
 from pairlens.serving.settings import ServingLimits
 
-LIMITS = ServingLimits(
-    body=1000, text_body=100, seconds_between_parts=0.05, seconds_for_body=0.2, requests=3, bodies=2
-)
+LIMITS = ServingLimits(body=1000, text_body=100, seconds_between_parts=0.05, seconds_for_body=0.2, requests=3, bodies=2)
 
 
 async def reader(scope, receive, send):
@@ -51,7 +49,9 @@ def test_a_body_within_its_limits_is_read():
     assert answer([b"a" * 100], scope=scope_of(kind=b"application/json")) == (200, b"100")
 
 
-@pytest.mark.parametrize(("parts", "kind"), [([b"a" * 300] * 4, b"multipart/form-data"), ([b"a" * 101], b"application/json")])
+@pytest.mark.parametrize(
+    ("parts", "kind"), [([b"a" * 300] * 4, b"multipart/form-data"), ([b"a" * 101], b"application/json")]
+)
 def test_a_longer_body_ends_while_it_is_read(parts, kind):
     with pytest.raises(Problem) as error:
         answer(parts, scope=scope_of(kind=kind))

@@ -49,7 +49,9 @@ def test_without_a_search_the_page_shows_the_photos(client):
 
 
 def test_an_upload_leads_to_an_address_that_can_be_sent_to_somebody(client, shop_folder):
-    answer = client.post("/", files={"photo": ("a.jpg", picture(100))}, data={"where": "label=red"}, follow_redirects=False)
+    answer = client.post(
+        "/", files={"photo": ("a.jpg", picture(100))}, data={"where": "label=red"}, follow_redirects=False
+    )
     assert answer.status_code == 303
     html = checked(client.get(answer.headers["location"]))
     with Collection.open(shop_folder) as shop:

@@ -10,9 +10,7 @@ from pairlens.collection.filters import Between, OneOf, parse_filter
 from pairlens.collection.item import Region
 from pairlens.serving.page_state import PageState, filter_text, read_state
 
-STATE = PageState(
-    "a" * 64, (3, 5), (7,), Region(1, 2, 30, 40), (("label", 'a,"b, c"'), ("price", "2..5")), 48, True, 9
-)
+STATE = PageState("a" * 64, (3, 5), (7,), Region(1, 2, 30, 40), (("label", 'a,"b, c"'), ("price", "2..5")), 48, True, 9)
 
 
 def read(address):
@@ -25,13 +23,17 @@ def test_an_address_is_read_back(state):
 
 
 def test_boxes_and_ranges_of_a_form():
-    state = read_state([("where", "label=a"), ("where", "label=b"), ("from:price", "2"), ("to:price", ""), ("junk", "1")])
+    state = read_state(
+        [("where", "label=a"), ("where", "label=b"), ("from:price", "2"), ("to:price", ""), ("junk", "1")]
+    )
     assert state.conditions() == {"label": OneOf(("a", "b")), "price": Between(2.0, None)}
     assert state.range_of("price") == ("2", "")
     assert state.chosen("label") == ("a", "b")
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc"), exclude_characters='"'), min_size=1, max_size=12))
+@given(
+    st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc"), exclude_characters='"'), min_size=1, max_size=12)
+)
 def test_every_value_of_a_check_box_is_the_value_that_is_filtered_by(value):
     from unicodedata import normalize
 
@@ -58,7 +60,10 @@ def test_links():
     assert state.only(2) == PageState(ids=(2,))
     assert state.is_of_one_photo
     assert not more.is_of_one_photo
-    assert PageState(where=(("label", "a"), ("price", "3"))).with_label("b, c").where == (("price", "3"), ("label", '"b, c"'))
+    assert PageState(where=(("label", "a"), ("price", "3"))).with_label("b, c").where == (
+        ("price", "3"),
+        ("label", '"b, c"'),
+    )
 
 
 @pytest.mark.parametrize(
