@@ -33,7 +33,7 @@ def test_they_are_gone_after_their_time(tmp_path):
     clock[0] = 59
     assert later.read(digest) == b"photo"
     clock[0] = 61
-    with pytest.raises(FileNotFoundError, match="for 0.0166667 hours"):
+    with pytest.raises(FileNotFoundError, match=r"for 0\.0166667 hours"):
         later.read(digest)
 
 

@@ -31,7 +31,7 @@ _FILES = {
 BATCH = 32
 
 
-class PhotoModel(Protocol):
+class VectorModel(Protocol):
     """What turns photos into vectors: a `CollectionModel`, or what stands before one."""
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pairlens.collection.collection_model import PhotoModel
+from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.ingest import new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, checked_metadata
@@ -28,7 +28,7 @@ def is_place(photo: Any) -> bool:
 
 def add_given_photos(
     store: Store,
-    model: PhotoModel,
+    model: VectorModel,
     photos: Sequence[Any],
     labels: Any = None,
     metadata: Any = None,

@@ -255,7 +255,7 @@ class RemoteCollection:
     def _ask(self, method: str, path: str, json: Any = None, data: Any = None, files: Any = None) -> Any:
         return self._answer(method, path, json=json, data=data, files=files).json()
 
-    def _answer(  # noqa: PLR0913 (the parts of a request)
+    def _answer(
         self, method: str, path: str, json: Any = None, data: Any = None, files: Any = None, params: Any = None
     ) -> "httpx.Response":
         import httpx

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from pairlens.collection.collection_model import PhotoModel
+from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.item import Item, Region, Value
 from pairlens.collection.photo_view import contents_of
 from pairlens.collection.store import IndexRecall, Store
@@ -130,7 +130,7 @@ class QueryVector:
 class QueryEmbedder:
     """Turns what a user searches for into vectors of the model of a collection."""
 
-    def __init__(self, store: Store, model: Callable[[], PhotoModel], dim: int) -> None:
+    def __init__(self, store: Store, model: Callable[[], VectorModel], dim: int) -> None:
         """Prepare for a store; the model is opened when a photo has to be embedded, and not for ids and vectors."""
         self.store = store
         self.model = model

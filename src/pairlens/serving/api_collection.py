@@ -79,7 +79,7 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok", "change": change})
 
 
-@routes.get("/metrics", summary="Numbers for Prometheus")
+@routes.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
 async def metrics(request: Request) -> Response:
     """Return requests, seconds, batches, memory and photos of the process that answers."""
     state = state_of(request)
