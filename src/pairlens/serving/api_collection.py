@@ -64,8 +64,7 @@ async def query_photo(request: Request, digest: str) -> Response:
 
     def picture() -> Response:
         contents = state.service.query_photos.read(digest)
-        with state.service.lanes.decoding(contents):
-            view = view_of(contents)
+        view = state.service.lanes.run(contents, lambda: view_of(contents))
         return picture_answer(view, request.headers.get("if-none-match"), digest, digest)
 
     return await state.run(picture)
