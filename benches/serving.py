@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,6 +110,7 @@ class Client:
         self.connection = HTTPConnection("127.0.0.1", server.port, timeout=120)
 
     def post(self, body: bytes, kind: str) -> dict:
+        """Return the answer to a search."""
         self.connection.request("POST", "/api/search", body, {"content-type": kind})
         answer = self.connection.getresponse()
         contents = answer.read()
@@ -117,9 +119,11 @@ class Client:
         return json.loads(contents)
 
     def search_vector(self, vector: np.ndarray) -> dict:
+        """Search with a vector."""
         return self.post(json.dumps({"vector": vector.tolist(), "k": 10}).encode(), "application/json")
 
     def search_photo(self, photo: bytes) -> dict:
+        """Search with a picture file."""
         head = b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
         return self.post(head + photo + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
 
@@ -193,7 +197,7 @@ def measure_load(server: ServerProcess, photos: list[bytes], options: Options) -
                 # Never the same photo twice, because a server remembers those of the last searches.
                 photo = photos[turn % len(photos)] + turn.to_bytes(8, "big")
                 turn += clients
-                times.append(timed(lambda: client.search_photo(photo)))
+                times.append(timed(partial(client.search_photo, photo)))
 
         start = time.monotonic()
         threads = [threading.Thread(target=work, args=(offset * 1_000_000 + n,)) for n in range(clients)]
@@ -239,7 +243,8 @@ def measure_page(server: ServerProcess, photos: list[bytes], options: Options) -
             page.evaluate(
                 "() => { window.shown = new Promise(done => new MutationObserver(() => { if "
                 "(document.querySelector('.verdict')) done(performance.now()); }).observe(document.body, {childList: true, "
-                "subtree: true})); addEventListener('change', () => { window.start = performance.now(); }, {capture: true}); }"
+                "subtree: true})); "
+                "addEventListener('change', () => { window.start = performance.now(); }, {capture: true}); }"
             )
             page.set_input_files("#ask .primary input", file)
             elapsed = page.evaluate("async () => (await window.shown) - window.start")

@@ -76,5 +76,28 @@ def test_costly_pictures_are_recognised_by_their_header():
     # 5 million pixels of a format that may be slow.
     assert is_costly(picture(0, (2500, 2000), "TIFF"))
     assert not is_costly(picture(0, (2500, 2000)))
+    # 30 million pixels.
+    assert is_costly(picture(0, (6000, 5000)))
     # Two hundred scans of a picture of 4 million pixels.
     assert is_costly(picture(0, (2000, 2000)) + b"\xff\xda" * 200)
+
+
+def test_a_costly_photo_waits_for_costly_ones_alone():
+    lanes, release, started = DecodingLanes(), Event(), Event()
+    costly = bytes(32 << 20)
+
+    def wait():
+        started.set()
+        return release.wait(5)
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(lanes.run, costly, wait)
+        assert started.wait(5)
+        second = threads.submit(lanes.run, costly, lambda: "second")
+        assert threads.submit(lanes.run, b"", lambda: "usual").result(5) == "usual"
+        assert not second.done()
+        release.set()
+        assert (first.result(5), second.result(5)) == (True, "second")
+    with pytest.raises(ValueError, match="unreadable"):
+        lanes.run(costly, lambda: (_ for _ in ()).throw(ValueError("unreadable")))
+    lanes.close()

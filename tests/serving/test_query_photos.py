@@ -2,7 +2,8 @@
 
 import pytest
 
-from pairlens.serving.query_photos import RECENT, QueryPhotos
+from pairlens.serving import query_photos
+from pairlens.serving.query_photos import QueryPhotos
 
 
 def test_another_process_reads_what_one_has_kept(tmp_path):
@@ -13,14 +14,15 @@ def test_another_process_reads_what_one_has_kept(tmp_path):
     assert second.read(digest) == b"photo"
 
 
-def test_the_oldest_go_when_there_is_no_room(tmp_path):
+def test_the_oldest_go_when_there_is_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(query_photos, "RECENT_BYTES", 300)
     kept = QueryPhotos(tmp_path, 250, 60)
-    digests = [kept.keep(bytes([number]) * 100) for number in range(RECENT + 3)]
+    digests = [kept.keep(bytes([number]) * 100) for number in range(7)]
     kept.close()
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(FileNotFoundError, match="not kept any more"):
         QueryPhotos(tmp_path, 250, 60).read(digests[0])
-    assert len(kept._recent) == RECENT
+    assert len(kept._recent) == 3
 
 
 def test_they_are_gone_after_their_time(tmp_path):

@@ -34,7 +34,7 @@ MAX_MODEL_BYTES = 1_000_000_000
 BATCH = 32
 
 
-class EmbeddingModel(Protocol):
+class VectorModel(Protocol):
     """What turns photos into vectors: a `CollectionModel`, or what stands before one."""
 
     @property

@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.arguments import checked_label
-from pairlens.collection.collection_model import EmbeddingModel
+from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.ingest import Progress, new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, Value, checked_metadata
@@ -31,7 +31,7 @@ _PART = 256
 
 def add_given_photos(
     store: Store,
-    model: EmbeddingModel,
+    model: VectorModel,
     photos: Sequence[Any],
     labels: Any = None,
     metadata: Any = None,
@@ -91,7 +91,7 @@ class _Given:
     metadata: dict[str, Value]
 
 
-def _add_part(store: Store, model: EmbeddingModel, given: Sequence[_Given], first: int) -> Ingested:
+def _add_part(store: Store, model: VectorModel, given: Sequence[_Given], first: int) -> Ingested:
     refused: list[Exclusion] = []
     # By digest, so that the same photo is added once.
     read: dict[str, tuple[NewItem, np.ndarray]] = {}
@@ -119,7 +119,7 @@ def _add_part(store: Store, model: EmbeddingModel, given: Sequence[_Given], firs
     return Ingested(added=len(new), updated=updated, unchanged=unchanged, refused=tuple(refused), ids=tuple(ids))
 
 
-def _read(given: _Given, model: EmbeddingModel) -> tuple[NewItem, np.ndarray]:
+def _read(given: _Given, model: VectorModel) -> tuple[NewItem, np.ndarray]:
     """Return the item of a photo, and what the model sees of it; raises ValueError or OSError if it cannot be read."""
     if isinstance(given.photo, str | Path | bytes | bytearray | memoryview):
         original = contents_of(given.photo)

@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from pairlens.collection.collection_model import EmbeddingModel
+from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.item import Item, Region, Value
 from pairlens.collection.photo_view import contents_of
 from pairlens.collection.store import IndexRecall, Store
@@ -134,7 +134,7 @@ class QueryVector:
 class QueryEmbedder:
     """Turns what a user searches for into vectors of the model of a collection."""
 
-    def __init__(self, store: Store, model: Callable[[], EmbeddingModel], dim: int) -> None:
+    def __init__(self, store: Store, model: Callable[[], VectorModel], dim: int) -> None:
         """Prepare for a store; the model is opened when a photo has to be embedded, and not for ids and vectors."""
         self.store = store
         self.model = model

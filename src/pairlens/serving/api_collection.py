@@ -64,8 +64,7 @@ async def query_photo(request: Request, digest: str) -> Response:
 
     def picture() -> Response:
         contents = state.service.query_photos.read(digest)
-        with state.service.lanes.decoding(contents):
-            view = view_of(contents)
+        view = state.service.lanes.run(contents, lambda: view_of(contents))
         return picture_answer(view, request.headers.get("if-none-match"), digest, digest)
 
     return await state.run(picture)
@@ -79,7 +78,7 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok", "change": change})
 
 
-@routes.get("/metrics", summary="Numbers for Prometheus")
+@routes.get("/metrics", response_class=PlainTextResponse, summary="Numbers for Prometheus")
 async def metrics(request: Request) -> Response:
     """Return requests, seconds, batches, memory and photos of the process that answers."""
     state = state_of(request)

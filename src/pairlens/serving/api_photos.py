@@ -53,7 +53,7 @@ async def photos(
 @routes.post(
     "",
     status_code=201,
-    responses={201: {"model": AddedAnswer}},
+    responses={200: {"model": AddedAnswer}, 201: {"model": AddedAnswer}},
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}},
     summary="Add photos",
 )
@@ -78,7 +78,7 @@ async def add(request: Request) -> Response:
         "refused": [{"name": one.path, "reason": one.reason} for one in done.refused],
         "sentence": done.sentence(),
     }
-    return JSONResponse(answer, 201)
+    return JSONResponse(answer, 201 if done.added else 200)
 
 
 def _metadata(text: str, count: int) -> list[dict[str, Any]]:
@@ -166,8 +166,8 @@ def _view(request: Request, id: int, v: str | None) -> Response:
     contents = photo_bytes(service.store, item)
     if contents is None:
         return _thumbnail(request, id, v)
-    with service.lanes.decoding(contents):
-        picture = view_of(contents, None if item.region is None else item.region.box)
+    box = None if item.region is None else item.region.box
+    picture = service.lanes.run(contents, lambda: view_of(contents, box))
     return picture_answer(picture, request.headers.get("if-none-match"), photo_version(item), v)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
 from pairlens.collection.collection import Collection
@@ -71,14 +73,27 @@ def _opened(settings: ServingSettings) -> Collection:
 
 
 def _with_folder(settings: ServingSettings) -> ServingSettings:
-    from dataclasses import replace
-
     return settings if settings.folder else replace(settings, folder=mkdtemp(prefix="pairlens-queries-"))
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
     problem = as_problem(error)
+    if problem.status_code == 405:
+        problem = _wrong_method(request)
     return page_problem(request, problem) or problem_response(problem)
+
+
+def _wrong_method(request: Request) -> Problem:
+    """Return the problem with all methods of the path; each route by itself knows only its own."""
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    allowed = [
+        method.upper()
+        for path, methods in described.items()
+        if compile_path(path)[0].match(request.url.path)
+        for method in methods
+    ]
+    names = ", ".join(sorted(set(allowed))) or "GET, POST"
+    return Problem(405, f"{request.method} has no meaning here; use {names}", {"allow": names})
 
 
 def _answer_validation(request: Request, error: Any) -> Response:

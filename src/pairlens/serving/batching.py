@@ -146,8 +146,7 @@ class BatchedModel:
 
     def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
         """Return a photo, or the part of it in a box, as the model sees it, once there is room for its decoding."""
-        with self.lanes.decoding(photo if isinstance(photo, bytes) else b""):
-            return self.model.read(photo, box)
+        return self.lanes.run(photo if isinstance(photo, bytes) else b"", lambda: self.model.read(photo, box))
 
     def embed(self, seen: np.ndarray) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""

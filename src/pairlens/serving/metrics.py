@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
@@ -20,7 +20,7 @@ class Metrics:
         self._lock = Lock()
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._buckets: dict[str, list[int]] = {}
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._seconds: dict[str, float] = {}
         self._batches: Counter[str] = Counter()
         self._batched: Counter[str] = Counter()
 
@@ -30,7 +30,7 @@ class Metrics:
             self._requests[method if method in _METHODS else "other", route, status] += 1
             buckets = self._buckets.setdefault(route, [0] * (len(BUCKETS) + 1))
             buckets[bisect_left(BUCKETS, seconds)] += 1
-            self._seconds[route] += seconds
+            self._seconds[route] = self._seconds.get(route, 0.0) + seconds
 
     def count_batch(self, name: str, size: int) -> None:
         """Count a batch of requests that were computed together."""

@@ -14,8 +14,8 @@ from pairlens.core.files import atomic_write
 from pairlens.core.untrusted import read_bytes
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-# Held in memory until they are on the disk, and a little longer.
-RECENT = 32
+# The bytes of the photos that are held in memory until they are on the disk, and a little longer.
+RECENT_BYTES = 32 << 20
 
 
 class QueryPhotos:
@@ -38,7 +38,7 @@ class QueryPhotos:
         with self._lock:
             self._recent[digest] = contents
             self._recent.move_to_end(digest)
-            while len(self._recent) > RECENT:
+            while len(self._recent) > 1 and sum(map(len, self._recent.values())) > RECENT_BYTES:
                 self._recent.popitem(last=False)
         self._writer.submit(self._write, digest, contents)
         return digest

@@ -81,6 +81,7 @@ class CollectionService:
         self._embedding.close()
         self._searching.close()
         self.query_photos.close()
+        self.lanes.close()
         self.collection.close()
 
     @property
