@@ -69,7 +69,10 @@ class NPair:
         if self.negatives == "all":
             products = self_cosine(vectors)
             # The squared lengths are on the diagonal, where they have fewer elements than the vectors.
-            return mean_over_anchors(self.weigh, products, Pairs.within(labels)) + self.penalty * products.diagonal().mean()
+            return (
+                mean_over_anchors(self.weigh, products, Pairs.within(labels))
+                + self.penalty * products.diagonal().mean()
+            )
         paired = pair_up(labels)
         products = cosine(vectors.index_select(0, paired.first), vectors.index_select(0, paired.second))
         loss = mean_over_anchors(self.weigh, products, paired.meetings)

@@ -10,7 +10,7 @@ from pairlens.core.tracing import is_readable
 
 
 class PhotoPairs(NamedTuple):
-    """Photos of a batch taken two by two. On a GPU and while being traced some rows are no pair, because none can be left out.
+    """Photos of a batch taken two by two; on a GPU and while being traced, where no row can be left out, some are no pair.
 
     Attributes:
         first: (pair,) place in the batch of the first photo.
@@ -38,8 +38,8 @@ class PhotoPairs(NamedTuple):
 def pair_up(labels: Tensor) -> PhotoPairs:
     """Pair the first photo of each class with its second, the third with the fourth, and so on, in the order of the batch.
 
-    Each round, the first pairs of all classes, the second pairs of all classes and so on, is one batch of the papers. A photo
-    that is left alone at the end has no pair.
+    Each round (the first pairs of all classes, the second pairs of all classes, and so on) is one batch of the papers. A
+    photo that is left alone at the end has no pair.
 
     Args:
         labels: (photo,) integers.

@@ -57,7 +57,7 @@ class SmoothAP(AnchorLoss):
         """Return the loss and the pair weights of each anchor."""
         step = sigmoid_step(self.temperature)
         ranked = with_query(positive) if self.count_query else positive
-        value, w_p, w_n = _average_precision_loss(ranked, negative, step, step)
+        value, w_p, w_n, _ = _average_precision_loss(ranked, negative, step, step)
         # The query's own slot, the last one, has no pair and so no weight.
         return PairWeights(value, w_p[:, : positive.similarity.shape[1]], w_n)
 

@@ -60,7 +60,7 @@ def weights_are_gradient(weigh: Callable[[Any, Side, Side], PairWeights]) -> Cal
             return weigh(self, positive, negative)
         s_p = positive.similarity.detach()
         s_n = negative.similarity.detach()
-        value, w_p, w_n = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
+        value, w_p, w_n, _ = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
         # Each difference below is zero, so they change no value; their gradients are w_n and w_p.
         pushed = (w_n * (negative.similarity - s_n)).sum(dim=1)
         pulled = (w_p * (positive.similarity - s_p)).sum(dim=1)
@@ -79,8 +79,10 @@ def sigmoid_step(temperature: float) -> SmoothStep:
     return step
 
 
-def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price) -> PairWeights:
-    """Return the summed price of the ranks of each anchor's positives, and its pair weights.
+def sum_over_ranks(
+    positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the (anchor, 1) summed price of the ranks of each anchor's positives, and the weights of both sides.
 
     Positives are processed in chunks, so no (anchor, positive, reference) tensor is ever materialised.
     """
@@ -104,7 +106,7 @@ def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: S
         w_n = w_n + by_n.sum(dim=1)
         # A rank depends on differences s_reference - s_positive, so the counted positive gets the opposite derivative.
         own_w_p.append(by_p.sum(dim=2) + by_n.sum(dim=2))
-    return PairWeights(value, w_p + torch.cat(own_w_p, dim=1), w_n)
+    return value, w_p + torch.cat(own_w_p, dim=1), w_n
 
 
 def _compare(step: SmoothStep, similarity: Tensor, counted: Tensor, mask: Tensor) -> Comparison:

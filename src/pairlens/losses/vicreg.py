@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from pairlens.core.inputs import as_batch
@@ -40,6 +39,7 @@ class VICReg:
         variance: μ, the weight of the variance.
         covariance: ν, the weight of the covariance.
 
+    >>> import torch
     >>> embeddings = torch.tensor([[2.0, 2.0], [2.0, 2.0], [-2.0, 2.0], [-2.0, 2.0]])
     >>> labels = torch.tensor([0, 0, 1, 1])
     >>> VICReg().of_embeddings(embeddings, labels)  # the second coordinate does not vary: 25 · (1 - 0.01) / 2
