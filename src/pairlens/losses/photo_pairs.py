@@ -1,5 +1,6 @@
 """Photos of a batch taken two by two, for losses of papers whose batches hold two photos or two views of each class."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,9 @@ class PhotoPairs(NamedTuple):
         same_round = self.round[:, None] == self.round  # true on the diagonal
         pairs = Pairs(itself & self.exists[:, None], same_round ^ itself)
         if is_readable(self.first):
-            pairs.note({"columns": torch.arange(len(self.first))[:, None]})
+            # A pair has a negative if it is not alone in its round.
+            complete = sum(size for size in Counter(self.round.tolist()).values() if size > 1)
+            pairs.note({"columns": torch.arange(len(self.first))[:, None], "complete_count": complete})
         return pairs
 
 
