@@ -69,8 +69,8 @@ def test_a_sum_with_an_average_over_pairs_is_the_sum_of_its_losses():
 def test_photos_are_paired_in_the_order_of_the_batch(labels):
     pairs = pair_up(torch.tensor(labels))
     expected = rounds(labels)
-    assert {tuple(p) for p in pairs.positive.nonzero().tolist()} == {pair for one in expected for pair in one}
+    found = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert set(found) == {pair for one in expected for pair in one}
+    assert torch.equal(pairs.meetings.positive, torch.eye(len(found), dtype=torch.bool))
     negatives = {(a, q) for one in expected for a, _ in one for b, q in one if labels[a] != labels[b]}
-    # A photo whose class has no second one in its round is an anchor without a positive, which no loss counts.
-    complete = pairs.complete[:, None]
-    assert {tuple(n) for n in (pairs.negative & complete).nonzero().tolist()} == negatives
+    assert {(found[i][0], found[j][1]) for i, j in pairs.meetings.negative.nonzero().tolist()} == negatives

@@ -1,5 +1,6 @@
 """Masks of positive and negative pairs between anchors and references."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -55,7 +56,13 @@ class Pairs:
             itself = torch.eye(len(known), dtype=torch.bool, device=known.device)
             return cls(positive=same & ~itself, negative=negative)
         # In place, because a small batch takes as long as the number of its operations.
-        return cls(positive=same.fill_diagonal_(False), negative=negative)
+        pairs = cls(positive=same.fill_diagonal_(False), negative=negative)
+        if is_readable(known):
+            # A photo has a positive if its class has another one, and a negative if there is another class. Counting the
+            # labels takes a third of the time of counting in the masks.
+            sizes = Counter(known.tolist()).values()
+            pairs.note({"complete_count": sum(size for size in sizes if size > 1) if len(sizes) > 1 else 0})
+        return pairs
 
     @classmethod
     def between(cls, anchor_labels: Numbers, reference_labels: Numbers) -> Self:

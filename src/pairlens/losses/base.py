@@ -31,9 +31,10 @@ from pairlens.core.inputs import NotFiniteError
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import is_one_zero, one_zero
 from pairlens.core.tracing import computed_once, is_readable, is_traced
+from pairlens.losses.averaging import shares_of_anchors, sum_of_shares
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.positive_columns import PositiveColumns, positive_columns
-from pairlens.losses.reductions import ABSENT, as_number, mean_over
+from pairlens.losses.reductions import ABSENT, as_number
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -133,11 +134,13 @@ class PairWeights(NamedTuple):
         value: (anchor, 1) the loss.
         positive: (anchor, slot) w_p = -dL/ds_p, 0 where there is no pair.
         negative: (anchor, slot) w_n = dL/ds_n, 0 where there is no pair.
+        times: (anchor, 1) how often each anchor counts in the mean, constant in the gradient; None if all count once.
     """
 
     value: Tensor
     positive: Tensor
     negative: Tensor
+    times: Tensor | None = None
 
 
 def none_active(active: Tensor) -> bool:
@@ -155,7 +158,8 @@ def zero_weights(positive: Side, negative: Side) -> PairWeights:
 
 
 WeighPairs: TypeAlias = Callable[[Side, Side], PairWeights]
-CountAnchors: TypeAlias = Callable[[Tensor, Pairs], Tensor | None]
+# Of some rows: (anchor, 1) losses, (anchor, reference) gradient, and how often each anchor counts in the mean.
+Weighed: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
 class AnchorLoss(ABC):
@@ -175,10 +179,6 @@ class AnchorLoss(ABC):
         is constant in the gradient must be detached in the weights as well.
         """
 
-    def anchor_counts(self, similarity: Tensor, pairs: Pairs, /) -> Tensor | None:
-        """Return how often each anchor counts in the mean, (anchor,) without a gradient; None if all count once."""
-        return None
-
     @final
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the mean loss over the anchors that have a positive and a negative.
@@ -190,36 +190,21 @@ class AnchorLoss(ABC):
         Raises:
             ValueError: if a similarity is not finite; see `anchor_losses`.
         """
-        return mean_over_anchors(self.weigh, similarity, pairs, self.anchor_counts)
+        return mean_over_anchors(self.weigh, similarity, pairs)
 
 
-def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, count: CountAnchors | None = None) -> Tensor:
+def mean_over_anchors(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
     """Return the mean loss over the anchors that have a positive and a negative; 0 with a graph if there is none.
 
     Args:
-        weigh: the loss of an anchor.
+        weigh: the loss of an anchor; it also says how often the anchor counts.
         similarity: (anchor, reference).
         pairs: the positives and negatives among them.
-        count: a function of both that returns how often each anchor counts, (anchor,); None if all count once.
 
     Raises:
         ValueError: if they do not belong together, or a similarity is not finite; see `anchor_losses`.
     """
-    # All that follows, the count included, reads the arguments, so they are checked first.
-    similarity = as_similarity(similarity, pairs)
-    counts = None if count is None else count(similarity, pairs)
-    if counts is None and pairs.all_complete and not is_traced():
-        # Every anchor counts, as in nearly all batches: no mask, and the mean is part of the same function.
-        check_finite(similarity)
-        return _AnchorLosses.apply(similarity, pairs, weigh, True)  # pyright: ignore[reportReturnType]
-    if counts is None:
-        return mean_over(anchor_losses(weigh, similarity, pairs), pairs.complete)
-    counted = counts.to(similarity.dtype).masked_fill(~pairs.complete, 0.0)
-    share = counted / counted.sum().clamp(min=1)  # (anchor,), adds up to 1
-    if is_traced() or similarity.is_cuda or not similarity.numel():
-        return (anchor_losses(weigh, similarity, pairs).masked_fill(~pairs.complete, 0.0) * share).sum()
-    check_finite(similarity)
-    return _AnchorLosses.apply(similarity, pairs, weigh, share)  # pyright: ignore[reportReturnType]
+    return _evaluated(weigh, similarity, pairs, averaged=True)
 
 
 def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor:
@@ -234,14 +219,21 @@ def anchor_losses(weigh: WeighPairs, similarity: Tensor, pairs: Pairs) -> Tensor
         ValueError: if similarities and pairs do not belong together; see `as_similarity`.
         NotFiniteError: if a similarity is not finite (checked on a CPU in eager mode, where it costs no synchronisation).
     """
+    return _evaluated(weigh, similarity, pairs, averaged=False)
+
+
+def _evaluated(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, averaged: bool) -> Tensor:
+    """Return the (anchor,) losses, or their mean."""
     similarity = as_similarity(similarity, pairs)
     if not similarity.numel():
-        return similarity.sum(dim=1)  # 0 with a graph: there is no pair
+        nothing = similarity.sum(dim=1)  # 0 with a graph: there is no pair
+        return nothing.sum() if averaged else nothing
     if is_traced():
-        return weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative)).value.squeeze(1)
+        value, _, _, times = weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative))
+        return sum_of_shares(value, shares_of_anchors(times, pairs, value.dtype)) if averaged else value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
-    return _AnchorLosses.apply(similarity, pairs, weigh, False)  # pyright: ignore[reportReturnType]
+    return _AnchorLosses.apply(similarity, pairs, weigh, averaged)  # pyright: ignore[reportReturnType]
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
@@ -272,30 +264,31 @@ def check_finite(similarity: Tensor) -> None:
 
 
 class _AnchorLosses(torch.autograd.Function):
-    """The (anchor,) losses; with `averaged` their mean, or their sum weighted by (anchor,) shares that it holds."""
+    """The (anchor,) losses; with `averaged` their mean."""
 
     @staticmethod
-    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool | Tensor) -> Tensor:
+    def forward(ctx: Any, similarity: Tensor, pairs: Pairs, weigh: WeighPairs, averaged: bool) -> Tensor:
         columns = None if similarity.is_cuda else positive_columns(pairs)
         blocks = row_blocks(similarity)
         if len(blocks) == 1:
-            values, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+            values, gradient, times = _weigh_rows(weigh, similarity, pairs, columns)
         else:
-            gradient = torch.empty_like(similarity)  # (anchor, reference) dL_a/ds of each anchor a
-            values = similarity.new_empty(len(similarity))
-            for block in blocks:
-                values[block], gradient[block] = _weigh_rows(weigh, similarity, pairs, columns, block)
-        if isinstance(averaged, Tensor):
-            # The value of an anchor without a positive or a negative is undefined.
-            result = (values * averaged).masked_fill_(averaged == 0, 0.0).sum()
+            values, gradient, times = _weigh_blocks(weigh, similarity, pairs, columns, blocks)
+        # (anchor, 1) share of each anchor in the mean; None if all have the same.
+        shares = None
+        if averaged and (times is not None or not pairs.all_complete):
+            shares = shares_of_anchors(times, pairs, values.dtype)
+            result = sum_of_shares(values, shares)
         else:
-            result = values.mean() if averaged else values
-        if is_readable(values) and _is_zero(result) and not is_one_zero(gradient) and not gradient.any():
-            # No pair is active, as in many batches late in training: the functions before this one have nothing to do.
+            result = values.mean() if averaged else values.squeeze(1)
+        # No pair is active, as in many batches late in training: the functions before this one have nothing to do. Reading a
+        # number back takes less time than an operation.
+        is_zero = is_readable(values) and not (result.any() if result.ndim else result.item())
+        if is_zero and not is_one_zero(gradient) and not gradient.any():
             gradient = one_zero(gradient)
         ctx.save_for_backward(similarity, gradient)
         ctx.recipe = (weigh, pairs, columns)
-        ctx.averaged = averaged
+        ctx.scale = (averaged, shares)
         return result
 
     @staticmethod
@@ -305,26 +298,36 @@ class _AnchorLosses(torch.autograd.Function):
             # The caller asks for a gradient that can be differentiated itself. The pair weights are that gradient, so
             # autograd records how they follow from the similarities.
             weigh, pairs, columns = ctx.recipe
-            _, gradient = _weigh_rows(weigh, similarity, pairs, columns)
+            _, gradient, _ = _weigh_rows(weigh, similarity, pairs, columns)
         elif is_one_zero(gradient):
             return gradient, None, None, None
         # The loss of an anchor depends on its own row only, so the chain rule scales each row by one number.
-        if isinstance(ctx.averaged, Tensor):
-            scale = (gradients[0] * ctx.averaged)[:, None]
+        averaged, shares = ctx.scale
+        if shares is not None:
+            scale = gradients[0] * shares
         else:
-            scale = gradients[0] / len(similarity) if ctx.averaged else gradients[0][:, None]
+            scale = gradients[0] / len(similarity) if averaged else gradients[0][:, None]
         return gradient * scale, None, None, None
 
 
-def _is_zero(result: Tensor) -> bool:
-    # Reading one number back takes less time than an operation.
-    return not (result.any() if result.ndim else result.item())
+def _weigh_blocks(
+    weigh: WeighPairs, similarity: Tensor, pairs: Pairs, columns: PositiveColumns | None, blocks: list[slice]
+) -> Weighed:
+    """Return the same of all rows, evaluated in blocks."""
+    # The largest tensor is filled in place, so that it is never in memory twice.
+    gradient = torch.empty_like(similarity)
+    values, every_times = [], []
+    for block in blocks:
+        value, gradient[block], times = _weigh_rows(weigh, similarity, pairs, columns, block)
+        values.append(value)
+        every_times.append(times)
+    return torch.cat(values), gradient, None if every_times[0] is None else torch.cat(every_times)
 
 
 def _weigh_rows(
     weigh: WeighPairs, similarity: Tensor, pairs: Pairs, columns: PositiveColumns | None, rows: slice | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the (anchor,) losses of some rows, by default of all, and their (anchor, reference) gradient."""
+) -> Weighed:
+    """Return the losses of some rows, by default of all, and their gradient."""
     anchors = slice(None) if rows is None else rows
 
     def take(tensor: Tensor) -> Tensor:
@@ -335,12 +338,12 @@ def _weigh_rows(
     some = pairs.all_complete
     negative = Side(own, take(pairs.negative), anchors, some)
     if columns is None:
-        value, w_p, w_n = weigh(Side(own, take(pairs.positive), anchors, some), negative)
-        return value.squeeze(1), w_n - w_p
+        value, w_p, w_n, times = weigh(Side(own, take(pairs.positive), anchors, some), negative)
+        return value, w_n - w_p, times
     column = take(columns.column)  # (anchor, slot)
     positive = Side(own.gather(1, column), take(columns.taken), anchors, some, columns.full)
-    value, w_p, w_n = weigh(positive, negative)
+    value, w_p, w_n, times = weigh(positive, negative)
     if is_one_zero(w_n) and is_one_zero(w_p):
-        return value.squeeze(1), one_zero(own)
+        return value, one_zero(own), times
     # w_p is 0 in slots that are not taken, so adding it to their column 0 changes nothing.
-    return value.squeeze(1), w_n.expand_as(own).scatter_add(1, column, -w_p)
+    return value, w_n.expand_as(own).scatter_add(1, column, -w_p), times

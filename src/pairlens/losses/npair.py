@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.similarity import self_cosine, working_precision
+from pairlens.core.similarity import cosine, self_cosine, working_precision
 from pairlens.losses.averaging import LATER
 from pairlens.losses.base import PairWeights, Side, Source, mean_over_anchors
 from pairlens.losses.ntxent import against_negatives
@@ -65,11 +66,19 @@ class NPair:
         vectors = working_precision(embeddings)
         if not len(vectors):
             return vectors.sum()
-        # Of vectors that are not of unit length, `self_cosine` gives the inner products.
-        pairs = Pairs.within(labels) if self.negatives == "all" else pair_up(labels)
-        products = self_cosine(vectors)
-        # The squared lengths are on the diagonal, where they have fewer elements than the vectors.
-        return mean_over_anchors(self.weigh, products, pairs) + self.penalty * products.diagonal().mean()
+        # Of vectors that are not of unit length, `self_cosine` and `cosine` give the inner products.
+        if self.negatives == "all":
+            products = self_cosine(vectors)
+            # The squared lengths are on the diagonal, where they have fewer elements than the vectors.
+            return (
+                mean_over_anchors(self.weigh, products, Pairs.within(labels))
+                + self.penalty * products.diagonal().mean()
+            )
+        paired = pair_up(labels)
+        products = cosine(vectors.index_select(0, paired.first), vectors.index_select(0, paired.second))
+        loss = mean_over_anchors(self.weigh, products, paired.meetings)
+        # The mean over coordinates of the squared differences from 0 is one operation, and so is its gradient.
+        return loss + self.penalty * vectors.shape[1] * F.mse_loss(vectors, vectors.new_zeros(()).expand_as(vectors))
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, given inner products instead of similarities."""

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.losses.averaging import LATER, Average, check_average
 from pairlens.losses.base import AnchorLoss, PairWeights, Side
@@ -36,6 +35,7 @@ class NTXent(AnchorLoss):
         temperature: t, in units of similarity.
         average: "anchor", or "pair" for the mean over the positive pairs of the batch: large classes count more.
 
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> NTXent()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)
@@ -49,16 +49,13 @@ class NTXent(AnchorLoss):
         _require_temperature(self.temperature, "NT-Xent")
         check_average(self.average, "NT-Xent")
 
-    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
-        """Return the (anchor,) positives of each anchor if the mean is over pairs."""
-        return pairs.positive.sum(dim=1) if self.average == "pair" else None
-
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         logit_p = positive.similarity / self.temperature
         value, w_p, w_n = against_negatives(positive, negative, logit_p, 1 / self.temperature)
+        times = positive.count if self.average == "pair" else None
         # Derivatives by logits become derivatives by similarities.
-        return PairWeights(value, w_p / self.temperature, w_n / self.temperature)
+        return PairWeights(value, w_p / self.temperature, w_n / self.temperature, times)
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ class TupletMargin(AnchorLoss):
         scale: γ, the inverse of a temperature.
         average: "anchor", or "pair" for the mean over the positive pairs of the batch: large classes count more.
 
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> TupletMargin(degrees=0.0)(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)
@@ -97,10 +95,6 @@ class TupletMargin(AnchorLoss):
             f"the scale {self.scale} of tuplet margin loss is the inverse of a temperature; use a value above 0",
         )
 
-    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
-        """Return the (anchor,) positives of each anchor if the mean is over pairs."""
-        return pairs.positive.sum(dim=1) if self.average == "pair" else None
-
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         cos = math.cos(math.radians(self.degrees))
@@ -110,7 +104,8 @@ class TupletMargin(AnchorLoss):
         turned = s_p * cos + sine(s_p) * sin
         value, by_logit_p, by_logit_n = against_negatives(positive, negative, self.scale * turned, self.scale)
         slope = cos - sin * s_p * inverse_sine(s_p)  # d(turned)/ds_p
-        return PairWeights(value, self.scale * by_logit_p * slope, self.scale * by_logit_n)
+        times = positive.count if self.average == "pair" else None
+        return PairWeights(value, self.scale * by_logit_p * slope, self.scale * by_logit_n, times)
 
 
 @dataclass(frozen=True)
@@ -129,6 +124,7 @@ class SupCon(AnchorLoss):
     Attributes:
         temperature: t, in units of similarity.
 
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[0.5, 0.5]])
     >>> SupCon()(similarity, Pairs.between(torch.tensor([0]), torch.tensor([0, 1])))  # log 2
     tensor(0.6931)

@@ -57,7 +57,7 @@ class SmoothAP(AnchorLoss):
         """Return the loss and the pair weights of each anchor."""
         step = sigmoid_step(self.temperature)
         ranked = with_query(positive) if self.count_query else positive
-        value, w_p, w_n = _average_precision_loss(ranked, negative, step, step)
+        value, w_p, w_n, _ = _average_precision_loss(ranked, negative, step, step)
         # The query's own slot, the last one, has no pair and so no weight.
         return PairWeights(value, w_p[:, : positive.similarity.shape[1]], w_n)
 
@@ -137,10 +137,11 @@ def _average_precision_loss(positive: Side, negative: Side, step_p: SmoothStep, 
 
     def price(above_p: Tensor, above_n: Tensor) -> Cost:
         rank_p = 1 + above_p  # R⁺, (anchor, slot)
-        rank = 1 + above_p + above_n  # R
-        by_negatives = share * rank_p / rank**2
+        rank = rank_p + above_n  # R
+        precision = share * rank_p / rank
+        by_negatives = precision / rank
         # A positive above p raises both R⁺ and R.
-        return Cost(-share * rank_p / rank, by_negatives - share / rank, by_negatives)
+        return Cost(-precision, by_negatives - share / rank, by_negatives)
 
     cost, w_p, w_n = sum_over_ranks(positive, negative, step_p, step_n, price)
     return PairWeights(1 + cost, w_p, w_n)

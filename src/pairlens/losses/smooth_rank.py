@@ -1,7 +1,8 @@
 """Smooth ranks: a differentiable number of references above each positive of an anchor, and its gradient."""
 
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import reduce, wraps
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -60,7 +61,7 @@ def weights_are_gradient(weigh: Callable[[Any, Side, Side], PairWeights]) -> Cal
             return weigh(self, positive, negative)
         s_p = positive.similarity.detach()
         s_n = negative.similarity.detach()
-        value, w_p, w_n = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
+        value, w_p, w_n, _ = weigh(self, Side(s_p, positive.present), Side(s_n, negative.present))
         # Each difference below is zero, so they change no value; their gradients are w_n and w_p.
         pushed = (w_n * (negative.similarity - s_n)).sum(dim=1)
         pulled = (w_p * (positive.similarity - s_p)).sum(dim=1)
@@ -79,32 +80,52 @@ def sigmoid_step(temperature: float) -> SmoothStep:
     return step
 
 
-def sum_over_ranks(positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price) -> PairWeights:
-    """Return the summed price of the ranks of each anchor's positives, and its pair weights.
+def sum_over_ranks(
+    positive: Side, negative: Side, step_p: SmoothStep, step_n: SmoothStep, price: Price
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the (anchor, 1) summed price of the ranks of each anchor's positives, and the weights of both sides.
 
     Positives are processed in chunks, so no (anchor, positive, reference) tensor is ever materialised.
     """
-    s_p = positive.similarity
-    s_n = negative.similarity
-    value = s_p.new_zeros(len(s_p), 1)
-    w_p = torch.zeros_like(s_p)
-    w_n = torch.zeros_like(s_n)
-    own_w_p = []  # (anchor, slot of the chunk) weights of the positives whose ranks are counted
-    for slots, other_positives in _chunks(positive):
-        counted = s_p[:, slots, None]  # (anchor, slot, 1), broadcast against the references
-        present = None if positive.full else positive.present[:, slots]
-        among_p = _compare(step_p, s_p, counted, other_positives)
-        among_n = _compare(step_n, s_n, counted, negative.present[:, None])
-        cost = price(among_p.above, among_n.above)
-        value = value + _where(present, cost.value).sum(dim=1, keepdim=True)
-        # Chain rule: derivative by the rank, times derivative of the rank by each similarity; (anchor, slot, reference).
-        by_p = among_p.slope * _where(present, cost.by_positives)[:, :, None]
-        by_n = among_n.slope * _where(present, cost.by_negatives)[:, :, None]
-        w_p = w_p - by_p.sum(dim=1)
-        w_n = w_n + by_n.sum(dim=1)
-        # A rank depends on differences s_reference - s_positive, so the counted positive gets the opposite derivative.
-        own_w_p.append(by_p.sum(dim=2) + by_n.sum(dim=2))
-    return PairWeights(value, w_p + torch.cat(own_w_p, dim=1), w_n)
+    # A sum that starts with the first chunk, because a small batch has only one and takes as long as its operations.
+    total = reduce(
+        lambda one, more: _Ranked(*map(add, one, more)),
+        (_rank_chunk(positive, negative, step_p, step_n, price, *chunk) for chunk in _chunks(positive)),
+    )
+    return total.value, torch.cat(total.own, dim=1) - total.by_positives, total.by_negatives
+
+
+class _Ranked(NamedTuple):
+    """The (anchor, 1) price of the positives of a chunk, and its derivatives by both sides and by their own similarity."""
+
+    value: Tensor
+    by_positives: Tensor
+    by_negatives: Tensor
+    own: tuple[Tensor, ...]
+
+
+def _rank_chunk(
+    positive: Side,
+    negative: Side,
+    step_p: SmoothStep,
+    step_n: SmoothStep,
+    price: Price,
+    slots: slice,
+    other_positives: Tensor,
+) -> _Ranked:
+    """Return the price of the ranks of the positives in some slots."""
+    counted = positive.similarity[:, slots, None]  # (anchor, slot, 1), broadcast against the references
+    present = None if positive.full else positive.present[:, slots]
+    among_p = _compare(step_p, positive.similarity, counted, other_positives)
+    among_n = _compare(step_n, negative.similarity, counted, negative.present[:, None])
+    cost = price(among_p.above, among_n.above)
+    # Chain rule: derivative by the rank, times derivative of the rank by each similarity; (anchor, slot, reference).
+    by_p = among_p.slope * _where(present, cost.by_positives)[:, :, None]
+    by_n = among_n.slope * _where(present, cost.by_negatives)[:, :, None]
+    # A rank depends on differences s_reference - s_positive, so the counted positive gets the opposite derivative.
+    own = by_p.sum(dim=2) + by_n.sum(dim=2)
+    value = _where(present, cost.value).sum(dim=1, keepdim=True)
+    return _Ranked(value, by_p.sum(dim=1), by_n.sum(dim=1), (own,))
 
 
 def _compare(step: SmoothStep, similarity: Tensor, counted: Tensor, mask: Tensor) -> Comparison:
@@ -131,5 +152,7 @@ def _chunks(positive: Side) -> Iterator[tuple[slice, Tensor]]:
     others = ~torch.eye(slots, dtype=torch.bool, device=positive.similarity.device)
     for start in range(0, slots, CHUNK):
         chunk = slice(start, min(start + CHUNK, slots))
-        both = positive.present[:, None, :] & positive.present[:, chunk, None] if not positive.full else True
-        yield chunk, others[None, chunk] & both
+        mask = others[None, chunk]
+        if not positive.full:
+            mask = mask & positive.present[:, None, :] & positive.present[:, chunk, None]
+        yield chunk, mask

@@ -159,7 +159,7 @@ class Sum:
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor; only for a sum of losses that are means over anchors."""
         parts: tuple[tuple[float, Any], ...] = self.parts
-        weighed = [[weight * term for term in loss.weigh(positive, negative)] for weight, loss in parts]
+        weighed = [[weight * term for term in loss.weigh(positive, negative)[:3]] for weight, loss in parts]
         # Each term, value or weights, is (anchor, slot) or (anchor, 1) in every loss.
         value, w_p, w_n = (reduce(add, terms) for terms in zip(*weighed, strict=True))
         return PairWeights(value, w_p, w_n)

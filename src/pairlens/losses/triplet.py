@@ -6,12 +6,11 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from pairlens.core.pairs import Pairs, as_bytes
+from pairlens.core.pairs import as_bytes
 from pairlens.core.records import require
-from pairlens.core.similarity import distance, reciprocal, working_precision
+from pairlens.core.similarity import distance, reciprocal
 from pairlens.losses.averaging import LATER, Average, check_average
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, row_blocks, runs_eagerly, zero_weights
-from pairlens.losses.positive_columns import positive_columns
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, none_active, zero_weights
 from pairlens.losses.reductions import ABSENT, log1p_exp
 from pairlens.losses.tuning_space import MARGIN_SPACE, Range
 
@@ -46,6 +45,7 @@ class Triplet(AnchorLoss):
         measure: distance, squared (distance) or cosine (1 - s).
         soft: use softplus instead of the hinge.
 
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]])
     >>> Triplet(margin=0.1)(similarity, Pairs.within(torch.tensor([0, 0, 1])))
     tensor(0.1000)
@@ -97,6 +97,7 @@ class AllTriplets(AnchorLoss):
         semi_hard: count only negatives that are farther than the positive.
         average: "anchor", or "pair" for the mean over the active triplets of the batch: an anchor with many counts more.
 
+    >>> from pairlens.core.pairs import Pairs
     >>> similarity = torch.tensor([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.5, 0.5, 1.0]])
     >>> AllTriplets(margin=0.1)(similarity, Pairs.within(torch.tensor([0, 0, 1])))
     tensor(0.1000)
@@ -112,40 +113,21 @@ class AllTriplets(AnchorLoss):
         require(0 <= self.margin <= 4, f"the margin {self.margin} of triplet loss is a distance; use 0 to 4")
         check_average(self.average, "triplet loss")
 
-    def anchor_counts(self, similarity: Tensor, pairs: Pairs) -> Tensor | None:
-        """Return the (anchor,) active triplets of each anchor if the mean is over triplets."""
-        if self.average == "anchor":
-            return None
-        similarity = working_precision(similarity.detach())
-        if not similarity.numel():
-            return similarity.new_zeros(len(similarity))
-        columns = positive_columns(pairs) if runs_eagerly(similarity) else None
-        counts = []
-        for rows in row_blocks(similarity):
-            d_n = dissimilarity(similarity[rows], self.measure)
-            negative = Side(d_n, pairs.negative[rows])
-            if columns is None:
-                positive = Side(d_n, pairs.positive[rows])
-            else:
-                column = columns.column[rows]
-                positive = Side(d_n.gather(1, column), columns.taken[rows], full=columns.full)
-            counts.append(self._count(positive, negative, positive.similarity, d_n)[1].sum(dim=1))
-        return torch.cat(counts)
-
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor."""
         d_p = dissimilarity(positive.similarity, self.measure)
         d_n = dissimilarity(negative.similarity, self.measure)
         # Of each anchor, (anchor, 1): none of its triplets is active unless the nearest negative and farthest positive are.
         if none_active(negative.lowest(d_n) < positive.highest(d_p + self.margin)):
-            return zero_weights(positive, negative)
+            nothing = zero_weights(positive, negative)
+            return nothing._replace(times=nothing.value) if self.average == "pair" else nothing
         c_p, c_n = self._count(positive, negative, d_p.detach(), d_n.detach())
         triplets = c_n.sum(dim=1, keepdim=True)
         sums = positive.total(c_p * d_p) - negative.total(c_n * d_n) + self.margin * triplets
         share = 1 / triplets.clamp(min=1)
         w_p = c_p * slope(d_p, self.measure) * share
         w_n = c_n * slope(d_n, self.measure) * share
-        return PairWeights(sums * share, w_p, w_n)
+        return PairWeights(sums * share, w_p, w_n, triplets if self.average == "pair" else None)
 
     def _count(self, positive: Side, negative: Side, d_p: Tensor, d_n: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (anchor, slot) active triplets per positive and per negative."""

@@ -4,13 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from pairlens.core.inputs import as_batch
 from pairlens.core.records import require
 from pairlens.core.similarity import self_cosine, working_precision
-from pairlens.losses.base import Source, runs_eagerly
+from pairlens.losses.base import Source
 from pairlens.losses.photo_pairs import pair_up
 from pairlens.losses.tuning_space import Range
 
@@ -40,6 +39,7 @@ class VICReg:
         variance: μ, the weight of the variance.
         covariance: ν, the weight of the covariance.
 
+    >>> import torch
     >>> embeddings = torch.tensor([[2.0, 2.0], [2.0, 2.0], [-2.0, 2.0], [-2.0, 2.0]])
     >>> labels = torch.tensor([0, 0, 1, 1])
     >>> VICReg().of_embeddings(embeddings, labels)  # the second coordinate does not vary: 25 · (1 - 0.01) / 2
@@ -62,10 +62,10 @@ class VICReg:
         """Return the loss of (photo, dim) embeddings of any length and (photo,) labels; 0 without two photos of a class."""
         embeddings, labels = as_batch(embeddings, labels)
         vectors = working_precision(embeddings)
-        first, second, counted = _two_views(labels, runs_eagerly(vectors))
-        paired = counted[:, None].to(vectors.dtype)  # (pair, 1) 0 where a row is no pair
+        pairs = pair_up(labels)
+        paired = pairs.exists[:, None].to(vectors.dtype)  # (pair, 1) 0 where a row is no pair
         count = paired.sum()
-        views = vectors[first], vectors[second]
+        views = vectors[pairs.first], vectors[pairs.second]
         apart = ((views[0] - views[1]) ** 2 * paired).sum() / (count.clamp(min=1) * max(1, vectors.shape[1]))
         spread = self._spread(views[0], paired, count) + self._spread(views[1], paired, count)
         # Without a pair there is nothing to compare, and the variance of no photos would still count.
@@ -83,16 +83,3 @@ class VICReg:
         product = self_cosine(centered if len(centered) < dim else centered.T)
         between = ((product**2).sum() / freedom**2 - (variance**2).sum()) / dim
         return self.variance / 2 * hinge + self.covariance * between
-
-
-def _two_views(labels: Tensor, eager: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the places of the two photos of each pair, and whether it is one, all (pair,).
-
-    On a GPU and while being traced, where the number of pairs cannot be read back, each photo of the batch has a row.
-    """
-    positive = pair_up(labels).positive
-    if eager:
-        first, second = positive.nonzero(as_tuple=True)
-        return first, second, torch.ones_like(first, dtype=torch.bool)
-    every = torch.arange(len(labels), device=labels.device)
-    return every, positive.int().argmax(dim=1), positive.any(dim=1)

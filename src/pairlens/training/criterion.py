@@ -148,12 +148,13 @@ class Criterion(nn.Module):
         values = [self._value(part, embeddings, labels, similarity, pairs, needed) for part in self._parts]
         return values[0] if len(values) == 1 else torch.stack(values).sum()
 
-    def _compared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor | None, Pairs]:
-        """Return the (anchor, reference) similarities, None for losses of embeddings alone, and the pairs."""
+    def _compared(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor | None, Pairs | None]:
+        """Return the (anchor, reference) similarities, and the pairs; None for losses of embeddings alone."""
         if not self._compares:
-            pairs = Pairs.within(labels)
-            _warn_without_pairs(pairs)
-            return None, pairs
+            # The labels tell what the masks would, which these losses do not need.
+            if is_readable(labels) and not 1 < len(set(labels.tolist())) < len(labels):
+                _warn_no_pairs(len(labels))
+            return None, None
         if type(self.references) is InBatch:
             # What the references do, in one function instead of two.
             similarity, all_pairs = cosine_within(embeddings), Pairs.within(labels)
@@ -180,7 +181,7 @@ class Criterion(nn.Module):
         embeddings: Tensor,
         labels: Tensor,
         similarity: Tensor | None,
-        pairs: Pairs,
+        pairs: Pairs | None,
         needed: dict[str, Tensor],
     ) -> Tensor:
         """Return the weighted value of one loss."""
