@@ -164,7 +164,12 @@ def test_the_verdict_is_said_in_words_with_what_it_promises(client, monkeypatch,
         result = real(service, request)
         first = replace(result[0], probability=0.874)
         return replace(
-            result, verdict=verdict, rate=0.001, interval=(0.0002, 0.004), reason="", matches=(first, *result.matches[1:])
+            result,
+            verdict=verdict,
+            rate=0.001,
+            interval=(0.0002, 0.004),
+            reason="",
+            matches=(first, *result.matches[1:]),
         )
 
     monkeypatch.setattr(CollectionService, "search", judged)
