@@ -1,11 +1,13 @@
 """The page without a script: uploads, results, filters and single photos; and what it does not let in."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from pairlens.collection.collection import Collection
+from pairlens.serving.service import CollectionService
 from support.served_collection import make_collection, picture, serving, tiny_model
 
 
@@ -146,3 +148,35 @@ def test_files_of_the_page_may_be_kept_for_ever_under_the_address_that_the_page_
         assert "immutable" in client.get(address).headers["cache-control"]
         assert client.get(f"/static/{name}").headers["cache-control"] == "no-cache"
     assert "http://" not in client.get("/static/style.css").text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("no match", "None of the photos shows this, at a false accept rate of 1 in 1,000"),
+        ("match", "The collection shows this, at a false accept rate of 1 in 1,000"),
+    ],
+)
+def test_the_verdict_is_said_in_words_with_what_it_promises(client, monkeypatch, verdict, words):
+    real = CollectionService.search
+
+    def judged(service, request):
+        result = real(service, request)
+        first = replace(result[0], probability=0.874)
+        return replace(
+            result,
+            verdict=verdict,
+            rate=0.001,
+            interval=(0.0002, 0.004),
+            reason="",
+            matches=(first, *result.matches[1:]),
+        )
+
+    monkeypatch.setattr(CollectionService, "search", judged)
+    html = checked(client.get("/?id=1"))
+    assert words in html
+    assert html.count("% sure") == 1
+    assert "87 % sure" in html
+    answer = client.post("/api/search", json={"id": 1}).json()
+    assert (answer["verdict"], answer["false_accept_rate"], answer["interval"]) == (verdict, 0.001, [0.0002, 0.004])
+    assert words in answer["sentence"]

@@ -456,6 +456,9 @@ class PhotoMap {
   constructor(canvas, map) {
     Object.assign(this, { canvas, map, zoom: 1, x: 0.5, y: 0.5, pictures: new Map(), pointers: new Map(), frame: 0 });
     const extent = axis => Math.max(0.05, Math.max(...map.points.map(one => one[axis])) - Math.min(...map.points.map(one => one[axis])));
+    // Directions have no meaning, so the longer side of the map lies along the longer side of the window.
+    const isTall = canvas.clientHeight > canvas.clientWidth;
+    if (isTall === extent(1) > extent(2)) map.points = map.points.map(([id, x, y, ...rest]) => [id, y, x, ...rest]);
     Object.assign(this, { width: extent(1), height: extent(2) });
     new ResizeObserver(() => this.draw()).observe(canvas);
     canvas.addEventListener("wheel", event => { event.preventDefault(); this.zoomBy(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY); }, { passive: false });
