@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from pairlens.core.inputs import as_batch
 from pairlens.core.pairs import Pairs
@@ -77,8 +76,7 @@ class NPair:
         paired = pair_up(labels)
         products = cosine(vectors.index_select(0, paired.first), vectors.index_select(0, paired.second))
         loss = mean_over_anchors(self.weigh, products, paired.meetings)
-        # The mean over coordinates of the squared differences from 0 is one operation, and so is its gradient.
-        return loss + self.penalty * vectors.shape[1] * F.mse_loss(vectors, vectors.new_zeros(()).expand_as(vectors))
+        return loss + self.penalty / len(vectors) * (vectors * vectors).sum()
 
     def weigh(self, positive: Side, negative: Side) -> PairWeights:
         """Return the loss and the pair weights of each anchor, given inner products instead of similarities."""

@@ -63,6 +63,6 @@ def pair_up(labels: Tensor) -> PhotoPairs:
     if is_readable(labels):
         # The number of pairs may depend on the labels, so only pairs get a row.
         start = exists.nonzero().squeeze(1)  # (pair,)
-        return PhotoPairs(order[start], order[start + 1], torch.ones_like(start, dtype=torch.bool), rank[start] // 2)
+        return PhotoPairs(order[start], order[start + 1], torch.ones_like(start, dtype=torch.bool), rank[start])
     # A row that is no pair has a round of its own, so that it meets no pair.
-    return PhotoPairs(order[:-1], order[1:], exists, torch.where(exists, rank[:-1] // 2, -1 - place[:-1]))
+    return PhotoPairs(order[:-1], order[1:], exists, torch.where(exists, rank[:-1], -1 - place[:-1]))

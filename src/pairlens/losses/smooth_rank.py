@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import reduce, wraps
-from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -88,10 +87,8 @@ def sum_over_ranks(
     Positives are processed in chunks, so no (anchor, positive, reference) tensor is ever materialised.
     """
     # A sum that starts with the first chunk, because a small batch has only one and takes as long as its operations.
-    total = reduce(
-        lambda one, more: _Ranked(*map(add, one, more)),
-        (_rank_chunk(positive, negative, step_p, step_n, price, *chunk) for chunk in _chunks(positive)),
-    )
+    chunks = (_rank_chunk(positive, negative, step_p, step_n, price, *chunk) for chunk in _chunks(positive))
+    total = reduce(_joined, chunks)
     return total.value, torch.cat(total.own, dim=1) - total.by_positives, total.by_negatives
 
 
@@ -102,6 +99,11 @@ class _Ranked(NamedTuple):
     by_positives: Tensor
     by_negatives: Tensor
     own: tuple[Tensor, ...]
+
+
+def _joined(one: _Ranked, more: _Ranked) -> _Ranked:
+    by_positives = one.by_positives + more.by_positives
+    return _Ranked(one.value + more.value, by_positives, one.by_negatives + more.by_negatives, one.own + more.own)
 
 
 def _rank_chunk(
