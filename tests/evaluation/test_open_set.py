@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pairlens.evaluation.class_divisions import Queries
+from pairlens.evaluation.evaluate import evaluate
 from pairlens.evaluation.open_set import auroc, balanced_accuracies, open_set_stats, true_accepts, weighted_quantile
 from support.gaussian_classes import gaussian_classes
-from support.naive.further_metrics import opis_values
 
 
 def drawn(seed=0):
@@ -97,8 +97,8 @@ def test_the_measures_of_a_set_are_those_of_its_divisions():
     np.testing.assert_allclose([found.auroc_spread, found.baks_spread, found.baus_spread], spreads, atol=1e-6)
     assert 0.5 < found.auroc < 1
     assert 0 < found.baks < 1
-    rows, numbers = vectors.tolist(), labels.tolist()
-    assert found.opis == pytest.approx(np.mean(opis_values(rows, numbers, rows, numbers, True)), rel=1e-6)
+    # The twin of OPIS is that of the evaluation, which has the class of a single photo among its negative pairs too.
+    assert found.opis == pytest.approx(evaluate(vectors, labels, recalls=(1,), metrics=("opis",))["OPIS"], rel=1e-5)
 
 
 def test_perfect_classes_and_chance():
