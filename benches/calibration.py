@@ -24,14 +24,15 @@ from pairlens.collection.calibrate import calibrate, reliability_bins
 from pairlens.collection.calibration import ReliabilityBin
 from pairlens.collection.calibration_figures import draw_accepts, draw_reliability
 from pairlens.collection.calibration_folds import false_accept_rate, probability_of
-from pairlens.collection.known_and_strange import LabelledVectors, Queries, divided
-from pairlens.collection.open_set import auroc, balanced_accuracies, true_accepts
+from pairlens.collection.known_and_strange import divided
 from pairlens.core.similarity import unit
 from pairlens.data.preparation import Preparation
 from pairlens.data.prepare import prepare
 from pairlens.data.sampler import PKSampler
+from pairlens.evaluation.class_divisions import LabelledVectors, Queries
 from pairlens.evaluation.embeddings import Embeddings, embed
 from pairlens.evaluation.evaluate import evaluate
+from pairlens.evaluation.open_set import auroc, balanced_accuracies, true_accepts
 from pairlens.losses import Circle
 from pairlens.model.backbone import Backbone
 from pairlens.model.plain_backbone import PlainBackbone

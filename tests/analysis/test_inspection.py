@@ -9,6 +9,7 @@ from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
+from pairlens.evaluation.open_set import OpenSetStats, open_set_stats
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, NPair, ProxyAnchor
@@ -26,10 +27,15 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
     gallery = Embeddings.load(RunFolder(finished.folder).gallery)
     expected = vars(embedding_stats(gallery.vectors, gallery.labels, Circle()))
     assert vars(found.unseen) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    measured = open_set_stats(gallery.vectors, gallery.labels)
+    assert measured is not None
+    assert measured.divided_classes == 4
+    assert vars(found.open_set["unseen"]) == pytest.approx(vars(measured), abs=1e-3)
     files = write_inspection(found, tmp_path / "out")
     with files[0].open(encoding="utf-8") as file:
         rows = {r["metric"]: r for r in csv.DictReader(file)}
     assert float(rows["rho"]["seen"]) == found.seen.rho
+    assert float(rows["baks"]["unseen"]) == found.open_set["unseen"].baks
     with files[1].open(encoding="utf-8") as file:
         shares = [float(r["share"]) for r in csv.DictReader(file)]
     assert sum(shares) == pytest.approx(4, abs=1e-4)
@@ -57,7 +63,7 @@ def test_large_sets_are_cut_to_whole_classes(tiny):
 
 
 def test_every_statistic_has_a_plain_name_and_one_sentence():
-    assert list(SHAPE_MEANINGS) == [field.name for field in fields(EmbeddingStats)]
+    assert list(SHAPE_MEANINGS) == [field.name for kind in (EmbeddingStats, OpenSetStats) for field in fields(kind)]
     assert len({meaning.name for meaning in SHAPE_MEANINGS.values()}) == len(SHAPE_MEANINGS)
     for meaning in SHAPE_MEANINGS.values():
         assert "_" not in meaning.name

@@ -1,6 +1,7 @@
 """The commands from the argument list down."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_evaluate_says_what_training_said(trained, capsys):
     assert f"R@1 {100 * value:.2f} %" in text
     assert "P@3" in text
     assert "last epoch (1)" in " ".join(text.split())
+    assert re.search(r"open set: AUROC .* ± .*, BAKS .*, BAUS .*, OPIS .* of 20 divisions of 4 classes", text)
 
 
 def test_an_approximate_search_says_what_it_misses(trained, tmp_path, capsys):
@@ -336,7 +338,7 @@ def test_audit_prints_a_verdict_a_line_and_ends_with_1_if_one_fails(capsys):
 def test_inspect_shows_and_writes_the_shape_of_a_model(trained, data_path, tmp_path, capsys):
     assert run("inspect", trained, "--data_path", data_path, "--device", "cpu", "--out", tmp_path / "i") == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("seen classes", "unseen classes", "effective rank", "hubness"))
+    assert all(word in text for word in ("seen classes", "unseen classes", "effective rank", "hubness", "BAKS", "OPIS"))
     written = {file.name for file in (tmp_path / "i").iterdir()}
     assert {"inspection.csv", "similarities.csv", "similarities.svg", "map.png", "worst_queries.png"} <= written
     assert run("inspect", tmp_path) == 2

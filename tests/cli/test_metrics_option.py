@@ -60,7 +60,9 @@ def test_evaluate_shows_what_was_asked_for_and_names_what_must_be_given_again(tr
     assert run("evaluate", trained) == 2
     assert "measures metrics_of_mine:first_right" in capsys.readouterr().err
     assert run("evaluate", trained, "--metrics", "mrr", "--all") == 0
-    assert "OPIS" not in capsys.readouterr().out
+    table, _, open_set = capsys.readouterr().out.partition("open set: ")
+    assert "OPIS" not in table
+    assert f"OPIS {100 * opis.value:.3f} %" in open_set
 
 
 def test_resume_takes_the_metrics_again(trained, capsys):

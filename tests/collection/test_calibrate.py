@@ -14,11 +14,11 @@ from pairlens.collection.calibration_folds import (
     false_accept_rate,
     fit_match_model,
     probability_of,
-    weighted_quantile,
 )
-from pairlens.collection.known_and_strange import LabelledVectors, Queries, divided
+from pairlens.collection.known_and_strange import divided
 from pairlens.collection.match_features import UNLABELLED
-from pairlens.collection.open_set import true_accepts
+from pairlens.evaluation.class_divisions import LabelledVectors, Queries
+from pairlens.evaluation.open_set import true_accepts
 from support.gaussian_classes import gaussian_classes
 
 SPLITS = 8
@@ -239,11 +239,3 @@ def test_reliability_bins_are_means_of_their_queries():
         assert one.weight == pytest.approx(weight / weights.sum())
         assert one.probability == pytest.approx(sum(weights[i] * probability[i] for i in inside) / weight)
         assert one.right == pytest.approx(sum(weights[i] for i in inside if right[i]) / weight)
-
-
-def test_a_weighted_quantile_is_the_quantile_of_repeated_values():
-    rng = np.random.default_rng(0)
-    values, times = rng.normal(size=40), rng.integers(1, 6, size=40)
-    for level in (0.0, 0.2, 0.95, 1.0):
-        repeated = np.quantile(values.repeat(times), level, method="inverted_cdf")
-        assert weighted_quantile(values, times.astype(float), level) == repeated

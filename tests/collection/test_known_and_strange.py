@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from pairlens.collection.known_and_strange import LabelledVectors, Queries, class_means, divided
+from pairlens.collection.known_and_strange import class_means, divided
 from pairlens.collection.match_features import NEAREST, match_features
+from pairlens.evaluation.class_divisions import LabelledVectors
 from support.gaussian_classes import gaussian_classes
 
 
@@ -27,13 +28,6 @@ def test_a_division_is_what_a_search_of_its_gallery_finds():
         np.testing.assert_allclose(queries.features[position], own[0], atol=2e-3)
         assert queries.is_strange[position] == (labels[row] in strange)
         assert queries.is_right[position] == (labels[gallery[order[0]]] == labels[row])
-
-
-def test_known_and_strange_queries_weigh_the_same_and_so_do_their_classes():
-    classes = np.array([0, 0, 0, 1, 2, 2, 0])
-    strange = np.array([False, False, False, False, True, True, True])
-    weights = Queries(np.zeros((7, 1)), classes, ~strange, strange).weights()
-    np.testing.assert_allclose(weights, 7 * np.array([1 / 12, 1 / 12, 1 / 12, 1 / 4, 1 / 8, 1 / 8, 1 / 4]))
 
 
 def test_opposite_vectors_have_no_mean_direction():

@@ -13,12 +13,11 @@ from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, 
 from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import SeenClasses, part_titles
 from pairlens.evaluation.geometry import BINS, PairSimilarities
+from pairlens.evaluation.open_set import MAX_PHOTOS, OpenSetStats, open_set_stats
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
-
-MAX_PHOTOS = 3000
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +30,7 @@ class Inspection:
         seen: statistics of the training photos.
         unseen: statistics of the test photos.
         similarities: the pair similarities of both, under the keys `seen` and `unseen`.
+        open_set: the open-set measures of both, under the same keys; None where there are too few classes.
         gradient_cosine: cosine between the gradients of the ranking and the auxiliary loss at the last feature map, in the
             last step of the selected epoch; None if the run had no auxiliary loss.
         seen_classes: how many of the test classes are training classes.
@@ -39,6 +39,7 @@ class Inspection:
     seen: EmbeddingStats
     unseen: EmbeddingStats
     similarities: dict[str, PairSimilarities]
+    open_set: dict[str, OpenSetStats | None]
     gradient_cosine: float | None = None
     seen_classes: SeenClasses = "none"
 
@@ -49,7 +50,10 @@ class Inspection:
 
     def rows(self) -> list[tuple[str, float | None, float | None]]:
         """Return (statistic, training, test); `statistic_meanings.SHAPE_MEANINGS` says what each statistic is."""
-        return [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(EmbeddingStats)]
+        shape = [(f.name, getattr(self.seen, f.name), getattr(self.unseen, f.name)) for f in fields(EmbeddingStats)]
+        seen, unseen = self.open_set["seen"], self.open_set["unseen"]
+        names = [f.name for f in fields(OpenSetStats)]
+        return shape + [(name, getattr(seen, name, None), getattr(unseen, name, None)) for name in names]
 
 
 def inspect_run(
@@ -81,6 +85,10 @@ def inspect_run(
             "seen": PairSimilarities.of(seen.vectors, seen.labels),
             "unseen": PairSimilarities.of(unseen.vectors, unseen.labels),
         },
+        open_set={
+            "seen": open_set_stats(seen.vectors, seen.labels),
+            "unseen": open_set_stats(unseen.vectors, unseen.labels),
+        },
         gradient_cosine=opened.outcome.kept_row.gradient_cosine,
         seen_classes=opened.splits.seen_classes,
     )
@@ -100,7 +108,7 @@ def write_inspection(inspection: Inspection, folder: Path) -> list[Path]:
         folder / "inspection.csv": Table("Statistics", ("metric", "seen", "unseen"), statistics),
         folder / "similarities.csv": Table("Histograms", ("classes", "pairs", "similarity", "share"), histograms),
     }
-    # Stored files have the field names of EmbeddingStats; plain names are for reports.
+    # Stored files have the field names of the records; plain names are for reports.
     for file, table in tables.items():
         write_text(file, table.csv())
     return list(tables)

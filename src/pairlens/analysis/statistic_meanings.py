@@ -20,7 +20,8 @@ class Meaning:
 
 HIGH, LOW = "Higher is better.", "Lower is better."
 
-# By the field of `evaluation.embedding_stats.EmbeddingStats`; stored files have these field names.
+# By the field of `evaluation.embedding_stats.EmbeddingStats`, and then of `evaluation.open_set.OpenSetStats`; stored files
+# have these field names.
 SHAPE_MEANINGS = {
     "photos": Meaning("photos", "Number of photos that were measured."),
     "classes": Meaning("classes", "Number of classes of these photos."),
@@ -89,5 +90,28 @@ SHAPE_MEANINGS = {
     ),
     "wrong_signs": Meaning(
         "pairs pushed the wrong way", "Share of pairs with a positive pushed apart or a negative pulled together.", LOW
+    ),
+    "divided_classes": Meaning(
+        "classes divided into known and strange",
+        "Number of classes with several photos; in each of 20 divisions the gallery holds half of them.",
+    ),
+    "auroc": Meaning(
+        "AUROC of known and strange queries",
+        "Probability that a query of a known class has a better best match than one of a strange class; 0.5 is chance.",
+        HIGH,
+    ),
+    "auroc_spread": Meaning("spread of AUROC", "Standard deviation of AUROC over the divisions.", LOW),
+    "baks": Meaning(
+        "BAKS",
+        "Share of known queries accepted with a match of their class, at a cosine that 5 % of other strange queries exceed.",
+        HIGH,
+    ),
+    "baks_spread": Meaning("spread of BAKS", "Standard deviation of BAKS over the divisions.", LOW),
+    "baus": Meaning(
+        "BAUS", "Share of strange queries rejected at a cosine chosen on other strange classes, to reject 95 %.", HIGH
+    ),
+    "baus_spread": Meaning("spread of BAUS", "Standard deviation of BAUS over the divisions.", LOW),
+    "opis": Meaning(
+        "OPIS", "Mean squared deviation of a class's utility from the mean utility at the same thresholds.", LOW
     ),
 }

@@ -9,7 +9,8 @@ from pairlens.cli.console import Display, show_table
 from pairlens.cli.tables import inspection_table, report_table
 from pairlens.cli.terminal import open_console, say
 from pairlens.core.files import check_not_linked, make_folder
-from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.evaluate import Report, percent
+from pairlens.evaluation.open_set import DIVISIONS, LEAST_CLASSES, OpenSetStats, open_set_stats
 from pairlens.experiments.evaluate_run import add_baseline, evaluate_run
 from pairlens.experiments.outcome import Outcome
 from pairlens.experiments.post_processed import PostProcessing, post_process_run
@@ -74,11 +75,24 @@ def evaluate(
     show_table(open_console(), table)
     for metric in report.metrics:
         say(str(metric))
+    test = run_folder.read_embeddings().queries
+    say(_open_set_words(open_set_stats(test.vectors, test.labels)))
     if processed is not None:
         show_table(
             open_console(), report_table([(processed.name, processed.report)], f"{run}: post-processed", all_metrics)
         )
         say(f"against the same embeddings without it: {', '.join(map(str, processed.changes))}")
+
+
+def _open_set_words(found: OpenSetStats | None) -> str:
+    if found is None:
+        return f"note    no open-set measures: they need {LEAST_CLASSES} test classes with 2 photos or more"
+    measures = {name: (getattr(found, name), getattr(found, f"{name}_spread")) for name in ("auroc", "baks", "baus")}
+    words = [f"{name.upper()} {percent(mean)} ± {percent(spread)} %" for name, (mean, spread) in measures.items()]
+    return (
+        f"open set: {', '.join(words)}, OPIS {percent(found.opis, 3)} % (mean ± standard deviation of {DIVISIONS} divisions "
+        f"of {found.divided_classes} classes; docs/analysis.md says how)"
+    )
 
 
 def _with_baseline(

@@ -110,11 +110,12 @@ def audit_table(result: "Audit") -> TerminalTable:
 
 def inspection_table(inspection: "Inspection", title: str) -> Table:
     """Return the statistics of training and test photos, one per row, by their plain names."""
-    from pairlens.report.sections import shape_table
+    from pairlens.report.sections import open_set_notes, shape_table
 
     # The sentences of the report page are left out here, where they would break into many lines.
     block = shape_table(inspection)
-    notes = ("docs/analysis.md explains each statistic; inspection.csv has them by their short names.",)
+    explained = "docs/analysis.md explains each statistic; inspection.csv has them by their short names."
+    notes = (explained, *open_set_notes(inspection))
     return Table(title, block.table.header, block.table.rows, notes)
 
 

@@ -20,10 +20,10 @@ from pairlens.collection.calibration_folds import (
     held_out_rates,
     probability_of,
 )
-from pairlens.collection.known_and_strange import LabelledVectors
 from pairlens.collection.match_features import Array
 from pairlens.core.inputs import Numbers, as_batch, as_whole_number, not_finite_words
 from pairlens.core.similarity import unit
+from pairlens.evaluation.class_divisions import LabelledVectors
 
 RATES = (0.05, 0.01, 0.001)
 LEAST_CLASSES, LEAST_PHOTOS = 20, 4

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairlens.collection.known_and_strange import Booleans, Integers, LabelledVectors, Queries, divided
+from pairlens.collection.known_and_strange import divided
 from pairlens.collection.match_features import Array
 from pairlens.core.records import require
+from pairlens.evaluation.class_divisions import Booleans, Integers, LabelledVectors, Queries, halves
+from pairlens.evaluation.open_set import weighted_quantile
 
 DIVISIONS, FOLDS = 12, 5
 # Divisions of half of the classes, where the whole procedure is repeated many times.
@@ -105,11 +107,8 @@ def cross_fit(
         labelled: whether the features may use labels.
         rng: draws divisions, galleries and folds.
     """
-    parts = []
-    for _ in range(divisions // 2):
-        one, other = np.array_split(rng.permutation(classes), 2)
-        parts += [divided(photos, one, other, labelled, rng), divided(photos, other, one, labelled, rng)]
-    queries = Queries.join(parts)
+    drawn = halves(classes, divisions, rng)
+    queries = Queries.join([divided(photos, known, strange, labelled, rng) for known, strange in drawn])
     scores = np.empty(len(queries.classes))
     for fold in np.array_split(rng.permutation(classes), FOLDS):
         held_out = np.isin(queries.classes, fold)
@@ -144,16 +143,3 @@ def false_accept_rate(queries: Queries, accepted: Booleans) -> float:
     """Return the share of strange queries that are accepted, as the mean over their classes."""
     strange = queries.is_strange
     return float(np.average(accepted[strange], weights=queries.weights()[strange]))
-
-
-def weighted_quantile(values: Array, weights: Array, level: float) -> float:
-    """Return the smallest value whose values up to it have at least this share of the weight.
-
-    >>> weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.75)
-    2.0
-    """
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    # Rounding may leave the sum of all weights below the wanted share.
-    position = min(int(np.searchsorted(reached, level * reached[-1])), len(values) - 1)
-    return float(values[order[position]])

@@ -25,6 +25,7 @@ from pairlens.comparison.reproduce import differing, plain_text
 from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
 from pairlens.core.table import Table, decimal
+from pairlens.evaluation.open_set import LEAST_CLASSES
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.protocols import is_embedding_loss, obstacle_of
@@ -107,11 +108,19 @@ def shape_table(inspection: Inspection) -> TableBlock:
             f"Cosine between the gradients of the pairwise and the auxiliary loss, in the selected epoch: "
             f"{inspection.gradient_cosine:.3f}."
         )
+    notes += open_set_notes(inspection)
     title = "The embeddings of classes seen in training and of unseen classes"
     if inspection.seen_classes != "none":
         title = f"The embeddings of {' and of '.join(inspection.titles)}"
     table = Table(title, ("statistic", *inspection.titles), rows, notes)
     return TableBlock(table, explanations=explanations)
+
+
+def open_set_notes(inspection: Inspection) -> list[str]:
+    """Return a sentence about the open-set measures if they are missing."""
+    missing = [title for title, found in zip(inspection.titles, inspection.open_set.values(), strict=True) if not found]
+    needed = f"the open-set measures need {LEAST_CLASSES} classes with 2 photos or more"
+    return [f"Not measured for {' and '.join(missing)}: {needed}."] if missing else []
 
 
 def metric_meanings(names: Iterable[str]) -> TableBlock:
