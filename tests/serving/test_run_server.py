@@ -40,8 +40,8 @@ def answer_of(connection):
 
 
 def test_it_answers(server):
-    assert httpx.get(f"{server.address}/healthz").json()["status"] == "ok"
-    found = httpx.post(f"{server.address}/api/search", files={"photo": picture(100)}).json()
+    assert httpx.get(f"{server.address}/healthz", timeout=60).json()["status"] == "ok"
+    found = httpx.post(f"{server.address}/api/search", files={"photo": picture(100)}, timeout=60).json()
     assert len(found["matches"]) == 9
 
 
@@ -83,7 +83,7 @@ def test_connections_that_say_nothing_are_closed(server):
         assert answer_of(connection) == b""
         connection.close()
     # A connection that has asked something may go on.
-    with httpx.Client(base_url=server.address) as client:
+    with httpx.Client(base_url=server.address, timeout=60) as client:
         assert client.get("/healthz").status_code == 200
         time.sleep(0.6)
         assert client.get("/healthz").status_code == 200
@@ -134,10 +134,10 @@ def test_the_token_is_in_no_output(tmp_path, monkeypatch):
     monkeypatch.setenv("PAIRLENS_TOKEN", token)
     make_collection(tmp_path / "shop").close()
     with server_process(tmp_path / "shop") as server:
-        assert httpx.get(f"{server.address}/api/labels").status_code == 401
+        assert httpx.get(f"{server.address}/api/labels", timeout=60).status_code == 401
         with Collection.connect(server.address) as shop:
             assert len(shop) == 9
-        httpx.get(f"{server.address}/api/labels", headers={"authorization": "Bearer wrong"})
+        httpx.get(f"{server.address}/api/labels", headers={"authorization": "Bearer wrong"}, timeout=60)
         server.process.send_signal(signal.SIGINT)
         rest = server.process.stdout.read().decode()
         assert server.process.wait(30) == 0
