@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from pairlens.collection.collection import Collection
+from pairlens.serving.run_server import run_server
+from pairlens.serving.settings import ServingSettings
 from support.served_collection import make_collection, picture
 from support.server_process import server_process
 
@@ -116,17 +118,12 @@ def test_sigterm_finishes_what_is_under_way_and_what_was_acknowledged_is_there(t
         assert len(shop) == 9 + len(answers)
 
 
-def test_a_wrong_place_and_a_port_in_use_are_one_sentence(tmp_path, server):
-    with pytest.raises(AssertionError, match="is not a collection"), server_process(tmp_path / "nothing"):
-        pass
+def test_a_port_in_use_is_one_sentence(tmp_path):
+    make_collection(tmp_path / "shop").close()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        make_collection(tmp_path / "shop").close()
-        with (
-            pytest.raises(AssertionError, match=f"port {port} .*in use"),
-            server_process(tmp_path / "shop", "--port", str(port)),
-        ):
-            pass
+        with pytest.raises(OSError, match=f"port {port} of 127.0.0.1 cannot be used .*in use"):
+            run_server(ServingSettings(str(tmp_path / "shop"), port=port))
 
 
 def test_the_token_is_in_no_output(tmp_path, monkeypatch):
