@@ -233,6 +233,8 @@ def measure_page(server: ServerProcess, photos: list[bytes], options: Options) -
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         received: list[int] = []
+        # The server answers once it has started.
+        page.goto(f"{server.address}/healthz")
         page.on("requestfinished", lambda request: received.append(request.sizes()["responseBodySize"]))
         loaded = timed(lambda: page.goto(server.address, wait_until="load"))
         times = []
