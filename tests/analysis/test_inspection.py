@@ -1,11 +1,12 @@
 import csv
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from pairlens.analysis.inspection import inspect_run, some_classes, write_inspection
 from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
+from pairlens.cli.tables import inspection_table
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats
 from pairlens.evaluation.embeddings import Embeddings
@@ -13,6 +14,7 @@ from pairlens.evaluation.open_set import OpenSetStats, open_set_stats
 from pairlens.experiments.run import run
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, NPair, ProxyAnchor
+from pairlens.report.sections import number, open_set_notes
 from support.experiments import changed
 from support.twin_checks import unit_points
 
@@ -39,6 +41,15 @@ def test_a_run_shows_seen_and_unseen_classes_side_by_side(tiny, tmp_path):
     with files[1].open(encoding="utf-8") as file:
         shares = [float(r["share"]) for r in csv.DictReader(file)]
     assert sum(shares) == pytest.approx(4, abs=1e-4)
+
+
+def test_what_has_too_few_classes_has_no_open_set_measures(tiny, tmp_path):
+    found = inspect_run(run(changed(tiny, num_epochs=0), tmp_path / "run").folder)
+    assert open_set_notes(found) == []
+    table = inspection_table(replace(found, open_set=found.open_set | {"seen": None}), "run")
+    seen, unseen = next(row for row in table.rows if row[0] == "BAKS")[1:]
+    assert (seen, unseen) == ("–", number(found.open_set["unseen"].baks))
+    assert table.notes[-1].startswith("Not measured for seen classes: the open-set measures need 4 classes")
 
 
 def test_weight_statistics_exist_only_for_losses_of_the_pairs_of_a_batch():

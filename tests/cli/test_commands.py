@@ -14,6 +14,7 @@ from pairlens.cli.main import COMMANDS
 from pairlens.core.settings import settings_of
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
+from pairlens.evaluation import open_set
 from pairlens.experiments.build import make_criterion
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES, find_recipe
@@ -109,6 +110,12 @@ def test_evaluate_says_what_training_said(trained, capsys):
     assert "P@3" in text
     assert "last epoch (1)" in " ".join(text.split())
     assert re.search(r"open set: AUROC .* ± .*, BAKS .*, BAUS .*, OPIS .* of 20 divisions of 4 classes", text)
+
+
+def test_evaluate_says_why_there_are_no_open_set_measures(trained, monkeypatch, capsys):
+    monkeypatch.setattr(open_set, "LEAST_CLASSES", 5)
+    assert run("evaluate", trained) == 0
+    assert "note    no open-set measures: they need 4 test classes with 2 photos or more" in capsys.readouterr().out
 
 
 def test_an_approximate_search_says_what_it_misses(trained, tmp_path, capsys):

@@ -8,6 +8,7 @@ import tyro
 from pairlens.cli.console import Display, show_table
 from pairlens.cli.tables import inspection_table, report_table
 from pairlens.cli.terminal import open_console, say
+from pairlens.core.distributed import rank
 from pairlens.core.files import check_not_linked, make_folder
 from pairlens.evaluation.evaluate import Report, percent
 from pairlens.evaluation.open_set import DIVISIONS, LEAST_CLASSES, OpenSetStats, open_set_stats
@@ -75,8 +76,10 @@ def evaluate(
     show_table(open_console(), table)
     for metric in report.metrics:
         say(str(metric))
-    test = run_folder.read_embeddings().queries
-    say(_open_set_words(open_set_stats(test.vectors, test.labels)))
+    # Under torchrun only this rank prints, and only it knows that the embeddings are written.
+    if rank() == 0:
+        test = run_folder.read_embeddings().queries
+        say(_open_set_words(open_set_stats(test.vectors, test.labels)))
     if processed is not None:
         show_table(
             open_console(), report_table([(processed.name, processed.report)], f"{run}: post-processed", all_metrics)
