@@ -122,12 +122,14 @@ def learner(loss, source="batch", classes=CLASSES, miner=None):
     model = Embedder(
         backbone="test_resnet", descriptors="SG", dim=DIM, classes=classes, weights="none", stride="none", image_size=32
     )
-    made = criterion(loss, source)
+    made = criterion(loss, source).to(FAKE_GPU)
+    # Moved first: tensors of the fake GPU are new parameters, which the optimizer must have.
+    model.to(FAKE_GPU)
     optimizer = make_optimizer(
         model, made, OptimizerConfig(learning_rate=1e-3, proxy_learning_rate=1e-2, weight_decay=0.0)
     )
     made.miner = miner
-    whole = Learner(model.to(FAKE_GPU), made.to(FAKE_GPU), optimizer, make_schedule(optimizer, 3))
+    whole = Learner(model, made, optimizer, make_schedule(optimizer, 3))
     optimizer.step = Recorder(optimizer)
     return whole
 

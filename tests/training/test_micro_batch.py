@@ -16,6 +16,8 @@ PHOTOS, LABELS = 16, torch.arange(16) % 4
 class Trunk(nn.Module):
     """A small backbone that replaces one of timm."""
 
+    channels = 6
+
     def __init__(self, dropout):
         super().__init__()
         self.conv, self.dropout = nn.Conv2d(3, 6, 3, stride=2), nn.Dropout2d(dropout)
