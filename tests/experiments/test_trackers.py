@@ -1,11 +1,14 @@
 import csv
+import json
+import shutil
+import struct
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pairlens.core.records import from_plain, to_plain
-from pairlens.experiments import tracking, trackers
+from pairlens.experiments import trackers, tracking
 from pairlens.experiments.experiment import Experiment, RunConfig
 from pairlens.experiments.run import resume, train
 from pairlens.experiments.run_folder import RunFolder
@@ -106,19 +109,33 @@ def test_mlflow_has_one_run_with_every_column_the_settings_and_the_pictures(trac
 def wandb_records(folder):
     """The records of all offline files of a run, the oldest file first."""
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime_ns):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while data := store.scan_data():
-            yield Record.FromString(data)
+        yield from map(Record.FromString, logged_texts(file.read_bytes()))
+
+
+def logged_texts(log):
+    """The records in a log of LevelDB, the format of an offline file, whose reader W&B has in Go only.
+
+    After a header of 7 bytes come blocks of 32 KiB with parts of records; a part has its checksum (4 bytes), its length (2)
+    and its kind (1): a whole record, or the first, a middle or the last part of one.
+    """
+    place, record = 7, b""
+    while place + 7 <= len(log):
+        rest = 32768 - place % 32768
+        if rest < 7:
+            place += rest
+            continue
+        length, kind = struct.unpack_from("<HB", log, place + 4)
+        record += log[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            yield record
+            record = b""
 
 
 @needs("wandb")
 def test_wandb_has_every_column_the_settings_and_the_pictures_offline(tracked):
-    import json
-
     records = list(wandb_records(tracked.path))
     assert len({record.run.run_id for record in records if record.HasField("run")}) == 1
     logged = [
@@ -127,9 +144,10 @@ def test_wandb_has_every_column_the_settings_and_the_pictures_offline(tracked):
         if record.HasField("history")
     ]
     rows = table(tracked)
-    sent = [{name: row[name] for name in row if not name.startswith("_")} for row in logged if "epoch" in row]
+    # The pictures are records in the last row, whose keys are joined by slashes here.
+    sent = [{name: row[name] for name in row if name[0] != "_" and "/" not in name} for row in logged]
     assert sent == [pytest.approx(row) for row in rows]
-    pictures = {name for row in logged for name, value in row.items() if isinstance(value, dict)}
+    pictures = {name.removesuffix("/_type") for row in logged for name in row if name.endswith("/_type")}
     assert pictures == {"curves", "map"}
     config = {
         item.key: json.loads(item.value_json)
@@ -230,13 +248,29 @@ def test_nothing_is_written_through_a_link(tmp_path, name):
 
 @needs("mlflow")
 def test_a_moved_run_does_not_write_into_its_old_place(tracked, tmp_path):
-    import shutil
-
     moved = tmp_path / "moved"
     shutil.copytree(tracked.path / "mlruns", moved / "mlruns")
     identity = TrackedRuns.read(tracked.path).of("mlflow").identity
     with pytest.raises(ValueError, match="was written in another place"):
         trackers.open_tracker("mlflow", moved, "moved").start({}, identity)
+
+
+@needs("mlflow")
+def test_the_environment_names_another_place_for_mlflow(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    server = (tmp_path / "server").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "birds")
+    tracker = trackers.open_tracker("mlflow", tmp_path / "run", "first")
+    identity = tracker.start({"dim": 16}, "")
+    tracker.epoch({"epoch": 1, "test_recall@1": 50.0})
+    tracker.end(None, {})
+    run = MlflowClient(server).get_run(identity)
+    assert (run.data.metrics, run.data.params) == ({"test_recall_at_1": 50.0}, {"dim": "16"})
+    assert run.info.status == "KILLED"
+    assert MlflowClient(server).get_experiment_by_name("birds").experiment_id == run.info.experiment_id
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,9 @@ def continue_run(
     changed = changed or {}
     experiment = with_settings(experiment, changed)
     _show_events(
-        lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust, settings=changed, draw=_draw_pictures),
+        lambda display: resume(
+            run_folder, display.watch, loss, metrics, trust=trust, settings=changed, draw=_draw_pictures
+        ),
         experiment,
         run_folder,
     )

@@ -92,8 +92,8 @@ class RunConfig:
         compile: whether torch.compile compiles the backbone; auto compiles only on a GPU, if Triton and a C compiler are
             installed, because on a CPU compilation takes minutes.
         checkpoint_minutes: longest time between two checkpoints within an epoch; 0 writes them only after epochs.
-        log: trackers that the epochs and the outcome are sent to beside statistics.csv: tensorboard, mlflow, wandb, or several
-            of these; their files lie in the run folder, and W&B is offline unless WANDB_MODE says otherwise.
+        log: trackers that the epochs and the outcome are sent to, beside statistics.csv: tensorboard, mlflow, wandb, or
+            several of these; their files lie in the run folder, and W&B is offline unless WANDB_MODE says otherwise.
 
     Raises:
         ValueError: for a setting out of its range.

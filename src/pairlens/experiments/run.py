@@ -173,7 +173,7 @@ def train(
         yield from _train(recorder, photos, others, batches, draw)
 
 
-def resume(
+def resume(  # noqa: PLR0913 (all but the folder are named options)
     run_folder: RunFolder,
     progress: Watch | None = None,
     loss: AnyLoss | None = None,

@@ -84,7 +84,7 @@ class TensorBoardTracker:
 
     @property
     def _file(self) -> Any:
-        return self.writer._get_file_writer()
+        return self.writer.file_writer
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Write one scalar per column, at the step that is the number of the epoch."""
@@ -112,7 +112,9 @@ def _kept_epoch(outcome: Mapping[str, float] | None) -> int:
 def _picture_summary(name: str, file: Path) -> Any:
     """Return a PNG file as a summary of TensorBoard, byte for byte."""
     from PIL import Image
-    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # The module makes its classes when it is imported, which a type checker does not see.
+    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
     with Image.open(file) as picture:
         width, height = picture.size
