@@ -22,6 +22,11 @@ def test_train_sends_the_pictures_of_the_map_and_the_worst_queries(data_path, tm
     assert run("train", "circle", *words, "--log", "tensorboard") == 0
     assert set(read(tmp_path / "r").Tags()["images"]) == {"curves", "map", "worst_queries"}
     assert {file.name for file in (tmp_path / "r/inspection").glob("*.png")} >= {"map.png", "worst_queries.png"}
+    # A finished run that no tracker knows is sent as a whole.
+    shutil.rmtree(tmp_path / "r/tensorboard")
+    (tmp_path / "r/trackers.json").unlink()
+    assert run("train", "--resume", tmp_path / "r", "--log", "tensorboard") == 0
+    assert "kept/test_MAP@R" in read(tmp_path / "r").Tags()["scalars"]
 
 
 def test_an_unknown_tracker_and_a_missing_library_are_one_sentence(tmp_path, data_path, monkeypatch, capsys):
