@@ -224,6 +224,25 @@ def test_a_failing_tracker_is_a_warning_and_gets_its_epochs_later(tracked, tmp_p
     assert TrackedRuns.read(tmp_path).of("mlflow").epoch == 2
 
 
+def test_a_tracker_that_cannot_start_is_one_sentence_and_the_others_are_closed(tracked, tmp_path, monkeypatch):
+    class KeyMissingError(Exception):
+        pass
+
+    def refuse(settings, identity):
+        raise KeyMissingError("no key")
+
+    good, refusing = Failing(0), Failing(0)
+    refusing.start = refuse
+    monkeypatch.setattr(tracking, "open_tracker", lambda name, *_: good if name == "mlflow" else refusing)
+    experiment = changed(tracked.experiment(), log=("mlflow", "wandb"))
+    with (
+        pytest.raises(ValueError, match=r"--log wandb cannot start \(KeyMissingError: no key\); correct that"),
+        tracking.run_log(experiment, RunFolder(tmp_path)),
+    ):
+        pass
+    assert good.ended == (None, {})
+
+
 def test_an_unknown_run_gets_all_epochs_again(tracked, tmp_path, monkeypatch):
     forgetful = Failing(0)
     forgetful.start = lambda settings, identity: identity + "x"

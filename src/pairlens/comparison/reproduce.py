@@ -77,6 +77,8 @@ def option(name: str, value: Any) -> list[str]:
 
     >>> option("learn_power", True), option("recalls", (1, 10)), option("mining", False)
     (['--learn_power'], ['--recalls', '1,10'], ['--no_mining'])
+    >>> option("log", ("mlflow", "wandb"))
+    ['--log', 'mlflow', 'wandb']
     """
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no_{name}"]

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from pairlens.core.distributed import rank
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
-from pairlens.core.settings import flat_settings, with_settings
+from pairlens.core.settings import flat_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.metric_spec import metric_text
@@ -89,25 +89,38 @@ class RunLog:
     warning, and the epochs that it has missed are sent again after the next one.
 
     Args:
-        experiment: the settings of the run.
-        run_folder: its folder.
+        run_folder: the folder of the run.
         draw: draws further pictures at the end.
     """
 
-    def __init__(self, experiment: Experiment, run_folder: RunFolder, draw: DrawPictures | None = None) -> None:
+    def __init__(self, run_folder: RunFolder, draw: DrawPictures | None = None) -> None:
         self.run_folder = run_folder
         self.draw = draw
-        self.state = TrackedRuns.read(run_folder.path)
+        self.state = TrackedRuns()
         self.open: dict[TrackerName, Tracker] = {}
-        settings = plain_settings(experiment)
+
+    def start(self, experiment: Experiment) -> None:
+        """Open the trackers that an experiment names; those that have the whole run already stay closed."""
+        folder = self.run_folder.path
+        self.state = TrackedRuns.read(folder)
         for name in experiment.run.log:
             known = self.state.of(name)
             if known is None or not known.ended:
-                self.open[name] = open_tracker(name, run_folder.path, _title(experiment, run_folder.path))
-                self._start(name, settings, known)
+                tracker = open_tracker(name, folder, _title(experiment, folder))
+                self._start(name, tracker, plain_settings(experiment), known)
 
-    def _start(self, name: TrackerName, settings: dict[str, Any], known: TrackedRun | None) -> None:
-        identity = self.open[name].start(settings, known.identity if known else "")
+    def _start(self, name: TrackerName, tracker: Tracker, settings: dict[str, Any], known: TrackedRun | None) -> None:
+        try:
+            identity = tracker.start(settings, known.identity if known else "")
+        except (ValueError, OSError):
+            raise
+        # The libraries raise errors of many kinds: here a server does not answer, or asks for a key.
+        except Exception as error:
+            raise ValueError(
+                f"--log {name} cannot start ({type(error).__name__}: {error}); correct that, and resume with "
+                f"pairlens train --resume {self.run_folder.path}"
+            ) from error
+        self.open[name] = tracker
         # A run that the tracker does not know any more is sent again from its first epoch.
         if known is None or known.identity != identity:
             self._write(TrackedRun(name, identity))
@@ -156,15 +169,21 @@ class RunLog:
 
 @contextmanager
 def run_log(experiment: Experiment, run_folder: RunFolder, draw: DrawPictures | None = None) -> Iterator[RunLog]:
-    """Open the trackers of a run, and close them however the block ends; the arguments are those of `RunLog`.
+    """Open the trackers of a run, and close them however the block ends.
+
+    Args:
+        experiment: the settings of the run.
+        run_folder: its folder.
+        draw: draws further pictures at the end.
 
     Raises:
-        ValueError: if the files of a tracker in the run folder are damaged, or lead out of it.
+        ValueError: if a tracker cannot start, or its files in the run folder are damaged or lead out of it.
     """
-    # Rank 0 alone writes.
-    silent = with_settings(experiment, {"log": ()})
-    log = RunLog(experiment if rank() == 0 else silent, run_folder, draw)
+    log = RunLog(run_folder, draw)
     try:
+        # Rank 0 alone writes.
+        if rank() == 0 and experiment.run.log:
+            log.start(experiment)
         yield log
     finally:
         log.close()
