@@ -125,6 +125,23 @@ def _write(stem: Path, sheet: Sequence[Sequence[Tile]], table: Table, set_apart:
     return file
 
 
+def write_summary_pictures(run: Path, folder: Path) -> list[Path]:
+    """Write the pictures that a tracker shows of a run: the embedding map, if there are enough photos, and worst queries.
+
+    Args:
+        run: the folder of a run.
+        folder: where the pictures are written, which exists.
+
+    Returns:
+        The PNG files.
+    """
+    searched = Searched.open(RunFolder(run).open())
+    pictures = [_write_worst_queries(searched, folder)]
+    if len(searched.queries) >= MIN_PHOTOS:
+        pictures.append(write_map(searched, folder)[0])
+    return [picture.file for picture in pictures]
+
+
 def write_pictures_of(
     inspection: Inspection, run: Path, folder: Path, data_path: Path | None = None
 ) -> tuple[list[Picture], EmbeddingMap | None]:

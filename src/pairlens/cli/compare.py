@@ -43,7 +43,7 @@ Settings: Any = settings_record(
     },
 )
 # These options may be given beside a study from a file or a folder: they change where it runs, not its results.
-LOCAL_OPTIONS = ("data_path", "device", "workers")
+LOCAL_OPTIONS = ("data_path", "device", "workers", "log")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from pairlens.cli.console import Display, show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
+from pairlens.cli.runs import INSPECTION
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
 from pairlens.cli.terminal import open_console, say
 from pairlens.core.distributed import rank
+from pairlens.core.files import make_folder
 from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
@@ -35,7 +37,7 @@ from pairlens.training.checkpoint import has_checkpoint
 
 # Settings that may change between two parts of a run: they do not affect its results so far, and other photos in another
 # data path are noticed.
-CHANGEABLE = ("on_nan", "checkpoint_minutes", "data_path")
+CHANGEABLE = ("on_nan", "checkpoint_minutes", "data_path", "log")
 # Metrics from outside must be given again, because what a stored run names is not imported.
 GIVEN_AGAIN = "metrics"
 
@@ -103,7 +105,7 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
             name: folder of the run in `runs`; by default it is derived from the settings.
             runs: folder of all runs.
             resume: the folder of a run to continue from its last checkpoint, with its own settings; only --on_nan,
-                --checkpoint_minutes and --data_path can be given beside it, and --metrics, which must be if some are
+                --checkpoint_minutes, --data_path and --log can be given beside it, and --metrics, which must be if some are
                 module:name.
             recipe: the settings of a published experiment as defaults of all other options; `pairlens recipes` prints
                 them.
@@ -144,7 +146,18 @@ def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] =
         run_folder: the folder.
         given: the options that the user gave, which are not fitted to the data set.
     """
-    _show_events(lambda display: train_run(experiment, run_folder, display.watch, given), experiment, run_folder)
+    _show_events(
+        lambda display: train_run(experiment, run_folder, display.watch, given, draw=_draw_pictures),
+        experiment,
+        run_folder,
+    )
+
+
+def _draw_pictures(run: Path) -> list[Path]:
+    # Imported here because only a run with trackers draws at its end.
+    from pairlens.analysis.failure_sheets import write_summary_pictures
+
+    return write_summary_pictures(run, make_folder(run / INSPECTION, below=run))
 
 
 def _check_resumed(experiment: Experiment, base: Experiment, named: frozenset[str], resume: Path) -> None:
@@ -180,7 +193,9 @@ def continue_run(
     changed = changed or {}
     experiment = with_settings(experiment, changed)
     _show_events(
-        lambda display: resume(run_folder, display.watch, loss, metrics, trust=trust, settings=changed),
+        lambda display: resume(
+            run_folder, display.watch, loss, metrics, trust=trust, settings=changed, draw=_draw_pictures
+        ),
         experiment,
         run_folder,
     )

@@ -77,12 +77,14 @@ def option(name: str, value: Any) -> list[str]:
 
     >>> option("learn_power", True), option("recalls", (1, 10)), option("mining", False)
     (['--learn_power'], ['--recalls', '1,10'], ['--no_mining'])
+    >>> option("log", ("mlflow", "wandb"))
+    ['--log', 'mlflow', 'wandb']
     """
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no_{name}"]
     # Texts are separate words; numbers are one word with commas.
-    if name == "metrics":
-        return [f"--{name}", *map(metric_text, value)]
+    if name in ("metrics", "log"):
+        return [f"--{name}", *map(plain_text, value)]
     return [f"--{name}", plain_text(value)]
 
 

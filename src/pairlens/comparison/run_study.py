@@ -24,6 +24,7 @@ from pairlens.experiments.frozen_backbone import store_features
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
+from pairlens.experiments.trackers import check_installed
 from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
@@ -140,6 +141,7 @@ def check(plan: Plan) -> None:
             if plan.study.tune:
                 # This refuses a range for a setting that the loss does not have.
                 tunable_values(experiment, plan.study.space(arm))
+        check_installed(benchmark.settings.run.log)
         check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
         open_splits(benchmark.settings, draw=benchmark.may_draw)
         # The settings of the runs are known only after tuning.
@@ -212,7 +214,11 @@ def _events(
         run_folder.clear()
         return train(experiment, run_folder, others=others)
     _check_same(run_folder, experiment)
-    return resume(run_folder, loss=experiment.loss, metrics=experiment.evaluation.metrics, others=others)
+    # The trackers are the present ones, because a comparison may be continued with others.
+    log = experiment.run.log
+    changed = {} if run_folder.experiment().run.log == log else {"log": log}
+    metrics = experiment.evaluation.metrics
+    return resume(run_folder, loss=experiment.loss, metrics=metrics, others=others, settings=changed)
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:

@@ -23,7 +23,7 @@ from pairlens.losses.tuning_space import Range
 
 TRIALS_FILE = "trials.json"
 # Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.
-ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes")
+ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes", "log")
 RATES = ("learning_rate", "proxy_learning_rate")
 
 
@@ -251,7 +251,8 @@ def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: st
         check_not_linked(folder, folder.parent)
         RunFolder(folder).clear()
         try:
-            fold_settings = {"folds": folds, "fold": fold, "select": "last"}
+            # A fold is removed when it is finished, with everything that a tracker would write.
+            fold_settings = {"folds": folds, "fold": fold, "select": "last", "log": ()}
             with warnings.catch_warnings():
                 # The batches of a fold are fitted to its smaller training set; `pairlens compare` states those of the runs.
                 warnings.filterwarnings("ignore", message="batches of")

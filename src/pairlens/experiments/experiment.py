@@ -1,7 +1,7 @@
 """The experiment: all settings that define a run, as nested records that lie beside the code that they configure."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from pairlens.core.inputs import as_whole_numbers
 from pairlens.core.records import require
@@ -10,6 +10,7 @@ from pairlens.data.data_config import DataConfig
 from pairlens.data.loader import BatchConfig
 from pairlens.evaluation.metric_definitions import MAX_RANK, MetricChoice
 from pairlens.experiments.metric_spec import check_choices
+from pairlens.experiments.trackers import TrackerName
 from pairlens.losses import Triplet
 from pairlens.losses.base import Source
 from pairlens.losses.loss_text import AnyLoss, folder_words, loss_name, resolve_loss
@@ -91,6 +92,8 @@ class RunConfig:
         compile: whether torch.compile compiles the backbone; auto compiles only on a GPU, if Triton and a C compiler are
             installed, because on a CPU compilation takes minutes.
         checkpoint_minutes: longest time between two checkpoints within an epoch; 0 writes them only after epochs.
+        log: trackers that the epochs and the outcome are sent to, beside statistics.csv: tensorboard, mlflow, wandb, or
+            several of these; their files lie in the run folder, and W&B is offline unless WANDB_MODE says otherwise.
 
     Raises:
         ValueError: for a setting out of its range.
@@ -101,9 +104,16 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     checkpoint_minutes: float = setting(10.0, Rules(low=0))
+    # Left out where it is empty, so that stored settings stay readable for earlier versions.
+    log: tuple[TrackerName, ...] = field(default=(), metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         check_settings(self)
+        # In Python one name or a list may be given; a frozen record can only be changed like this.
+        object.__setattr__(self, "log", (self.log,) if isinstance(self.log, str) else tuple(dict.fromkeys(self.log)))
+        for name in self.log:
+            known = get_args(TrackerName)
+            require(name in known, f"--log {name!r} is not one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.recorder import RunRecorder, Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, open_splits
+from pairlens.experiments.trackers import check_installed
+from pairlens.experiments.tracking import DrawPictures, run_log
 from pairlens.losses.loss_text import AnyLoss
 from pairlens.losses.protocols import obstacle_of
 from pairlens.model.embedder import Embedder
@@ -142,6 +144,7 @@ def train(
     progress: Watch | None = None,
     given: frozenset[str] = frozenset(),
     others: Sequence[RunFolder] = (),
+    draw: DrawPictures | None = None,
 ) -> Iterator[Event]:
     """Train an experiment in a new folder; yields `Started`, then a record after every step and every epoch.
 
@@ -151,7 +154,9 @@ def train(
         progress: wraps the batches to show progress.
         given: the options that the user gave, which are not fitted.
         others: runs whose baseline is taken, and not measured again, if they have the same backbone and test photos.
+        draw: draws pictures for the trackers of the run, beside its learning curves.
     """
+    check_installed(experiment.run.log)
     # The folder is made after everything that may fail because of the settings, so that no empty folder is left behind.
     metrics = import_metrics(experiment.evaluation.metrics)
     check_choices(metrics, experiment.evaluation.recalls)
@@ -165,10 +170,10 @@ def train(
         run_folder.create(experiment)
     with lock_on_first_rank(run_folder):
         recorder = RunRecorder(experiment, run_folder, splits, learner, progress, metrics=metrics, frozen=frozen)
-        yield from _train(recorder, photos, others, batches)
+        yield from _train(recorder, photos, others, batches, draw)
 
 
-def resume(
+def resume(  # noqa: PLR0913 (all but the folder are named options)
     run_folder: RunFolder,
     progress: Watch | None = None,
     loss: AnyLoss | None = None,
@@ -177,6 +182,7 @@ def resume(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     trust: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
+    draw: DrawPictures | None = None,
 ) -> Iterator[Event]:
     """Resume a run from its last checkpoint; yields as `train` does, only `Started` if all epochs are finished.
 
@@ -189,12 +195,14 @@ def resume(
         functions: the functions that are settings of the run, by the name of the setting.
         trust: instead of `loss`, the modules that may be imported to find it.
         settings: new values of settings that change no results, by option name; stored once the run is open with them.
+        draw: as for `train`.
 
     Raises:
         ValueError: if the folder is not that of a run, if another process is training it, or if its checkpoint is damaged.
     """
     stored = with_settings(run_folder.experiment(loss=loss, trust=trust), settings or {})
     experiment = with_settings(stored, functions or {})
+    check_installed(experiment.run.log)
     # Checked before the data set is opened, because the run cannot continue without the code of its loss.
     require(not obstacle_of(experiment.loss), obstacle_of(experiment.loss))
     measured = stored_metrics(experiment.evaluation.metrics, metrics, run_folder.path)
@@ -213,7 +221,7 @@ def resume(
             run_folder.write_experiment(stored)
         if started:
             recorder.repair()
-        yield from _train(recorder, photos, others)
+        yield from _train(recorder, photos, others, draw=draw)
 
 
 def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
@@ -244,10 +252,26 @@ def lock_on_first_rank(run_folder: RunFolder) -> AbstractContextManager[None]:
 
 
 def _train(
-    recorder: RunRecorder, photos: TrainingPhotos, others: Sequence[RunFolder], batches: str = ""
+    recorder: RunRecorder,
+    photos: TrainingPhotos,
+    others: Sequence[RunFolder],
+    batches: str = "",
+    draw: DrawPictures | None = None,
 ) -> Iterator[Event]:
+    yield Started(recorder.experiment, recorder.splits, batches)
+    with run_log(recorder.experiment, recorder.run_folder, draw) as log:
+        for record in _records(recorder, photos, others):
+            # Sent before it is shown: whoever sees an epoch may end the run.
+            if isinstance(record, EpochRow):
+                log.send(recorder.rows)
+            yield record
+        log.send(recorder.rows)
+        log.end()
+
+
+def _records(recorder: RunRecorder, photos: TrainingPhotos, others: Sequence[RunFolder]) -> Iterator[Step | EpochRow]:
+    """Train what is left of a run; yields a record after every step and every epoch."""
     experiment, learner = recorder.experiment, recorder.learner
-    yield Started(experiment, recorder.splits, batches)
     try:
         # Epoch 0 evaluates the backbone as it comes, and the model before training.
         if not recorder.rows:

@@ -205,8 +205,8 @@ class RunFolder:
     def write_tables(self, outcome: Outcome) -> None:
         """Write the tables of the epochs, each completely or not at all."""
         # As in the original project, the table starts with epoch 1; the columns are known from epoch 0 if that is all.
-        trained = [_statistics_row(row) for row in outcome.rows if row.epoch > 0]
-        _write_table(self.statistics, trained, list(_statistics_row(outcome.rows[0])))
+        trained = [statistics_row(row) for row in outcome.rows if row.epoch > 0]
+        _write_table(self.statistics, trained, list(statistics_row(outcome.rows[0])))
         if any(row.unseen for row in outcome.rows):
             rows = [_analysis_row(row) for row in outcome.rows]
             _write_table(self.analysis, rows, list(rows[0]))
@@ -255,14 +255,15 @@ def _analysis_row(row: EpochRow) -> dict[str, float | int | None]:
     return {"epoch": row.epoch, "gradient_cosine": row.gradient_cosine, **columns}
 
 
-def _statistics_row(row: EpochRow) -> dict[str, float | int | None]:
+def statistics_row(row: EpochRow) -> dict[str, float | int | None]:
+    """Return the columns of `statistics.csv` for an epoch, shares in percent; None is an empty cell."""
     accuracy = None if row.train_accuracy is None else 100 * row.train_accuracy
     return {
         "epoch": row.epoch,
         "train_loss": row.train_loss,
         "train_accuracy": accuracy,
-        **_metric_columns("test", row.report),
-        **_metric_columns("validation", row.validation),
+        **metric_columns("test", row.report),
+        **metric_columns("validation", row.validation),
         "mean_s_p": row.mean_s_p,
         "mean_s_n": row.mean_s_n,
         "gradient_cosine": row.gradient_cosine,
@@ -271,7 +272,7 @@ def _statistics_row(row: EpochRow) -> dict[str, float | int | None]:
     }
 
 
-def _metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
+def metric_columns(prefix: str, report: Report | None) -> dict[str, float]:
     """Return the metrics in percent under the column names of the original project, such as test_recall@1 for R@1."""
     if report is None:
         return {}
