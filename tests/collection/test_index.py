@@ -1,5 +1,10 @@
 """The indexes in memory, beside plain products of matrices."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
@@ -127,6 +132,20 @@ def test_one_query_gets_one_thread_and_the_setting_is_restored():
 
 
 class TestInvertedIndex:
+    def test_it_works_beside_faiss_contrib(self):
+        """pytorch-metric-learning imports it, and it replaces the search of FAISS for the whole process."""
+        script = (
+            "import faiss.contrib.torch_utils, numpy as np\n"
+            "from support.stores import unit_vectors\n"
+            "from test_index import inverted\n"
+            "vectors = unit_vectors(400)\n"
+            "found = inverted(np.arange(1, 401), vectors).search(vectors[:3], 1)\n"
+            "assert found[0][:, 0].tolist() == [1, 2, 3], found\n"
+        )
+        folders = [Path(__file__).parent, Path(__file__).parents[1], Path(__file__).parents[2] / "src"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+        subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
     def test_it_holds_one_copy(self):
         ids, vectors = np.arange(1, 3001), clustered(3000)
         index = inverted(ids, vectors)

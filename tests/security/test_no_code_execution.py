@@ -60,11 +60,16 @@ def dotted(node):
     return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
+# `malloc_trim` of the C library gives memory back to the system; its name is fixed.
+MAY_USE_CTYPES = {"serving/decoding_lanes.py"}
+
+
 def calls_that_run_code(text, name=""):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            yield from (m for m in modules if m.split(".")[0] in FORBIDDEN_MODULES | {"subprocess"})
+            allowed = {"ctypes"} if name in MAY_USE_CTYPES else set()
+            yield from (m for m in modules if m.split(".")[0] in (FORBIDDEN_MODULES | {"subprocess"}) - allowed)
         if not isinstance(node, ast.Call):
             continue
         called, keywords = dotted(node.func), {k.arg: k.value for k in node.keywords}

@@ -9,7 +9,7 @@ from pairlens.collection.known_and_strange import divided
 from pairlens.collection.match_features import Array
 from pairlens.core.records import require
 from pairlens.evaluation.class_divisions import Booleans, Integers, LabelledVectors, Queries, halves
-from pairlens.evaluation.open_set import weighted_quantile
+from pairlens.evaluation.weighted_quantile import weighted_quantile
 
 DIVISIONS, FOLDS = 12, 5
 # Divisions of half of the classes, where the whole procedure is repeated many times.

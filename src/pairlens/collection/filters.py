@@ -228,7 +228,9 @@ def _parsed_value(key: str, text: str) -> Value:
         return text == "true"
     for kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             continue
+        # "infinity" and "nan" are words; no stored number is either.
+        return number if isinstance(number, int) or math.isfinite(number) else text
     return text

@@ -142,7 +142,10 @@ class InvertedIndex:
 
     def _nearest(self, selector: Any, probes: int) -> PositionSearch:
         parameters = load_faiss().SearchParametersIVF(sel=selector, nprobe=probes)
-        return lambda queries, k: self._faiss.search(queries, k, params=parameters)
+        # faiss.contrib, which pytorch-metric-learning imports, replaces the method by one without parameters, and keeps the
+        # original under this name.
+        search = getattr(self._faiss, "search_numpy", self._faiss.search)
+        return lambda queries, k: search(queries, k, params=parameters)
 
 
 def build_inverted(blocks: Blocks, centres: np.ndarray, known: "AssignedLists | None" = None) -> InvertedIndex:

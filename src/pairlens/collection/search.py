@@ -212,9 +212,11 @@ class QueryEmbedder:
             raise ValueError(
                 f"the query has {len(vector)} dimensions, but the collection has {self.dim}; use its model"
             )
-        length = float(np.linalg.norm(vector))
-        if length == 0:
-            raise ValueError("the query vector is zero, so nothing is near to it; look where it was embedded")
+        # Squares of large numbers overflow, which is answered below.
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(vector))
+        if length == 0 or not np.isfinite(length):
+            raise ValueError("the query vector is zero or not finite; look where it was embedded")
         return (vector / length).astype(np.float32)
 
 

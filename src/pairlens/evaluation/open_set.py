@@ -10,6 +10,7 @@ from pairlens.evaluation.class_divisions import Booleans, Division, Floats, Inte
 from pairlens.evaluation.embedding_stats import whole_classes
 from pairlens.evaluation.pair_scores import PairScores
 from pairlens.evaluation.threshold_consistency import opis
+from pairlens.evaluation.weighted_quantile import weighted_quantile
 
 DIVISIONS = 20
 # The share of the strange queries that are accepted at the threshold, of the classes that it is chosen on.
@@ -76,19 +77,6 @@ def true_accepts(queries: Queries, scores: Floats, false_accepts: Sequence[float
     # (rate, known query): whether it is accepted with a match of its class.
     right = (scores[~strange] > np.array(limits)[:, None]) & queries.is_right[~strange]
     return np.average(right, axis=1, weights=weights[~strange])
-
-
-def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
-    """Return the smallest value whose values up to it have at least this share of the weight.
-
-    >>> weighted_quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.75)
-    2.0
-    """
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    # Rounding may leave the sum of all weights below the wanted share.
-    position = min(int(np.searchsorted(reached, level * reached[-1])), len(values) - 1)
-    return float(values[order[position]])
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class Embedder(nn.Module):
         return self.backbone(self.normalize(photos).contiguous(memory_format=torch.channels_last))
 
     def _describe(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        if photos.shape[1:] == (len(self.descriptors), self.backbone.channels):
+        if photos.ndim == 3 and photos.shape[1:] == (len(self.descriptors), self.backbone.channels):
             pooled = list(photos.unbind(dim=1))  # (photo, descriptor, channel) to n times (photo, channel)
         else:
             features = self.feature_map(photos)
