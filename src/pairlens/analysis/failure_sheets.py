@@ -12,7 +12,7 @@ from pairlens.analysis.model_figures import draw_epochs, draw_similarities
 from pairlens.core.files import make_folder, write_picture, write_text
 from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
-from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_folder import RunFolder, open_run
 from pairlens.plotting.contact_sheet import PAPER, RIGHT, UNKNOWN, WRONG, Tile, tile_sheet
 from pairlens.plotting.style import Picture
 
@@ -135,7 +135,7 @@ def write_summary_pictures(run: Path, folder: Path) -> list[Path]:
     Returns:
         The PNG files.
     """
-    searched = Searched.open(RunFolder(run).open())
+    searched = Searched.open(open_run(run))
     pictures = [_write_worst_queries(searched, folder)]
     if len(searched.queries) >= MIN_PHOTOS:
         pictures.append(write_map(searched, folder)[0])

@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 
 from pairlens.core.files import check_not_linked
 from pairlens.core.records import require
+from pairlens.core.untrusted import read_bytes, regular_file
 
 TrackerName: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
 # The folder of a tracker in the run folder, and the package that pip installs.
@@ -116,10 +117,10 @@ def _picture_summary(name: str, file: Path) -> Any:
     # The module makes its classes when it is imported, which a type checker does not see.
     from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-    with Image.open(file) as picture:
+    with Image.open(regular_file(file)) as picture:
         width, height = picture.size
     # 3 is the number of colours; TensorBoard's page reads the picture itself from its bytes.
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.read_bytes())
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=read_bytes(file))
     return Summary(value=[Summary.Value(tag=name, image=image)])
 
 
