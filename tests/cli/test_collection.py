@@ -303,7 +303,7 @@ class TestVerbs:
         assert "on 24 classes" in printed(capsys, "collection", "info", tmp_path / "c")
         text = printed(capsys, "search", tmp_path / "c", "1", "--out", tmp_path / "out")
         assert re.search(
-            r"verdict  (The collection|None of the photos) shows this, at a false accept rate of 1 in 10", text
+            r"verdict  (The collection shows this|No photo is a sure match), at a false accept rate of 1 in 10", text
         )
 
     def test_calibrate_needs_more(self, shop, capsys):

@@ -153,7 +153,7 @@ def test_files_of_the_page_may_be_kept_for_ever_under_the_address_that_the_page_
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("no match", "None of the photos shows this, at a false accept rate of 1 in 1,000"),
+        ("no match", "No photo is a sure match, at a false accept rate of 1 in 1,000"),
         ("match", "The collection shows this, at a false accept rate of 1 in 1,000"),
     ],
 )

@@ -133,7 +133,7 @@ def verdict_sentence(result: SearchResult) -> str:
     promise = f"at a false accept rate of {_one_in(result.rate)} ({measured})"
     if result.verdict == "match":
         return f"The collection shows this, {promise}."
-    return f"None of the photos shows this, {promise}."
+    return f"No photo is a sure match, {promise}."
 
 
 def _one_in(rate: float) -> str:
