@@ -176,7 +176,7 @@ def exact_search(table: Table, options: Options, store: SqliteStore, vectors: np
     table.add("filter of 1 % by metadata, new each time / unfiltered", ratio, 0.3, **more)
 
 
-def changes(table: Table, options: Options, file: Path, store: SqliteStore, anew: float, context: Any) -> None:
+def changes(table: Table, options: Options, file: Path, store: SqliteStore, from_scratch: float, context: Any) -> None:
     """Add and remove a thousand, seen by a second process."""
     pipe, theirs = context.Pipe()
     other = context.Process(target=search_loop, args=(file, theirs, True), daemon=True)
@@ -201,7 +201,13 @@ def changes(table: Table, options: Options, file: Path, store: SqliteStore, anew
         ours_found = store.search(new, 10).ids
         stale = sum(int(np.isin(found, ids).sum() + (found < 0).sum()) for found in (theirs_found, ours_found))
     median = statistics.median(added_in)
-    table.add("add 1,000, durable / building anew", median / anew, 0.05, seconds=median, building_anew=anew)
+    table.add(
+        "add 1,000, durable / building from scratch",
+        median / from_scratch,
+        0.05,
+        seconds=median,
+        from_scratch=from_scratch,
+    )
     table.add("next search of another process, seconds", statistics.median(seen_in), 0.2, worst=max(seen_in))
     table.add("removed or missing among 2 x 10,000 results", stale, 0, seconds_to_remove=removed_in)
     pipe.send(None)
@@ -277,7 +283,7 @@ def memory(table: Table, options: Options, folder: Path, context: Any) -> None:
     build(folder / "memory.sqlite", vectors).close()
     raw = vectors.nbytes
     del vectors
-    for name in ("trained anew", "with stored lists"):
+    for name in ("trained from scratch", "with stored lists"):
         pipe, theirs = context.Pipe()
         process = context.Process(target=search_once, args=(folder / "memory.sqlite", theirs), daemon=True)
         process.start()
@@ -411,14 +417,14 @@ def whole_store(table: Table, options: Options, folder: Path, context: Any) -> N
     file = folder / "collection.sqlite"
     start = time.perf_counter()
     store = build(file, vectors)
-    anew = time.perf_counter() - start
+    from_scratch = time.perf_counter() - start
     table.add("disk, open / raw vectors", store.size() / vectors.nbytes, 1.2)
     store.close()
     table.add("disk, closed / raw vectors", file.stat().st_size / vectors.nbytes, 1.2)
     opening(table, options, file, vectors)
     store = SqliteStore.open(file)
     exact_search(table, options, store, vectors)
-    changes(table, options, file, store, anew, context)
+    changes(table, options, file, store, from_scratch, context)
     store.close()
     together(table, options, file, context)
 

@@ -63,7 +63,7 @@ def measure(vectors: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, obj
                 "right suggestion": right / max(1, len(hits)),
             }
         )
-    # The first so many of the list, as a person goes through it.
+    # The beginning of the list, as a person goes through it.
     first = [one.id in is_wrong for one in found[: len(wrong)]]
     return {
         "wrong": len(wrong),

@@ -128,7 +128,7 @@ def test_files_and_functions_are_short(file):
     assert "utils" not in file.name
     assert text.count("\n") <= MAX_LINES, f"{file} has {text.count(chr(10))} lines"
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             public = not node.name.startswith("_")
             assert not (public and node.args.kwarg), f"{file}: public {node.name} takes **{node.args.kwarg}"
             start = node.body[min(1, len(node.body) - 1) if ast.get_docstring(node) else 0].lineno

@@ -328,7 +328,7 @@ class TestVerbs:
         assert "it is not calibrated, as before" in text
         assert "the photos that changed most: changes/changes.png" in text
         assert size_of(tmp_path / "changes" / "changes.png")[1] > 200
-        assert "calibrate it anew" in printed(capsys, *command, shop, "--back")
+        assert "calibrate it again" in printed(capsys, *command, shop, "--back")
         for words in ([], ["model", "--back"]):
             assert "either a model or --back" in printed(capsys, *command, shop, *words, status=2)
         assert "neither the folder of a run nor an ONNX file" in printed(capsys, *command, shop, "no/where", status=2)

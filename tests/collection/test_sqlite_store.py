@@ -1,4 +1,4 @@
-"""What only the store in one SQLite file has: durability, damage, strangers' files, locks, and its approximate index."""
+"""What only the store in one SQLite file has: durability, damage, untrusted files, locks, and its approximate index."""
 
 import contextlib
 import errno

@@ -65,15 +65,15 @@ def measures_by_loops(vectors, labels, known, strange, rng):
     best = {query: max(gallery, key=lambda row, query=query: vectors[row] @ vectors[query]) for query in queries}
     score = {query: float(vectors[best[query]] @ vectors[query]) for query in queries}
     knowns = [query for query in queries if labels[query] in known]
-    stranger = [query for query in queries if labels[query] in strange]
-    area = np.mean([(score[a] > score[b]) + (score[a] == score[b]) / 2 for a in knowns for b in stranger])
+    strange_queries = [query for query in queries if labels[query] in strange]
+    area = np.mean([(score[a] > score[b]) + (score[a] == score[b]) / 2 for a in knowns for b in strange_queries])
     first = strange[: (len(strange) + 1) // 2]
 
     def rejected(classes, threshold):
-        shares = [[score[query] <= threshold for query in stranger if labels[query] == one] for one in classes]
+        shares = [[score[query] <= threshold for query in strange_queries if labels[query] == one] for one in classes]
         return np.mean([np.mean(share) for share in shares])
 
-    choosing = sorted(score[query] for query in stranger if labels[query] in first)
+    choosing = sorted(score[query] for query in strange_queries if labels[query] in first)
     threshold = next(value for value in choosing if rejected(first, value) >= 0.95 - 1e-9)
     accepted = [score[query] > threshold and labels[best[query]] == labels[query] for query in knowns]
     baks = mean_over_classes([labels[query] for query in knowns], accepted)

@@ -1,4 +1,4 @@
-"""Exported models without PyTorch, and what is refused in a stranger's file."""
+"""Exported models without PyTorch, and what is refused in an untrusted file."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Strangers, other sites and false names are refused; the token is compared in constant time and kept nowhere."""
+"""Clients without the token, other sites and false names are refused; the token is compared safely and kept nowhere."""
 
 import hmac
 

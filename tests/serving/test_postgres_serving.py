@@ -27,7 +27,7 @@ def test_two_servers_of_one_database_answer_alike(tmp_path):
         assert second.delete(f"/api/photos/{id}").status_code == 200
         assert id not in [one for one, _ in found(first, 50)]
         assert first.get(f"/api/photos/{id}").status_code == 404
-        # What strangers put into a filter is a value for this database, too.
+        # What clients put into a filter is a value for this database, too.
         for where in ({"label": "\x00"}, {"label": "'; DROP TABLE items; --"}, {"price": {"from": 1e300}}):
             assert first.post("/api/search", json={"id": 1, "where": where}).status_code in (200, 422)
         assert first.get("/").status_code == 200

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, plain_item, say_json
+from pairlens.cli.collection_options import Name, items_table, open_collection, parse_ids, say_json
 from pairlens.cli.collection_review import duplicates, suspects
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
@@ -15,6 +15,7 @@ from pairlens.collection.collection import Collection
 from pairlens.collection.collection_model import knows_training
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.location import exists
+from pairlens.collection.search import plain_item
 from pairlens.collection.stored_calibration import DOCUMENT
 from pairlens.core.files import make_folder, write_picture
 from pairlens.core.suggestion import suggest
@@ -136,7 +137,7 @@ def relabel(
 
 
 def reindex(name: Name, wait: float = 30.0) -> None:
-    """Rewrite the database without what was removed, and build its indexes anew.
+    """Rewrite the database without what was removed, and build its indexes from scratch.
 
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
@@ -192,7 +193,7 @@ def migrate(
     workers: int = 2,
     wait: float = 30.0,
 ) -> None:
-    """Embed a collection anew with another model; searches answer from the old vectors until one change-over.
+    """Embed a collection again with another model; searches answer from the old vectors until one change-over.
 
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
@@ -207,7 +208,7 @@ def migrate(
     with open_collection(name, wait) as collection:
         if model is None:
             former = collection.return_to_former_model()
-            say(f"{name} searches the vectors of {former.fingerprint} again; calibrate it anew")
+            say(f"{name} searches the vectors of {former.fingerprint} again; calibrate it again")
             return
         was_calibrated = DOCUMENT in collection.store.documents()
         with (

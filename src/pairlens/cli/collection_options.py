@@ -70,23 +70,6 @@ def path_words(item: Item) -> str:
     return f"{item.path} [{region.x},{region.y},{region.width},{region.height}]"
 
 
-def plain_item(item: Item) -> dict[str, Any]:
-    """Return a photo of a collection as plain data for JSON."""
-    region = item.region
-    return {
-        "id": item.id,
-        "path": item.path,
-        "root": item.root,
-        "digest": item.digest,
-        "region": None if region is None else [region.x, region.y, region.width, region.height],
-        "label": item.label,
-        "metadata": dict(item.metadata),
-        "width": item.width,
-        "height": item.height,
-        "added": item.added,
-    }
-
-
 def open_collection(name: str, wait: float, read_only: bool = False) -> Collection:
     """Open a collection by what a user writes: a folder, or the address of a PostgreSQL database."""
     return Collection.open(name if "://" in name else Path(name), wait=wait, read_only=read_only)

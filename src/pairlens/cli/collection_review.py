@@ -19,7 +19,7 @@ def duplicates(name: Name, near: float | None = None, json: bool = False, wait: 
         found = collection.duplicates(near)
         groups = {
             "the same photo": found.same_photo,
-            "the same picture, encoded anew": found.same_picture,
+            "the same picture, in another encoding": found.same_picture,
             "near photos": found.near,
         }
         if json:

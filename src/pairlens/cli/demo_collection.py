@@ -9,7 +9,7 @@ from pairlens.core.images import load_image
 from pairlens.retrieval.gallery import Gallery
 
 COLLECTION, SHEET = "collection", "search.png"
-# One photo of each so many is kept out of the collection, so that it can be searched for.
+# One photo in ten is kept out of the collection, so that it can be searched for.
 KEPT_OUT = 10
 RESULTS = 11
 

@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "migrate": Command(
         "pairlens.cli.collection",
-        "Embed a collection anew with another model; searches answer from the old vectors until one change-over.",
+        "Embed a collection again with another model; searches answer from the old vectors until one change-over.",
     ),
     "prepare": Command(
         "pairlens.cli.train", "Read a raw data set and write it as one file of reduced photos, ready for training."

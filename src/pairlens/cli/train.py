@@ -124,18 +124,24 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
         require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
         if source is not None:
             experiment = with_photos_of(source, experiment, named)
-        # A recipe names its backbone, also where that is the default.
-        experiment, line = fit_backbone(experiment, named | ({"backbone"} if "recipe" in named else set()))
-        if line:
-            say(f"backbone {line}")
-        run_folder = RunFolder(runs / (name or experiment.default_name))
-        start(experiment, run_folder, named)
+        run_folder = _start_fitted(experiment, named, runs, name)
         if source is not None and not rank():
             say(f"move the collection to it: pairlens collection migrate {source} {run_folder.path}")
 
     # tyro derives the options from this annotation, which depends on the defaults.
     train.__annotations__["settings"] = settings_record("Settings", base)
     return train
+
+
+def _start_fitted(experiment: Experiment, named: frozenset[str], runs: Path, name: str | None) -> RunFolder:
+    """Train an experiment with a backbone whose weights are at hand; returns the folder of the run."""
+    # A recipe names its backbone, also where that is the default.
+    experiment, line = fit_backbone(experiment, named | ({"backbone"} if "recipe" in named else set()))
+    if line:
+        say(f"backbone {line}")
+    run_folder = RunFolder(runs / (name or experiment.default_name))
+    start(experiment, run_folder, named)
+    return run_folder
 
 
 def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] = frozenset()) -> None:

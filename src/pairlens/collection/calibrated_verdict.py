@@ -101,7 +101,7 @@ class Judge:
 
         Args:
             queries: what was searched for.
-            founds: what was found, `NEAREST` items of each if there are so many.
+            founds: what was found, `NEAREST` items of each, or all if there are fewer.
             rate: the false accept rate of the verdict; None for the largest one that is at most 0.05.
 
         Raises:

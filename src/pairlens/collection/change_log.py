@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-# Rows of the log; a reader that is further behind loads the vectors anew.
+# Rows of the log; a reader that is further behind loads all vectors again.
 LONGEST = 4096
 
 

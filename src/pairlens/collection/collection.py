@@ -278,7 +278,7 @@ class Collection:
         return check_collection(self.store)
 
     def reindex(self) -> None:
-        """Rewrite the database without what was removed, and build its indexes anew."""
+        """Rewrite the database without what was removed, and build its indexes from scratch."""
         self.store.compact()
 
     def snapshot(self, folder: str | Path) -> None:
@@ -311,7 +311,7 @@ class Collection:
     def migrate(
         self, model: str | Path | CollectionModel, *, workers: int = 2, progress: Progress = lambda done, total: None
     ) -> "Migrated":
-        """Embed everything anew with another model, and change over to it in one step; see `migration.migrate`.
+        """Embed everything again with another model, and change over to it in one step; see `migration.migrate`.
 
         Raises ValueError if the model cannot be opened, or is active already.
         """

@@ -96,7 +96,7 @@ def _exact_scores(ids: np.ndarray, queries: np.ndarray, blocks: Blocks) -> np.nd
 
 
 def _larger(blocks: Blocks) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield several blocks at once: FAISS begins each list of results anew."""
+    """Yield several blocks at once: FAISS begins each list of results again."""
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     rows = 0
     for block in blocks():

@@ -23,7 +23,7 @@ TRAINED_PER_LIST = 40
 ROUNDS = 8
 SEED = 0
 
-# Yields the (ids, vectors) of all items block by block; every call starts anew.
+# Yields the (ids, vectors) of all items block by block; every call starts from the beginning.
 Blocks: TypeAlias = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 

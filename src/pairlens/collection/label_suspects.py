@@ -9,7 +9,7 @@ import numpy as np
 from pairlens.collection.searcher import is_copy
 from pairlens.collection.store import Store
 
-# At most and at least so many; in between, as many as the label has other photos.
+# The largest and the smallest number; in between, the number of other photos of the label.
 MOST_NEIGHBOURS, LEAST_NEIGHBOURS = 20, 5
 # Searched at first, so that enough are left without copies and photos that have no label.
 _SEARCHED = 50

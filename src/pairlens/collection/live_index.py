@@ -165,7 +165,7 @@ class LiveIndex:
         return held == len(loaded.index)
 
     def drop(self) -> None:
-        """Forget the index; the next search builds it anew."""
+        """Forget the index; the next search builds it from scratch."""
         self._loaded = None
 
     def _load_inverted(self, db: sqlite3.Connection) -> _Loaded | None:

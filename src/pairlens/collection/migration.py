@@ -1,4 +1,4 @@
-"""Migration: a collection is embedded anew by another model while searches go on, and changes over in one step."""
+"""Migration: a collection is embedded again by another model while searches go on, and changes over in one step."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Migrated:
     Attributes:
         former: fingerprint of the model that was active.
         active: fingerprint of the model that is active now.
-        embedded: items that were embedded anew.
+        embedded: items that were embedded again.
         from_thumbnails: of them, those whose photo is gone or has changed, which were embedded from their thumbnail.
         overlap: mean share of the 10 nearest items that stayed, over a sample.
         nearest_changed: share of the sample whose nearest item is another one.
@@ -210,7 +210,7 @@ def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[Item, np.nd
     if not store.items([item.id]):
         return None
     raise ValueError(
-        f"{store.name} has no pixels of the photo {item.id} ({item.path}), so it cannot be embedded anew; remove it, or "
+        f"{store.name} has no pixels of the photo {item.id} ({item.path}), so it cannot be embedded again; remove it, or "
         "index its file again"
     )
 

@@ -67,7 +67,7 @@ def _check_vectors(cursor: "Cursor[Any]", model: ModelTable) -> list[Fault]:
     missing = count_missing(cursor, model) if model.state == "active" else 0
     if missing:
         faults.append(
-            Fault(f"{missing:,} items have no vector of the active model, so no search finds them; add them anew")
+            Fault(f"{missing:,} items have no vector of the active model, so no search finds them; add them again")
         )
     return faults
 
@@ -103,7 +103,7 @@ def _check_constraints(cursor: "Cursor[Any]") -> list[Fault]:
 
 
 def check_index(cursor: "Cursor[Any]") -> list[Fault]:
-    """Build the HNSW index of the active model anew if an interrupted build has left it invalid.
+    """Build the HNSW index of the active model again if an interrupted build has left it invalid.
 
     Args:
         cursor: of a connection without a transaction.
@@ -121,7 +121,7 @@ def check_index(cursor: "Cursor[Any]") -> list[Fault]:
 
 
 def rewrite_tables(cursor: "Cursor[Any]") -> None:
-    """Give the space of removed rows back to the disk, and build all indexes anew; each table is locked meanwhile."""
+    """Give the space of removed rows back to the disk, and build all indexes again; each table is locked meanwhile."""
     from psycopg import sql
 
     tables = [sql.Identifier(name) for name in ("state", "models", "items", "thumbnails", "originals", "documents")]

@@ -246,6 +246,23 @@ def _is_vector(photo: Any) -> bool:
     return "float" in dtype and getattr(photo, "ndim", 0) == 1
 
 
+def plain_item(item: Item) -> dict[str, Any]:
+    """Return a photo of a collection as plain data for JSON."""
+    region = item.region
+    return {
+        "id": item.id,
+        "path": item.path,
+        "root": item.root,
+        "digest": item.digest,
+        "region": None if region is None else [region.x, region.y, region.width, region.height],
+        "label": item.label,
+        "metadata": dict(item.metadata),
+        "width": item.width,
+        "height": item.height,
+        "added": item.added,
+    }
+
+
 def plain_match(match: SearchMatch) -> dict[str, Any]:
     """Return a match as plain data for JSON."""
     item = match.item

@@ -98,7 +98,7 @@ def _faults_of_vectors(db: sqlite3.Connection, model: ModelRow) -> Iterator[Faul
 
 
 def _repaired_slots(database: SqliteDatabase, model: ModelRow) -> list[Fault]:
-    """Compare where vectors are said to lie with where they lie, and write the former anew if they differ."""
+    """Compare where vectors are said to lie with where they lie, and write the former again if they differ."""
     with database.reading() as db:
         if _slots_agree(db, model):
             return []

@@ -186,7 +186,7 @@ class SqliteDatabase:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Set what SQLite does not store in the file: durability, and caution against a file that a stranger has made."""
+    """Set what SQLite does not store in the file: durability, and caution against an untrusted file."""
     for setting in (
         "trusted_schema = OFF",
         "cell_size_check = ON",

@@ -75,7 +75,7 @@ def create_tables(db: sqlite3.Connection, version: int) -> None:
 def check_tables(db: sqlite3.Connection, name: str) -> None:
     """Prove that a database is a collection of a version that can be read.
 
-    Tables, triggers and views that a stranger has written into the file would run with our statements.
+    Tables, triggers and views that an untrusted file contains would run with our statements.
 
     Raises:
         ValueError: naming the file, if it is something else, newer, or has other tables.

@@ -201,7 +201,7 @@ def slots_of_blocks(db: sqlite3.Connection, model: ModelRow) -> np.ndarray:
 
 
 def rebuild_slots(db: sqlite3.Connection, model: ModelRow) -> None:
-    """Write the slots of a model anew from its blocks, after removing vectors of no item and second ones of an item."""
+    """Write the slots of a model again from its blocks, after removing vectors of no item and second ones of an item."""
     existing = np.array(db.execute("SELECT id FROM items").fetchall(), np.int64).reshape(-1)
     places = slots_of_blocks(db, model)
     _, first = np.unique(places[:, 0], return_index=True)

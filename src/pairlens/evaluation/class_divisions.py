@@ -38,9 +38,9 @@ class Division:
             rng: draws the photos of the gallery.
         """
         shuffled = [rng.permutation(photos_of[number]) for number in known]
-        strangers = np.concatenate([photos_of[number] for number in strange])
-        queries = np.concatenate([*(one[len(one) // 2 :] for one in shuffled), strangers])
-        is_strange = np.arange(len(queries)) >= len(queries) - len(strangers)
+        strange_photos = np.concatenate([photos_of[number] for number in strange])
+        queries = np.concatenate([*(one[len(one) // 2 :] for one in shuffled), strange_photos])
+        is_strange = np.arange(len(queries)) >= len(queries) - len(strange_photos)
         return cls(tuple(one[: len(one) // 2] for one in shuffled), queries, is_strange)
 
     @property

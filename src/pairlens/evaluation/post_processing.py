@@ -51,7 +51,7 @@ def fit_pca(vectors: Tensor, components: int | None = None, whiten: bool = True)
         whiten: whether each component gets unit variance.
 
     Raises:
-        ValueError: if the vectors do not have so many components.
+        ValueError: if the vectors have fewer components.
 
     >>> corners = torch.tensor([[3.0, 1.0], [3.0, -1.0], [-3.0, 1.0], [-3.0, -1.0]])
     >>> fit_pca(corners)(torch.tensor([[3.0, 1.0]])).abs()

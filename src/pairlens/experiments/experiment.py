@@ -77,7 +77,7 @@ class EvaluationConfig:
         )
 
     def is_due(self, epoch: int, epochs: int) -> bool:
-        """Return whether the model is evaluated after an epoch of so many."""
+        """Return whether the model is evaluated after an epoch, given their number."""
         return epoch % self.every == 0 or epoch == epochs
 
 

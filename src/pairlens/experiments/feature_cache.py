@@ -142,7 +142,7 @@ class FeatureCache:
 
 
 def check_size(photos: int, views: int, channels: int) -> None:
-    """Raise ValueError if the features of so many views of photos would be too large."""
+    """Raise ValueError if the features of this number of views would be too large."""
     total = photos * views * channels * len(LETTERS) * 4
     if total > MAX_BYTES:
         raise ValueError(

@@ -21,7 +21,7 @@ _LENGTH_TOLERANCE = 1e-3
 class OnnxEmbedder:
     """A model that `pairlens export` wrote; it embeds photos as `Embedder` does, and PyTorch is not imported.
 
-    The fingerprint is what the file says of itself: it tells models apart by accident, not by a stranger's intent.
+    The fingerprint is what the file says of itself: it tells models apart by accident, not by intent.
 
     Attributes:
         description: what the metadata of the file says.

@@ -1,4 +1,4 @@
-"""A model as one ONNX file: what its metadata says, and the checks before a stranger's file is run."""
+"""A model as one ONNX file: what its metadata says, and the checks before an untrusted file is run."""
 
 import re
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class AccessCheck:
-    """ASGI middleware that refuses strangers, other sites, and names that lead here by a trick (DNS rebinding)."""
+    """ASGI middleware that refuses clients without the token, other sites, and false host names (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, settings: ServingSettings) -> None:
         """Wrap an application."""
@@ -37,7 +37,7 @@ class AccessCheck:
             await self.app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        problem = self._wrong_name(scope) or _other_site(scope, headers) or self._stranger(scope, headers)
+        problem = self._wrong_name(scope) or _other_site(scope, headers) or self._without_token(scope, headers)
         if problem is None:
             await self.app(scope, receive, send)
         elif problem.status_code == 401 and "text/html" in headers.get(b"accept", "") and scope["method"] == "GET":
@@ -54,7 +54,7 @@ class AccessCheck:
             return None
         return Problem(421, f"this server is not called {name or 'so'}; start it with --names if it should be")
 
-    def _stranger(self, scope: Scope, headers: dict[bytes, str]) -> Problem | None:
+    def _without_token(self, scope: Scope, headers: dict[bytes, str]) -> Problem | None:
         token = self.settings.token
         if token is None or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER):
             return None

@@ -6,25 +6,15 @@ from typing import Any
 from pairlens.collection.collection import Collection
 from pairlens.collection.item import Item
 from pairlens.collection.result_pictures import verdict_sentence
-from pairlens.collection.search import SearchMatch, SearchResult, plain_result
+from pairlens.collection.search import SearchMatch, SearchResult, plain_item, plain_result
 from pairlens.serving.picture_answers import photo_version
 
 
 def plain_photo(item: Item) -> dict[str, Any]:
-    """Return a photo of a collection."""
-    region = item.region
-    return {
-        "id": item.id,
-        "path": item.path,
-        "digest": item.digest,
-        "region": None if region is None else [region.x, region.y, region.width, region.height],
-        "label": item.label,
-        "metadata": dict(item.metadata),
-        "width": item.width,
-        "height": item.height,
-        "added": item.added,
-        "thumbnail": thumbnail_address(item),
-    }
+    """Return a photo of a collection, without the folder that it lies in."""
+    photo = plain_item(item)
+    del photo["root"]
+    return {**photo, "thumbnail": thumbnail_address(item)}
 
 
 def thumbnail_address(item: Item) -> str:

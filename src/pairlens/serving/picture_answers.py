@@ -72,7 +72,7 @@ def picture_answer(
 
 
 def file_headers(item: Item, contents: bytes) -> dict[str, str]:
-    """Return the headers with which a file of a stranger is sent: under a plain name, and in a box without rights."""
+    """Return the headers with which an untrusted file is sent: under a plain name, and in a box without rights."""
     media_type, suffix = picture_type(contents)
     kind = "attachment" if media_type == _UNKNOWN[0] else "inline"
     return {

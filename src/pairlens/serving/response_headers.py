@@ -51,6 +51,6 @@ class AnswerHeaders:
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
-            # The template of the route and not the path, so that strangers cannot fill the memory with paths.
+            # The template of the route and not the path, so that clients cannot fill the memory with paths.
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.count(scope["method"], route, status, time.perf_counter() - start)

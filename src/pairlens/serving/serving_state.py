@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from pairlens.serving.problems import Problem
 from pairlens.serving.service import CollectionService
 from pairlens.serving.settings import ServingSettings
 
-Arguments = ParamSpec("Arguments")
+Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
 
 
@@ -30,9 +30,9 @@ class ServingState:
     under_way: UnderWay
     threads: ThreadPoolExecutor
 
-    async def run(self, work: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+    async def run(self, work: Callable[[*Arguments], Answer], *args: *Arguments) -> Answer:
         """Return what a function returns that takes long, while other requests are answered."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *args))
 
     def check_writable(self) -> None:
         """Raise a problem if the collection is served for reading only."""
