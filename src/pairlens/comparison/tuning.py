@@ -2,19 +2,17 @@
 
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pairlens.core.files import check_not_linked, lock_folder, make_folder, remove_folder, write_text
+from pairlens.core.files import lock_folder, make_folder, write_text
 from pairlens.core.records import from_plain, to_plain
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run import run
-from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run import train_without_files
 from pairlens.experiments.stored_paths import NO_FILE
 from pairlens.losses.loss_settings import loss_settings, with_loss_settings
 from pairlens.losses.protocols import is_learned_loss, tuning_space
@@ -138,7 +136,7 @@ def _run_missing_trials(
     for number in range(len(done), trials):
         space = space_of(experiment, given)
         params = tunable_values(experiment, given) if number == 0 else _suggest(space, done, number, trials)
-        values = _cross_validate(with_params(experiment, params, given), folder / "running", folds, metric)
+        values = _cross_validate(with_params(experiment, params, given), folds, metric)
         done.append(Trial(number, params, values, sum(values) / len(values)))
         # Written after every trial, so that an interruption loses at most the trial that is running.
         record = {**task, "trials": [asdict(trial) for trial in done]}
@@ -243,25 +241,15 @@ def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: in
     return {name: float(value) for name, value in study.ask(known).params.items()}
 
 
-def _cross_validate(experiment: Experiment, folder: Path, folds: int, metric: str) -> tuple[float, ...]:
+def _cross_validate(experiment: Experiment, folds: int, metric: str) -> tuple[float, ...]:
     """Return the metric on the held-out classes of each fold."""
     values = []
     for fold in range(folds):
-        # An interrupted fold is not resumed, because it may belong to another trial.
-        check_not_linked(folder, folder.parent)
-        RunFolder(folder).clear()
+        fold_settings = {"folds": folds, "fold": fold, "select": "last", "log": (), "log_analysis": False}
         try:
-            # A fold is removed when it is finished, with everything that a tracker would write.
-            fold_settings = {"folds": folds, "fold": fold, "select": "last", "log": ()}
-            with warnings.catch_warnings():
-                # The batches of a fold are fitted to its smaller training set; `pairlens compare` states those of the runs.
-                warnings.filterwarnings("ignore", message="batches of")
-                value = run(with_settings(experiment, fold_settings), folder).report[metric]
+            value = train_without_files(with_settings(experiment, fold_settings))[metric]
         except FloatingPointError:
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0
         values.append(0.0 if math.isnan(value) else value)
-    RunFolder(folder).clear()
-    # What is left is the lock of the fold, which nobody else can hold, because the folder of the trials is locked.
-    remove_folder(folder, below=folder.parent)
     return tuple(values)

@@ -51,6 +51,7 @@ class Started:
 
 
 Event: TypeAlias = Started | Step | EpochRow
+BEFORE_FIRST_EPOCH = Epoch(0, math.nan, math.nan, math.nan, 0.0)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,33 @@ def run(experiment: Experiment, folder: str | Path | None = None, watch: Callabl
     if started.batches and watch is None:
         warnings.warn(f"batches of {started.batches}", stacklevel=2)
     return Run(run_folder.path, started.experiment, run_folder.read_outcome())
+
+
+def train_without_files(experiment: Experiment) -> Report:
+    """Train an experiment and return the test report of its last epoch, the same as that of `run`, without writing a file.
+
+    Nothing can be resumed, and the model before training is not evaluated. It serves the folds of tuning, which are many and
+    of which only the report is needed.
+
+    Raises:
+        DivergedError: if the loss, a gradient, a weight or an embedding is not finite, or the weights have grown absurdly.
+        FileNotFoundError: if the data set is not prepared.
+        ValueError: if settings contradict each other or the data set.
+    """
+    metrics = import_metrics(experiment.evaluation.metrics)
+    check_choices(metrics, experiment.evaluation.recalls)
+    splits = open_splits(experiment, draw=True)
+    experiment, _ = fit_batches(experiment, splits.train)
+    learner = _make_learner(experiment, splits.train)
+    frozen = _frozen_backbone(experiment, learner, splits, None)
+    # The folder is named in no message, because nothing is read from it or written into it.
+    recorder = RunRecorder(experiment, RunFolder(Path()), splits, learner, None, metrics=metrics, frozen=frozen)
+    last = BEFORE_FIRST_EPOCH
+    for record in fit(learner, _photos(experiment, splits, frozen), experiment.objective, experiment.run.epochs):
+        last = record if isinstance(record, Epoch) else last
+    # A run makes the same check when it writes its checkpoint.
+    recorder.norms.next(learner, recorder.start_norms)
+    return recorder.measure(last).report
 
 
 def resume_run(
@@ -276,7 +304,7 @@ def _records(recorder: RunRecorder, photos: TrainingPhotos, others: Sequence[Run
         # Epoch 0 evaluates the backbone as it comes, and the model before training.
         if not recorder.rows:
             recorder.measure_baseline(others)
-            yield recorder.finish(Epoch(0, math.nan, math.nan, math.nan, 0.0))
+            yield recorder.finish(BEFORE_FIRST_EPOCH)
         for record in fit(learner, photos, experiment.objective, experiment.run.epochs):
             if isinstance(record, Step):
                 recorder.checkpoint_if_due(record)
