@@ -1,4 +1,8 @@
 import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +12,7 @@ import pytest
 from pairlens.comparison.executors import local_engine, ray_engine, run_here
 from pairlens.comparison.run_study import Plan, run_study
 from pairlens.comparison.study import read_study
+from pairlens.core.files import lock_folder
 from support.executor_jobs import die, fail, where, work
 
 TESTS = Path(__file__).parent.parent
@@ -33,6 +38,28 @@ def test_an_error_of_a_job_is_raised():
 def test_a_killed_process_is_reported_in_one_sentence():
     with pytest.raises(ValueError, match="fewer --processes"):
         list(local_engine(2)([partial(die, 0)]))
+
+
+def test_the_workers_of_a_killed_comparison_end_and_free_their_folders(tmp_path):
+    lines = (
+        "from functools import partial; from pathlib import Path",
+        "from pairlens.comparison.executors import local_engine; from support.executor_jobs import hold_lock",
+        f"list(local_engine(2)([partial(hold_lock, Path({str(tmp_path)!r}))]))",
+    )
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent / "src")])
+    parent = subprocess.Popen([sys.executable, "-c", "\n".join(lines)], env=os.environ | {"PYTHONPATH": paths})
+    while not (tmp_path / "held").exists():
+        time.sleep(0.1)
+    with pytest.raises(ValueError, match="is being written to by process"), lock_folder(tmp_path):
+        pass
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with suppress(ValueError), lock_folder(tmp_path):
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker still holds the lock of its folder")
 
 
 def test_zero_processes_are_refused():

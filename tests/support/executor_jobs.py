@@ -5,6 +5,8 @@ import time
 
 import torch
 
+from pairlens.core.files import lock_folder
+
 
 def work(number):
     return number, os.getpid(), torch.get_num_threads()
@@ -12,6 +14,13 @@ def work(number):
 
 def die(number):
     os._exit(1)
+
+
+def hold_lock(folder):
+    """Hold the lock of a folder for a minute."""
+    with lock_folder(folder):
+        (folder / "held").touch()
+        time.sleep(60)
 
 
 def fail(number):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -64,7 +65,17 @@ class _ProcessEngine:
 def _initialize_worker(threads: int) -> None:
     # Ctrl-C reaches every process of the terminal. Only the parent handles it, and then terminates the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed cannot terminate its workers, which would go on for hours and keep the folders locked.
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        # At once, without cleaning up: what a job has not finished is made again by the next comparison.
+        os._exit(1)
 
 
 def ray_engine(processes: int) -> Engine:
