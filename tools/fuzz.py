@@ -68,7 +68,6 @@ def watch(target: "Target", folder: Path, data: bytes) -> None:
 def broken_on_purpose(name: str, folder: Path, runs: int) -> None:
     from hypothesis import HealthCheck, Phase, given, settings
 
-    from fuzz.mutate import mutated
     from fuzz.targets import TARGETS
 
     target = TARGETS[name]
@@ -80,7 +79,7 @@ def broken_on_purpose(name: str, folder: Path, runs: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )
-    @given(mutated(target.seeds()))
+    @given(target.inputs())
     def run(data: bytes) -> None:
         watch(target, folder, data)
         run.count += 1
