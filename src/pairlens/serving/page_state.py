@@ -152,7 +152,8 @@ def filter_text(key: str, value: Any) -> str:
 def read_state(pairs: Iterable[tuple[str, str]]) -> PageState:
     """Return the state that the fields of an address or a form write; unknown fields are left out.
 
-    Several conditions of one key, as check boxes send them, are alternatives; `from:price` and `to:price` are its range. A region is one field, or one for each of its four numbers.
+    Several conditions of one key, as check boxes send them, are alternatives; `from:price` and `to:price` are its range.
+    A region is one field, or one for each of its four numbers.
 
     Raises:
         ValueError: naming the field that has no meaning.

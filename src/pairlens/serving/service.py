@@ -26,6 +26,7 @@ from pairlens.serving.decoding_lanes import DecodingLanes
 from pairlens.serving.filter_values import FilterValues, count_values
 from pairlens.serving.map_layout import MapLayout, lay_out
 from pairlens.serving.metrics import Metrics
+from pairlens.serving.onnx_runtime import OnnxRuntime
 from pairlens.serving.problems import Problem
 from pairlens.serving.query_photos import QueryPhotos
 from pairlens.serving.refreshed import Refreshed
@@ -60,6 +61,7 @@ class CollectionService:
         self.store = collection.store
         self._searcher = Searcher(self.store, lambda: collection.model)
         self.lanes = DecodingLanes()
+        self._onnx = OnnxRuntime() if settings.runtime == "onnx" else None
         self._embedding: BatchQueue[EmbeddingJob, np.ndarray] = BatchQueue(
             embed_jobs,
             threads=embedding_threads(),
@@ -110,7 +112,8 @@ class CollectionService:
 
     def model(self) -> BatchedModel:
         """The model, whose photos are embedded together with those of other requests."""
-        return BatchedModel(self.collection.model, self._embedding, self.lanes)
+        model = self.collection.model
+        return BatchedModel(model if self._onnx is None else self._onnx.of(model), self._embedding, self.lanes)
 
     # Searching.
 
