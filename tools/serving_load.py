@@ -54,7 +54,7 @@ class LoadClient:
     """Does what people do, one thing after the other."""
 
     def __init__(self, server: ServerProcess, number: int, log: Log, stop: threading.Event) -> None:
-        self.http = httpx.Client(base_url=server.address, timeout=120)
+        self.http = httpx.Client(base_url=server.address, timeout=600)
         self.random = random.Random(number)
         self.number = number
         self.log = log

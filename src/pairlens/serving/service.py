@@ -69,8 +69,10 @@ class CollectionService:
             start=share_cores,
         )
         self._searching: BatchQueue[SearchJob, SearchResult] = BatchQueue(
-            self._search_jobs, SEARCHES, count=partial(metrics.count_batch, "search")
+            self._search_jobs, SEARCHES, count=partial(metrics.count_batch, "search"), coming=lambda: self._in_embedding
         )
+        # Searches whose photos are being read and embedded.
+        self._in_embedding = 0
         self._lock = Lock()
         self._queries: OrderedDict[tuple[object, ...], QueryVector] = OrderedDict()
         limits = settings.limits
@@ -138,12 +140,21 @@ class CollectionService:
             known = self._queries.get(key)
         if known is not None:
             return known
-        query = self._embedded_query(request)
+        query = self._embedded_photo(request)
         with self._lock:
             self._queries[key] = query
             if len(self._queries) > REMEMBERED:
                 self._queries.popitem(last=False)
         return query
+
+    def _embedded_photo(self, request: SearchRequest) -> QueryVector:
+        with self._lock:
+            self._in_embedding += 1
+        try:
+            return self._embedded_query(request)
+        finally:
+            with self._lock:
+                self._in_embedding -= 1
 
     def _embedded_query(self, request: SearchRequest) -> QueryVector:
         embedder = QueryEmbedder(self.store, self.model, self.collection.active.dim)
