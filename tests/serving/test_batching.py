@@ -36,37 +36,36 @@ def test_what_waits_is_one_batch():
 
 
 def test_a_batch_waits_for_what_is_coming_but_not_long(monkeypatch):
-    monkeypatch.setattr(batching, "PATIENCE", 1.0)
     monkeypatch.setattr(batching.os, "cpu_count", lambda: 2)
     sizes, coming = [], [0]
 
     def work(numbers):
         sizes.append(len(numbers))
-        sleep(0.2)
         return numbers
 
-    queue = BatchQueue(work, coming=lambda: coming[0])
+    queue = BatchQueue(work, coming=lambda: coming[0], patience=lambda number: 0.4)
     # Nothing is coming: done at once, in the thread of the caller or in that of the queue.
     assert (queue.run_here(0), queue.run(1)) == (0, 1)
     with ThreadPoolExecutor(8) as threads:
         # Five are coming, which are more than the cores: the first one waits for the second.
         coming[0] = 5
         first = threads.submit(queue.run_here, 2)
+        second = threads.submit(queue.run, 3)
         sleep(0.05)
         coming[0] = 0
-        second = threads.submit(queue.run, 3)
         assert (first.result(5), second.result(5)) == (2, 3)
         assert sizes == [1, 1, 2]
         # What was to come does not.
         coming[0] = 5
         start = monotonic()
         assert queue.run(4) == 4
-        assert 0.3 < monotonic() - start < 2
+        assert 0.35 < monotonic() - start < 5
         # One that is coming has a core of its own.
         coming[0] = 1
         start = monotonic()
         assert queue.run_here(5) == 5
         assert monotonic() - start < 0.35
+    assert sizes == [1, 1, 2, 1, 1]
     queue.close()
 
 

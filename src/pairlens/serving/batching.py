@@ -23,8 +23,8 @@ Answer = TypeVar("Answer")
 # each of 8, and 24 ms for each of 32, whose activations do not fit into the cache. So cores get small batches of their own.
 BATCH = 8
 MOST_THREADS = 4
-# A batch waits for jobs that are coming for at most so many times as long as the last one took, and in steps of this.
-PATIENCE, SECONDS_OF_A_STEP = 2.0, 0.002
+# While a batch waits for jobs that are coming, it looks for them in steps of this.
+SECONDS_OF_A_STEP = 0.002
 
 
 class BatchQueue(Generic[Job, Answer]):
@@ -47,6 +47,7 @@ class BatchQueue(Generic[Job, Answer]):
         count: Callable[[int], None] = lambda size: None,
         start: Callable[[], None] = lambda: None,
         coming: Callable[[], int] = lambda: 0,
+        patience: Callable[[Job], float] = lambda job: 0.0,
     ) -> None:
         """Start the threads.
 
@@ -56,15 +57,16 @@ class BatchQueue(Generic[Job, Answer]):
             threads: batches at a time.
             count: called with the size of each batch.
             start: called in each thread before its first batch.
-            coming: returns how many jobs are about to come. As long as there are more of them than cores that could do them
-                one by one, a batch waits for them, for a time that is short beside the work.
+            coming: returns how many jobs are about to come. While there are more jobs than cores, a batch
+                waits for them.
+            patience: returns the seconds for which a job may wait for others.
         """
         self._work = work
         self._most = most
         self._count = count
         self._start = start
         self._coming = coming
-        self._last_seconds = 0.0
+        self._patience = patience
         self._queue: SimpleQueue[tuple[Job, Future[Answer]] | None] = SimpleQueue()
         self._slots = Semaphore(threads)
         self._threads = [Thread(target=self._serve, daemon=True, name="pairlens batches") for _ in range(threads)]
@@ -101,14 +103,12 @@ class BatchQueue(Generic[Job, Answer]):
             with self._slots:
                 batch = self._gathered(entry)
                 self._count(len(batch))
-                start = time.monotonic()
                 self._answer(batch)
-                self._last_seconds = time.monotonic() - start
 
     def _gathered(self, first: tuple[Job, Future[Answer]]) -> list[tuple[Job, Future[Answer]]]:
         """Return a job with those that wait, and those that come while waiting for them is worth it."""
         batch = [first]
-        end = time.monotonic() + PATIENCE * self._last_seconds
+        end = time.monotonic() + self._patience(first[0])
         while len(batch) < self._most:
             try:
                 is_waiting = self._is_worth_waiting(len(batch)) and time.monotonic() < end

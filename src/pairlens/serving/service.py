@@ -1,5 +1,6 @@
 """What a server does with a collection, for many callers at a time: search, add, embed, explain."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,9 @@ _NEAR = 24
 REMEMBERED = 64
 # Searches of one batch.
 SEARCHES = 32
+# A search may wait for others that are coming, so that they are one batch, for this share of the time that reading and
+# embedding its photo took: sixteen searches of one batch take a third longer than one, and not sixteen times as long.
+PATIENCE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,12 @@ class SearchJob:
 
     query: QueryVector
     request: SearchRequest
+    started: float
+
+    @property
+    def patience(self) -> float:
+        """The seconds for which it may wait for others."""
+        return PATIENCE * (time.monotonic() - self.started)
 
 
 class CollectionService:
@@ -69,7 +79,11 @@ class CollectionService:
             start=share_cores,
         )
         self._searching: BatchQueue[SearchJob, SearchResult] = BatchQueue(
-            self._search_jobs, SEARCHES, count=partial(metrics.count_batch, "search"), coming=lambda: self._in_embedding
+            self._search_jobs,
+            SEARCHES,
+            count=partial(metrics.count_batch, "search"),
+            coming=lambda: self._in_embedding,
+            patience=lambda job: job.patience,
         )
         # Searches whose photos are being read and embedded.
         self._in_embedding = 0
@@ -123,8 +137,9 @@ class CollectionService:
         """Return the results of a search; raises ValueError as `Collection.search`."""
         for _ in range(TRIES):
             active = self.collection.active.fingerprint
+            started = time.monotonic()
             query = self._query(request)
-            result = self._searching.run_here(SearchJob(query, request))
+            result = self._searching.run_here(SearchJob(query, request, started))
             # Vectors of two models must not meet, and a migration may have changed over in between.
             if self.collection.active.fingerprint == active:
                 return result
