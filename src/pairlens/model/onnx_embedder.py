@@ -167,7 +167,8 @@ def _open_session(contents: bytes, threads: int) -> Any:
     # Its allocator writes to the logger of the process.
     onnxruntime.set_default_logger_severity(_NOTHING_BUT_FATAL)
     try:
-        return onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
+        # It would print each failure, and try once more with the same provider.
+        return onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     # onnxruntime raises errors of its own types.
     except Exception as error:
         raise ValueError(f"onnxruntime refuses the model ({_first_line(error)}); export it again") from error
