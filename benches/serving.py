@@ -5,9 +5,12 @@
 
 - vector: one client that sends a vector of 512 numbers over HTTP, against `Collection.search` with the same vector.
 - photo: one client that sends real photos, against the model's forward pass alone, at the same number of items.
-- load: 16 clients that send real photos at the same time, against one client, and how much the slowest of them wait.
+- load, load_onnx, load_vector: 16 clients that search at the same time, against one client, and how much the slowest of
+  them wait: real photos with PyTorch and with `--runtime onnx`, and vectors. Beside the ratio stands what it could be if the
+  16 clients had kept all cores busy: the time of one search by one client, by the processor time that a search of 16 clients
+  takes, clients included, times the cores.
 - page: from the choice of a photo to the first results in headless Chromium.
-- start: from the start of the command to the first answer.
+- start: from the start of the command to the first answer, with a model of PyTorch and with the same one as an ONNX file.
 - gradio: the same for a page of Gradio over the same vectors in a FAISS index; needs the package gradio, see --gradio.
 
 Vectors are clustered, as those of trained models are: centres and items around them are drawn in 64 dimensions and
@@ -34,7 +37,7 @@ from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal, get_args
 
 # One core for each side, as in the server that is started here: this process also plays the clients.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,23 +46,26 @@ import numpy as np
 import tyro
 
 from pairlens.collection.collection import Collection
-from pairlens.collection.collection_model import backbone_model
+from pairlens.collection.collection_model import CollectionModel, backbone_model, onnx_model
 from pairlens.collection.item import NewItem
 from pairlens.collection.photo_view import view_photo
+from pairlens.export.onnx_model import onnx_contents
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results" / "serving.json"
 sys.path.insert(0, str(ROOT / "tests"))
 from support.server_process import ServerProcess, server_process  # noqa: E402 (tests/ is on the path only now)
 
-Part = Literal["vector", "photo", "load", "page", "start", "gradio"]
+Part = Literal["vector", "photo", "load", "load_onnx", "load_vector", "page", "start", "gradio"]
+# Of one comparison, after which the two sides have taken turns.
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure."""
 
-    parts: tuple[Part, ...] = ("vector", "photo", "load", "page", "start", "gradio")
+    parts: tuple[Part, ...] = get_args(Part)
     items: int = 60_502
     repeats: int = 60
     clients: int = 16
@@ -145,22 +151,27 @@ def summary(times: list[float]) -> dict[str, float]:
     }
 
 
-def measure_vector(folder: Path, thumbnails: list[bytes], options: Options) -> dict:
-    with Collection.create(folder / "vectors", "none") as collection:
-        collection.store.start_model("bench", 512)
-        fill(collection, "bench", 512, options.items, thumbnails)
-        queries = clustered(options.repeats + 5, 512)
-        with server_process(folder / "vectors") as server:
-            client = Client(server)
-            for query in queries[:5]:
-                client.search_vector(query)
-                collection.search(query, k=10)
-            http, python = [], []
+def measure_vector(server: ServerProcess, folder: Path, options: Options) -> dict:
+    queries = clustered(options.repeats + 5, 512)
+    client = Client(server)
+    http, python, ratios = [], [], []
+    with Collection.open(folder) as collection:
+        for query in queries[:5]:
+            client.search_vector(query)
+            collection.search(query, k=10)
+        for _ in range(ROUNDS):
             for query in queries[5:]:
                 python.append(timed(lambda query=query: collection.search(query, k=10)))
                 http.append(timed(lambda query=query: client.search_vector(query)))
-    ratio = statistics.median(http) / statistics.median(python)
-    return {"http": summary(http), "python": summary(python), "ratio": round(ratio, 3), "items": options.items}
+            last = slice(-options.repeats, None)
+            ratios.append(round(statistics.median(http[last]) / statistics.median(python[last]), 3))
+    return {
+        "http": summary(http),
+        "python": summary(python),
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "items": options.items,
+    }
 
 
 def measure_photo(server: ServerProcess, folder: Path, photos: list[bytes], options: Options) -> dict:
@@ -186,41 +197,52 @@ def measure_photo(server: ServerProcess, folder: Path, photos: list[bytes], opti
     }
 
 
-def measure_load(server: ServerProcess, photos: list[bytes], options: Options) -> dict:
-    def run(offset: int, clients: int, seconds: float) -> tuple[list[float], float]:
+def processor_seconds(server: ServerProcess) -> float:
+    """Return the processor time that the server and this process, which plays the clients, have used (Linux)."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + time.process_time()
+
+
+def measure_load(server: ServerProcess, search: Callable[[Client, int], object], options: Options) -> dict:
+    """Let one client search, and many at the same time, in turns; `search` gets a number that is never the same."""
+
+    def run(offset: int, clients: int, seconds: float) -> tuple[list[float], float, float]:
         times: list[float] = []
         end = time.monotonic() + seconds
 
         def work(number: int) -> None:
             client, turn = Client(server), number
             while time.monotonic() < end:
-                # Never the same photo twice, because a server remembers those of the last searches.
-                photo = photos[turn % len(photos)] + turn.to_bytes(8, "big")
+                times.append(timed(partial(search, client, turn)))
                 turn += clients
-                times.append(timed(partial(client.search_photo, photo)))
 
-        start = time.monotonic()
+        start, used = time.monotonic(), processor_seconds(server)
         threads = [threading.Thread(target=work, args=(offset * 1_000_000 + n,)) for n in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return times, len(times) / (time.monotonic() - start)
+        used = processor_seconds(server) - used
+        return times, len(times) / (time.monotonic() - start), 1000 * used / len(times)
 
     rounds = []
     for offset in range(4):
-        single, single_rate = run(2 * offset, 1, options.seconds / 4)
-        many, many_rate = run(2 * offset + 1, options.clients, options.seconds / 2)
-        rounds.append((single, single_rate, many, many_rate))
-    singles = [value for one in rounds for value in one[0]]
-    manies = [value for one in rounds for value in one[2]]
-    rates = [statistics.median(one[n] for one in rounds) for n in (1, 3)]
-    many_summary = summary(manies)
+        rounds.append(
+            (run(2 * offset, 1, options.seconds / 4), run(2 * offset + 1, options.clients, options.seconds / 2))
+        )
+    answer: dict[str, Any] = {}
+    for name, side in (("one_client", 0), (f"{options.clients}_clients", 1)):
+        answer[name] = {
+            **summary([value for one in rounds for value in one[side][0]]),
+            "per_second": round(statistics.median(one[side][1] for one in rounds), 2),
+            "processor_ms": round(statistics.median(one[side][2] for one in rounds), 2),
+        }
+    one, many = answer["one_client"], answer[f"{options.clients}_clients"]
     return {
-        "one_client": {**summary(singles), "per_second": round(rates[0], 2)},
-        f"{options.clients}_clients": {**many_summary, "per_second": round(rates[1], 2)},
-        "throughput_ratio": round(statistics.median(one[3] / one[1] for one in rounds), 2),
-        "p99_by_median": round(many_summary["p99_ms"] / many_summary["median_ms"], 2),
+        **answer,
+        "throughput_ratio": round(statistics.median(many[1] / one[1] for one, many in rounds), 2),
+        "ratio_with_busy_cores": round((os.cpu_count() or 1) * 1000 / one["per_second"] / many["processor_ms"], 2),
+        "p99_by_median": round(many["p99_ms"] / many["median_ms"], 2),
     }
 
 
@@ -260,15 +282,22 @@ def measure_page(server: ServerProcess, photos: list[bytes], options: Options) -
     }
 
 
-def measure_start(folder: Path) -> dict:
-    def answered() -> None:
-        with server_process(folder) as server:
+def measure_start(folder: Path, model: CollectionModel, options: Options) -> dict:
+    def answered(collected: str) -> None:
+        with server_process(folder / collected) as server:
             connection = HTTPConnection("127.0.0.1", server.port, timeout=120)
             connection.request("GET", "/healthz")
             connection.getresponse().read()
 
-    times = [timed(answered) for _ in range(3)]
-    return {"first_answer_ms": round(statistics.median(times), 1)}
+    (folder / "model.onnx").write_bytes(onnx_contents(model.network))
+    exported = onnx_model(folder / "model.onnx")
+    with Collection.create(folder / "onnx", exported) as collection:
+        fill(collection, exported.fingerprint, exported.dim, options.items, [b"thumbnail"])
+    times = {collected: [timed(partial(answered, collected)) for _ in range(3)] for collected in ("photos", "onnx")}
+    return {
+        "first_answer_ms": round(statistics.median(times["photos"]), 1),
+        "first_answer_onnx_file_ms": round(statistics.median(times["onnx"]), 1),
+    }
 
 
 GRADIO_PAGE = """
@@ -329,29 +358,45 @@ def measure_gradio(folder: Path, photos: list[bytes], options: Options) -> dict:
         process.wait()
 
 
+def unlike_before(photos: list[bytes]) -> Callable[[Client, int], object]:
+    """Return a search for photos, never the same twice, because a server remembers those of the last searches."""
+    return lambda client, turn: client.search_photo(photos[turn % len(photos)] + turn.to_bytes(8, "big"))
+
+
 def main(options: Options) -> None:
     results: dict[str, object] = {}
     with TemporaryDirectory() as name, real_photos(options.photos) as photos:
         folder = Path(name)
         model = backbone_model(options.model)
         thumbnails = [view_photo(photo, model.view).thumbnail for photo in photos[:40]]
-        if "vector" in options.parts:
-            results["vector"] = measure_vector(folder, thumbnails, options)
-            print("vector", json.dumps(results["vector"]), flush=True)
-        with Collection.create(folder / "photos", model) as collection:
-            fill(collection, model.fingerprint, model.dim, options.items, thumbnails)
-        parts: dict[str, Callable[[ServerProcess], dict]] = {
-            "photo": lambda server: measure_photo(server, folder / "photos", photos, options),
-            "load": lambda server: measure_load(server, photos, options),
-            "page": lambda server: measure_page(server, photos, options),
-        }
-        for part, measure in parts.items():
+        if {"vector", "load_vector"} & set(options.parts):
+            with Collection.create(folder / "vectors", "none") as collection:
+                collection.store.start_model("bench", 512)
+                fill(collection, "bench", 512, options.items, thumbnails)
+        if set(options.parts) - {"vector", "load_vector"}:
+            with Collection.create(folder / "photos", model) as collection:
+                fill(collection, model.fingerprint, model.dim, options.items, thumbnails)
+        vectors = clustered(2000, 512)
+        with_onnx = ("--runtime", "onnx")
+        parts: dict[str, tuple[str, tuple[str, ...], Callable[[ServerProcess], dict]]] = {
+            "vector": ("vectors", (), lambda server: measure_vector(server, folder / "vectors", options)),
+            "load_vector": (
+                "vectors", (), lambda server: measure_load(
+                    server, lambda client, turn: client.search_vector(vectors[turn % len(vectors)]), options
+                ),
+            ),
+            "photo": ("photos", (), lambda server: measure_photo(server, folder / "photos", photos, options)),
+            "load": ("photos", (), lambda server: measure_load(server, unlike_before(photos), options)),
+            "load_onnx": ("photos", with_onnx, lambda server: measure_load(server, unlike_before(photos), options)),
+            "page": ("photos", (), lambda server: measure_page(server, photos, options)),
+        }  # fmt: skip
+        for part, (collected, words, measure) in parts.items():
             if part in options.parts:
-                with server_process(folder / "photos") as server:
+                with server_process(folder / collected, *words) as server:
                     results[part] = measure(server)
                 print(part, json.dumps(results[part]), flush=True)
         if "start" in options.parts:
-            results["start"] = measure_start(folder / "photos")
+            results["start"] = measure_start(folder, model, options)
             print("start", json.dumps(results["start"]), flush=True)
         if "gradio" in options.parts:
             results["gradio"] = measure_gradio(folder / "photos", photos, options)

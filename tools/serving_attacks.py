@@ -2,6 +2,7 @@
 
     python tools/serving_attacks.py                  # 1,000 uploads: about 5 minutes on 2 cores
     python tools/serving_attacks.py --uploads 100
+    python tools/serving_attacks.py --write          # keep the figures in benches/results/serving.json
 
 A server of a small collection is started. Eight strangers send it picture files that are truncated, damaged, lie about
 their size, decode to gigabytes, or are no pictures at all; forms and JSON that are broken; bodies without end, and bodies
@@ -30,6 +31,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.hostile_uploads import FILES, broken_request, form, photo  # noqa: E402 (tests/ is on the path only now)
 from support.served_collection import make_collection, picture  # noqa: E402
 from support.server_process import ServerProcess, server_process  # noqa: E402
+from support.serving_results import write_figures  # noqa: E402
 
 PATHS = ("/api/search", "/api/photos", "/api/embed", "/")
 
@@ -41,6 +43,7 @@ class Options:
     uploads: int = 1000
     strangers: int = 8
     seed: int = 0
+    write: bool = False
 
 
 def posted(server: ServerProcess, path: str, body: bytes, kind: str) -> int:
@@ -194,6 +197,16 @@ def main(options: Options) -> None:
         f"memory: {memory_before:.0f} MB before, {memory_after:.0f} MB after ({memory_after / memory_before:.2f} times)"
     )
     print("neighbour's search, median: {:.1f} ms before, {:.1f} ms during, {:.1f} ms after".format(*medians))
+    figures = {
+        "uploads": sum(statuses.values()),
+        "seconds": round(seconds),
+        "wrong_answers": sum(bad.values()),
+        "memory_by_before": round(memory_after / memory_before, 2),
+        "neighbour_ms": [round(median, 1) for median in medians],
+        "neighbour_by_before": round(medians[1] / medians[0], 2),
+    }
+    if options.write:
+        write_figures("attacks", figures)
     if bad or memory_after > 1.2 * memory_before or medians[1] > 1.5 * medians[0]:
         raise SystemExit(1)
 

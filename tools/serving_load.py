@@ -2,6 +2,7 @@
 
     python tools/serving_load.py                        # 5 minutes
     python tools/serving_load.py --minutes 30
+    python tools/serving_load.py --minutes 30 --write    # keep the figures in benches/results/serving.json
 
 Sixteen clients search with photos, vectors of ids and filters, add photos, find them at once, relabel and remove them. It
 fails (exit status 1) if an answer is an error, if a photo that was added is not found, if memory or descriptors grow (the
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from pairlens.collection.collection import Collection  # noqa: E402
 from support.served_collection import make_collection, picture  # noqa: E402 (tests/ is on the path only now)
 from support.server_process import ServerProcess, server_process  # noqa: E402
+from support.serving_results import write_figures  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Options:
     minutes: float = 5.0
     clients: int = 16
     photos: int = 500
+    write: bool = False
 
 
 @dataclass(eq=False)
@@ -54,7 +57,7 @@ class LoadClient:
     """Does what people do, one thing after the other."""
 
     def __init__(self, server: ServerProcess, number: int, log: Log, stop: threading.Event) -> None:
-        self.http = httpx.Client(base_url=server.address, timeout=120)
+        self.http = httpx.Client(base_url=server.address, timeout=600)
         self.random = random.Random(number)
         self.number = number
         self.log = log
@@ -165,11 +168,15 @@ def main(options: Options) -> None:
     memory = [statistics.median(one for one, _ in part) for part in (middle, last)]
     descriptors = [statistics.median(one for _, one in part) for part in (middle, last)]
     times = sorted(log.milliseconds)
-    print(json.dumps({
+    figures = {
+        "minutes": options.minutes, "clients": options.clients, "requests": sum(log.counts.values()),
         "done": dict(log.counts), "errors": log.errors[:5], "acknowledged": len(log.held), "lost": sorted(lost),
         "faults": [fault.what for fault in faults], "memory_mb": memory, "descriptors": descriptors,
         "median_ms": round(times[len(times) // 2], 1), "p99_ms": round(times[int(0.99 * len(times))], 1),
-    }, indent=1))  # fmt: skip
+    }  # fmt: skip
+    print(json.dumps(figures, indent=1))
+    if options.write:
+        write_figures("mixed_load", figures)
     if log.errors or lost or faults or memory[1] > 1.1 * memory[0] or descriptors[1] > descriptors[0] + 5:
         raise SystemExit(1)
 

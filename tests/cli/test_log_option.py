@@ -54,7 +54,9 @@ def test_a_comparison_goes_on_with_a_tracker(compared, tmp_path, capsys):
     assert TrackedRuns.read(unfinished.path).of("tensorboard").ended
     events = read(unfinished.path)
     assert [event.step for event in events.Scalars("test_recall@1")] == [1]
-    assert events.Tags()["images"] == ["curves"]
+    assert set(events.Tags()["images"]) == {"curves", "map", "worst_queries"}
+    drawn = unfinished.path / "inspection/worst_queries.png"
+    assert events.Images("worst_queries")[-1].encoded_image_string == drawn.read_bytes()
     # A run that was finished before is not opened again.
     assert not (folder / "runs/bars/circle-10/seed0/tensorboard").exists()
     stored = json.loads((folder / "study.json").read_text(encoding="utf-8"))

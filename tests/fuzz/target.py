@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hypothesis.strategies import SearchStrategy
 from PIL import Image
 from safetensors import SafetensorError
 
+from fuzz.mutate import mutated
 from pairlens.core.images import encode
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
@@ -27,6 +29,11 @@ class Target:
 
     open: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
+    strategy: SearchStrategy[bytes] | None = None
+
+    def inputs(self) -> SearchStrategy[bytes]:
+        """Return what draws inputs: those of the target, or damaged valid ones."""
+        return self.strategy if self.strategy is not None else mutated(self.seeds())
 
     def run(self, data: bytes) -> None:
         """Read bytes that may be invalid; any error that is not allowed, or has no message, is raised."""

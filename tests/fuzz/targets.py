@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from scipy.io import savemat
 
+from fuzz.onnx_targets import ONNX
 from fuzz.rule_targets import RULES
 from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
 from pairlens.comparison.results import read_results
@@ -368,4 +369,4 @@ TARGETS = {
         *RULES,
         ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
     )
-}
+} | ONNX

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fuzz.mutate import mutated
 from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -36,7 +35,7 @@ def test_mutated_files_are_read_or_are_an_error_in_one_sentence(name):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(mutated(target.seeds()))
+    @given(target.inputs())
     def run(data: bytes) -> None:
         target.run(data)
 

@@ -54,6 +54,27 @@ def test_embed_batch_keeps_the_training_mode_and_returns_plain_tensors():
     assert torch.equal(embeddings, model.eval()(PHOTOS)[0].detach())
 
 
+def test_embed_batch_does_not_unfreeze_a_frozen_batchnorm():
+    model = small().train()
+    model.freeze_batchnorm("statistics")
+    modes = [part.training for part in model.modules()]
+    assert set(modes) == {True, False}
+    model.embed_batch(PHOTOS)
+    assert [part.training for part in model.modules()] == modes
+    before = {name: buffer.clone() for name, buffer in model.backbone.named_buffers()}
+    model(PHOTOS)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.backbone.named_buffers())
+
+
+def test_a_model_gets_its_modes_back_when_embedding_fails():
+    model = small().train()
+    model.freeze_batchnorm("statistics")
+    modes = [part.training for part in model.modules()]
+    with pytest.raises(ValueError, match="photos"):
+        model.embed_batch(PHOTOS[:, :1])
+    assert [part.training for part in model.modules()] == modes
+
+
 @pytest.mark.parametrize(
     ("mode", "moves", "learns"), [("statistics", False, True), ("all", False, False), ("none", True, True)]
 )

@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
 
+from pairlens.serving import batching
 from pairlens.serving.batching import BatchedModel, BatchQueue, EmbeddingJob, embed_jobs
 from pairlens.serving.decoding_lanes import DecodingLanes, is_costly
 from support.served_collection import picture, tiny_model
@@ -30,6 +32,40 @@ def test_what_waits_is_one_batch():
         release.set()
         assert [future.result(5) for future in (first, *rest)] == [0, 2, 4, 6, 8, 10]
     assert sizes == [1, 4, 1]
+    queue.close()
+
+
+def test_a_batch_waits_for_what_is_coming_but_not_long(monkeypatch):
+    monkeypatch.setattr(batching.os, "cpu_count", lambda: 2)
+    sizes, coming = [], [0]
+
+    def work(numbers):
+        sizes.append(len(numbers))
+        return numbers
+
+    queue = BatchQueue(work, coming=lambda: coming[0], patience=lambda number: 0.4)
+    # Nothing is coming: done at once, in the thread of the caller or in that of the queue.
+    assert (queue.run_here(0), queue.run(1)) == (0, 1)
+    with ThreadPoolExecutor(8) as threads:
+        # Five are coming, which are more than the cores: the first one waits for the second.
+        coming[0] = 5
+        first = threads.submit(queue.run_here, 2)
+        second = threads.submit(queue.run, 3)
+        sleep(0.05)
+        coming[0] = 0
+        assert (first.result(5), second.result(5)) == (2, 3)
+        assert sizes == [1, 1, 2]
+        # What was to come does not.
+        coming[0] = 5
+        start = monotonic()
+        assert queue.run(4) == 4
+        assert 0.35 < monotonic() - start < 5
+        # One that is coming has a core of its own.
+        coming[0] = 1
+        start = monotonic()
+        assert queue.run_here(5) == 5
+        assert monotonic() - start < 0.35
+    assert sizes == [1, 1, 2, 1, 1]
     queue.close()
 
 

@@ -90,7 +90,8 @@ def search(page, number=100):
     page.locator(".verdict").wait_for()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(open_page, axe, width, scheme):
     page = open_page("/", width, scheme, bypass_csp=True, has_touch=width < 500)
     page.evaluate(axe)
@@ -104,6 +105,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(open_page, axe, 
 
     check("the photos")
     search(page)
+    page.locator("#part summary").click()
     check("results")
     page.locator(".card .photo").nth(1).click()
     page.locator(".legend:not([hidden])").wait_for()
@@ -137,6 +139,26 @@ def test_a_search_draws_a_region_filters_and_comes_back(open_page):
     page.locator(".card").nth(14).wait_for()
     assert page.url == address
     assert not page.get_by_role("checkbox", name="red").is_checked()
+
+
+def test_a_region_is_chosen_by_keyboard_alone(open_page):
+    page = open_page()
+    search(page)
+    page.locator("#part summary").focus()
+    page.keyboard.press("Enter")
+    for name, number in (("From the left", 10), ("From the top", 5), ("Width", 31), ("Height", 20)):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.labels[0].textContent.trim()") == name
+        page.keyboard.type(str(number))
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowUp")
+    # The part is shown on the photo before it is searched for.
+    page.locator("#query .region").wait_for()
+    page.keyboard.press("Enter")
+    page.locator("#whole").wait_for()
+    assert "region=10%2C5%2C32%2C20" in page.url
+    assert page.evaluate("document.activeElement.labels[0].textContent.trim()") == "Width"
+    assert page.get_by_label("Width").input_value() == "32"
 
 
 def test_by_keyboard_alone(open_page):
@@ -193,6 +215,12 @@ def test_without_a_script_photos_are_uploaded_and_found(open_page):
     )
     page.locator("#ask button").click()
     assert page.locator(".card").count() == 15
+    page.locator("#part summary").click()
+    for name, number in (("From the left", 10), ("From the top", 5), ("Width", 32), ("Height", 20)):
+        page.get_by_label(name).fill(str(number))
+    page.get_by_role("button", name="Search for this part").click()
+    assert page.locator("#whole").is_visible()
+    assert page.get_by_label("Width").input_value() == "32"
     page.locator(".card .photo").nth(2).click()
     assert page.locator(".pair img").count() == 2
     assert page.locator("#photo-title").is_visible()
@@ -205,7 +233,8 @@ def test_photos_that_come_late_move_nothing(open_page):
     with_photos = page.evaluate(places)
     # None of the photos comes at all.
     page.route("**/thumbnail*", lambda route: None)
-    page.reload(wait_until="commit")
+    # Not until everything has loaded, which the photos never do; the script is run once the style sheet is there.
+    page.reload(wait_until="domcontentloaded")
     page.locator(".card").nth(14).wait_for()
     assert page.evaluate(places) == with_photos
     page.unroute_all(behavior="ignoreErrors")

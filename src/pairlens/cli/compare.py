@@ -12,6 +12,7 @@ from pairlens.cli.console import show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.options import settings_record
 from pairlens.cli.terminal import open_console, say
+from pairlens.cli.tracked_pictures import draw_tracked_pictures
 from pairlens.comparison.compare import compare as run_comparison
 from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
@@ -211,7 +212,7 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
 
     # Ctrl-C is a normal way to pause a comparison.
     with say_how_to_go_on(lambda: interrupted_comparison(folder, study.names_code)):
-        results = run_comparison(study, folder, engine=engine, watch=show)
+        results = run_comparison(study, folder, engine=engine, watch=show, draw=draw_tracked_pictures)
     show_results(results, folder, all_metrics)
 
 

@@ -1,6 +1,7 @@
 """The command `pairlens serve`."""
 
 import os
+from typing import Literal
 
 import tyro
 
@@ -10,7 +11,7 @@ from pairlens.core.whole_number import as_whole_number
 TOKEN_VARIABLE = "PAIRLENS_TOKEN"
 
 
-def serve(
+def serve(  # noqa: PLR0913 (all but the collection are named options)
     name: tyro.conf.Positional[str],
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -19,6 +20,7 @@ def serve(
     workers: int = 1,
     names: tuple[str, ...] = (),
     wait: float = 30.0,
+    runtime: Literal["torch", "onnx"] = "torch",
 ) -> None:
     """Serve a collection: a page to search with a photo, and an HTTP API.
 
@@ -32,6 +34,8 @@ def serve(
         workers: number of processes that answer.
         names: further names by which the server is called, as behind a reverse proxy.
         wait: seconds to wait for another process that writes into the collection.
+        runtime: what computes the vectors of photos. With onnx, a model of PyTorch is converted when the server starts,
+            which takes some seconds; a CPU then takes a third of the time for each photo.
     """
     try:
         from pairlens.serving.run_server import run_server
@@ -39,7 +43,7 @@ def serve(
     except ImportError as error:
         raise ValueError(f"serve needs the package {error.name}; install it: pip install 'pairlens[serve]'") from error
     given = token or os.environ.get(TOKEN_VARIABLE) or None
-    settings = ServingSettings(name, host, port, given, read_only, names, wait=wait)
+    settings = ServingSettings(name, host, port, given, read_only, names, wait=wait, runtime=runtime)
     workers = as_whole_number(workers, "workers", least=1)
     shown = f"[{host}]" if ":" in host else host
     run_server(settings, workers, lambda opened: say(f"{name}: http://{shown}:{opened}  (Ctrl-C ends it)"))

@@ -13,12 +13,11 @@ from pairlens.cli.console import Display, show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
 from pairlens.cli.options import as_experiment, settings_record
-from pairlens.cli.runs import INSPECTION
 from pairlens.cli.start_lines import start_lines
 from pairlens.cli.tables import report_table
 from pairlens.cli.terminal import open_console, say
+from pairlens.cli.tracked_pictures import draw_tracked_pictures
 from pairlens.core.distributed import rank
-from pairlens.core.files import make_folder
 from pairlens.core.records import require
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.data.prepare import Preparation
@@ -153,17 +152,10 @@ def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] =
         given: the options that the user gave, which are not fitted to the data set.
     """
     _show_events(
-        lambda display: train_run(experiment, run_folder, display.watch, given, draw=_draw_pictures),
+        lambda display: train_run(experiment, run_folder, display.watch, given, draw=draw_tracked_pictures),
         experiment,
         run_folder,
     )
-
-
-def _draw_pictures(run: Path) -> list[Path]:
-    # Imported here because only a run with trackers draws at its end.
-    from pairlens.analysis.failure_sheets import write_summary_pictures
-
-    return write_summary_pictures(run, make_folder(run / INSPECTION, below=run))
 
 
 def _check_resumed(experiment: Experiment, base: Experiment, named: frozenset[str], resume: Path) -> None:
@@ -200,7 +192,7 @@ def continue_run(
     experiment = with_settings(experiment, changed)
     _show_events(
         lambda display: resume(
-            run_folder, display.watch, loss, metrics, trust=trust, settings=changed, draw=_draw_pictures
+            run_folder, display.watch, loss, metrics, trust=trust, settings=changed, draw=draw_tracked_pictures
         ),
         experiment,
         run_folder,

@@ -1,19 +1,19 @@
 """Why two photos match: their cosine similarity, divided among the places of both photos and the descriptors."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pairlens.collection.embedding_places import places_of_embeddings
 from pairlens.core.records import Plain
 from pairlens.core.similarity import MIN_LENGTH
 from pairlens.model.embedder import Embedder
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.photo_input import OnePhoto, PhotoInput
 from pairlens.model.plain_backbone import PlainBackbone
 
@@ -96,7 +96,7 @@ def explain_match(model: Embedder | PlainBackbone, first: OnePhoto, second: OneP
     shape = model.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
     pixels = view.read([first, second])
-    with _in_evaluation_mode(model):
+    with in_evaluation_mode(model), torch.no_grad():
         photos = _normalized(model, pixels.to(next(model.parameters()).device))
         score = _finite_cosine(model.embed_batch(photos))
         places = places_of_embeddings(model, photos)
@@ -125,20 +125,6 @@ def explanation_grid(explanation: MatchExplanation) -> dict[str, Plain]:
         "maps": [one.astype(np.float64).round(DIGITS).tolist() for one in explanation.maps],
         "shares": {letter: round(part.share, DIGITS) for letter, part in explanation.by_descriptor.items()},
     }
-
-
-@contextmanager
-def _in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Let a model compute as in evaluation, without gradients, and leave it as it was."""
-    # Each part gets its own mode back, because `train()` would change parts that are frozen.
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _normalized(model: Embedder | PlainBackbone, photos: Tensor) -> Tensor:

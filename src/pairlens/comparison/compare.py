@@ -9,6 +9,7 @@ from pairlens.comparison.run_study import Plan, RunFinished, check, lock_study, 
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Study, read_toml
 from pairlens.comparison.tables import write_tables
+from pairlens.experiments.tracking import DrawPictures
 
 DEFAULT_FOLDER = Path("runs/comparison")
 
@@ -20,6 +21,7 @@ def compare(
     engine: Engine = run_here,
     watch: Callable[[RunFinished], None] | None = None,
     trust: Collection[str] = (),
+    draw: DrawPictures | None = None,
 ) -> Results:
     """Compare losses fairly: make the missing runs of a study, write results, tables and figures, and return the results.
 
@@ -31,6 +33,8 @@ def compare(
         engine: what runs the jobs: this process, `local_engine(processes)` or `ray_engine(processes)`.
         watch: called with every finished job.
         trust: modules that may be imported if a TOML file names them, such as {"my_code.losses"}; this runs their code.
+        draw: draws pictures of a run for its trackers, as the command line does; a function of a module, because an engine
+            may send it to other processes.
 
     Raises:
         FileNotFoundError: if a data set is not prepared.
@@ -48,7 +52,7 @@ def compare(
     check(Plan(planned, place))
     # Results, tables and figures are written under the same lock as the runs.
     with lock_study(place):
-        for finished in run_missing(planned, place, engine):
+        for finished in run_missing(planned, place, engine, draw):
             if watch is not None:
                 watch(finished)
         results = measure(place)

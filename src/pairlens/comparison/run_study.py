@@ -25,6 +25,7 @@ from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.experiments.trackers import check_installed
+from pairlens.experiments.tracking import DrawPictures
 from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
@@ -93,11 +94,20 @@ class Plan:
                 yield benchmark, arm, seed
 
 
-def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
+def run_study(
+    study: Study, folder: Path, engine: Engine = run_here, draw: DrawPictures | None = None
+) -> Iterator[RunFinished]:
     """Tune and train whatever is not finished of a study; yields a record per finished job.
 
     The folder may hold an earlier state of the study, with fewer losses or seeds; what is finished there is used. It is
     locked, so that no other comparison writes into it.
+
+    Args:
+        study: what is compared.
+        folder: of the comparison.
+        engine: what runs the jobs.
+        draw: draws pictures of each run for its trackers, as for `experiments.run.train`; a function of a module, because
+            an engine may send it to other processes.
 
     Raises:
         ValueError: before anything runs, if a data set is missing, a loss is unknown, a run in the folder has other
@@ -105,7 +115,7 @@ def run_study(study: Study, folder: Path, engine: Engine = run_here) -> Iterator
     """
     check(Plan(study, folder))
     with lock_study(folder):
-        yield from run_missing(study, folder, engine)
+        yield from run_missing(study, folder, engine, draw)
 
 
 @contextmanager
@@ -116,7 +126,9 @@ def lock_study(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_missing(study: Study, folder: Path, engine: Engine = run_here) -> Iterator[RunFinished]:
+def run_missing(
+    study: Study, folder: Path, engine: Engine = run_here, draw: DrawPictures | None = None
+) -> Iterator[RunFinished]:
     """Do what `run_study` does, in a folder that the caller has locked."""
     plan = Plan(study, folder)
     # Under the lock, because another comparison may have finished runs since the caller looked.
@@ -129,7 +141,7 @@ def run_missing(study: Study, folder: Path, engine: Engine = run_here) -> Iterat
             store_features(benchmark.settings)
         # All trials come before the first run, because they choose the settings of the runs.
         yield from engine([partial(_tune, plan, plan.owner(benchmark), arm) for arm in plan.untuned(benchmark)])
-        yield from engine([partial(_run, plan, *run) for run in unfinished])
+        yield from engine([partial(_run, plan, *run, draw) for run in unfinished])
 
 
 def check(plan: Plan) -> None:
@@ -180,14 +192,14 @@ def _tune(plan: Plan, benchmark: Benchmark, arm: Arm) -> RunFinished:
     return RunFinished(what, best.value)
 
 
-def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
+def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictures | None = None) -> RunFinished:
     what = f"{benchmark.name}: {arm.name}, seed {seed}"
     run_folder = plan.run_folder(benchmark, arm, seed)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
         others = [plan.run_folder(*run) for run in plan.runs(benchmark)]
-        for _ in _events(run_folder, experiment, others, plan.folder):
+        for _ in _events(run_folder, experiment, others, plan.folder, draw):
             pass
     except FloatingPointError as error:
         # A loss that diverges is a result: the run counts as finished, and its file says why it has no metrics.
@@ -204,7 +216,11 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
 
 
 def _events(
-    run_folder: RunFolder, experiment: Experiment, others: Sequence[RunFolder], folder: Path
+    run_folder: RunFolder,
+    experiment: Experiment,
+    others: Sequence[RunFolder],
+    folder: Path,
+    draw: DrawPictures | None,
 ) -> Iterator[Event]:
     """Return the training of a run in the folder of a comparison: from the start, or resumed from its last checkpoint."""
     check_not_linked(run_folder.path, below=folder)
@@ -212,13 +228,13 @@ def _events(
         # The config is written first: without it there is nothing to resume, only what an interruption may have left.
         check_not_linked(run_folder.path, folder)
         run_folder.clear()
-        return train(experiment, run_folder, others=others)
+        return train(experiment, run_folder, others=others, draw=draw)
     _check_same(run_folder, experiment)
     # The trackers are the present ones, because a comparison may be continued with others.
     log = experiment.run.log
     changed = {} if run_folder.experiment().run.log == log else {"log": log}
     metrics = experiment.evaluation.metrics
-    return resume(run_folder, loss=experiment.loss, metrics=metrics, others=others, settings=changed)
+    return resume(run_folder, loss=experiment.loss, metrics=metrics, others=others, settings=changed, draw=draw)
 
 
 def _check_same(run_folder: RunFolder, experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.experiments.feature_cache import LETTERS, SHARD_PHOTOS, FeatureCache
 from pairlens.model.descriptors import Letter, descriptor
 from pairlens.model.embedder import Embedder
+from pairlens.model.evaluation_mode import in_evaluation_mode
 
 # A divisor of the photos of a shard, so that no batch belongs to two of them.
 BATCH = 32
@@ -79,14 +80,10 @@ def fill_cache(
     count = sum(-(-(part.stop - part.start) // BATCH) for part in rows)
     batches = ((shard, photos) for shard in missing for photos in _photos_of_shard(cache, shard, model, view, workers))
     watched = batches if watch is None else watch(batches, count)
-    was_training = model.training
-    model.eval()
-    try:
+    with in_evaluation_mode(model):
         for shard, group in groupby(watched, key=itemgetter(0)):
             parts = [pool_all(model, photos) for _, photos in group]
             cache.write(shard, {name: torch.cat([part[name] for part in parts]) for name in LETTERS})
-    finally:
-        model.train(was_training)
 
 
 def _photos_of_shard(cache: FeatureCache, shard: int, model: Embedder, view: View, workers: int) -> Iterator[Tensor]:

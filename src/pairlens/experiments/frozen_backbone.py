@@ -24,6 +24,7 @@ from pairlens.experiments.feature_pass import View, fill_cache, pool_all
 from pairlens.experiments.splits import open_splits
 from pairlens.model.descriptors import Letter, letters
 from pairlens.model.embedder import Embedder
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.plain_backbone import PlainBackbone
 
 # The crops of the views are the same for all seeds of a run, which share the stored features; the seed of a run decides
@@ -140,10 +141,8 @@ class FrozenBackbone:
         size = self.model.architecture.image_size
         noise = np.random.default_rng(0).integers(0, 256, (2, 3, size, size), dtype=np.uint8)
         photos = torch.from_numpy(noise).to(next(self.model.parameters()).device)
-        was_training = self.model.training
-        self.model.eval()
-        mean = unit(pool_all(self.model, photos)["S"])
-        self.model.train(was_training)
+        with in_evaluation_mode(self.model):
+            mean = unit(pool_all(self.model, photos)["S"])
         given = plain.embed_batch(photos).float().cpu()
         return given.shape == mean.shape and bool((given - mean).abs().max() < ROUNDING)
 

@@ -12,6 +12,7 @@ from pairlens.export.onnx_graph import ExportableModel, onnx_graph
 from pairlens.export.parity import LEAST_COSINES, ComparedPhotos, Parity, check_parity
 from pairlens.export.quantize import quantized_contents
 from pairlens.model.embedder import Embedder, check_sum
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.onnx_embedder import OnnxEmbedder
 from pairlens.model.onnx_file import METADATA_KEY, OnnxDescription, Precision
 
@@ -70,15 +71,9 @@ def onnx_contents(
     model: ExportableModel, precision: Precision = "float32", licences: tuple[str, str] = ("unknown", "unknown")
 ) -> bytes:
     """Return the contents of an ONNX file of a model with its metadata, unchecked; raises ValueError as `export_onnx`."""
-    # In training mode BatchNorm would take the statistics of the batch. Each module gets its own mode back, because a model
-    # may have frozen parts.
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    # In training mode BatchNorm would take the statistics of the batch.
+    with in_evaluation_mode(model):
         graph = onnx_graph(model, precision)
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
     described = describe(model, precision, licences)
     texts = {METADATA_KEY: described, ARCHITECTURE_KEY: model.architecture}
     for key, record in texts.items():

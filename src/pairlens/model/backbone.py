@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pairlens.core.suggestion import closest
 from pairlens.model.batchnorm import fuse_batchnorm
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.weights_file import load_weights_file
 from pairlens.model.weights_hub import TIMM_NAMES, is_hub_reachable
 from pairlens.model.weights_package import WEIGHT_PACKAGES, package_weights
@@ -141,14 +142,9 @@ def _downsamplings(network: Any, image_size: int) -> list[list[str]]:
 def features_of_one_photo(network: Any, image_size: int) -> Any:
     """Return what a timm network makes of a photo of zeros, without gradients, and leave the network as it was."""
     device = next(network.parameters()).device
-    was_training = network.training
     # In training mode the zero photo would move the running statistics of BatchNorm.
-    network.eval()
-    try:
-        with torch.no_grad():
-            return network.forward_features(torch.zeros(1, 3, image_size, image_size, device=device))
-    finally:
-        network.train(was_training)
+    with in_evaluation_mode(network), torch.no_grad():
+        return network.forward_features(torch.zeros(1, 3, image_size, image_size, device=device))
 
 
 def _note_height(

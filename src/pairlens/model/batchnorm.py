@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pairlens.core.distributed import all_reduce_sum
 from pairlens.core.similarity import working_precision
+from pairlens.model.evaluation_mode import in_evaluation_mode
 
 
 class Call(NamedTuple):
@@ -91,14 +92,9 @@ def _record_input(calls: list[Call], norm: nn.Module, inputs: tuple[Tensor]) -> 
 
 def _last_map(network: Any, image_size: int) -> Tensor:
     device = next(network.parameters()).device
-    was_training = network.training
     # In training mode the zero photo would move the running statistics.
-    network.eval()
-    try:
-        with torch.enable_grad():
-            return network.forward_features(torch.zeros(1, 3, image_size, image_size, device=device))
-    finally:
-        network.train(was_training)
+    with in_evaluation_mode(network), torch.enable_grad():
+        return network.forward_features(torch.zeros(1, 3, image_size, image_size, device=device))
 
 
 def _count_uses(output: Tensor) -> Counter[Any]:

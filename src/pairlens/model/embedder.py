@@ -20,6 +20,7 @@ from pairlens.core.untrusted import TensorForm, first_mismatch, form_of, read_fo
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
 from pairlens.model.descriptors import descriptor, letters
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
 from pairlens.model.make_backbone import make_backbone
 from pairlens.model.micro_batch import run_in_micro_batches
@@ -215,11 +216,8 @@ class Embedder(nn.Module):
 
     def embed_batch(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit embeddings of a batch as `forward` takes it, in evaluation mode and without gradients."""
-        was_training = self.training
-        self.eval()
-        with torch.inference_mode():
+        with in_evaluation_mode(self), torch.inference_mode():
             embeddings, _ = self(photos)
-        self.train(was_training)
         # A tensor of inference mode cannot take part in autograd later; its copy can.
         return embeddings.clone()
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pairlens.model.evaluation_mode import in_evaluation_mode
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -84,12 +86,10 @@ def _features_of_one_photo(module: nn.Module, image_size: int) -> Tensor:
     """Return what a module makes of a photo of zeros, and leave it as it was."""
     parameter = next(module.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    modes = {part: part.training for part in module.modules()}
-    # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
-    module.eval()
     try:
+        # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
         # The device is named for tensors that the module makes itself: this may run in a block with another default.
-        with torch.no_grad(), device:
+        with in_evaluation_mode(module), torch.no_grad(), device:
             features = module(torch.zeros(1, 3, image_size, image_size))
     # The type of the error depends on the code of the module.
     except Exception as error:
@@ -98,10 +98,6 @@ def _features_of_one_photo(module: nn.Module, image_size: int) -> Tensor:
             f"{module_name(module)} does not take photos of shape (1, 3, {image_size}, {image_size}) ({reason}); change "
             "image_size or the module"
         ) from error
-    finally:
-        # Each part gets its own mode back, because `train()` would change parts that are frozen.
-        for part, mode in modes.items():
-            part.training = mode
     is_tensor = isinstance(features, Tensor)
     if not is_tensor or features.ndim not in (2, 4) or len(features) != 1 or not features.numel():
         got = f"a tensor of shape {tuple(features.shape)}" if is_tensor else f"a {type(features).__name__}"

@@ -11,7 +11,8 @@ from pairlens.core.whole_number import as_whole_number
 from pairlens.model.onnx_file import OnnxDescription, OnnxFile, check_onnx, read_onnx
 from pairlens.model.photo_input import OnePhoto, PhotoInput, single_photos
 
-_ERRORS_ONLY = 3
+# The runtime raises its errors; on the terminal they would be further lines beside the one sentence.
+_NOTHING_BUT_FATAL = 4
 # The activations of two photos stay in the cache of a core; with 16 at a time a small network takes a quarter longer.
 _PHOTOS_PER_THREAD = 2
 # Vectors of float16 weights are scaled to length 1 in float32, so no precision is far from it.
@@ -162,9 +163,12 @@ def _open_session(contents: bytes, threads: int) -> Any:
     # More threads than cores are given would compete with those that read photos.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _NOTHING_BUT_FATAL
+    # Its allocator writes to the logger of the process.
+    onnxruntime.set_default_logger_severity(_NOTHING_BUT_FATAL)
     try:
-        return onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
+        # It would print each failure, and try once more with the same provider.
+        return onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     # onnxruntime raises errors of its own types.
     except Exception as error:
         raise ValueError(f"onnxruntime refuses the model ({_first_line(error)}); export it again") from error

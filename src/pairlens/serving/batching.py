@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ Answer = TypeVar("Answer")
 # each of 8, and 24 ms for each of 32, whose activations do not fit into the cache. So cores get small batches of their own.
 BATCH = 8
 MOST_THREADS = 4
+# While a batch waits for jobs that are coming, it looks for them in steps of this.
+SECONDS_OF_A_STEP = 0.002
 
 
 class BatchQueue(Generic[Job, Answer]):
@@ -43,6 +46,8 @@ class BatchQueue(Generic[Job, Answer]):
         threads: int = 1,
         count: Callable[[int], None] = lambda size: None,
         start: Callable[[], None] = lambda: None,
+        coming: Callable[[], int] = lambda: 0,
+        patience: Callable[[Job], float] = lambda job: 0.0,
     ) -> None:
         """Start the threads.
 
@@ -52,11 +57,16 @@ class BatchQueue(Generic[Job, Answer]):
             threads: batches at a time.
             count: called with the size of each batch.
             start: called in each thread before its first batch.
+            coming: returns how many jobs are about to come. While there are more jobs than cores, a batch
+                waits for them.
+            patience: returns the seconds for which a job may wait for others.
         """
         self._work = work
         self._most = most
         self._count = count
         self._start = start
+        self._coming = coming
+        self._patience = patience
         self._queue: SimpleQueue[tuple[Job, Future[Answer]] | None] = SimpleQueue()
         self._slots = Semaphore(threads)
         self._threads = [Thread(target=self._serve, daemon=True, name="pairlens batches") for _ in range(threads)]
@@ -71,7 +81,7 @@ class BatchQueue(Generic[Job, Answer]):
 
     def run_here(self, job: Job) -> Answer:
         """Return the answer of one job as `run`, in the thread of the caller if nobody else is there: that is faster."""
-        if not self._queue.empty() or not self._slots.acquire(blocking=False):
+        if self._is_worth_waiting(1) or not self._queue.empty() or not self._slots.acquire(blocking=False):
             return self.run(job)
         try:
             self._count(1)
@@ -91,22 +101,31 @@ class BatchQueue(Generic[Job, Answer]):
         while (entry := self._queue.get()) is not None:
             # Whoever waits here for a batch in the thread of a caller gathers what comes meanwhile.
             with self._slots:
-                batch = [entry, *self._waiting(self._most - 1)]
+                batch = self._gathered(entry)
                 self._count(len(batch))
                 self._answer(batch)
 
-    def _waiting(self, most: int) -> list[tuple[Job, Future[Answer]]]:
-        taken: list[tuple[Job, Future[Answer]]] = []
-        while len(taken) < most:
+    def _gathered(self, first: tuple[Job, Future[Answer]]) -> list[tuple[Job, Future[Answer]]]:
+        """Return a job with those that wait, and those that come while waiting for them is worth it."""
+        batch = [first]
+        end = time.monotonic() + self._patience(first[0])
+        while len(batch) < self._most:
             try:
-                entry = self._queue.get_nowait()
+                is_waiting = self._is_worth_waiting(len(batch)) and time.monotonic() < end
+                entry = self._queue.get(timeout=SECONDS_OF_A_STEP) if is_waiting else self._queue.get_nowait()
             except Empty:
+                if is_waiting:
+                    continue
                 break
             if entry is None:
                 self._queue.put(None)
                 break
-            taken.append(entry)
-        return taken
+            batch.append(entry)
+        return batch
+
+    def _is_worth_waiting(self, here: int) -> bool:
+        coming = self._coming()
+        return coming > 0 and coming + here > (os.cpu_count() or 1)
 
     def _answer(self, batch: list[tuple[Job, Future[Answer]]]) -> None:
         try:

@@ -153,6 +153,7 @@ def read_state(pairs: Iterable[tuple[str, str]]) -> PageState:
     """Return the state that the fields of an address or a form write; unknown fields are left out.
 
     Several conditions of one key, as check boxes send them, are alternatives; `from:price` and `to:price` are its range.
+    A region is one field, or one for each of its four numbers.
 
     Raises:
         ValueError: naming the field that has no meaning.
@@ -168,7 +169,7 @@ def read_state(pairs: Iterable[tuple[str, str]]) -> PageState:
         photo=next((text for text in fields.get("photo", ()) if text), None),
         ids=_ids(fields.get("id", ())),
         unlike=_ids(fields.get("not", ())),
-        region=_region(fields.get("region", [""])[0]),
+        region=_region(",".join(fields.get("region", ()))),
         where=where,
         k=min(MOST_RESULTS, _number(fields, "k", USUAL_RESULTS, 1)),
         group=fields.get("group", [""])[0] not in ("", "0"),

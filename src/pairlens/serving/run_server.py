@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from pairlens.collection.collection import Collection
+from pairlens.model.onnx_file import import_onnx
 from pairlens.serving.app import make_app
 from pairlens.serving.settings import ServingLimits, ServingSettings
 
@@ -55,6 +56,9 @@ def run_server(
         ValueError: if the collection cannot be opened.
         OSError: if the address is in use.
     """
+    if settings.runtime == "onnx":
+        # A missing package is said before anything starts.
+        import_onnx()
     # A wrong name ends here with its sentence, and not in each process.
     location = settings.location if "://" in settings.location else Path(settings.location)
     Collection.open(location, wait=settings.wait, read_only=settings.read_only).close()

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Literal, TypeAlias
+
+Runtime: TypeAlias = Literal["torch", "onnx"]
 
 # A token that can be guessed is none.
 MIN_TOKEN = 16
@@ -57,6 +60,7 @@ class ServingSettings:
         names: further names by which the server is called, as behind a reverse proxy.
         folder: where photos that were searched with are kept for links; all processes of one server share it.
         wait: seconds that a writer waits for another one.
+        runtime: what computes the vectors of photos that are searched with or added: PyTorch or onnxruntime.
         limits: of a request.
 
     >>> ServingSettings("shop").is_loopback, ServingSettings("shop", host="0.0.0.0", token="x" * 20).is_loopback
@@ -71,6 +75,7 @@ class ServingSettings:
     names: tuple[str, ...] = ()
     folder: str = ""
     wait: float = 30.0
+    runtime: Runtime = "torch"
     limits: ServingLimits = ServingLimits()
 
     def __post_init__(self) -> None:

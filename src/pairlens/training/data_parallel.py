@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pairlens.core.distributed import all_reduce_sum, world_size
 from pairlens.model.batchnorm import synchronize_batchnorm
 from pairlens.model.embedder import Embedder, FreezeBN
+from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.training.criterion import Criterion
 from pairlens.training.gather import broadcast_from_first, gather_with_gradient
 
@@ -129,15 +130,10 @@ def _has_unused_parameters(local: _Local, image_size: int, device: torch.device)
     DDP would wait for their gradients forever, and searching for them at each step takes time if there are none.
     """
     trained = [parameter for parameter in local.parameters() if parameter.requires_grad]
-    modes = {module: module.training for module in local.modules()}
-    # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
-    local.eval()
     photo = torch.zeros(1, 3, image_size, image_size, device=device, dtype=trained[0].dtype)
     # Not compiled, because that would take longer than everything here, for a batch of one photo that never occurs again.
-    with torch.compiler.set_stance("force_eager"):
+    # In evaluation mode, so that the photo of zeros does not change the statistics of BatchNorm.
+    with torch.compiler.set_stance("force_eager"), in_evaluation_mode(local):
         embeddings, first_descriptor = local(photo)
     gradients = torch.autograd.grad(embeddings.sum() + first_descriptor.sum(), trained, allow_unused=True)
-    # Each module gets its own mode back, because `train()` would unfreeze BatchNorm.
-    for module, mode in modes.items():
-        module.training = mode
     return any(gradient is None for gradient in gradients)

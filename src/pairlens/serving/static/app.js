@@ -67,8 +67,10 @@ function show(html, address, { push = true, filters = false } = {}) {
   const query = find("#query"), freshQuery = find("#query", fresh);
   const samePhoto = query.dataset.key === freshQuery.dataset.key && freshQuery.classList.contains("asked");
   if (samePhoto) {
-    // The photo stays as it is, with what was drawn on it.
+    // The photo stays as it is, with what was drawn on it, and so does the place of the keyboard.
+    const place = document.activeElement?.closest?.(".ask") ? document.activeElement.id : "";
     find(".ask", query).replaceWith(find(".ask", freshQuery));
+    if (place) document.getElementById(place)?.focus({ preventScroll: true });
   } else {
     const photo = find("#query-photo", freshQuery);
     if (photo && dropped && photo.src.endsWith(dropped.digest)) photo.src = dropped.url;
@@ -150,11 +152,14 @@ function filter() {
 }
 
 document.addEventListener("submit", event => {
-  if (event.target.id === "filter-form") { event.preventDefault(); filter(); }
+  // Not by `id`, which is the field of that name in a form that has one.
+  if (event.target.matches("#filter-form")) { event.preventDefault(); filter(); }
+  if (event.target.matches("#part-form")) { event.preventDefault(); searchPart(event.target); }
   if (event.target.closest(".edit")) { event.preventDefault(); relabel(event.target); }
 });
 
 document.addEventListener("input", event => {
+  if (event.target.closest("#part-form")) showPart(event.target.form);
   if (!event.target.classList.contains("narrow")) return;
   const wanted = event.target.value.trim().toLowerCase();
   for (const label of all("label", event.target.parentElement)) label.hidden = !label.textContent.toLowerCase().includes(wanted);
@@ -231,6 +236,22 @@ async function drawRegion() {
 function placeBox(stage, place, [x, y, width, height]) {
   const box = find(".region", stage) ?? stage.appendChild(element("div", { className: "region" }));
   Object.assign(box.style, { left: `${place.left + x}px`, top: `${place.top + y}px`, width: `${width}px`, height: `${height}px` });
+}
+
+// The part of the photo by numbers, for those who cannot draw.
+const partOf = form => all("[name=region]", form).map(input => input.value);
+
+function searchPart(form) {
+  const fields = new URLSearchParams(new FormData(form));
+  fields.set("region", partOf(form).join(","));
+  go(`/?${fields}`);
+}
+
+async function showPart(form) {
+  const found = queryStage();
+  if (!found || !form.checkValidity()) return;
+  const place = await placeOf(found.photo);
+  placeBox(found.stage, place, partOf(form).map(value => Number(value) / place.pixels));
 }
 
 function watchRegion() {
