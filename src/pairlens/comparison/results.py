@@ -3,7 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
+from pairlens.comparison.controls import is_control
+from pairlens.comparison.findings import Findings
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json
@@ -71,6 +74,11 @@ class LossResult:
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     failed: tuple[str, ...] = ()
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the control without a pairwise loss, which stands beside the losses and is none of them."""
+        return is_control(self.loss)
 
     def metric(self, name: str) -> Measured:
         """Return a metric by its name; KeyError if it was not measured."""
@@ -204,10 +212,22 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a comparison, one record per benchmark."""
+    """The results of a comparison.
 
-    # Stored files have the key "fields", from the time when a benchmark was called a field.
+    Attributes:
+        fields: one record per benchmark; stored files have this key from the time when a benchmark was called a field.
+        findings: what the study shows as a whole; empty in files of form 1, which did not have it.
+    """
+
+    VERSION: ClassVar[int] = 2
+
     fields: tuple[BenchmarkResult, ...]
+    findings: Findings = Findings()
+
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+        """Return the present form of results that were stored in form 1, which has no findings."""
+        return data
 
 
 def write_results(results: Results, folder: Path) -> Path:

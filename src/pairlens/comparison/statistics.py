@@ -12,6 +12,7 @@ from pairlens.comparison.finished_run import FinishedRun
 from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
+from pairlens.comparison.study_findings import findings_of
 from pairlens.comparison.tuning import tunable_values
 from pairlens.core.untrusted import read_text
 from pairlens.evaluation.intervals import RESAMPLES, Interval, bonferroni, class_bootstrap, t_interval
@@ -62,7 +63,7 @@ def measure(folder: Path) -> Results:
     measured = tuple(result for result in results if result is not None)
     if not measured:
         raise ValueError(f"no run is finished in {folder} yet; start the comparison again with the same command")
-    return Results(measured)
+    return Results(measured, findings_of(plan, measured))
 
 
 def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | None:

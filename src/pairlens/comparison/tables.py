@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pairlens.comparison.findings_tables import findings_tables
 from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.files import write_text
@@ -120,8 +121,11 @@ def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:
 
 
 def markdown(results: Results) -> str:
-    """Return every benchmark as a Markdown table below its verdict."""
-    return "\n".join(_markdown_section(result) for result in results.fields)
+    """Return every benchmark as a Markdown table below its verdict, and then what the study shows as a whole."""
+    sections = [_markdown_section(result) for result in results.fields]
+    tables = findings_tables(results.findings, results.fields[0].metric)
+    sections += ["\n\n".join([f"## {table.title}", table.markdown(), *table.notes]) + "\n" for table in tables]
+    return "\n".join(sections)
 
 
 def _markdown_section(result: BenchmarkResult) -> str:

@@ -7,9 +7,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pairlens.comparison.agreement_figure import AGREEMENT_FILE, draw_rank_agreement
 from pairlens.comparison.figures import FIGURES
+from pairlens.comparison.findings_tables import findings_tables
+from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.reproduce import study_text
-from pairlens.comparison.results import BenchmarkResult, LossResult
+from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Benchmark, read_study, slug
@@ -68,7 +71,8 @@ def comparison_page(
     Raises:
         ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
     """
-    results = list(measure(folder).fields)
+    measured = measure(folder)
+    results = list(measured.fields)
     plan = Plan(read_study(folder, trust), folder)
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
@@ -90,10 +94,20 @@ def comparison_page(
         verdict=[*sentences, *(f"The parts that need the photos are left out: {why}." for why in missing)],
         facts=_facts(plan, results),
         lead=[*([] if several else parts[0].lead), metric_meanings(names)],
-        sections=[*sections, _study_section(plan), _commands(plan), versions_section()],
+        sections=[*sections, *_findings(measured, scratch), _study_section(plan), _commands(plan), versions_section()],
         origin=origin(),
     )
     return page, " ".join(missing)
+
+
+def _findings(measured: Results, folder: Path) -> list[Section]:
+    """Return the section about the study as a whole; none if there is nothing to say."""
+    ranked = [RankedLosses.of(result) for result in measured.fields]
+    picture = draw_rank_agreement(ranked, folder / AGREEMENT_FILE)
+    blocks: list[Block] = [] if picture is None else [FigureBlock(picture)]
+    tables = findings_tables(measured.findings, measured.fields[0].metric)
+    blocks += [TableBlock(table, folded=len(table.rows) > MAX_UNFOLDED_PAIRS) for table in tables]
+    return [Section("The study as a whole", blocks)] if blocks else []
 
 
 def _facts(plan: Plan, results: Sequence[BenchmarkResult]) -> list[tuple[str, str]]:
