@@ -45,7 +45,8 @@ def draw_rank_agreement(benchmarks: Sequence[RankedLosses], file: Path) -> Pictu
     ]
     return Picture(
         file,
-        "The rank of each loss on every benchmark by its mean over seeds, the best on top. Where lines cross, the order differs.",
+        "The rank of each loss on every benchmark by its mean over seeds, the best on top. Where lines cross, the order "
+        "differs.",
         f"One line per loss. {'; '.join(orders)}",
     )
 

@@ -1,28 +1,28 @@
 """The tables of what a whole study shows: variance, agreement of benchmarks, predictors, contributions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pairlens.comparison.findings import Contribution, Estimate, Findings, Prediction, RankAgreement, VarianceTable
 from pairlens.core.table import Table, decimal
 
-VARIANCE_NOTES = (
-    "Points: standard deviation in percentage points; in brackets, the 95 % fiducial interval. The shares of a metric add up "
-    "to 100 % of the variance of one run. The control without a pairwise loss is not counted as a loss.",
+VARIANCE_NOTE = (
+    "Points: standard deviation in percentage points; in brackets, the 95 % fiducial interval. The shares of a metric add "
+    "up to 100 % of the variance of one run. The control without a pairwise loss is not counted as a loss."
 )
 NEGATIVE = "*: the unbiased estimate is below 0, so 0 is shown."
-AGREEMENT_NOTES = (
+AGREEMENT_NOTE = (
     "Rank correlations of the losses' means; in brackets, the 95 % interval over losses, which contains the variation over "
-    "seeds. Limit: what two benchmarks with the same true order can be expected to reach with this variation over seeds. The "
-    "control without a pairwise loss is not counted.",
+    "seeds. Limit: what two benchmarks with the same true order can be expected to reach with this variation over seeds. "
+    "The control without a pairwise loss is not counted."
 )
-PREDICTION_NOTES = (
+PREDICTION_NOTE = (
     "Spearman's correlation with {metric} on the test photos. Over all runs: with the 95 % bootstrap interval over losses. "
     "Within a loss: mean over losses of the correlation over seeds, with the 95 % t-interval over losses. What needs the "
-    "classes of the test photos is no predictor.",
+    "classes of the test photos is no predictor."
 )
-CONTRIBUTION_NOTES = (
+CONTRIBUTION_NOTE = (
     "Points of {metric}, mean of the paired differences of runs with the same seed; in brackets, the 95 % t-interval over "
-    "seeds. none: no pairwise loss. The best loss is chosen on these test photos, so its difference is too favourable.",
+    "seeds. none: no pairwise loss. The best loss is chosen on these test photos, so its difference is too favourable."
 )
 
 
@@ -56,7 +56,7 @@ def variance_table(tables: Sequence[VarianceTable]) -> Table:
             # The design is the same for all rows of a table.
             design = "" if number else table.design + left_out
             rows.append((where, row.source + mark, _points(row.deviation), _percent(row.share), design))
-    notes = (*VARIANCE_NOTES, *([NEGATIVE] if negative else []))
+    notes = (VARIANCE_NOTE, *([NEGATIVE] if negative else []))
     return Table(
         "Where the variance comes from", ("where", "source", "points", "share", "measured"), rows, notes, textual=True
     )
@@ -75,7 +75,7 @@ def agreement_table(agreements: Sequence[RankAgreement]) -> Table:
         )
         for one in agreements
     ]
-    return Table("Do the benchmarks rank the losses alike?", header, rows, AGREEMENT_NOTES, textual=True)
+    return Table("Do the benchmarks rank the losses alike?", header, rows, (AGREEMENT_NOTE,), textual=True)
 
 
 def prediction_tables(predictions: Sequence[Prediction], metric: str) -> list[Table]:
@@ -95,7 +95,7 @@ def prediction_tables(predictions: Sequence[Prediction], metric: str) -> list[Ta
             )
             for one in found
         ]
-        notes = tuple(note.format(metric=metric) for note in PREDICTION_NOTES)
+        notes = (PREDICTION_NOTE.format(metric=metric),)
         tables.append(Table(f"What predicts a run: {benchmark}", header, rows, notes, textual=True))
     return tables
 
@@ -103,7 +103,7 @@ def prediction_tables(predictions: Sequence[Prediction], metric: str) -> list[Ta
 def contribution_table(contributions: Sequence[Contribution], metric: str) -> Table:
     """Return what each part contributes on every benchmark."""
     rows = [(one.benchmark, one.part, one.compared, contribution_text(one)) for one in contributions]
-    notes = tuple(note.format(metric=metric) for note in CONTRIBUTION_NOTES)
+    notes = (CONTRIBUTION_NOTE.format(metric=metric),)
     header = ("benchmark", "part", "compared", "points")
     return Table("What each part contributes", header, rows, notes, textual=True)
 
@@ -131,7 +131,7 @@ def _correlation(estimate: Estimate) -> str:
     return _with_interval(estimate, lambda value: decimal(value, 2, signed=True))
 
 
-def _with_interval(estimate: Estimate, text) -> str:
+def _with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
     if estimate.low is None or estimate.high is None:
         return text(estimate.value)
     return f"{text(estimate.value)} [{text(estimate.low)}, {text(estimate.high)}]"

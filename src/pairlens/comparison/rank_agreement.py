@@ -13,6 +13,7 @@ import numpy as np
 from pairlens.comparison.findings import RankAgreement
 from pairlens.comparison.rank_correlation import LEAST_VALUES, kendall_estimate, spearman_estimate
 from pairlens.comparison.results import BenchmarkResult, read_results
+from pairlens.core.records import require
 from pairlens.core.untrusted import read_text
 
 COLUMNS = ("benchmark", "metric", "loss", "mean", "half_interval", "seeds")
@@ -94,34 +95,38 @@ def read_ranked_losses(place: Path) -> list[RankedLosses]:
     if place.suffix == ".csv":
         return _read_csv(place)
     folder = place if place.is_dir() else place.parent
-    return [RankedLosses.of(result) for result in read_results(folder).fields]
+    try:
+        return [RankedLosses.of(result) for result in read_results(folder).fields]
+    except KeyError as error:
+        raise ValueError(
+            f"{folder}: {error.args[0]}; write its results again with pairlens compare --resume"
+        ) from error
 
 
 def _read_csv(file: Path) -> list[RankedLosses]:
-    rows = csv.DictReader(StringIO(read_text(file)))
-    if tuple(rows.fieldnames or ()) != COLUMNS:
-        raise ValueError(f"{file} must have the columns {', '.join(COLUMNS)}; see docs/analysis.md")
+    rows = csv.DictReader(StringIO(read_text(file)), strict=True)
     ranked: dict[str, RankedLosses] = {}
-    for row in rows:
-        one = ranked.setdefault(row["benchmark"], RankedLosses(row["benchmark"], row["metric"], {}, {}))
-        try:
+    try:
+        require(tuple(rows.fieldnames or ()) == COLUMNS, f"its columns must be {', '.join(COLUMNS)}")
+        for row in rows:
+            require(None not in row and None not in row.values(), "it has not six cells")
+            one = ranked.setdefault(row["benchmark"], RankedLosses(row["benchmark"], row["metric"], {}, {}))
             one.means[row["loss"]] = _finite(row["mean"])
             if row["half_interval"]:
                 one.errors[row["loss"]] = _standard_error(_finite(row["half_interval"]), int(row["seeds"]))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{file}, line {rows.line_num}: {error}; correct it there") from error
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{file}, line {rows.line_num}: {error}; correct it there") from error
     return list(ranked.values())
 
 
 def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is not a finite number")
+    number = float(text)
+    require(math.isfinite(number), f"{text} is not a finite number")
     return number
 
 
 def _standard_error(half_interval: float, seeds: int) -> float:
     from scipy import stats
 
-    if seeds < 2:
-        raise ValueError("an interval over seeds needs two seeds or more")
+    require(seeds > 1, "an interval over seeds needs two seeds or more")
     return half_interval / float(stats.t.ppf(0.975, seeds - 1))

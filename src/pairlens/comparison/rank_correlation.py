@@ -1,7 +1,7 @@
 """Rank correlations with intervals: Spearman's, Kendall's tau-b, and over runs that belong to losses. Pure functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def kendall_estimate(first: Sequence[float], second: Sequence[float]) -> Estimat
     return _fisher_interval(kendall(first, second), count, step, lambda _: 0.437 / (count - 4))
 
 
-def _fisher_interval(r: float, count: int, step: float, variance) -> Estimate:
+def _fisher_interval(r: float, count: int, step: float, variance: Callable[[float], float]) -> Estimate:
     if count < LEAST_FOR_INTERVAL or math.isnan(r):
         return Estimate(r)
     inside = min(max(r, step - 1), 1 - step)

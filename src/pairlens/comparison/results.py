@@ -222,7 +222,7 @@ class Results:
     VERSION: ClassVar[int] = 2
 
     fields: tuple[BenchmarkResult, ...]
-    findings: Findings = Findings()
+    findings: Findings = field(default_factory=Findings)
 
     @classmethod
     def upgrade(cls, data: dict[str, Any], version: int, where: str) -> dict[str, Any]:
