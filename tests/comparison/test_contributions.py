@@ -21,12 +21,12 @@ def test_every_part_is_a_paired_difference(tmp_path):
     assert {key: pytest.approx(100 * interval.mean) for key, interval in found.items()} == {
         ("alone", "backbone", "pretrained backbone"): 19,
         ("alone", "new layers, without any loss", "none"): 1,
-        ("alone", "pairwise loss", "triplet, the best,"): 11,
+        ("alone", "pairwise loss", "triplet (best)"): 11,
         ("alone", "pairwise loss", "mean of 2 losses"): 8,
         ("both", "backbone", "pretrained backbone"): 19,
         ("both", "auxiliary loss", "none"): 11,
         ("both", "auxiliary loss, beside a pairwise loss", "mean of 2 losses"): 5,
-        ("both", "pairwise loss", "triplet, the best,"): 5,
+        ("both", "pairwise loss", "triplet (best)"): 5,
         ("both", "pairwise loss", "mean of 2 losses"): 2,
     }
     assert found["both", "auxiliary loss", "none"].values == pytest.approx((0.09, 0.11, 0.13))
@@ -46,6 +46,6 @@ def test_what_has_no_control_is_left_out(tmp_path):
 def test_missing_runs_pair_the_seeds_that_both_have(tmp_path):
     values = {"triplet": {0: 0.2, 1: 0.4}, "circle": {1: 0.2, 2: 0.5}, "none": {1: 0.1, 2: 0.1}}
     found = found_in(plan_of(tmp_path, {"alone": {}}), [benchmark_result("alone", values)])
-    assert found["alone", "pairwise loss", "circle, the best,"].values == pytest.approx((0.1, 0.4))
+    assert found["alone", "pairwise loss", "circle (best)"].values == pytest.approx((0.1, 0.4))
     assert found["alone", "pairwise loss", "mean of 2 losses"].values == pytest.approx((0.2,))
     assert found["alone", "pairwise loss", "mean of 2 losses"].low is None

@@ -55,16 +55,37 @@ def _of_benchmark(
     result: BenchmarkResult, partner: BenchmarkResult | None, has_auxiliary: bool
 ) -> list[Contribution | None]:
     control, losses = _control(result), [loss for loss in result.losses if not loss.is_control]
-    found = [*_of_backbone(result, control, has_auxiliary)]
+    found = [*_of_backbone(result, control, has_auxiliary), *_of_post_processing(result)]
     if partner is not None:
         found += _of_auxiliary(result, partner, control, losses)
     if control is not None and losses:
         without = _by_seed(result, control)
-        found.append(
-            _difference(result, LOSS, f"{losses[0].name}, the best, - none", _by_seed(result, losses[0]), without)
-        )
+        found.append(_difference(result, LOSS, f"{losses[0].name} (best) - none", _by_seed(result, losses[0]), without))
         gains = [_differences(_by_seed(result, loss), without) for loss in losses]
-        found.append(_mean(result, LOSS, f"mean of {len(losses)} losses - none", gains))
+        found += [_mean(result, LOSS, f"mean of {len(losses)} losses - none", gains)] if len(losses) > 1 else []
+    return found
+
+
+def _of_post_processing(result: BenchmarkResult) -> list[Contribution | None]:
+    """Return what post-processing adds to the backbone as it comes, and to the losses on average."""
+    seeds = {loss.name: loss.seeds for loss in result.losses if not loss.is_control}
+    of_losses = [post for post in result.post if len(post.over_seeds.values) == len(seeds.get(post.name, ()))]
+    found: list[Contribution | None] = [
+        Contribution(
+            result.name,
+            result.post_name,
+            f"{post.name}, {result.post_name} - {post.name}",
+            post.over_seeds,
+            class_low=post.class_low,
+            class_high=post.class_high,
+        )
+        for post in result.post
+        if post.name == result.baseline_name
+    ]
+    if of_losses:
+        gains = [dict(zip(seeds[post.name], post.over_seeds.values, strict=True)) for post in of_losses]
+        what = f"mean of {len(of_losses)} losses, {result.post_name} - the same as trained"
+        found.append(_mean(result, result.post_name, what, gains))
     return found
 
 

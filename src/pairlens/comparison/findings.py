@@ -125,6 +125,8 @@ class Contribution:
         compared: what was subtracted from what; a single name for a level.
         points: the paired differences over seeds (values from 0 to 1), or the level.
         is_level: whether it is the level from which the differences start, and not a difference.
+        class_low: lower end of the 95 % interval over test classes (bootstrap); None if that was not measured.
+        class_high: upper end of the same interval.
     """
 
     benchmark: str
@@ -132,6 +134,13 @@ class Contribution:
     compared: str
     points: Interval
     is_level: bool = field(default=False, metadata={"omit_default": True})
+    class_low: float | None = None
+    class_high: float | None = None
+
+    @property
+    def varies(self) -> bool:
+        """Whether it differs between seeds, as everything that was trained does."""
+        return len(set(self.points.values)) > 1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ AGREEMENT_NOTE = (
 PREDICTION_NOTE = (
     "Spearman's correlation with {metric} on the test photos. Over all runs: with the 95 % bootstrap interval over losses. "
     "Within a loss: mean over losses of the correlation over seeds, with the 95 % t-interval over losses. What needs the "
-    "classes of the test photos is no predictor."
+    "classes of the test photos is no predictor. One interval in twenty excludes 0 by chance."
 )
 CONTRIBUTION_NOTE = (
     "Points of {metric}, mean of the paired differences of runs with the same seed; in brackets, the 95 % t-interval over "
@@ -102,9 +102,11 @@ def prediction_tables(predictions: Sequence[Prediction], metric: str) -> list[Ta
 
 def contribution_table(contributions: Sequence[Contribution], metric: str) -> Table:
     """Return what each part contributes on every benchmark."""
-    rows = [(one.benchmark, one.part, one.compared, contribution_text(one)) for one in contributions]
+    rows = [
+        (one.benchmark, one.part, one.compared, contribution_text(one), _over_classes(one)) for one in contributions
+    ]
     notes = (CONTRIBUTION_NOTE.format(metric=metric),)
-    header = ("benchmark", "part", "compared", "points")
+    header = ("benchmark", "part", "compared", "points", "95 % over classes")
     return Table("What each part contributes", header, rows, notes, textual=True)
 
 
@@ -112,11 +114,19 @@ def contribution_text(one: Contribution) -> str:
     """Return a level or a difference in points with its interval."""
     points = one.points
     mean = decimal(100 * points.mean, signed=not one.is_level)
+    if not one.varies:
+        return f"{mean} ({'one seed' if len(points.values) == 1 else 'equal for all seeds'})"
     if points.low is None or points.high is None:
-        return f"{mean} (one seed)"
+        return mean
     # A level without a sign, as in every other table.
     low, high = (decimal(100 * end, signed=not one.is_level) for end in (points.low, points.high))
     return f"{mean} [{low}, {high}]"
+
+
+def _over_classes(one: Contribution) -> str:
+    if one.class_low is None or one.class_high is None:
+        return ""
+    return f"[{decimal(100 * one.class_low, signed=True)}, {decimal(100 * one.class_high, signed=True)}]"
 
 
 def _points(estimate: Estimate) -> str:

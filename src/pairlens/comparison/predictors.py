@@ -156,4 +156,7 @@ def _within(x: np.ndarray, y: np.ndarray, by_loss: Mapping[str, np.ndarray]) -> 
     if not known:
         return None
     interval = t_interval(known)
-    return Estimate(interval.mean, interval.low, interval.high)
+    if interval.low is None or interval.high is None:
+        return Estimate(interval.mean)
+    # Student's interval knows no bounds, but a correlation has some.
+    return Estimate(interval.mean, max(interval.low, -1.0), min(interval.high, 1.0))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pairlens.comparison.findings_tables import findings_tables
+from pairlens.comparison.findings_verdict import findings_sentences
 from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.files import write_text
@@ -123,7 +124,10 @@ def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:
 def markdown(results: Results) -> str:
     """Return every benchmark as a Markdown table below its verdict, and then what the study shows as a whole."""
     sections = [_markdown_section(result) for result in results.fields]
-    tables = findings_tables(results.findings, results.fields[0].metric)
+    metric = results.fields[0].metric
+    sentences, tables = findings_sentences(results.findings, metric), findings_tables(results.findings, metric)
+    if sentences:
+        sections.append("\n\n".join(["## The study as a whole", *sentences]) + "\n")
     sections += ["\n\n".join([f"## {table.title}", table.markdown(), *table.notes]) + "\n" for table in tables]
     return "\n".join(sections)
 

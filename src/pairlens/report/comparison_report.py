@@ -10,6 +10,7 @@ from typing import Any
 from pairlens.comparison.agreement_figure import AGREEMENT_FILE, draw_rank_agreement
 from pairlens.comparison.figures import FIGURES
 from pairlens.comparison.findings_tables import findings_tables
+from pairlens.comparison.findings_verdict import findings_sentences
 from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.reproduce import study_text
 from pairlens.comparison.results import BenchmarkResult, LossResult, Results
@@ -83,6 +84,7 @@ def comparison_page(
     headlines = [headline(result) for result in results]
     sentences = [f"{text}." for text in headlines] if several else [verdict(results[0])]
     names = dict.fromkeys(metric.name for result in results for loss in result.losses for metric in loss.metrics)
+    findings = _findings(measured, scratch)
     sections: list[Section] = []
     for result, part in zip(results, parts, strict=True):
         # With several benchmarks each has a main section, which opens with its own figure and table.
@@ -94,7 +96,15 @@ def comparison_page(
         verdict=[*sentences, *(f"The parts that need the photos are left out: {why}." for why in missing)],
         facts=_facts(plan, results),
         lead=[*([] if several else parts[0].lead), metric_meanings(names)],
-        sections=[*sections, *_findings(measured, scratch), _study_section(plan), _commands(plan), versions_section()],
+        # What several benchmarks have in common comes before each of them.
+        sections=[
+            *(findings if several else []),
+            *sections,
+            *([] if several else findings),
+            _study_section(plan),
+            _commands(plan),
+            versions_section(),
+        ],
         origin=origin(),
     )
     return page, " ".join(missing)
@@ -104,8 +114,10 @@ def _findings(measured: Results, folder: Path) -> list[Section]:
     """Return the section about the study as a whole; none if there is nothing to say."""
     ranked = [RankedLosses.of(result) for result in measured.fields]
     picture = draw_rank_agreement(ranked, folder / AGREEMENT_FILE)
-    blocks: list[Block] = [] if picture is None else [FigureBlock(picture)]
-    tables = findings_tables(measured.findings, measured.fields[0].metric)
+    metric = measured.fields[0].metric
+    blocks: list[Block] = [Paragraph(text) for text in findings_sentences(measured.findings, metric)]
+    blocks += [] if picture is None else [FigureBlock(picture)]
+    tables = findings_tables(measured.findings, metric)
     blocks += [TableBlock(table, folded=len(table.rows) > MAX_UNFOLDED_PAIRS) for table in tables]
     return [Section("The study as a whole", blocks)] if blocks else []
 
