@@ -24,11 +24,13 @@ from pairlens.comparison.agreement_figure import draw_rank_agreement
 from pairlens.comparison.findings import Estimate
 from pairlens.comparison.findings_tables import agreement_table
 from pairlens.comparison.rank_agreement import RankedLosses, agreement_of, read_ranked_losses
-from pairlens.comparison.rank_correlation import kendall_estimate, spearman_estimate
+from pairlens.comparison.rank_correlation import clustered_spearman, kendall_estimate, spearman_estimate
 
 STUDIES = 4000
 SEEDS = 5
 # Numbers of losses; correlations of the true means; standard deviation over seeds in units of that over losses.
+RUN_STUDIES = 1000
+RUN_CASES = [(losses, rho) for losses in (6, 12, 20) for rho in (0.0, 0.5, 0.8)]
 CASES = [(losses, rho, noise) for losses in (6, 9, 15, 25) for rho in (0.0, 0.5, 0.9) for noise in (0.1, 0.5)]
 Coefficient = Callable[[list[float], list[float]], Estimate]
 
@@ -86,6 +88,22 @@ def coverage(estimate: Coefficient, true: float, losses: int, rho: float, noise:
     return {"coverage": hits / STUDIES, "width": width / STUDIES}
 
 
+def coverage_over_runs(losses: int, rho: float) -> dict[str, float]:
+    """Return how often the bootstrap over losses contains the correlation of two measurements of runs.
+
+    Half of the variance of each is of the loss, half of the seed, and both parts have the same correlation.
+    """
+    rng, hits, width = np.random.default_rng(0), 0, 0.0
+    cluster = np.repeat(np.arange(losses), SEEDS)
+    for _ in range(RUN_STUDIES):
+        x, noise = (rng.normal(size=losses)[cluster] + rng.normal(size=len(cluster)) for _ in range(2))
+        found = clustered_spearman(x, rho * x + math.sqrt(1 - rho**2) * noise, cluster)
+        low, high = found.low or 0.0, found.high or 0.0
+        hits += low <= 6 / math.pi * math.asin(rho / 2) <= high
+        width += high - low
+    return {"coverage": hits / RUN_STUDIES, "width": width / RUN_STUDIES}
+
+
 def simulate() -> dict[str, Any]:
     """Return the coverage of both coefficients in every case."""
     results = {}
@@ -98,6 +116,8 @@ def simulate() -> dict[str, Any]:
             for name, estimate in (("Spearman", spearman_estimate), ("Kendall", kendall_estimate))
         }
         print(case, results[case], flush=True)
+    for losses, rho in RUN_CASES:
+        results[f"runs of {losses} losses, correlation {rho:g}"] = coverage_over_runs(losses, rho)
     return results
 
 

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from pairlens.comparison.contributions import contributions_of
+from pairlens.comparison.results import PostResult
+from pairlens.evaluation.intervals import t_interval
 from support.study_results import benchmark_result, plan_of
 
 TWO = {"alone": {"auxiliary": 0.0}, "both": {"auxiliary": 1.0}}
@@ -49,3 +53,16 @@ def test_missing_runs_pair_the_seeds_that_both_have(tmp_path):
     assert found["alone", "pairwise loss", "circle (best)"].values == pytest.approx((0.1, 0.4))
     assert found["alone", "pairwise loss", "mean of 2 losses"].values == pytest.approx((0.2,))
     assert found["alone", "pairwise loss", "mean of 2 losses"].low is None
+
+
+def test_post_processing_adds_to_the_backbone_and_to_the_losses(tmp_path):
+    gain = {"pretrained backbone": (0.01, 0.01, 0.01), "triplet": (0.02, 0.03, 0.04), "circle": (0.0, 0.01, 0.02)}
+    post = tuple(PostResult(name, (), t_interval(found), -0.01, 0.03) for name, found in gain.items())
+    result = replace(benchmark_result("alone", ALONE, baseline=0.19), post_name="whiten", post=post)
+    found = [one for one in contributions_of(plan_of(tmp_path, {"alone": {}}), [result]) if one.part == "whiten"]
+    assert [one.compared for one in found] == [
+        "pretrained backbone, whiten - pretrained backbone",
+        "mean of 2 losses, whiten - the same as trained",
+    ]
+    assert (found[0].class_low, found[0].class_high) == (-0.01, 0.03)
+    assert found[1].points.values == pytest.approx((0.01, 0.02, 0.03))

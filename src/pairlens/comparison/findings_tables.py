@@ -102,31 +102,26 @@ def prediction_tables(predictions: Sequence[Prediction], metric: str) -> list[Ta
 
 def contribution_table(contributions: Sequence[Contribution], metric: str) -> Table:
     """Return what each part contributes on every benchmark."""
-    rows = [
-        (one.benchmark, one.part, one.compared, contribution_text(one), _over_classes(one)) for one in contributions
-    ]
+    rows = [(one.benchmark, one.part, one.compared, contribution_text(one)) for one in contributions]
     notes = (CONTRIBUTION_NOTE.format(metric=metric),)
-    header = ("benchmark", "part", "compared", "points", "95 % over classes")
+    header = ("benchmark", "part", "compared", "points")
     return Table("What each part contributes", header, rows, notes, textual=True)
 
 
 def contribution_text(one: Contribution) -> str:
-    """Return a level or a difference in points with its interval."""
+    """Return a level or a difference in points with its intervals."""
     points = one.points
     mean = decimal(100 * points.mean, signed=not one.is_level)
-    if not one.varies:
-        return f"{mean} ({'one seed' if len(points.values) == 1 else 'equal for all seeds'})"
-    if points.low is None or points.high is None:
-        return mean
-    # A level without a sign, as in every other table.
-    low, high = (decimal(100 * end, signed=not one.is_level) for end in (points.low, points.high))
-    return f"{mean} [{low}, {high}]"
+    over_classes = f", over classes {_ends(one, one.class_low, one.class_high)}" if one.class_low is not None else ""
+    if not one.varies or points.low is None:
+        return f"{mean} ({'one seed' if len(points.values) == 1 else 'equal for all seeds'}{over_classes})"
+    return f"{mean} {_ends(one, points.low, points.high)}{over_classes}"
 
 
-def _over_classes(one: Contribution) -> str:
-    if one.class_low is None or one.class_high is None:
-        return ""
-    return f"[{decimal(100 * one.class_low, signed=True)}, {decimal(100 * one.class_high, signed=True)}]"
+def _ends(one: Contribution, low: float | None, high: float | None) -> str:
+    # A level has no sign, as in every other table.
+    first, last = (decimal(100 * (end or 0.0), signed=not one.is_level) for end in (low, high))
+    return f"[{first}, {last}]"
 
 
 def _points(estimate: Estimate) -> str:

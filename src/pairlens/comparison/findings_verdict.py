@@ -23,7 +23,7 @@ def findings_sentences(findings: Findings, metric: str) -> list[str]:
     predictors = dict.fromkeys(one.benchmark for one in findings.predictions)
     return [
         *(_contributions(name, found, metric) for name, found in zip(names, by_benchmark, strict=True)),
-        *([" ".join(variance)] if variance else []),
+        *variance,
         *([_agreements(findings.agreements)] if findings.agreements else []),
         *(_predictor(name, [one for one in findings.predictions if one.benchmark == name]) for name in predictors),
     ]
@@ -42,7 +42,7 @@ def _contribution(one: Contribution) -> str:
     points = one.points
     # What is subtracted stands in the table.
     who = one.compared.partition(" - ")[0]
-    change = f"{one.part} ({who}) {decimal(100 * points.mean, signed=True)}"
+    change = f"{one.part}, {who}: {decimal(100 * points.mean, signed=True)}"
     if not one.varies or points.low is None or points.high is None:
         return change
     unsure = "" if points.excludes_zero else ", not distinguishable from 0"
