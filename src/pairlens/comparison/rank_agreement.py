@@ -40,20 +40,24 @@ class RankedLosses:
         """Return the losses of a measured benchmark."""
         found = {loss.name: loss.metric(result.metric).over_seeds for loss in result.losses if not loss.is_control}
         means = {name: interval.mean for name, interval in found.items()}
-        errors = {
-            name: float(np.std(interval.values, ddof=1)) / math.sqrt(len(interval.values))
-            for name, interval in found.items()
-            if len(interval.values) > 1
-        }
+        # A damaged file may hold any finite numbers; their squares may be infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = {
+                name: float(np.std(interval.values, ddof=1)) / math.sqrt(len(interval.values))
+                for name, interval in found.items()
+                if len(interval.values) > 1
+            }
         return cls(result.name, result.metric, means, errors)
 
     def reliability(self, losses: Sequence[str]) -> float | None:
         """Return the share of the variance of these means that is not variance over seeds; None if that is unknown."""
         if not all(name in self.errors for name in losses):
             return None
-        total = float(np.var([self.means[name] for name in losses], ddof=1))
-        chance = float(np.mean([self.errors[name] ** 2 for name in losses]))
-        return max(1 - chance / total, 0.0) if total > 0 else None
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(np.var([self.means[name] for name in losses], ddof=1))
+            chance = float(np.mean(np.square([self.errors[name] for name in losses])))
+        is_known = total > 0 and math.isfinite(total) and math.isfinite(chance)
+        return max(1 - chance / total, 0.0) if is_known else None
 
 
 def agreement_of(first: RankedLosses, second: RankedLosses) -> RankAgreement | None:
