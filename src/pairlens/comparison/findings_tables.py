@@ -7,7 +7,8 @@ from pairlens.core.table import Table, decimal
 
 VARIANCE_NOTE = (
     "Points: standard deviation in percentage points; in brackets, the 95 % fiducial interval. The shares of a metric add "
-    "up to 100 % of the variance of one run. The control without a pairwise loss is not counted as a loss."
+    "up to 100 % of the variance of one run, or of one trial of the tuning. The control without a pairwise loss is not "
+    "counted as a loss."
 )
 NEGATIVE = "*: the unbiased estimate is below 0, so 0 is shown."
 AGREEMENT_NOTE = (

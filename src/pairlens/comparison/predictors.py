@@ -15,7 +15,7 @@ from pairlens.comparison.study import Benchmark
 from pairlens.comparison.tuning import read_trials
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.evaluation.geometry import effective_rank, spectral_decay
+from pairlens.evaluation.geometry import decay_and_rank
 from pairlens.evaluation.intervals import t_interval
 from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.run_folder import RunFolder
@@ -51,7 +51,7 @@ class MeasuredRun:
         value: the ranking metric on the test photos.
         row: its selected epoch.
         folds: the metric of the chosen trial on folds of the training classes; None if nothing was tuned.
-        spectrum: effective rank and spectral decay of its test embeddings.
+        spectrum: spectral decay and effective rank of its test embeddings.
     """
 
     loss: str
@@ -98,11 +98,11 @@ def _spectrum(file: Path) -> tuple[float, float]:
     vectors = Embeddings.load(file).vectors
     # Evenly spaced, so that the choice does not depend on the classes.
     some = vectors[:: max(1, math.ceil(len(vectors) / SPECTRUM_PHOTOS))].float()
-    return effective_rank(some), spectral_decay(some)
+    return decay_and_rank(some)
 
 
 def _measurements(metric: str) -> list[tuple[str, SourceOfMeasurement, Reader]]:
-    of_photos = [
+    of_photos: list[tuple[str, SourceOfMeasurement, Reader]] = [
         (f"{name}, training photos", TRAINING, _of_seen(lambda seen, key=key: getattr(seen, key)))
         for name, key in OF_TRAINING_PHOTOS.items()
     ]
@@ -114,8 +114,8 @@ def _measurements(metric: str) -> list[tuple[str, SourceOfMeasurement, Reader]]:
         ("cosine of the gradients of both losses", TRAINING, lambda run: run.row.gradient_cosine),
         ("s_p - s_n, training photos", TRAINING, _of_seen(lambda seen: seen.mean_s_p - seen.mean_s_n)),
         *of_photos,
-        ("effective rank, test photos", WITHOUT_CLASSES, lambda run: run.spectrum[0]),
-        ("spectral decay ρ, test photos", WITHOUT_CLASSES, lambda run: run.spectrum[1]),
+        ("effective rank, test photos", WITHOUT_CLASSES, lambda run: run.spectrum[1]),
+        ("spectral decay ρ, test photos", WITHOUT_CLASSES, lambda run: run.spectrum[0]),
         ("mean s_p, test photos", TEST, lambda run: run.row.mean_s_p),
         ("mean s_n, test photos", TEST, lambda run: run.row.mean_s_n),
         ("s_p - s_n, test photos", TEST, _test_gap),
