@@ -5,7 +5,13 @@ import pytest
 
 from pairlens.comparison.tuning import Trial
 from pairlens.comparison.variance_components import variance_rows
-from pairlens.comparison.variance_table import complete_design, differing_factors, nested_design, variance_tables
+from pairlens.comparison.variance_table import (
+    complete_design,
+    differing_factors,
+    grids_of,
+    nested_design,
+    variance_tables,
+)
 from support.naive import study_findings as naive
 from support.study_results import benchmark_result, plan_of
 
@@ -55,11 +61,43 @@ def test_settings_that_form_a_grid_are_factors_of_their_own(tmp_path):
     assert differing_factors(plan.study.fields) == {"crop_type": [0, 0, 1, 1], "auxiliary": [0, 1, 0, 1]}
     together = plan_of(tmp_path, {"a": {"num_epochs": 3, "image_size": 64}, "b": {"num_epochs": 5, "image_size": 96}})
     assert list(differing_factors(together.study.fields).values()) == [[0, 1]]
-    three = plan_of(tmp_path, dict(list(FOUR.items())[:3]))
-    assert differing_factors(three.study.fields) == {"benchmark (crop_type, auxiliary)": [0, 1, 2]}
     # Where the photos lie changes no result.
     moved = plan_of(tmp_path, {"a": {"data_path": tmp_path}, "b": {"device": "cpu"}})
-    assert differing_factors(moved.study.fields) == {"benchmark": [0, 1]}
+    assert differing_factors(moved.study.fields) == {}
+
+
+@pytest.mark.parametrize(
+    ("levels", "grids"),
+    [
+        ([(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 1, 2, 3)]),
+        # Three of four combinations are two overlapping pairs.
+        ([(0, 0), (0, 1), (1, 0)], [(0, 1), (0, 2)]),
+        ([(0, 0), (1, 1)], []),
+        ([(0,), (1,), (2,)], [(0, 1, 2)]),
+        ([(0, 0), (0, 0)], []),
+        ([], []),
+    ],
+)
+def test_grids_are_the_largest_sets_with_every_combination(levels, grids):
+    factors = {str(number): list(column) for number, column in enumerate(zip(*levels, strict=True))}
+    assert grids_of(factors) == grids
+
+
+def test_a_benchmark_beside_a_grid_does_not_hide_it(tmp_path):
+    rng, five = (
+        np.random.default_rng(5),
+        {**FOUR, "cars": {"crop_type": "uncropped", "auxiliary": 0.0, "data_name": "shop"}},
+    )
+    results = [
+        benchmark_result(name, {f"loss {n}": rng.normal(0.3, 0.01, seeds).tolist() for n in range(3)})
+        for name, seeds in zip(five, (4, 4, 4, 4, 2), strict=True)
+    ]
+    tables = [t for t in variance_tables(plan_of(tmp_path, five), results) if t.metric == "MAP@R"][5:]
+    assert [(t.name, t.design.partition(":")[0], t.left_out) for t in tables] == [
+        ("all benchmarks", "3 losses × 2 seeds × 5 benchmarks", 24),
+        ("benchmarks that differ in crop_type and auxiliary", "3 losses × 4 seeds × 4 benchmarks", 0),
+        ("benchmarks that differ in data_name", "3 losses × 2 seeds × 2 benchmarks", 6),
+    ]
 
 
 def test_over_benchmarks_the_effect_of_a_setting_is_found(tmp_path):
@@ -78,8 +116,8 @@ def test_over_benchmarks_the_effect_of_a_setting_is_found(tmp_path):
         )
         for name, options in FOUR.items()
     ]
-    table = next(t for t in variance_tables(plan_of(tmp_path, FOUR), results) if t.name == "all benchmarks")
-    assert table.design == "8 losses × 4 seeds × 4 benchmarks"
+    table = next(t for t in variance_tables(plan_of(tmp_path, FOUR), results) if t.name.startswith("benchmarks"))
+    assert table.design.startswith("8 losses × 4 seeds × 4 benchmarks: uncropped, 0.0;")
     found = {row.source: row for row in table.rows}
     assert found["crop_type"].deviation.value == pytest.approx(0.03, abs=0.001)
     assert found["crop_type"].deviation.low < 0.03 < found["crop_type"].deviation.high
@@ -93,7 +131,7 @@ def test_seeds_that_benchmarks_do_not_share_are_said(tmp_path):
     two = {"a": {"auxiliary": 0.0}, "b": {"auxiliary": 1.0}}
     values = [{"x": {0: 0.1, 1: 0.2}, "y": {0: 0.3, 1: 0.1}}, {"x": {7: 0.1, 8: 0.2}, "y": {7: 0.3, 8: 0.1}}]
     results = [benchmark_result(name, found) for name, found in zip(two, values, strict=True)]
-    table = next(t for t in variance_tables(plan_of(tmp_path, two), results) if t.name == "all benchmarks")
+    table = next(t for t in variance_tables(plan_of(tmp_path, two), results) if t.name.startswith("benchmarks"))
     assert (table.rows, table.left_out) == ((), 8)
     assert table.reason
 

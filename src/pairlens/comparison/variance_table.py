@@ -1,7 +1,9 @@
 """Where the variance of a metric comes from: the loss, the seed, the tuned setting, and what differs between benchmarks."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from pairlens.core.settings import flat_settings
 
 LOSS, SEED = 0, 1
 RANDOM = Term({LOSS, SEED})
+# Sets of more benchmarks are too many to try.
+MAX_BENCHMARKS = 12
 # Values of one metric: by loss, by seed.
 Values = Mapping[str, Mapping[int, float]]
 ONE_SEED = "one seed does not show how much of the variance comes from chance; run more seeds"
@@ -37,7 +41,7 @@ def variance_tables(plan: Plan, results: Sequence[BenchmarkResult]) -> tuple[Var
     of_benchmarks = [
         _benchmark_table(result, metric) for result in results for metric in metrics if _has(result, metric)
     ]
-    over_all = [_study_table(plan, results, metric) for metric in metrics]
+    over_all = [table for metric in metrics for table in _study_tables(plan, results, metric)]
     owners = dict.fromkeys(plan.owner(benchmark).name for benchmark in plan.study.fields)
     tuned = [_tuning_table(plan, benchmark) for benchmark in plan.study.fields if benchmark.name in owners]
     return tuple(table for table in (*of_benchmarks, *over_all, *tuned) if table is not None)
@@ -102,30 +106,52 @@ def _obstacle(losses: Sequence[str], seeds: Sequence[int]) -> str:
     return ONE_SEED if len(seeds) < 2 else ""
 
 
-def _study_table(plan: Plan, results: Sequence[BenchmarkResult], metric: str) -> VarianceTable | None:
-    """Return the table over all benchmarks; None if there is one only, or one lacks the metric."""
-    if len(results) < 2 or not all(_has(result, metric) for result in results):
-        return None
-    by_benchmark = [values_of(result.losses, metric) for result in results]
+def _study_tables(plan: Plan, results: Sequence[BenchmarkResult], metric: str) -> list[VarianceTable]:
+    """Return a table over all benchmarks, and one for each part of them that is a grid of settings."""
+    by_name = {result.name: result for result in results if _has(result, metric)}
+    benchmarks = [benchmark for benchmark in plan.study.fields if benchmark.name in by_name]
+    if len(benchmarks) < 2:
+        return []
+    factors = differing_factors(benchmarks)
+    grids = grids_of(factors)
+    whole = tuple(range(len(benchmarks)))
+    tables = [] if whole in grids else [_over_benchmarks(by_name, benchmarks, {"benchmark": list(whole)}, metric)]
+    for grid in grids:
+        chosen = {name: [levels[index] for index in grid] for name, levels in factors.items()}
+        varying = {name: levels for name, levels in chosen.items() if len(set(levels)) > 1}
+        tables.append(_over_benchmarks(by_name, [benchmarks[index] for index in grid], varying, metric))
+    return tables
+
+
+def _over_benchmarks(
+    by_name: Mapping[str, BenchmarkResult],
+    benchmarks: Sequence[Benchmark],
+    factors: Mapping[str, Sequence[int]],
+    metric: str,
+) -> VarianceTable:
+    by_benchmark = [values_of(by_name[benchmark.name].losses, metric) for benchmark in benchmarks]
     shared = _shared_values(by_benchmark)
     losses, seeds = complete_design(shared)
-    factors = differing_factors([benchmark for benchmark in plan.study.fields if benchmark.name in _names(results)])
-    shape = [len(set(levels)) for levels in factors.values()]
-    left_out = sum(len(seeds_) for values in by_benchmark for seeds_ in values.values())
-    left_out -= len(losses) * len(seeds) * len(results)
-    design = f"{len(losses)} losses × {len(seeds)} seeds × {len(results)} benchmarks"
+    left_out = sum(len(of_loss) for values in by_benchmark for of_loss in values.values())
+    left_out -= len(losses) * len(seeds) * len(benchmarks)
+    names = "; ".join(benchmark.name for benchmark in benchmarks)
+    design = f"{len(losses)} losses × {len(seeds)} seeds × {len(benchmarks)} benchmarks: {names}"
+    title = f"benchmarks that differ in {' and '.join(factors)}" if "benchmark" not in factors else "all benchmarks"
     reason = _obstacle(losses, seeds)
     if reason:
-        return VarianceTable("all benchmarks", metric, design, (), left_out, reason)
-    grid = np.empty((len(losses), len(seeds), *shape))
-    for index, values in zip(zip(*factors.values(), strict=True), by_benchmark, strict=True):
+        return VarianceTable(title, metric, design, (), left_out, reason)
+    positions = [_positions(levels) for levels in factors.values()]
+    grid = np.empty((len(losses), len(seeds), *(max(levels) + 1 for levels in positions)))
+    for index, values in zip(zip(*positions, strict=True), by_benchmark, strict=True):
         grid[(slice(None), slice(None), *index)] = [[values[loss][seed] for seed in seeds] for loss in losses]
     rows = variance_rows(mean_squares(grid), _study_sources(list(factors), grid.shape))
-    return VarianceTable("all benchmarks", metric, design, rows, left_out)
+    return VarianceTable(title, metric, design, rows, left_out)
 
 
-def _names(results: Sequence[BenchmarkResult]) -> set[str]:
-    return {result.name for result in results}
+def _positions(levels: Sequence[int]) -> list[int]:
+    """Return levels numbered from 0 without gaps."""
+    found = list(dict.fromkeys(levels))
+    return [found.index(level) for level in levels]
 
 
 def _shared_values(by_benchmark: Sequence[Values]) -> dict[str, dict[int, float]]:
@@ -155,11 +181,10 @@ def _study_sources(factors: Sequence[str], levels: tuple[int, ...]) -> dict[str,
 def differing_factors(benchmarks: Sequence[Benchmark]) -> dict[str, list[int]]:
     """Return the settings in which benchmarks differ, with the level of each benchmark.
 
-    Settings that change together are one factor. If the benchmarks are not all combinations of the levels, their effects
-    cannot be told apart, and the benchmark itself is the only factor.
+    Settings that change together are one factor, because their effects cannot be told apart.
 
     Returns:
-        For each factor, named with its values, the position of the level of each benchmark.
+        For each factor, named by its settings, the number of the level of each benchmark.
     """
     plain = [
         {name: json.dumps(to_plain(value)) for name, value in settings_of_benchmark(one).items()} for one in benchmarks
@@ -170,12 +195,32 @@ def differing_factors(benchmarks: Sequence[Benchmark]) -> dict[str, list[int]]:
         values = list(dict.fromkeys(texts))
         if len(values) > 1:
             by_levels.setdefault(tuple(values.index(text) for text in texts), []).append(name)
-    combinations = set(zip(*by_levels, strict=True))
-    possible = int(np.prod([len(set(levels)) for levels in by_levels])) if by_levels else 0
-    if len(combinations) != len(benchmarks) or possible != len(benchmarks):
-        names = ", ".join(name for found in by_levels.values() for name in found)
-        return {f"benchmark ({names})" if names else "benchmark": list(range(len(benchmarks)))}
-    return {" and ".join(names): list(levels) for levels, names in by_levels.items()}
+    return {" with ".join(names): list(levels) for levels, names in by_levels.items()}
+
+
+def grids_of(factors: Mapping[str, Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the largest sets of benchmarks that have every combination of the levels that occur in them.
+
+    In such a grid the effect of each factor is told apart from the others. A grid that is a part of another is left out.
+
+    Args:
+        factors: for each factor, the level of each benchmark.
+
+    Returns:
+        The positions of the benchmarks of each grid, the largest grid first; none with more than 12 benchmarks.
+
+    >>> grids_of({"crop": [0, 0, 1, 1, 1], "auxiliary": [0, 1, 0, 1, 0], "data": [0, 0, 0, 0, 1]})
+    [(0, 1, 2, 3), (2, 4)]
+    """
+    levels = list(zip(*factors.values(), strict=True))
+    found: list[tuple[int, ...]] = []
+    for size in range(len(levels) if len(levels) <= MAX_BENCHMARKS else 0, 1, -1):
+        for chosen in combinations(range(len(levels)), size):
+            columns = [set(column) for column in zip(*(levels[index] for index in chosen), strict=True)]
+            is_grid = len({levels[index] for index in chosen}) == size == math.prod(map(len, columns))
+            if is_grid and not any(set(chosen) <= set(other) for other in found):
+                found.append(chosen)
+    return found
 
 
 def settings_of_benchmark(benchmark: Benchmark) -> dict[str, object]:
