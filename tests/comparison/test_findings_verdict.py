@@ -65,6 +65,10 @@ def test_few_losses_and_many_benchmarks_have_sentences_of_their_own():
     assert findings_sentences(many, "MAP@R") == [
         "Spearman's correlation of the losses' order on two benchmarks is +0.50 to +0.50 (10 pairs)."
     ]
+    two = replace(FOLDS, over_runs=Estimate(0.9), losses=2)
+    assert findings_sentences(Findings(predictions=(two,)), "MAP@R") == [
+        "On birds, 2 losses are too few to say which measurement predicts a run."
+    ]
     unsure = replace(FOLDS, over_runs=Estimate(-0.2, -0.6, 0.3))
     assert "so it may predict nothing" in findings_sentences(Findings(predictions=(unsure, GAP)), "MAP@R")[0]
     assert "no measurement could" in findings_sentences(Findings(predictions=(GAP,)), "MAP@R")[0]

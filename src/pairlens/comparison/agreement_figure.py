@@ -1,5 +1,6 @@
 """A figure of the ranks of the losses on every benchmark: lines that cross are losses whose order differs."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pairlens.comparison.rank_correlation import ranks_of
 from pairlens.plotting.style import Picture, save, tidy
 
 # A longer name of a benchmark would overlap the next one.
-CHARACTERS_PER_LINE = 14
+CHARACTERS_PER_LINE, MAX_NAME_LINES = 14, 4
 AGREEMENT_FILE = "rank-agreement.svg"
 
 
@@ -23,7 +24,7 @@ def draw_rank_agreement(benchmarks: Sequence[RankedLosses], file: Path) -> Pictu
         return None
     # By benchmark, the rank of every loss, 1 for the highest mean.
     ranks = [ranks_of([-benchmark.means[name] for name in losses]) for benchmark in benchmarks]
-    figure = Figure(figsize=(1.6 + 1.3 * len(benchmarks), 1.2 + 0.28 * len(losses)), layout="constrained")
+    figure = Figure(figsize=(1.6 + 1.3 * len(benchmarks), 1.4 + 0.22 * len(losses)), layout="constrained")
     axes = figure.subplots()
     for number, name in enumerate(losses):
         color, dash = look(number)
@@ -52,20 +53,14 @@ def draw_rank_agreement(benchmarks: Sequence[RankedLosses], file: Path) -> Pictu
 
 
 def _label(axes: Axes, benchmarks: Sequence[RankedLosses], losses: int) -> None:
-    names = [_in_lines(benchmark.name) for benchmark in benchmarks]
+    lines = [
+        textwrap.wrap(one.name, CHARACTERS_PER_LINE, max_lines=MAX_NAME_LINES, placeholder=" …") for one in benchmarks
+    ]
+    # Matplotlib would read mathematics between dollar signs.
+    names = ["\n".join(of_name).replace("$", r"\$") for of_name in lines]
     axes.set_xticks(range(len(benchmarks)), names)
     axes.set_xlim(-0.25, len(benchmarks) - 0.75)
     axes.set_yticks(range(1, losses + 1))
     axes.set_ylim(losses + 0.5, 0.5)
     axes.set_ylabel("rank")
     tidy([axes])
-
-
-def _in_lines(name: str) -> str:
-    """Return a name broken into lines of about 14 characters at its spaces."""
-    lines = [""]
-    for word in shortened(name).split(" "):
-        if lines[-1] and len(lines[-1]) + len(word) >= CHARACTERS_PER_LINE:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)

@@ -84,12 +84,12 @@ def _predictor(name: str, found: Sequence[Prediction]) -> str:
     if best is None:
         return f"On {name}, no measurement could predict a run."
     correlation = best.over_runs
+    if correlation.low is None or correlation.high is None:
+        return f"On {name}, {best.losses} losses are too few to say which measurement predicts a run."
     lead = (
         f"On {name}, the strongest rank correlation of {len(predictors)} measurements with the result of a run is "
         f"{decimal(correlation.value, 2, signed=True)}, of {best.measurement}, over {best.runs} runs of {best.losses} losses"
     )
-    if correlation.low is None or correlation.high is None:
-        return f"{lead}; too few losses for an interval."
     ends = f"{decimal(correlation.low, 2, signed=True)} to {decimal(correlation.high, 2, signed=True)}"
     unsure = ", so it may predict nothing" if correlation.low <= 0 <= correlation.high else ""
     return f"{lead} (95 % interval {ends}{unsure})."
