@@ -46,7 +46,10 @@ def test_degenerate_cases():
 )
 @pytest.mark.parametrize(("losses", "rho"), [(6, 0.5), (10, 0.8), (20, 0.0)])
 def test_the_interval_over_losses_covers_the_correlation_of_true_means(estimate, of, losses, rho):
-    """Means of 5 seeds whose standard deviation is a quarter of that of the losses; 400 studies, standard error 1.1 %."""
+    """Means of 5 seeds whose standard deviation is a quarter of that of the losses; 400 studies.
+
+    benches/rank_agreement.py measures 93 % or more with 4,000 studies; three standard errors of 400 are 3.5 %.
+    """
     rng, hits = np.random.default_rng(5), 0
     for _ in range(400):
         first = rng.normal(size=losses)
@@ -54,7 +57,7 @@ def test_the_interval_over_losses_covers_the_correlation_of_true_means(estimate,
         one, other = (true[:, None] + 0.25 * rng.normal(size=(losses, 5)) for true in (first, second))
         found = estimate(one.mean(axis=1).tolist(), other.mean(axis=1).tolist())
         hits += found.low <= of(rho) <= found.high
-    assert hits / 400 > 0.92
+    assert hits / 400 > 0.9
 
 
 def test_the_bootstrap_over_losses_knows_that_seeds_of_a_loss_are_not_independent():
