@@ -265,6 +265,7 @@ def show_results(results: Results, folder: Path, all_metrics: bool = False) -> N
             show_table(console, tables.post)
         say(verdict(result))
     say(f"written: results.json, tables (Markdown, LaTeX, CSV) and figures in {folder}")
+    say(f"what the study shows as a whole, such as where the variance comes from: {folder / 'comparison.md'}")
     if not all_metrics:
         say(f"all columns of the table: pairlens compare --resume {folder} --all")
     say(f"all results on one page, with photos and audits: pairlens report {folder}")
