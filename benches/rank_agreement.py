@@ -89,7 +89,7 @@ def coverage(estimate: Coefficient, true: float, losses: int, rho: float, noise:
 
 
 def coverage_over_runs(losses: int, rho: float) -> dict[str, float]:
-    """Return how often the bootstrap over losses contains the correlation of two measurements of runs.
+    """Return how often the jackknife over losses contains the correlation of two measurements of runs.
 
     Half of the variance of each is of the loss, half of the seed, and both parts have the same correlation.
     """

@@ -60,7 +60,7 @@ def test_the_interval_over_losses_covers_the_correlation_of_true_means(estimate,
     assert hits / 400 > 0.9
 
 
-def test_the_bootstrap_over_losses_knows_that_seeds_of_a_loss_are_not_independent():
+def test_the_interval_over_losses_knows_that_seeds_of_a_loss_are_not_independent():
     """A measurement that only tells losses apart has the uncertainty of 12 losses, however many seeds each has."""
     rng, hits = np.random.default_rng(6), 0
     cluster = np.repeat(np.arange(12), 5)
@@ -69,7 +69,7 @@ def test_the_bootstrap_over_losses_knows_that_seeds_of_a_loss_are_not_independen
         second = 0.5 * first + math.sqrt(0.75) * rng.normal(size=12)
         found = clustered_spearman(first[cluster], second[cluster], cluster)
         hits += found.low <= 6 / math.pi * math.asin(0.25) <= found.high
-    assert hits / 150 > 0.88
+    assert hits / 150 > 0.9
 
 
 def test_few_losses_have_no_interval():

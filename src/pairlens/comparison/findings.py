@@ -94,7 +94,7 @@ class Prediction:
         benchmark: the benchmark.
         measurement: what was measured.
         source: what the measurement is taken from.
-        over_runs: Spearman's correlation over all runs; the interval is a bootstrap over losses.
+        over_runs: Spearman's correlation over all runs; the interval is a jackknife over losses.
         within_losses: mean over the losses of Spearman's correlation over the seeds of one loss; None if it is constant
             within each loss, or there are fewer than three seeds.
         runs: number of runs.

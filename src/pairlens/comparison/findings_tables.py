@@ -17,7 +17,7 @@ AGREEMENT_NOTE = (
     "The control without a pairwise loss is not counted."
 )
 PREDICTION_NOTE = (
-    "Spearman's correlation with {metric} on the test photos. Over all runs: with the 95 % bootstrap interval over losses. "
+    "Spearman's correlation with {metric} on the test photos. Over all runs: with the 95 % jackknife interval over losses. "
     "Within a loss: mean over losses of the correlation over seeds, with the 95 % t-interval over losses. What needs the "
     "classes of the test photos is no predictor. One interval in twenty excludes 0 by chance."
 )
