@@ -23,6 +23,7 @@ from scipy.io import savemat
 from fuzz.onnx_targets import ONNX
 from fuzz.rule_targets import RULES
 from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
+from pairlens.comparison.rank_agreement import agreement_of, read_ranked_losses
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
@@ -77,6 +78,9 @@ def _split_reader(name: str, files: tuple[str, ...]) -> Callable[[bytes], None]:
 
 
 CUB_FILES = ("images.txt", "classes.txt", "image_class_labels.txt", "bounding_boxes.txt")
+MEANS = b"benchmark,metric,loss,mean,half_interval,seeds\n" + b"".join(
+    b"birds,MAP@R,%s,%d,1.2,5\n" % (loss, mean) for loss, mean in ((b"triplet", 18), (b"circle", 20), (b"supcon", 17))
+)
 SOP_FILES = ("Ebay_train.txt", "Ebay_test.txt")
 
 
@@ -271,8 +275,22 @@ def _trials_seeds() -> list[bytes]:
     return [json.dumps({"trials": [{"number": 0, "params": {"margin": 0.1}, "folds": [0.5], "value": 0.5}]}).encode()]
 
 
+def _results_seeds() -> list[bytes]:
+    stored = Path(__file__).parent.parent / "data_version_0_1" / "comparison" / "results.json"
+    return [stored.read_bytes(), b'{"type": "Results", "fields": []}']
+
+
 def _results(data: bytes) -> None:
-    read_results(written("results/results.json", data).parent)
+    folder = written("results/results.json", data).parent
+    read_results(folder)
+    for ranked in read_ranked_losses(folder):
+        agreement_of(ranked, ranked)
+
+
+def _means(data: bytes) -> None:
+    # The agreement with itself, so that every number that was read is also used.
+    for ranked in read_ranked_losses(written("means/old.csv", data)):
+        agreement_of(ranked, ranked)
 
 
 def _naming(data: bytes) -> None:
@@ -363,7 +381,8 @@ TARGETS = {
         ("study", _study, _study_seeds),
         ("toml", _toml, _toml_seeds),
         ("trials", _trials, _trials_seeds),
-        ("results", _results, lambda: [b'{"type": "Results", "fields": []}']),
+        ("results", _results, _results_seeds),
+        ("means", _means, lambda: [MEANS]),
         ("naming", _naming, _naming_seeds),
         ("picture", _picture, _picture_seeds),
         *RULES,

@@ -23,6 +23,7 @@ COMPARISON_SECTIONS = [
     "Learning curves",
     "Accuracy against cost",
     "The losses by themselves",
+    "The study as a whole",
     "Configuration",
     "Commands",
     "Versions",

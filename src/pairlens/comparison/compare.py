@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pairlens.comparison.executors import Engine, run_here
+from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.results import Results, write_results
-from pairlens.comparison.run_study import Plan, RunFinished, check, lock_study, run_missing
+from pairlens.comparison.run_study import FIGURES_FOLDER, Plan, RunFinished, check, lock_study, run_missing
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Study, read_toml
 from pairlens.comparison.tables import write_tables
@@ -44,6 +45,7 @@ def compare(
     if not isinstance(study, Study | str | Path):
         raise ValueError(f"a {type(study).__name__} is no study; give a pl.Study or the path of a TOML file")
     # Imported here, because Matplotlib takes long to import, and only figures need it.
+    from pairlens.comparison.agreement_figure import AGREEMENT_FILE, draw_rank_agreement
     from pairlens.comparison.figures import draw_comparison
 
     planned = study if isinstance(study, Study) else read_toml(Path(study), trust)
@@ -59,6 +61,8 @@ def compare(
         write_results(results, place)
         write_tables(results, place)
         draw_comparison(results, place)
+        ranked = [RankedLosses.of(result) for result in results.fields]
+        draw_rank_agreement(ranked, place / FIGURES_FOLDER / AGREEMENT_FILE)
     return results
 
 

@@ -20,3 +20,16 @@ def no_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     """
     # Zero times the embeddings keeps the graph, so that backward() works as it does for every other loss.
     return (0 * embeddings).sum()
+
+
+# The texts by which studies name the control, today and in version 0.1.
+NO_LOSS_TEXTS = ("pairlens.comparison.controls:no_loss", "pairlens.analysis.control:no_loss")
+
+
+def is_control(loss: str) -> bool:
+    """Return whether the text of a loss names the control without a pairwise loss.
+
+    >>> is_control("pairlens.comparison.controls:no_loss"), is_control("triplet:margin=0.2")
+    (True, False)
+    """
+    return loss.partition("(")[0] in NO_LOSS_TEXTS

@@ -3,7 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
+from pairlens.comparison.controls import is_control
+from pairlens.comparison.findings import Findings
 from pairlens.core.files import write_text
 from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.untrusted import read_json
@@ -72,6 +75,11 @@ class LossResult:
     runs: tuple[str, ...]
     failed: tuple[str, ...] = ()
 
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the control without a pairwise loss, which stands beside the losses and is none of them."""
+        return is_control(self.loss)
+
     def metric(self, name: str) -> Measured:
         """Return a metric by its name; KeyError if it was not measured."""
         # There are about ten metrics, too few for an index.
@@ -105,6 +113,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class BaselineResult:
+    """What the losses are compared with.
+
+    Attributes:
+        name: such as "pretrained backbone", "pretrained backbone, whiten" or "before training".
+        metrics: each metric over the seeds.
+    """
+
+    name: str
+    metrics: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class PostResult:
+    """A loss, or the backbone as it comes, measured after post-processing.
+
+    Attributes:
+        name: of the loss or the backbone.
+        metrics: the standard metrics.
+        over_seeds: what the ranking metric gains, after minus before, of the same runs; mean and 95 % t-interval.
+        class_low: lower end of the 95 % interval of this gain over the test classes (bootstrap).
+        class_high: upper end of the same interval.
+    """
+
+    name: str
+    metrics: tuple[Measured, ...]
+    over_seeds: Interval
+    class_low: float
+    class_high: float
+
+    def metric(self, name: str) -> Measured:
+        """Return a metric by its name; KeyError if it was not measured."""
+        return {measured.name: measured for measured in self.metrics}[name]
+
+
+@dataclass(frozen=True)
 class BenchmarkResult:
     """The results of all losses on one benchmark: the same data and the same settings.
 
@@ -124,6 +168,9 @@ class BenchmarkResult:
         baseline_name: its name, such as "pretrained backbone".
         seen_classes: how many of the test classes are training classes.
         one_class: whether all test photos are of one class, so that every figure is 100 % by construction.
+        baseline_results: every metric of the baselines, of the backbone as it comes also after post-processing.
+        post_name: what post-processing does, in words; empty if the study does not ask for it.
+        post: the losses after post-processing in the order of `losses`, and the backbone as it comes.
     """
 
     name: str
@@ -140,6 +187,9 @@ class BenchmarkResult:
     baseline: Interval | None = None
     baseline_name: str = ""
     one_class: bool = field(default=False, metadata={"omit_default": True})
+    baseline_results: tuple[BaselineResult, ...] = field(default=(), metadata={"omit_default": True})
+    post_name: str = field(default="", metadata={"omit_default": True})
+    post: tuple[PostResult, ...] = field(default=(), metadata={"omit_default": True})
 
     @property
     def baselines(self) -> list[tuple[str, Interval]]:
@@ -162,10 +212,22 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a comparison, one record per benchmark."""
+    """The results of a comparison.
 
-    # Stored files have the key "fields", from the time when a benchmark was called a field.
+    Attributes:
+        fields: one record per benchmark; stored files have this key from the time when a benchmark was called a field.
+        findings: what the study shows as a whole; empty in files of form 1, which did not have it.
+    """
+
+    VERSION: ClassVar[int] = 2
+
     fields: tuple[BenchmarkResult, ...]
+    findings: Findings = field(default_factory=Findings)
+
+    @classmethod
+    def upgrade(cls, data: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+        """Return the present form of results that were stored in form 1, which has no findings."""
+        return data
 
 
 def write_results(results: Results, folder: Path) -> Path:

@@ -90,6 +90,7 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
     # Computed once each, because several fields come from the same pass over the vectors.
     intra, inter = geometry.class_spread(vectors, labels)
     hubs = geometry.hubness(vectors, labels)
+    decay, rank = geometry.decay_and_rank(vectors)
     weights = _weight_share(vectors[:MAX_WEIGHTED_PHOTOS], labels[:MAX_WEIGHTED_PHOTOS], loss)
     return EmbeddingStats(
         photos=len(vectors),
@@ -106,8 +107,8 @@ def embedding_stats(vectors: Tensor, labels: Tensor, loss: Any = None) -> Embedd
         pi_inter=inter,
         # The class means coincide if all embeddings collapse to one point.
         pi_ratio=intra / max(inter, 1e-12),
-        rho=geometry.spectral_decay(vectors),
-        effective_rank=geometry.effective_rank(vectors),
+        rho=decay,
+        effective_rank=rank,
         hub_skewness=hubs.skewness,
         hub_never=hubs.never,
         hub_bad=hubs.bad,

@@ -116,9 +116,7 @@ def spectral_decay(vectors: Tensor) -> float:
     >>> spectral_decay(torch.eye(4))
     0.0
     """
-    share = _spectrum(vectors)
-    # The logarithm of a singular value of 0 is not finite.
-    return float((math.log(1 / len(share)) - share.clamp(min=1e-12).log()).mean())
+    return decay_and_rank(vectors)[0]
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -129,13 +127,20 @@ def effective_rank(vectors: Tensor) -> float:
     >>> round(effective_rank(torch.eye(4)), 4)
     4.0
     """
-    share = _spectrum(vectors)
-    return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())
+    return decay_and_rank(vectors)[1]
 
 
-def _spectrum(vectors: Tensor) -> Tensor:
+def decay_and_rank(vectors: Tensor) -> tuple[float, float]:
+    """Return `spectral_decay` and `effective_rank` from one singular value decomposition, which takes most of the time.
+
+    >>> decay_and_rank(torch.eye(2))
+    (0.0, 2.0)
+    """
     values = torch.linalg.svdvals(vectors.double())
-    return values / values.sum()
+    share = values / values.sum()
+    # The logarithm of a singular value of 0 is not finite.
+    logarithms = share.clamp(min=1e-12).log()
+    return float((math.log(1 / len(share)) - logarithms).mean()), float((-(share * logarithms).sum()).exp())
 
 
 @dataclass(frozen=True)

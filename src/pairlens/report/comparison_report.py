@@ -7,9 +7,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pairlens.comparison.agreement_figure import AGREEMENT_FILE, draw_rank_agreement
 from pairlens.comparison.figures import FIGURES
+from pairlens.comparison.findings_tables import findings_tables
+from pairlens.comparison.findings_verdict import findings_sentences
+from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.reproduce import study_text
-from pairlens.comparison.results import BenchmarkResult, LossResult
+from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Benchmark, read_study, slug
@@ -68,7 +72,8 @@ def comparison_page(
     Raises:
         ValueError: if the folder is not the folder of a comparison, or no run in it is finished.
     """
-    results = list(measure(folder).fields)
+    measured = measure(folder)
+    results = list(measured.fields)
     plan = Plan(read_study(folder, trust), folder)
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
@@ -79,6 +84,7 @@ def comparison_page(
     headlines = [headline(result) for result in results]
     sentences = [f"{text}." for text in headlines] if several else [verdict(results[0])]
     names = dict.fromkeys(metric.name for result in results for loss in result.losses for metric in loss.metrics)
+    findings = _findings(measured, scratch)
     sections: list[Section] = []
     for result, part in zip(results, parts, strict=True):
         # With several benchmarks each has a main section, which opens with its own figure and table.
@@ -90,10 +96,30 @@ def comparison_page(
         verdict=[*sentences, *(f"The parts that need the photos are left out: {why}." for why in missing)],
         facts=_facts(plan, results),
         lead=[*([] if several else parts[0].lead), metric_meanings(names)],
-        sections=[*sections, _study_section(plan), _commands(plan), versions_section()],
+        # What several benchmarks have in common comes before each of them.
+        sections=[
+            *(findings if several else []),
+            *sections,
+            *([] if several else findings),
+            _study_section(plan),
+            _commands(plan),
+            versions_section(),
+        ],
         origin=origin(),
     )
     return page, " ".join(missing)
+
+
+def _findings(measured: Results, folder: Path) -> list[Section]:
+    """Return the section about the study as a whole; none if there is nothing to say."""
+    ranked = [RankedLosses.of(result) for result in measured.fields]
+    picture = draw_rank_agreement(ranked, folder / AGREEMENT_FILE)
+    metric = measured.fields[0].metric
+    blocks: list[Block] = [Paragraph(text) for text in findings_sentences(measured.findings, metric)]
+    blocks += [] if picture is None else [FigureBlock(picture)]
+    tables = findings_tables(measured.findings, metric)
+    blocks += [TableBlock(table, folded=len(table.rows) > MAX_UNFOLDED_PAIRS) for table in tables]
+    return [Section("The study as a whole", blocks)] if blocks else []
 
 
 def _facts(plan: Plan, results: Sequence[BenchmarkResult]) -> list[tuple[str, str]]:
@@ -133,8 +159,9 @@ def _part(
     # The photos are of one model, so the headings say which.
     of = f": {best.name}, seed {best.seeds[0]}"
     model = [replace(section, title=section.title + of) if section.level == level else section for section in model]
-    tables = result_tables(plan.folder, result)
-    lead = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
+    tables = result_tables(result)
+    lead: list[Block] = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
+    lead += [] if tables.post is None else [TableBlock(tables.post)]
     losses = [(loss.name, _loss_of(plan, loss, trust)) for loss in result.losses]
     sections = [
         *model,
