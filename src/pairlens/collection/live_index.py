@@ -103,10 +103,7 @@ class LiveIndex:
         self._loaded = loaded
 
     def allowed(self, db: sqlite3.Connection, where: Mapping[str, Condition]) -> np.ndarray:
-        """Return the ids that a filter lets through; those of the last filters are remembered until the next change.
-
-        Values of the metadata have no index, so finding them takes longer than searching the vectors.
-        """
+        """Return the ids that a filter lets through; those of the last filters are remembered until the next change."""
         text, values = sqlite_condition(where)
         key = last_change(db), text, tuple(values)
         if key not in self._filtered:
