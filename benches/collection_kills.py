@@ -1,7 +1,8 @@
 """Kills in the middle of indexing, updating, removing, reindexing and migrating: what was acknowledged must be there.
 
 The child process (`python collection_kills.py LOCATION FOLDER SEED`) does one verb after another and prints a line when it
-has returned. The parent kills it at a random moment, opens the collection and compares it with the printed lines.
+has returned. The parent kills it at a random moment of the verb whose turn it is, opens the collection and compares it with
+the printed lines.
 """
 
 import random
@@ -22,8 +23,7 @@ from pairlens.collection.collection_model import CollectionModel, backbone_model
 
 BENCHES = Path(__file__).parent
 SIDE, PHOTOS_AT_ONCE = 32, 24
-# Seconds from the first acknowledged line to the kill, at most.
-LONGEST = 6.0
+VERBS = ("add", "update", "remove", "reindex", "migrate")
 
 
 def small_model(seed: int) -> CollectionModel:
@@ -42,7 +42,7 @@ def work(location: str, folder: Path, seed: int) -> None:
     number = seed * 1_000_000
     with Collection.open(location) as collection:
         while True:
-            verb = rng.choice(("add", "add", "update", "remove", "reindex", "migrate"))
+            verb = rng.choice(("add", *VERBS))
             ids = [item.id for item in collection.photos(limit=100_000)]
             if verb == "add" or not ids:
                 files = []
@@ -128,32 +128,54 @@ def kill_often(times: int, postgres: bool) -> dict[str, object]:
         Collection.create(location, small_model(1)).close()
         ledger = Ledger()
         during: dict[str, int] = {}
+        # The seconds that each verb has taken.
+        durations = {verb: [0.05] for verb in VERBS}
         faults: list[str] = []
         for number in range(times):
-            last = _one_kill(location, folder, number + 1, rng.uniform(0.05, LONGEST), ledger.note)
+            wanted = VERBS[number % len(VERBS)]
+            seconds = rng.uniform(0, float(np.median(durations[wanted])))
+            last = _one_kill(location, folder, number + 1, wanted, seconds, ledger.note, durations)
             verb = last.split()[1] if last.startswith("begin ") else "between"
             during[verb] = during.get(verb, 0) + 1
             with Collection.open(location) as collection:
                 faults += [f"kill {number + 1}: {fault}" for fault in ledger.faults(collection, last)]
-            print(f"kill {number + 1} during {verb}: {len(faults)} faults so far", file=sys.stderr, flush=True)
+                items = len(collection)
+            print(f"kill {number + 1} during {verb}: {items} items, {len(faults)} faults", file=sys.stderr, flush=True)
     return {"kills": times, "during": during, "faults": faults}
 
 
-def _one_kill(location: str, folder: Path, seed: int, seconds: float, note: Callable[[str], None]) -> str:
-    """Start a worker, kill it, and return its last line."""
+def _one_kill(
+    location: str,
+    folder: Path,
+    seed: int,
+    wanted: str,
+    seconds: float,
+    note: Callable[[str], None],
+    durations: dict[str, list[float]],
+) -> str:
+    """Start a worker, kill it some seconds after it has begun a verb for the second time, and return its last line."""
     words = [sys.executable, str(BENCHES / "collection_kills.py"), location, str(folder), str(seed)]
     worker = subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8", cwd=BENCHES)
     assert worker.stdout is not None
-    lines = [worker.stdout.readline()]
+    begun, start, last = 0, 0.0, ""
+    while begun < 2 and (last := worker.stdout.readline()):
+        now = time.perf_counter()
+        if last.startswith("begin"):
+            begun += last.split()[1] == wanted
+            start = now
+        else:
+            durations[last.split()[0]].append(now - start)
+            note(last)
     time.sleep(seconds)
     worker.send_signal(signal.SIGKILL)
     # A line that was cut short was not acknowledged.
-    lines += [line for line in worker.stdout if line.endswith("\n")]
+    for line in worker.stdout:
+        if line.endswith("\n"):
+            last = line
+            if not line.startswith("begin"):
+                note(line)
     worker.wait()
-    for line in lines:
-        if not line.startswith("begin"):
-            note(line)
-    return lines[-1].strip()
+    return last.strip()
 
 
 def new_postgres_location() -> str:
