@@ -2,7 +2,7 @@
 
     python benches/collection.py index  --photos FOLDER     photos/s beside a bare loop of decoding, resizing and the model
     python benches/collection.py query  --photos FOLDER     one file to ten matches with thumbnails, beside the model alone
-    python benches/collection.py ray    --photos FOLDER     two processes of Ray beside threads: equal vectors and labels
+    python benches/collection.py ray    --photos FOLDER     Ray's processes, one of them killed, beside threads: equal vectors
     python benches/collection.py kills  --kills 50 [--postgres]
 
 The bars of the store alone (search, filter, adding, opening, disk, memory) are in collection_store.py and
@@ -11,7 +11,10 @@ collection_postgres.py. Each part writes its figures into benches/results/collec
 
 import argparse
 import json
+import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -82,7 +85,7 @@ def index(options: argparse.Namespace) -> dict[str, object]:
 def query(options: argparse.Namespace) -> dict[str, object]:
     model = backbone_model(options.model, options.image_size)
     files = photos_of(options.photos, options.limit)
-    extra = []
+    extra, forward = [], []
     with tempfile.TemporaryDirectory() as name, Collection.create(Path(name) / "photos", model) as collection:
         collection.add(files, labels="none", workers=options.workers)
         for number, file in enumerate(files[:: max(1, len(files) // 60)]):
@@ -96,34 +99,56 @@ def query(options: argparse.Namespace) -> dict[str, object]:
             # The first search fills the index.
             if number:
                 extra.append(1000 * ((middle - start) - (end - middle)))
+                forward.append(1000 * (end - middle))
     return {
         "photos": len(files),
         "milliseconds_beside_the_forward_pass": round(statistics.median(extra), 1),
+        "milliseconds_of_the_forward_pass": round(statistics.median(forward), 1),
         "bar": "at most 15",
     }
 
 
 def ray(options: argparse.Namespace) -> dict[str, object]:
+    """Index by threads, by Ray, and by Ray with a process that is killed when half of the photos are done."""
+    sys.path.insert(0, str(RESULTS.parent.parent / "tests"))
+    from support.child_processes import descendants
+
+    killed: list[int] = []
+
+    def kill_once(done: int, total: int) -> None:
+        if not killed and done >= total // 2:
+            killed.append(next(pid for pid, title in descendants() if title.startswith("ray::_Embedding")))
+            os.kill(killed[0], signal.SIGKILL)
+
     model = backbone_model(options.model, options.image_size)
     files = photos_of(options.photos, options.limit)
+    seconds: dict[str, float] = {}
+    found: dict[str, tuple[list[tuple[int, str, str | None]], np.ndarray]] = {}
+    faults = 0
     with tempfile.TemporaryDirectory() as name:
-        collections = []
-        seconds = {}
-        for engine in ("threads", "ray"):
-            collection = Collection.create(Path(name) / engine, model)
-            done = collection.add(files, labels="folders", workers=2, engine=engine)  # pyright: ignore
-            seconds[engine] = done.seconds
-            collections.append(collection)
-        first, second = collections
-        ids = first.store.ids()
-        items = [[(item.id, item.path, item.label) for item in one.store.items(ids)] for one in collections]
-        difference = float(np.abs(first.store.vectors(ids) - second.store.vectors(ids)).max())
+        for way in ("threads", "ray", "ray, killed"):
+            engine, progress = ("threads" if way == "threads" else "ray"), kill_once if "killed" in way else ignore
+            with Collection.create(Path(name) / way, model) as collection:
+                done = collection.add(files, labels="folders", workers=2, engine=engine, progress=progress)
+                seconds[way] = round(done.seconds, 1)
+                ids = collection.store.ids()
+                items = [(item.id, item.path, item.label) for item in collection.store.items(ids)]
+                found[way] = items, collection.store.vectors(ids)
+                faults += len(collection.check())
+    expected, vectors = found.pop("threads")
     return {
-        "photos": len(ids),
-        "same_ids_and_labels": items[0] == items[1],
-        "largest_difference": difference,
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "photos": len(expected),
+        "processes_killed": len(killed),
+        "same_ids_and_labels": all(items == expected for items, _ in found.values()),
+        "largest_difference": max(float(np.abs(other - vectors).max()) for _, other in found.values()),
+        "faults": faults,
+        "seconds": seconds,
+        "bar": "the same vectors, ids and labels as one process, also after a kill",
     }
+
+
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def kills(options: argparse.Namespace) -> dict[str, object]:
