@@ -2,7 +2,7 @@
 
     python benches/collection.py index  --photos FOLDER     photos/s beside a bare loop of decoding, resizing and the model
     python benches/collection.py query  --photos FOLDER     one file to ten matches with thumbnails, beside the model alone
-    python benches/collection.py ray    --photos FOLDER     Ray's processes, one of them killed, beside threads: equal vectors
+    python benches/collection.py ray    --photos FOLDER     Ray, also with a kill, beside threads: equal vectors
     python benches/collection.py kills  --kills 50 [--postgres]
 
 The bars of the store alone (search, filter, adding, opening, disk, memory) are in collection_store.py and
