@@ -214,7 +214,7 @@ def is_stale(db: sqlite3.Connection, stored: InvertedLists, model: ModelRow) -> 
 def identity_of(db: sqlite3.Connection) -> str:
     """Return the random number that a collection got when it was made."""
     found = db.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
-    return found[0] if found else ""
+    return found[0] if found and isinstance(found[0], str) else ""
 
 
 def _load(db: sqlite3.Connection) -> _Loaded | None:

@@ -113,12 +113,15 @@ def _repaired_slots(database: SqliteDatabase, model: ModelRow) -> list[Fault]:
 
 def _slots_agree(db: sqlite3.Connection, model: ModelRow) -> bool:
     rows = db.execute("SELECT item, block, slot FROM slots WHERE model = ? ORDER BY item", (model.number,)).fetchall()
-    said = np.array(rows, np.int64).reshape(-1, 3)
+    # Another kind of value is a wrong place.
+    said = np.array([row if all(isinstance(value, int) for value in row) else (0, 0, 0) for row in rows], np.int64)
     true = slots_of_blocks(db, model)
     orphans = db.execute(
         "SELECT count(*) FROM slots WHERE model = ? AND item NOT IN (SELECT id FROM items)", (model.number,)
     )
-    return orphans.fetchone()[0] == 0 and np.array_equal(said, true[np.argsort(true[:, 0], kind="stable")])
+    return orphans.fetchone()[0] == 0 and np.array_equal(
+        said.reshape(-1, 3), true[np.argsort(true[:, 0], kind="stable")]
+    )
 
 
 def _repaired_metadata_index(database: SqliteDatabase) -> list[Fault]:

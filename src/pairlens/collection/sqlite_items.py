@@ -13,6 +13,7 @@ from pairlens.collection.filters import Condition
 from pairlens.collection.item import Item, NewItem, Region, Value
 from pairlens.collection.sqlite_filters import sqlite_condition
 from pairlens.collection.sqlite_metadata import forget_metadata, index_metadata
+from pairlens.collection.sqlite_models import is_time
 from pairlens.collection.vector_blocks import as_json_list
 from pairlens.core.untrusted import parse_json
 
@@ -84,6 +85,9 @@ def _as_item(row: tuple[Any, ...]) -> Item:
         # SQLite holds any kind of value in any column.
         if not isinstance(digest, bytes) or not all(isinstance(text, str) for text in (root, path, label or "")):
             raise ValueError("its path, label or digest is of another kind")
+        numbers = (x, y, region_width, region_height, width, height, look)
+        if not all(isinstance(number, int) for number in numbers) or not is_time(added):
+            raise ValueError("its size, region, look or time is of another kind")
         region = Region(x, y, region_width, region_height) if region_width else None
         values = parse_json(metadata) if metadata else {}
         if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):

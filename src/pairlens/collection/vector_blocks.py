@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,14 @@ def as_json_list(ids: Sequence[int] | np.ndarray) -> str:
     '[3, 4]'
     """
     return str(np.asarray(ids, np.int64).reshape(-1).tolist())
+
+
+def whole_numbers(rows: Sequence[Sequence[Any]], columns: int) -> np.ndarray:
+    """Return rows of a table as int64 (row, column); raises ValueError where SQLite holds another kind of value."""
+    try:
+        return np.array(rows, np.int64).reshape(-1, columns)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("the place of a vector is no whole number; check the collection") from None
 
 
 def append_vectors(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray, vectors: np.ndarray) -> None:
@@ -115,7 +124,7 @@ def _places(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray) -> np.ndar
         "SELECT item, block, slot FROM slots WHERE model = ? AND item IN (SELECT value FROM json_each(?))",
         (model.number, as_json_list(ids)),
     ).fetchall()
-    places = np.array(rows, np.int64).reshape(-1, 3)
+    places = whole_numbers(rows, 3)
     if len(places) and not 0 <= places[:, 2].min() <= places[:, 2].max() < model.rows:
         raise ValueError("a vector is said to lie outside of its block; check the collection")
     return places
