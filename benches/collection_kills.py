@@ -1,17 +1,18 @@
 """Kills in the middle of indexing, updating, removing, reindexing and migrating: what was acknowledged must be there.
 
-The child process (`python collection_kills.py LOCATION FOLDER SEED`) does one verb after another and prints a line when it
-has returned. The parent kills it at a random moment of the verb whose turn it is, opens the collection and compares it with
-the printed lines.
+A process does one verb after another and sends a line when it has returned. The bench kills it at a random moment of the
+verb whose turn it is, opens the collection and compares it with these lines.
 """
 
+import multiprocessing
+import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,12 @@ def write_photo(file: Path, seed: int) -> None:
     Image.fromarray(pixels).save(file)
 
 
-def work(location: str, folder: Path, seed: int) -> None:
+def work(location: str, folder: Path, seed: int, pipe: Connection) -> None:
     """Do verbs until somebody kills this process."""
+
+    def say(*words: object) -> None:
+        pipe.send(" ".join(map(str, words)))
+
     rng = random.Random(seed)
     number = seed * 1_000_000
     with Collection.open(location) as collection:
@@ -74,11 +79,6 @@ def work(location: str, folder: Path, seed: int) -> None:
                 say("begin migrate")
                 collection.migrate(small_model(other), workers=0)
                 say("migrate", collection.active.fingerprint)
-
-
-def say(*words: object) -> None:
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
 
 
 class Ledger:
@@ -120,6 +120,8 @@ class Ledger:
 
 def kill_often(times: int, postgres: bool) -> dict[str, object]:
     """Kill a working process many times; returns how often, during which verbs, and what was broken."""
+    # The process that others are forked from finds this file by it.
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (BENCHES, *sys.path)))
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         location = new_postgres_location() if postgres else str(Path(name) / "photos")
@@ -153,13 +155,17 @@ def _one_kill(
     note: Callable[[str], None],
     durations: dict[str, list[float]],
 ) -> str:
-    """Start a worker, kill it some seconds after it has begun a verb for the second time, and return its last line."""
-    words = [sys.executable, str(BENCHES / "collection_kills.py"), location, str(folder), str(seed)]
-    worker = subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8", cwd=BENCHES)
-    assert worker.stdout is not None
+    """Start a process, kill it some seconds after it has begun a verb for the second time, and return its last line."""
+    # Forked from one that has imported everything and has no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["collection_kills"])
+    lines, theirs = context.Pipe(duplex=False)
+    worker = context.Process(target=work, args=(location, folder, seed, theirs), daemon=True)
+    worker.start()
+    theirs.close()
     begun, start, last = 0, 0.0, ""
-    while begun < 2 and (last := worker.stdout.readline()):
-        now = time.perf_counter()
+    while begun < 2:
+        last, now = lines.recv(), time.perf_counter()
         if last.startswith("begin"):
             begun += last.split()[1] == wanted
             start = now
@@ -167,15 +173,15 @@ def _one_kill(
             durations[last.split()[0]].append(now - start)
             note(last)
     time.sleep(seconds)
-    worker.send_signal(signal.SIGKILL)
+    worker.kill()
     # A line that was cut short was not acknowledged.
-    for line in worker.stdout:
-        if line.endswith("\n"):
-            last = line
-            if not line.startswith("begin"):
-                note(line)
-    worker.wait()
-    return last.strip()
+    with suppress(EOFError, OSError):
+        while True:
+            last = lines.recv()
+            if not last.startswith("begin"):
+                note(last)
+    worker.join()
+    return last
 
 
 def new_postgres_location() -> str:
@@ -183,7 +189,3 @@ def new_postgres_location() -> str:
     from support.postgres_server import new_url
 
     return new_url(is_durable=True)
-
-
-if __name__ == "__main__":
-    work(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
