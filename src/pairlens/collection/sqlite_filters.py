@@ -19,12 +19,19 @@ def sqlite_condition(where: Mapping[str, Condition] | None) -> tuple[str, list[s
     >>> sqlite_condition({"label": OneOf(("dress", None))})
     ('(items.label IN (SELECT value FROM json_each(?)) OR items.label IS NULL)', ['["dress"]'])
     """
-    parts = [_part(key, condition) for key, condition in (where or {}).items()]
+    conditions = (where or {}).items()
+    # One condition decides which items are read. A value of the metadata that half of the items have is looked up only for
+    # the items that another condition lets through.
+    is_narrowed = any(key in _COLUMNS or isinstance(condition, Between) for key, condition in conditions)
+    parts = []
+    for key, condition in conditions:
+        parts.append(_part(key, condition, is_narrowed))
+        is_narrowed = True
     text = " AND ".join(part for part, _ in parts)
     return text or "TRUE", [value for _, values in parts for value in values]
 
 
-def _part(key: str, condition: Condition) -> tuple[str, list[str | float]]:
+def _part(key: str, condition: Condition, is_narrowed: bool) -> tuple[str, list[str | float]]:
     match condition:
         case Under(prefix):
             return _under(_COLUMNS[key], prefix)
@@ -33,7 +40,7 @@ def _part(key: str, condition: Condition) -> tuple[str, list[str | float]]:
         case OneOf(values) if key in _COLUMNS:
             return _one_of_column(_COLUMNS[key], values)
         case OneOf(values):
-            return _one_of_metadata(key, values)
+            return _one_of_metadata(key, values, is_narrowed)
 
 
 def _under(column: str, prefix: str) -> tuple[str, list[str | float]]:
@@ -75,9 +82,11 @@ def _one_of_column(column: str, values: Sequence[Value]) -> tuple[str, list[str 
     return text, [json.dumps([value for value in values if value is not None])]
 
 
-def _one_of_metadata(key: str, values: Sequence[Value]) -> tuple[str, list[str | float]]:
+def _one_of_metadata(key: str, values: Sequence[Value], is_narrowed: bool) -> tuple[str, list[str | float]]:
     """A truth value is no number and a number no text, and `INDEXED_VALUE` keeps them apart on both sides."""
-    parts = [_with_value(f"value IN (SELECT {INDEXED_VALUE} FROM json_each(?))")]
+    is_listed = f"value IN (SELECT {INDEXED_VALUE} FROM json_each(?))"
+    looked_up = f"EXISTS (SELECT 1 FROM metadata_values WHERE key = ? AND {is_listed} AND item = items.id)"
+    parts = [looked_up if is_narrowed else _with_value(is_listed)]
     parameters: list[str | float] = [key, json.dumps([value for value in values if value is not None])]
     if None in values:
         parts.append("items.id NOT IN (SELECT item FROM metadata_values WHERE key = ?)")
