@@ -45,14 +45,6 @@ def as_json_list(ids: Sequence[int] | np.ndarray) -> str:
     return str(np.asarray(ids, np.int64).reshape(-1).tolist())
 
 
-def whole_numbers(rows: Sequence[Sequence[Any]], columns: int) -> np.ndarray:
-    """Return rows of a table as int64 (row, column); raises ValueError where SQLite holds another kind of value."""
-    try:
-        return np.array(rows, np.int64).reshape(-1, columns)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("the place of a vector is no whole number; check the collection") from None
-
-
 def append_vectors(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray, vectors: np.ndarray) -> None:
     """Store float32 (item, dim) vectors of items that have none of this model."""
     done = 0
@@ -124,10 +116,18 @@ def _places(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray) -> np.ndar
         "SELECT item, block, slot FROM slots WHERE model = ? AND item IN (SELECT value FROM json_each(?))",
         (model.number, as_json_list(ids)),
     ).fetchall()
-    places = whole_numbers(rows, 3)
+    places = _as_places(rows)
     if len(places) and not 0 <= places[:, 2].min() <= places[:, 2].max() < model.rows:
         raise ValueError("a vector is said to lie outside of its block; check the collection")
     return places
+
+
+def _as_places(rows: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Return int64 (item, 3) rows; raises ValueError where SQLite holds something else than whole numbers."""
+    try:
+        return np.array(rows, np.int64).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("the place of a vector is no whole number; check the collection") from None
 
 
 def _read_slots(db: sqlite3.Connection, model: ModelRow, block: int, slots: np.ndarray) -> np.ndarray:
