@@ -7,6 +7,11 @@ split, 50 classes calibrate (25 known, 25 strange), and 50 others check (25 know
 as it comes, for which all classes are new, and a linear head on it, trained with circle loss on the training half of CUB and
 checked on the other half. Vectors are stored in the cache. Writes benches/results/calibration.json and two figures into
 docs/images.
+
+    python benches/calibration.py --cub RAW_CUB --cache data/calibration --rare --splits 40
+
+The rate 0.001 needs 5,000 photos, so 100 classes of CUB calibrate and the 100 others check it. Writes
+benches/results/calibration_rare.json.
 """
 
 import time
@@ -39,8 +44,8 @@ from pairlens.model.plain_backbone import PlainBackbone
 from pairlens.training.criterion import Criterion
 
 BACKBONE, IMAGE_SIZE = "efficientnet_lite0", 128
-RATES = (0.05, 0.01)
-CLASSES = 50
+RATES, CLASSES = (0.05, 0.01), 50
+RARE_RATES, RARE_CLASSES = (0.05, 0.01, 0.001), 100
 # False accept rates of the curves.
 GRID = tuple(np.geomspace(0.002, 0.5, 60))
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -56,6 +61,7 @@ class Options:
     cache: Path = Path("data/calibration")
     splits: int = 100
     unlabelled: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,23 +124,28 @@ def vectors_of(options: Options) -> Iterator[tuple[str, torch.Tensor, torch.Tens
 
 
 def check_split(
-    vectors: torch.Tensor, labels: torch.Tensor, seed: int, labelled: bool
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    seed: int,
+    labelled: bool,
+    classes: int = CLASSES,
+    rates: tuple[float, ...] = RATES,
 ) -> tuple[Check, Queries, np.ndarray]:
-    """Calibrate on 50 random classes, and measure on 50 others; return their queries with the scores as well."""
+    """Calibrate on random classes, and measure on as many others; return their queries with the scores as well."""
     rng = np.random.default_rng(seed)
-    drawn = torch.from_numpy(rng.permutation(labels.unique().numpy())[: 2 * CLASSES])
-    learned = torch.isin(labels, drawn[:CLASSES])
+    drawn = torch.from_numpy(rng.permutation(labels.unique().numpy())[: 2 * classes])
+    learned = torch.isin(labels, drawn[:classes])
     start = time.process_time()
-    calibration = calibrate(vectors[learned], labels[learned], BACKBONE, RATES, seed, labelled)
+    calibration = calibrate(vectors[learned], labels[learned], BACKBONE, rates, seed, labelled)
     seconds = time.process_time() - start
-    checked = torch.isin(labels, drawn[CLASSES:])
+    checked = torch.isin(labels, drawn[classes:])
     numbers = np.unique(labels[checked].numpy(), return_inverse=True)[1]
-    known, strange = np.array_split(rng.permutation(CLASSES), 2)
+    known, strange = np.array_split(rng.permutation(classes), 2)
     queries = divided(LabelledVectors.of(vectors[checked].numpy(), numbers), known, strange, labelled, rng)
     judged = calibration.judge(queries.features)
     cosine = queries.features[:, 0]
-    measured = tuple(false_accept_rate(queries, judged.score > calibration.threshold(r).score) for r in RATES)
-    accepts = [balanced_accuracies(queries, judged.score > calibration.threshold(r).score).known for r in RATES]
+    measured = tuple(false_accept_rate(queries, judged.score > calibration.threshold(r).score) for r in rates)
+    accepts = [balanced_accuracies(queries, judged.score > calibration.threshold(r).score).known for r in rates]
     # The answer that is more probable, and the threshold of the cosine that rejects as many strange queries.
     likely = balanced_accuracies(queries, judged.probability > 0.5)
     weights = queries.weights()
@@ -155,10 +166,10 @@ def check_split(
     return check, queries, judged.score
 
 
-def summary(checks: Sequence[Check]) -> dict[str, Any]:
+def summary(checks: Sequence[Check], asked: Sequence[float] = RATES) -> dict[str, Any]:
     """Return the means over the splits, and in how many of them the measured rate lies in the stated interval."""
     rates = {}
-    for number, rate in enumerate(RATES):
+    for number, rate in enumerate(asked):
         measured = np.array([check.measured[number] for check in checks])
         stated = np.array([check.stated[number] for check in checks])
         covered = (stated[:, 1] <= measured) & (measured <= stated[:, 2])
@@ -186,8 +197,23 @@ def pooled_bins(parts: Sequence[tuple[Queries, np.ndarray]]) -> tuple[Reliabilit
     return reliability_bins(probability_of(scores), right, weights)
 
 
+def check_rare_rate(options: Options) -> None:
+    """Measure the rate 0.001 on CUB, and store the summary."""
+    name, vectors, labels = next(vectors_of(options))
+    checks = []
+    for seed in range(options.splits):
+        checks.append(check_split(vectors, labels, seed, not options.unlabelled, RARE_CLASSES, RARE_RATES)[0])
+        print(f"{seed + 1} of {options.splits}: {checks[-1].measured}", flush=True)
+    results = {name: {"classes": RARE_CLASSES, **summary(checks, RARE_RATES)}}
+    print(results)
+    write_result(RESULTS / "calibration_rare.json", {"about": about("scikit-learn", "timm"), "results": results})
+
+
 def main(options: Options) -> None:
     """Measure, print, store and draw."""
+    if options.rare:
+        check_rare_rate(options)
+        return
     results: dict[str, Any] = {}
     bins, curves = {}, {}
     for name, vectors, labels in vectors_of(options):

@@ -1,16 +1,18 @@
 """Kills in the middle of indexing, updating, removing, reindexing and migrating: what was acknowledged must be there.
 
-The child process (`python collection_kills.py LOCATION FOLDER SEED`) does one verb after another and prints a line when it
-has returned. The parent kills it at a random moment, opens the collection and compares it with the printed lines.
+A process does one verb after another and sends a line when it has returned. The bench kills it at a random moment of the
+verb whose turn it is, opens the collection and compares it with these lines.
 """
 
+import multiprocessing
+import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,7 @@ from pairlens.collection.collection_model import CollectionModel, backbone_model
 
 BENCHES = Path(__file__).parent
 SIDE, PHOTOS_AT_ONCE = 32, 24
-# Seconds from the first acknowledged line to the kill, at most.
-LONGEST = 6.0
+VERBS = ("add", "update", "remove", "reindex", "migrate")
 
 
 def small_model(seed: int) -> CollectionModel:
@@ -36,13 +37,17 @@ def write_photo(file: Path, seed: int) -> None:
     Image.fromarray(pixels).save(file)
 
 
-def work(location: str, folder: Path, seed: int) -> None:
+def work(location: str, folder: Path, seed: int, pipe: Connection) -> None:
     """Do verbs until somebody kills this process."""
+
+    def say(*words: object) -> None:
+        pipe.send(" ".join(map(str, words)))
+
     rng = random.Random(seed)
     number = seed * 1_000_000
     with Collection.open(location) as collection:
         while True:
-            verb = rng.choice(("add", "add", "update", "remove", "reindex", "migrate"))
+            verb = rng.choice(("add", *VERBS))
             ids = [item.id for item in collection.photos(limit=100_000)]
             if verb == "add" or not ids:
                 files = []
@@ -74,11 +79,6 @@ def work(location: str, folder: Path, seed: int) -> None:
                 say("begin migrate")
                 collection.migrate(small_model(other), workers=0)
                 say("migrate", collection.active.fingerprint)
-
-
-def say(*words: object) -> None:
-    sys.stdout.write(" ".join(map(str, words)) + "\n")
-    sys.stdout.flush()
 
 
 class Ledger:
@@ -120,6 +120,8 @@ class Ledger:
 
 def kill_often(times: int, postgres: bool) -> dict[str, object]:
     """Kill a working process many times; returns how often, during which verbs, and what was broken."""
+    # The process that others are forked from finds this file by it.
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (BENCHES, *sys.path)))
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         location = new_postgres_location() if postgres else str(Path(name) / "photos")
@@ -128,32 +130,58 @@ def kill_often(times: int, postgres: bool) -> dict[str, object]:
         Collection.create(location, small_model(1)).close()
         ledger = Ledger()
         during: dict[str, int] = {}
+        # The seconds that each verb has taken.
+        durations = {verb: [0.05] for verb in VERBS}
         faults: list[str] = []
         for number in range(times):
-            last = _one_kill(location, folder, number + 1, rng.uniform(0.05, LONGEST), ledger.note)
+            wanted = VERBS[number % len(VERBS)]
+            seconds = rng.uniform(0, float(np.median(durations[wanted])))
+            last = _one_kill(location, folder, number + 1, wanted, seconds, ledger.note, durations)
             verb = last.split()[1] if last.startswith("begin ") else "between"
             during[verb] = during.get(verb, 0) + 1
             with Collection.open(location) as collection:
                 faults += [f"kill {number + 1}: {fault}" for fault in ledger.faults(collection, last)]
-            print(f"kill {number + 1} during {verb}: {len(faults)} faults so far", file=sys.stderr, flush=True)
+                items = len(collection)
+            print(f"kill {number + 1} during {verb}: {items} items, {len(faults)} faults", file=sys.stderr, flush=True)
     return {"kills": times, "during": during, "faults": faults}
 
 
-def _one_kill(location: str, folder: Path, seed: int, seconds: float, note: Callable[[str], None]) -> str:
-    """Start a worker, kill it, and return its last line."""
-    words = [sys.executable, str(BENCHES / "collection_kills.py"), location, str(folder), str(seed)]
-    worker = subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8", cwd=BENCHES)
-    assert worker.stdout is not None
-    lines = [worker.stdout.readline()]
+def _one_kill(
+    location: str,
+    folder: Path,
+    seed: int,
+    wanted: str,
+    seconds: float,
+    note: Callable[[str], None],
+    durations: dict[str, list[float]],
+) -> str:
+    """Start a process, kill it some seconds after it has begun a verb for the second time, and return its last line."""
+    # Forked from one that has imported everything and has no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["collection_kills"])
+    lines, theirs = context.Pipe(duplex=False)
+    worker = context.Process(target=work, args=(location, folder, seed, theirs), daemon=True)
+    worker.start()
+    theirs.close()
+    begun, start, last = 0, 0.0, ""
+    while begun < 2:
+        last, now = lines.recv(), time.perf_counter()
+        if last.startswith("begin"):
+            begun += last.split()[1] == wanted
+            start = now
+        else:
+            durations[last.split()[0]].append(now - start)
+            note(last)
     time.sleep(seconds)
-    worker.send_signal(signal.SIGKILL)
+    worker.kill()
     # A line that was cut short was not acknowledged.
-    lines += [line for line in worker.stdout if line.endswith("\n")]
-    worker.wait()
-    for line in lines:
-        if not line.startswith("begin"):
-            note(line)
-    return lines[-1].strip()
+    with suppress(EOFError, OSError):
+        while True:
+            last = lines.recv()
+            if not last.startswith("begin"):
+                note(last)
+    worker.join()
+    return last
 
 
 def new_postgres_location() -> str:
@@ -161,7 +189,3 @@ def new_postgres_location() -> str:
     from support.postgres_server import new_url
 
     return new_url(is_durable=True)
-
-
-if __name__ == "__main__":
-    work(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 
 from claim_baselines import baselines
-from claim_collection import calibration_rows, open_set_rows, store_rows
+from claim_collection import calibration_rows, open_set_rows, store_rows, whole_rows
 from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
 from claim_targets import read, targets
 
@@ -346,6 +346,11 @@ def collection() -> str:
     return markdown(("what", "bar", "measured", ""), store_rows())
 
 
+def collection_verbs() -> str:
+    """The bars of indexing, searching and recovering with photos, and what was measured."""
+    return markdown(("what", "bar", "measured", ""), whole_rows())
+
+
 def calibration() -> str:
     """The measured false accept rates of calibrations on classes that they have not seen."""
     heads = ("data, model", "asked rate", "mean rate", "covered by the interval", "mean interval")
@@ -376,6 +381,7 @@ TABLES: dict[str, Callable[[], str]] = {
         embedding,
         small_batches,
         collection,
+        collection_verbs,
         calibration,
         open_set,
         approximate,

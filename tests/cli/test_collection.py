@@ -325,10 +325,13 @@ class TestVerbs:
         save_model(tmp_path / "model")
         text = printed(capsys, *command, shop, "model", "--out", "changes")
         assert "Embedded 6 photos with" in text
-        assert "it is not calibrated, as before" in text
+        assert f"no verdicts yet: the collection is not calibrated; run pairlens collection calibrate {shop}" in text
         assert "the photos that changed most: changes/changes.png" in text
         assert size_of(tmp_path / "changes" / "changes.png")[1] > 200
-        assert "calibrate it again" in printed(capsys, *command, shop, "--back")
+        assert printed(capsys, *command, shop, "--back").endswith(" again\n")
+        with Collection.open(shop) as collection:
+            collection.store.start_model("begun", 8)
+        assert "the unfinished migration of" in printed(capsys, *command, shop, "--back")
         for words in ([], ["model", "--back"]):
             assert "either a model or --back" in printed(capsys, *command, shop, *words, status=2)
         assert "neither the folder of a run nor an ONNX file" in printed(capsys, *command, shop, "no/where", status=2)
@@ -378,6 +381,8 @@ class TestTraining:
         assert "has the fingerprint" in printed(
             capsys, "collection", "calibrate", "shop", "--run", "runs/again", "--rates", "0.1", status=2
         )
+        text = printed(capsys, "collection", "migrate", "shop", "--back")
+        assert "its calibration was for the other model and is removed, so make a new one" in text
 
     def test_regions_are_cropped(self, tmp_path, capsys):
         photos = tmp_path / "photos"

@@ -184,6 +184,33 @@ def test_too_few_photos_for_every_rate_are_refused_with_their_number():
         calibrate(vectors, labels, "a model", rates=(0.05, 0.01))
 
 
+def test_a_rate_of_one_in_a_thousand_is_refused_below_5000_photos(calibration):
+    vectors, labels = gaussian_classes(24, 10, seed=1)
+    words = r"0.001 is not possible: it needs at least 5,000 photos, so that 5 lie above its threshold; these are 240"
+    with pytest.raises(ValueError, match=words):
+        calibrate(vectors, labels, "a model", rates=(0.001,))
+
+
+def test_a_rate_of_one_in_a_thousand_holds_from_5000_photos_on(monkeypatch):
+    monkeypatch.setattr(calibration_folds, "REPETITIONS", 8)
+    vectors, labels = gaussian_classes(300, 34, seed=6)
+    new = labels >= 150
+    found = calibrate(vectors[~new], labels[~new], "a model", rates=(0.001,))
+    assert found.size.photos == 5100
+    threshold = found.threshold(0.001)
+    rng = np.random.default_rng(0)
+    rates, accepts = [], []
+    for _ in range(4):
+        known, strange = np.array_split(rng.permutation(150), 2)
+        queries = divided(LabelledVectors.of(vectors[new], labels[new] - 150), known, strange, True, rng)
+        accepted = found.judge(queries.features).score > threshold.score
+        rates.append(false_accept_rate(queries, accepted))
+        accepts.append(accepted[~queries.is_strange].mean())
+    assert np.mean(rates) <= 0.003
+    assert max(rates) <= threshold.high < 0.02
+    assert np.mean(accepts) > 0.1
+
+
 def test_a_vector_that_is_not_finite_and_labels_of_another_number_are_refused():
     vectors, labels = gaussian_classes(20, 5, seed=0)
     broken = vectors.copy()

@@ -8,18 +8,8 @@ import numpy as np
 import pytest
 
 from pairlens.collection import ray_reader
+from support.child_processes import descendants
 from support.tiny_collections import new_collection, photo_folder
-
-
-def descendants():
-    """The numbers and titles of all processes below this one."""
-    pending = [os.getpid()]
-    while pending:
-        children = Path(f"/proc/{pending.pop()}/task")
-        for task in children.iterdir() if children.is_dir() else ():
-            for pid in (task / "children").read_text(encoding="utf-8").split():
-                pending.append(int(pid))
-                yield int(pid), Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc, which Linux has")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from pairlens.collection import change_log, sqlite_schema
-from pairlens.collection.filters import as_conditions
+from pairlens.collection.filters import as_conditions, between
 from pairlens.collection.inverted_file import lists_file, read_lists, write_lists
 from pairlens.collection.sqlite_store import SqliteStore
 from pairlens.core.files import UnwritableError
 from support.killed_writer import write_until_killed
-from support.stores import MODEL, fill, photo, unit_vectors
+from support.stores import DIM, MODEL, fill, photo, unit_vectors
 
 
 @pytest.fixture
@@ -44,11 +44,41 @@ def opened(closed):
 
 
 def execute(file, *statements):
-    """Change a file behind the back of the store."""
+    """Change a file behind the back of the store; returns the rows of the last statement."""
     with sqlite3.connect(file) as db:
         for statement, *values in statements:
-            db.execute(statement, values)
+            rows = db.execute(statement, values).fetchall()
     db.close()
+    return rows
+
+
+# The metadata of items 1 to 5, and the items that filters keep.
+METADATA = ({"a": 3, "b": "3"}, {"a": 2.5, "b": True}, {"a": "x", "b": None}, {}, {"a": False, "b": 1})
+KEPT = (
+    ({"a": between(2, 3)}, [1, 2]),
+    ({"a": between(2)}, [1, 2]),
+    ({"a": between(None, 2.5)}, [2]),
+    ({"a": [3.0, "x"]}, [1, 3]),
+    ({"a": [0, 1]}, []),
+    ({"a": False}, [5]),
+    ({"b": "3"}, [1]),
+    ({"b": 3}, []),
+    ({"b": [True, None]}, [2, 3, 4]),
+    ({"b": 1}, [5]),
+    ({"a": 3, "b": "3", "label": "cat"}, [1]),
+    ({"a": []}, []),
+)
+
+
+def write_version_1(file):
+    """Write a collection as the version without an index of the metadata did."""
+    store = SqliteStore.create(file)
+    store.start_model(MODEL, DIM)
+    items = [photo(number, label="cat", metadata=values) for number, values in enumerate(METADATA)]
+    store.add(items, unit_vectors(len(items)), MODEL)
+    store.close()
+    # The tables must be exactly those of that version to be opened.
+    execute(file, ["DROP TABLE metadata_values"], ["PRAGMA user_version = 1"])
 
 
 def content(store):
@@ -238,14 +268,23 @@ class TestBadFiles:
     def test_an_older_version_is_led_to_the_present_one(self, closed, monkeypatch):
         monkeypatch.setattr(sqlite_schema, "STEPS", (*sqlite_schema.STEPS, "CREATE TABLE more (number INTEGER)"))
         for module in ("sqlite_schema", "sqlite_database"):
-            monkeypatch.setattr(f"pairlens.collection.{module}.VERSION", 2)
-        with pytest.raises(ValueError, match="older version"):
-            SqliteStore.open(closed, read_only=True)
+            monkeypatch.setattr(f"pairlens.collection.{module}.VERSION", len(sqlite_schema.STEPS))
         store = SqliteStore.open(closed)
         assert store.count() == 40
         store.close()
         execute(closed, ["INSERT INTO more VALUES (1)"])
         SqliteStore.open(closed, read_only=True).close()
+
+    @pytest.mark.parametrize("read_only", [True, False])
+    def test_a_collection_without_an_index_of_the_metadata_is_filtered_in_the_same_way(self, file, read_only):
+        write_version_1(file)
+        store = SqliteStore.open(file, read_only=read_only)
+        for where, kept in KEPT:
+            assert store.ids(as_conditions(where)).tolist() == kept, where
+            assert set(store.search(unit_vectors(1), 4, as_conditions(where)).ids[0]) - {-1} == set(kept), where
+        assert store.check() == []
+        store.close()
+        assert execute(file, ["PRAGMA user_version"]) == [(1 if read_only else 2,)]
 
     @pytest.mark.parametrize(
         "statement",
@@ -357,10 +396,26 @@ class TestCheck:
         assert store.check() == []
         assert np.array_equal(store.vectors(range(1, 41)), unit_vectors(40))
 
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            ["DELETE FROM metadata_values WHERE item = 4"],
+            ["UPDATE metadata_values SET value = 99 WHERE key = 'price' AND item = 4"],
+            ["INSERT INTO metadata_values VALUES ('price', 3, 1000)"],
+        ],
+    )
+    def test_the_index_of_the_metadata_is_repaired(self, closed, statement):
+        execute(closed, statement)
+        store = SqliteStore.open(closed)
+        assert [fault.repaired for fault in store.check()] == [True]
+        assert store.check() == []
+        assert store.ids(as_conditions({"price": 3})).tolist() == [4]
+
     def test_vectors_of_no_item_are_removed(self, closed):
         execute(closed, ["PRAGMA foreign_keys = OFF"], ["DELETE FROM items WHERE id = 9"], ["DELETE FROM thumbnails"])
         store = SqliteStore.open(closed)
-        assert [fault.repaired for fault in store.check()] == [True]
+        # The place of its vector, and its metadata.
+        assert [fault.repaired for fault in store.check()] == [True, True]
         assert store.check() == []
         assert 9 not in store.search(unit_vectors(40), 40).ids
 

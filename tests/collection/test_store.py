@@ -233,6 +233,21 @@ class TestFilters:
         found = found_ids(store, query, 12, where=conditions)
         assert found == [*nearest(vectors, query, 12, kept.__contains__), *[-1] * 12][:12]
 
+    def test_a_filter_follows_changes_of_the_metadata(self, filled):
+        store, vectors = filled
+        ids = list(vectors)
+        store.set_metadata(ids[:3], [{"price": 5000}, {"price": True, "size": "L"}, {}])
+        store.replace(ids[3:4], [photo(3, metadata={"price": 5001})], unit_vectors(1), MODEL)
+        store.remove(ids[4:5])
+        kept = {
+            "price": (between(5000), [ids[0], ids[3]]),
+            "size": ("L", ids[1:2]),
+            "sold": (None, ids[:4]),
+        }
+        for key, (wanted, expected) in kept.items():
+            assert store.ids(as_conditions({key: wanted})).tolist() == expected
+        assert store.ids(as_conditions({"price": [0, 1, 2, 3, 4, True]})).tolist() == ids[1:2]
+
     def test_ids_and_their_ranges(self, filled):
         store, vectors = filled
         ids = list(vectors)

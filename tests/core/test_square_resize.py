@@ -28,7 +28,7 @@ def gradient(height, width):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_numpy_computes_the_pixels_of_torch(shape, draw):
     pixels = draw(*shape)
-    ours, theirs = resize_by_numpy(pixels, 24), resize_by_torch(pixels, 24)
+    ours, theirs = resize_by_numpy(pixels, 24), resize_by_torch(pixels, 24, 24)
     assert ours.shape == (24, 24, 3)
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(int) - theirs).max() <= LEVELS
@@ -47,7 +47,7 @@ def test_one_channel_is_the_weighted_mean_of_its_neighbours():
     assert np.abs(resize_by_numpy(pixels, size)[0, :, 0] - expected).max() <= 0.51
 
 
-@pytest.mark.parametrize("resize", [resize_by_numpy, resize_by_torch])
+@pytest.mark.parametrize("resize", [resize_by_numpy, lambda pixels, size: resize_by_torch(pixels, size, size)])
 def test_resizing_differs_from_pillow_by_at_most_one_level(resize):
     pixels = gradient(83, 111)
     expected = np.asarray(Image.fromarray(pixels).resize((40, 40), Image.Resampling.BILINEAR), dtype=int)
@@ -58,7 +58,7 @@ def test_resizing_differs_from_pillow_by_at_most_one_level(resize):
 
 def test_torch_is_used_where_it_is_loaded(monkeypatch):
     pixels = noise(30, 20)
-    assert np.array_equal(resize_to_square(pixels, 8), resize_by_torch(pixels, 8))
+    assert np.array_equal(resize_to_square(pixels, 8), resize_by_torch(pixels, 8, 8))
     monkeypatch.delitem(sys.modules, "torch")
     assert np.array_equal(resize_to_square(pixels, 8), resize_by_numpy(pixels, 8))
     assert "torch" not in sys.modules

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from scipy.io import savemat
 
+from fuzz import collection_target
 from fuzz.onnx_targets import ONNX
 from fuzz.rule_targets import RULES
 from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
@@ -386,6 +387,7 @@ TARGETS = {
         ("naming", _naming, _naming_seeds),
         ("picture", _picture, _picture_seeds),
         *RULES,
+        ("collection", collection_target.run, collection_target.seeds),
         ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
     )
 } | ONNX

@@ -10,7 +10,7 @@ from fuzz.targets import TARGETS
 CORPUS = Path(__file__).parent / "corpus"
 FAILED_INPUTS = sorted(file for file in CORPUS.rglob("*") if file.is_file())
 # Examples of the targets that take long per input.
-SLOW = {"model": 15, "catalog": 60, "parquet": 60}
+SLOW = {"model": 15, "catalog": 60, "collection": 25, "parquet": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -11,6 +11,7 @@ from pairlens.cli.collection_review import duplicates, suspects
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.cli.terminal import open_console, say
+from pairlens.collection.calibrated_verdict import NOT_CALIBRATED
 from pairlens.collection.collection import Collection
 from pairlens.collection.collection_model import knows_training
 from pairlens.collection.filters import parse_filter
@@ -206,11 +207,10 @@ def migrate(
     if back == (model is not None):
         raise ValueError("migrate needs either a model or --back, as in pairlens collection migrate NAME runs/mine")
     with open_collection(name, wait) as collection:
-        if model is None:
-            former = collection.return_to_former_model()
-            say(f"{name} searches the vectors of {former.fingerprint} again; calibrate it again")
-            return
         was_calibrated = DOCUMENT in collection.store.documents()
+        if model is None:
+            say(_returned(collection, name, was_calibrated))
+            return
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
@@ -223,16 +223,31 @@ def migrate(
             sheet = make_folder(out) / "changes.png"
             write_picture(sheet, change_sheet(collection.store, migrated.examples))
             say(f"the photos that changed most: {sheet}")
-        say(_calibrated_again(collection) if was_calibrated else "it is not calibrated, as before")
+        say(_calibrated_again(collection) if was_calibrated else f"no verdicts yet: {NOT_CALIBRATED} {name}")
         say(f"go back with: pairlens collection migrate {name} --back")
+
+
+def _returned(collection: Collection, name: str, was_calibrated: bool) -> str:
+    """Return to the former model, or give up a migration that is not finished, and say which."""
+    before = collection.active.fingerprint
+    active = collection.return_to_former_model().fingerprint
+    if active == before:
+        return f"the unfinished migration of {name} is given up; searches go on with the vectors of {active}"
+    said = f"{name} searches the vectors of {active} again"
+    if not was_calibrated:
+        return said
+    return (
+        f"{said}; its calibration was for the other model and is removed, so make a new one with pairlens collection "
+        f"calibrate {name}"
+    )
 
 
 def _calibrated_again(collection: Collection) -> str:
     try:
         calibration = collection.calibrate()
     except ValueError as error:
-        return f"the calibration of the former model does not hold any more, and there is no new one: {error}"
-    return f"calibrated again on {calibration.size.classes:,} classes"
+        return f"the calibration for the former model is removed, and a new one is not possible: {error}"
+    return f"calibrated for the new model on {calibration.size.classes:,} classes"
 
 
 def snapshot(name: Name, to: tyro.conf.Positional[Path], wait: float = 30.0) -> None:

@@ -103,10 +103,7 @@ class LiveIndex:
         self._loaded = loaded
 
     def allowed(self, db: sqlite3.Connection, where: Mapping[str, Condition]) -> np.ndarray:
-        """Return the ids that a filter lets through; those of the last filters are remembered until the next change.
-
-        Values of the metadata have no index, so finding them takes longer than searching the vectors.
-        """
+        """Return the ids that a filter lets through; those of the last filters are remembered until the next change."""
         text, values = sqlite_condition(where)
         key = last_change(db), text, tuple(values)
         if key not in self._filtered:
@@ -217,7 +214,7 @@ def is_stale(db: sqlite3.Connection, stored: InvertedLists, model: ModelRow) -> 
 def identity_of(db: sqlite3.Connection) -> str:
     """Return the random number that a collection got when it was made."""
     found = db.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
-    return found[0] if found else ""
+    return found[0] if found and isinstance(found[0], str) else ""
 
 
 def _load(db: sqlite3.Connection) -> _Loaded | None:

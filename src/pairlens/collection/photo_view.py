@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pairlens.core.images import decode_one, read_picture
 from pairlens.core.jpeg import encode_jpeg
 from pairlens.core.orientation import turn_upright
 from pairlens.core.photo_reading import PhotoReading
-from pairlens.core.square_resize import resize_to_square
+from pairlens.core.square_resize import resize_by_torch, resize_to_square
 from pairlens.core.untrusted import read_bytes
 from pairlens.model.photo_input import PhotoInput, pixels_of
 
@@ -139,13 +140,16 @@ def _region(box: Box | ShareBox, width: int, height: int) -> Region:
 
 def _at_most(pixels: np.ndarray, side: int) -> Image.Image:
     """Return pixels as a picture whose longer side has at most `side` pixels."""
-    picture = Image.fromarray(pixels)
-    scale = side / max(picture.size)
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
     if scale >= 1:
-        return picture.copy()
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        return Image.fromarray(pixels).copy()
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    if "torch" in sys.modules:
+        # The pixels of Pillow within rounding, five times as fast.
+        return Image.fromarray(resize_by_torch(pixels, height, width))
     # `reducing_gap` averages whole blocks of pixels first, which is several times as fast for large photos.
-    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def look_of(picture: Image.Image) -> int:

@@ -10,6 +10,7 @@ from pairlens.collection.inverted_file import drop_lists, read_lists
 from pairlens.collection.live_index import LiveIndex, is_stale
 from pairlens.collection.sqlite_database import SqliteDatabase
 from pairlens.collection.sqlite_items import item_page
+from pairlens.collection.sqlite_metadata import is_metadata_indexed, rebuild_metadata_index
 from pairlens.collection.sqlite_models import active_model, count_without_vector, model_rows
 from pairlens.collection.store import Fault
 from pairlens.collection.unit_vectors import UNIT_TOLERANCE
@@ -36,7 +37,8 @@ def check_database(database: SqliteDatabase, live: LiveIndex) -> list[Fault]:
             faults += [fault for model in models for fault in _faults_of_vectors(db, model)]
         for model in models:
             faults += _repaired_slots(database, model)
-        return [*faults, *_faults_of_index(database, live), *_faults_of_lists(database)]
+        derived = (*_repaired_metadata_index(database), *_faults_of_index(database, live), *_faults_of_lists(database))
+        return [*faults, *derived]
     except ValueError as error:
         return [Fault(str(error))]
 
@@ -111,12 +113,26 @@ def _repaired_slots(database: SqliteDatabase, model: ModelRow) -> list[Fault]:
 
 def _slots_agree(db: sqlite3.Connection, model: ModelRow) -> bool:
     rows = db.execute("SELECT item, block, slot FROM slots WHERE model = ? ORDER BY item", (model.number,)).fetchall()
-    said = np.array(rows, np.int64).reshape(-1, 3)
+    # Another kind of value is a wrong place.
+    said = np.array([row if all(isinstance(value, int) for value in row) else (0, 0, 0) for row in rows], np.int64)
     true = slots_of_blocks(db, model)
     orphans = db.execute(
         "SELECT count(*) FROM slots WHERE model = ? AND item NOT IN (SELECT id FROM items)", (model.number,)
     )
-    return orphans.fetchone()[0] == 0 and np.array_equal(said, true[np.argsort(true[:, 0], kind="stable")])
+    return orphans.fetchone()[0] == 0 and np.array_equal(
+        said.reshape(-1, 3), true[np.argsort(true[:, 0], kind="stable")]
+    )
+
+
+def _repaired_metadata_index(database: SqliteDatabase) -> list[Fault]:
+    """Compare the index of the metadata with the items, and write it again if they differ."""
+    with database.reading() as db:
+        if is_metadata_indexed(db):
+            return []
+    if not database.read_only:
+        with database.writing() as db:
+            rebuild_metadata_index(db)
+    return [Fault("the index of the metadata did not agree with the items", repaired=not database.read_only)]
 
 
 def _faults_of_index(database: SqliteDatabase, live: LiveIndex) -> Iterator[Fault]:

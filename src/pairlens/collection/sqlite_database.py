@@ -7,7 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
 
-from pairlens.collection.sqlite_schema import PAGE_BYTES, VERSION, check_tables, create_tables, version_of
+from pairlens.collection.sqlite_schema import (
+    PAGE_BYTES,
+    VERSION,
+    check_tables,
+    create_tables,
+    read_older_tables,
+    version_of,
+)
 from pairlens.core.files import UnwritableError, atomic_write
 from pairlens.core.untrusted import regular_file
 
@@ -41,8 +48,8 @@ class SqliteDatabase:
                 check_tables(self._reader, str(file))
                 if not read_only:
                     self._start_writing()
-                elif version_of(self._reader) < VERSION:
-                    raise ValueError(f"{file} is of an older version; open it once for writing")
+                else:
+                    read_older_tables(self._reader)
             except BaseException:
                 self.close()
                 raise

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pairlens.collection.filters import ID, LABEL, PATH, Between, Condition, OneOf, Under
 from pairlens.collection.item import Value
+from pairlens.collection.sqlite_metadata import INDEXED_VALUE
 
 # Values come as one JSON list, because SQLite limits the number of parameters. Numbers of the metadata are compared with
 # numbers that SQLite has read from JSON too, so that both are rounded in the same way.
@@ -18,12 +19,19 @@ def sqlite_condition(where: Mapping[str, Condition] | None) -> tuple[str, list[s
     >>> sqlite_condition({"label": OneOf(("dress", None))})
     ('(items.label IN (SELECT value FROM json_each(?)) OR items.label IS NULL)', ['["dress"]'])
     """
-    parts = [_part(key, condition) for key, condition in (where or {}).items()]
+    conditions = (where or {}).items()
+    # One condition decides which items are read. A value of the metadata that half of the items have is looked up only for
+    # the items that another condition lets through.
+    is_narrowed = any(key in _COLUMNS or isinstance(condition, Between) for key, condition in conditions)
+    parts = []
+    for key, condition in conditions:
+        parts.append(_part(key, condition, is_narrowed))
+        is_narrowed = True
     text = " AND ".join(part for part, _ in parts)
     return text or "TRUE", [value for _, values in parts for value in values]
 
 
-def _part(key: str, condition: Condition) -> tuple[str, list[str | float]]:
+def _part(key: str, condition: Condition, is_narrowed: bool) -> tuple[str, list[str | float]]:
     match condition:
         case Under(prefix):
             return _under(_COLUMNS[key], prefix)
@@ -32,7 +40,7 @@ def _part(key: str, condition: Condition) -> tuple[str, list[str | float]]:
         case OneOf(values) if key in _COLUMNS:
             return _one_of_column(_COLUMNS[key], values)
         case OneOf(values):
-            return _one_of_metadata(_json_path(key), values)
+            return _one_of_metadata(key, values, is_narrowed)
 
 
 def _under(column: str, prefix: str) -> tuple[str, list[str | float]]:
@@ -57,12 +65,14 @@ def _between(key: str, low: float | None, high: float | None) -> tuple[str, list
     ends = [(sign, end) for sign, end in ((">=", low), ("<=", high)) if end is not None]
     if key == ID:
         return " AND ".join(f"items.id {sign} ?" for sign, _ in ends), [end for _, end in ends]
-    path = _json_path(key)
-    text, parameters = "json_type(items.metadata, ?) IN ('integer', 'real')", [path]
-    for sign, end in ends:
-        text += f" AND json_extract(items.metadata, ?) {sign} json_extract(?, '$[0]')"
-        parameters += [path, json.dumps([end])]
-    return f"({text})", [*parameters]
+    # All numbers come before all texts, so only a range without an upper end must be kept from those.
+    parts = [f"value {sign} json_extract(?, '$[0]')" for sign, _ in ends] + ["value < ''"] * (high is None)
+    return _with_value(" AND ".join(parts)), [key, *(json.dumps([end]) for _, end in ends)]
+
+
+def _with_value(condition: str) -> str:
+    """Return the condition that an item has a value of the metadata; its first parameter is the key."""
+    return f"items.id IN (SELECT item FROM metadata_values WHERE key = ? AND {condition})"
 
 
 def _one_of_column(column: str, values: Sequence[Value]) -> tuple[str, list[str | float]]:
@@ -72,27 +82,13 @@ def _one_of_column(column: str, values: Sequence[Value]) -> tuple[str, list[str 
     return text, [json.dumps([value for value in values if value is not None])]
 
 
-def _one_of_metadata(path: str, values: Sequence[Value]) -> tuple[str, list[str | float]]:
-    """A truth value is no number and a number no text, so each kind is compared with its own."""
-    kind = "json_type(items.metadata, ?)"
-    texts = [value for value in values if isinstance(value, str)]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    parts: list[str] = []
-    parameters: list[str | float] = []
-    for names, listed in (("'text'", texts), ("'integer', 'real'", numbers)):
-        if listed:
-            parts.append(f"({kind} IN ({names}) AND json_extract(items.metadata, ?) IN {_LISTED})")
-            parameters += [path, path, json.dumps(listed)]
-    for truth in (True, False):
-        if any(value is truth for value in values):
-            parts.append(f"{kind} IS ?")
-            parameters += [path, str(truth).lower()]
+def _one_of_metadata(key: str, values: Sequence[Value], is_narrowed: bool) -> tuple[str, list[str | float]]:
+    """A truth value is no number and a number no text, and `INDEXED_VALUE` keeps them apart on both sides."""
+    is_listed = f"value IN (SELECT {INDEXED_VALUE} FROM json_each(?))"
+    looked_up = f"EXISTS (SELECT 1 FROM metadata_values WHERE key = ? AND {is_listed} AND item = items.id)"
+    parts = [looked_up if is_narrowed else _with_value(is_listed)]
+    parameters: list[str | float] = [key, json.dumps([value for value in values if value is not None])]
     if None in values:
-        parts.append(f"coalesce({kind}, 'null') = 'null'")
-        parameters.append(path)
-    return f"({' OR '.join(parts)})" if parts else "FALSE", parameters
-
-
-def _json_path(key: str) -> str:
-    # The key has no quotes and backslashes, see `checked_key`.
-    return f'$."{key}"'
+        parts.append("items.id NOT IN (SELECT item FROM metadata_values WHERE key = ?)")
+        parameters.append(key)
+    return f"({' OR '.join(parts)})", parameters

@@ -12,6 +12,8 @@ import numpy as np
 from pairlens.collection.filters import Condition
 from pairlens.collection.item import Item, NewItem, Region, Value
 from pairlens.collection.sqlite_filters import sqlite_condition
+from pairlens.collection.sqlite_metadata import forget_metadata, index_metadata
+from pairlens.collection.sqlite_models import is_time
 from pairlens.collection.vector_blocks import as_json_list
 from pairlens.core.untrusted import parse_json
 
@@ -83,6 +85,9 @@ def _as_item(row: tuple[Any, ...]) -> Item:
         # SQLite holds any kind of value in any column.
         if not isinstance(digest, bytes) or not all(isinstance(text, str) for text in (root, path, label or "")):
             raise ValueError("its path, label or digest is of another kind")
+        numbers = (x, y, region_width, region_height, width, height, look)
+        if not all(isinstance(number, int) for number in numbers) or not is_time(added):
+            raise ValueError("its size, region, look or time is of another kind")
         region = Region(x, y, region_width, region_height) if region_width else None
         values = parse_json(metadata) if metadata else {}
         if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):
@@ -111,6 +116,7 @@ def insert_items(db: sqlite3.Connection, items: Iterable[NewItem]) -> list[int]:
             raise _taken(item.root, item.path) from None
         ids.append(id or 0)
         _write_pictures(db, id or 0, item)
+    index_metadata(db, ids)
     return ids
 
 
@@ -122,6 +128,7 @@ def overwrite_items(db: sqlite3.Connection, ids: Sequence[int], items: Sequence[
         raise ValueError(f"item {unknown[0]} does not exist, so it cannot be replaced; add it")
     roots: dict[str, int] = {}
     _leave_places(db, ids)
+    forget_metadata(db, ids)
     for id, item in zip(ids, items, strict=True):
         try:
             db.execute(
@@ -134,6 +141,7 @@ def overwrite_items(db: sqlite3.Connection, ids: Sequence[int], items: Sequence[
         db.execute("DELETE FROM thumbnails WHERE item = ?", (int(id),))
         db.execute("DELETE FROM originals WHERE item = ?", (int(id),))
         _write_pictures(db, int(id), item)
+    index_metadata(db, ids)
 
 
 def move_items(db: sqlite3.Connection, ids: Sequence[int], root: str, paths: Sequence[str]) -> None:
@@ -159,14 +167,18 @@ def relabel_items(db: sqlite3.Connection, ids: Sequence[int], label: str | None)
 
 def set_item_metadata(db: sqlite3.Connection, ids: Sequence[int], metadata: Sequence[Mapping[str, Value]]) -> int:
     """Replace the metadata of items, and return how many there were."""
-    return sum(
+    forget_metadata(db, ids)
+    count = sum(
         db.execute("UPDATE items SET metadata = ? WHERE id = ?", (_metadata_text(values), int(id))).rowcount
         for id, values in zip(ids, metadata, strict=True)
     )
+    index_metadata(db, ids)
+    return count
 
 
 def delete_items(db: sqlite3.Connection, ids: np.ndarray) -> None:
     """Delete items with their thumbnails and kept bytes."""
+    forget_metadata(db, ids)
     db.execute(f"DELETE FROM items WHERE id IN {_LISTED}", (as_json_list(ids),))
 
 

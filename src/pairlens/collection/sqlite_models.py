@@ -2,12 +2,22 @@
 
 import sqlite3
 import time
+from typing import get_args
 
 import numpy as np
 
 from pairlens.collection.change_log import ChangeKind, log_change
-from pairlens.collection.store import StoredModel
+from pairlens.collection.store import ModelState, StoredModel
 from pairlens.collection.vector_blocks import MAX_DIM, ModelRow, append_vectors, as_json_list, drop_vectors
+
+STATES = get_args(ModelState)
+# The year 5138, which every calendar of Python can show.
+_LATEST = 1e11
+
+
+def is_time(value: object) -> bool:
+    """Return whether a stored value is a time in seconds since 1970."""
+    return isinstance(value, int | float) and 0 <= value <= _LATEST
 
 
 def model_rows(db: sqlite3.Connection) -> list[ModelRow]:
@@ -16,6 +26,11 @@ def model_rows(db: sqlite3.Connection) -> list[ModelRow]:
         "SELECT number, fingerprint, dim, state, since FROM models ORDER BY state <> 'active', since, number"
     )
     found = [ModelRow(*row) for row in rows]
+    # SQLite holds any kind of value in any column.
+    if not all(
+        isinstance(model.fingerprint, str) and model.state in STATES and is_time(model.since) for model in found
+    ):
+        raise ValueError("a model has a fingerprint, a state or a time of another kind; check the collection")
     if any(not isinstance(model.dim, int) or not 1 <= model.dim <= MAX_DIM for model in found):
         raise ValueError(f"a model has a dimension that is not between 1 and {MAX_DIM:,}; check the collection")
     return found

@@ -6,6 +6,8 @@ its bytes. The ids of a block have a table of their own, so that a removal does 
 
 import sqlite3
 
+from pairlens.collection.sqlite_metadata import ALL_VALUES
+
 # "PLCO", in the header of the file.
 APPLICATION_ID = 0x504C434F
 PAGE_BYTES = 1 << 14
@@ -53,8 +55,17 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE TABLE changes (number INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, ids BLOB NOT NULL)
     """,
+    # An index of the metadata, see `sqlite_metadata`.
+    f"""
+    CREATE TABLE metadata_values (
+        key TEXT NOT NULL, value NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (key, value, item)
+    ) WITHOUT ROWID;
+    INSERT OR IGNORE INTO metadata_values {ALL_VALUES}
+    """,
 )
 VERSION = len(STEPS)
+# The first version that has an index of the metadata.
+VERSION_WITH_VALUES = 2
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -70,6 +81,12 @@ def create_tables(db: sqlite3.Connection, version: int) -> None:
     # A pragma takes no parameters; both are our own numbers.
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {version}")
+
+
+def read_older_tables(db: sqlite3.Connection) -> None:
+    """Let a connection that only reads find in the tables of an older version what the present one asks for."""
+    if version_of(db) < VERSION_WITH_VALUES:
+        db.execute(f"CREATE TEMP VIEW metadata_values AS {ALL_VALUES}")
 
 
 def check_tables(db: sqlite3.Connection, name: str) -> None:

@@ -15,7 +15,9 @@ def root_counts(db: sqlite3.Connection) -> dict[str, int]:
 
 def label_counts(db: sqlite3.Connection) -> dict[str | None, int]:
     """Return the labels with their numbers of items, most frequent first, then sorted with the missing label last."""
-    rows = db.execute("SELECT label, count(*) FROM items GROUP BY label ORDER BY 2 DESC, label IS NULL, label")
+    rows = db.execute(
+        "SELECT CAST(label AS TEXT), count(*) FROM items GROUP BY label ORDER BY 2 DESC, label IS NULL, label"
+    )
     return dict(rows.fetchall())
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,10 +116,18 @@ def _places(db: sqlite3.Connection, model: ModelRow, ids: np.ndarray) -> np.ndar
         "SELECT item, block, slot FROM slots WHERE model = ? AND item IN (SELECT value FROM json_each(?))",
         (model.number, as_json_list(ids)),
     ).fetchall()
-    places = np.array(rows, np.int64).reshape(-1, 3)
+    places = _as_places(rows)
     if len(places) and not 0 <= places[:, 2].min() <= places[:, 2].max() < model.rows:
         raise ValueError("a vector is said to lie outside of its block; check the collection")
     return places
+
+
+def _as_places(rows: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Return int64 (item, 3) rows; raises ValueError where SQLite holds something else than whole numbers."""
+    try:
+        return np.array(rows, np.int64).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("the place of a vector is no whole number; check the collection") from None
 
 
 def _read_slots(db: sqlite3.Connection, model: ModelRow, block: int, slots: np.ndarray) -> np.ndarray:

@@ -15,17 +15,19 @@ def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
         return pixels
     # Both give the same pixels. torch is faster, but a process that has no other use for it, such as one that runs an ONNX
     # model, would wait two seconds for its import.
-    return resize_by_torch(pixels, size) if "torch" in sys.modules else resize_by_numpy(pixels, size)
+    if "torch" in sys.modules:
+        return resize_by_torch(pixels, size, size)
+    return resize_by_numpy(pixels, size)
 
 
-def resize_by_torch(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Return the result of `resize_to_square`, computed by torch."""
+def resize_by_torch(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize pixels as `resize_to_square` does, to (height, width, 3), computed by torch."""
     # torchvision takes longer to import than PyTorch itself, and most commands resize no photo.
     import torch
     from torchvision.transforms.v2 import functional
 
     # torch resizes (3, height, width); the permuted view is not copied.
-    planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [size, size], antialias=True)
+    planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [height, width], antialias=True)
     return planes.permute(1, 2, 0).numpy()
 
 
