@@ -117,9 +117,7 @@ def _kernels(rows: Row) -> str:
     verdicts = {key.removesuffix(", verdict"): row for key, row in rows.items() if key.endswith(", verdict")}
     head = ("loss, precision", "× faster", "× larger", "× faster than chunks", "× larger than chunks", "verdict")
     ratios = ("faster", "larger", "faster than chunks", "larger than chunks")
-    judged = [
-        (name, *(f"{row[key]:.2f}" for key in ratios), f"**{row['verdict']}**") for name, row in verdicts.items()
-    ]
+    judged = [(name, *(f"{row[key]:.2f}" for key in ratios), f"**{row['verdict']}**") for name, row in verdicts.items()]
     ways = ("eager", "compiled", "chunks", "triton")
     measured = [(name, row) for name, row in rows.items() if isinstance(row, dict) and "eager" in row]
     sizes = [
