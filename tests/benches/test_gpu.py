@@ -57,7 +57,8 @@ def test_dry_run_finishes_every_part_with_rows(dry_run):
     assert {"ours", "bare", "peer", "compiled"} <= parts["losses"]["rows"]["circle"]["32"].keys()
     for name in ("circle", "multi-similarity", "SupCon", "NT-Xent"):
         assert parts["kernels"]["rows"][f"{name}, float32, verdict"]["verdict"] == "not kept"  # the interpreter is slow
-        assert {"eager", "compiled", "chunks", "triton"} == parts["kernels"]["rows"][f"{name}, tf32"].keys()
+        assert {"eager", "compiled", "chunks", "triton"} == parts["kernels"]["rows"][f"{name}, float32"].keys()
+    assert "circle, tf32, verdict" in parts["kernels"]["rows"]
     for row in parts["evaluation"]["rows"].values():
         assert row["same neighbour, share"] == 1.0
         assert row["R@1 apart"] == 0.0
