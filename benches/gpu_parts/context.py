@@ -4,7 +4,8 @@ import json
 import platform
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class PartContext:
         deadline: when it has to be finished, in seconds since 1970.
         dry_run: whether it is to go through everything in small on the CPU.
         data_path: folder of the prepared data sets, if one was given.
+        work: folder in which runs are kept, so that they can be resumed; None keeps none.
+        earlier: the rows of an earlier run of the same part that was cut off.
     """
 
     results: Results
@@ -31,6 +34,8 @@ class PartContext:
     deadline: float
     dry_run: bool
     data_path: Path | None
+    work: Path | None = None
+    earlier: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -47,16 +52,31 @@ class PartContext:
         print(f"{self.name}: {key}: {json.dumps(row)}", flush=True)
         self.results.save(self.name, key, row)
 
+    def measure_once(self, key: str, measure: Callable[[], Any]) -> Any:
+        """Return the row that an earlier run has stored, or else measure it and store it."""
+        if key in self.earlier:
+            print(f"{self.name}: {key}: measured before", flush=True)
+            return self.earlier[key]
+        row = measure()
+        self.save(key, row)
+        return row
 
-def open_context(results: Results, name: str, deadline: float, dry_run: bool, data_path: Path | None) -> PartContext:
-    """Begin a part: forget what an earlier run stored of it; raises ValueError if there is no GPU and this is no dry run."""
+
+class PartSkippedError(Exception):
+    """A part cannot be measured here for a reason that is no fault, such as a package that is not installed."""
+
+
+def open_context(
+    results: Results, name: str, deadline: float, dry_run: bool, data_path: Path | None, work: Path | None = None
+) -> PartContext:
+    """Begin a part; raises ValueError if there is no GPU and this is no dry run."""
     if not dry_run and not torch.cuda.is_available():
         raise ValueError("PyTorch sees no GPU here; use --dry_run to go through every part on the CPU")
     if dry_run:
         # Everything is traced, but no code is generated, which takes a minute on a CPU.
         torch.compile = partial(torch.compile, backend="eager")
-    results.clear(name, machine())
-    return PartContext(results, name, deadline, dry_run, data_path)
+    earlier = results.begin(name, machine())
+    return PartContext(results, name, deadline, dry_run, data_path, work, earlier)
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Part (e): triplet and circle loss on CUB-200-2011 beside the untrained backbone, and how long the GPU waits for photos."""
+"""Part "cub": triplet and circle loss on CUB-200-2011 beside the untrained backbone, and how long the GPU waits."""
 
 import io
 import itertools
@@ -60,21 +60,28 @@ def measure(context: PartContext) -> None:
     """Measure the backbone as it comes and the waiting, plan the epochs, then train the losses seed by seed in turn."""
     sizes = DRY if context.dry_run else FULL
     with tempfile.TemporaryDirectory() as folder:
-        experiment = _experiment(_data_path(context, Path(folder)), sizes, context.device)
+        experiment = cub_experiment(data_folder(context, Path(folder)), sizes, context.device)
         parts = open_splits(experiment)
-        context.save("backbone as it comes", _shown(_measure_backbone(experiment, parts.test, context.device)))
-        loading = _measure_loading(experiment, parts.train, sizes, context.device)
-        context.save("loading", loading)
-        embedding = _seconds_to_embed(experiment, parts.test, context.device)
-        context.save("embedding", {"photos": len(parts.test), "seconds": embedding})
+        context.measure_once(
+            "backbone as it comes", lambda: shown(_measure_backbone(experiment, parts.test, context.device))
+        )
+        loading = context.measure_once(
+            "loading", lambda: measure_loading(experiment, parts.train, sizes, context.device)
+        )
+        embedding = context.measure_once("embedding", lambda: seconds_to_embed(experiment, parts.test, context.device))
         steps = len(ClassBatches(parts.train.labels, sizes.batch_size, experiment.batches.per_class))
         epoch = steps * loading["seconds a step"] + embedding
-        epochs = _plan_epochs(context.seconds_left, epoch, embedding, len(LOSSES) * len(sizes.seeds), sizes.most_epochs)
-        context.save("plan", {"epochs": epochs, "expected seconds an epoch": epoch, **vars(sizes)})
-        _train_all(context, with_settings(experiment, {"num_epochs": epochs}), sizes, Path(folder))
+        plan = context.measure_once("plan", lambda: _plan(context, epoch, embedding, sizes))
+        _train_all(context, with_settings(experiment, {"num_epochs": plan["epochs"]}), sizes, Path(folder))
 
 
-def _experiment(data_path: Path, sizes: Sizes, device: torch.device) -> Experiment:
+def _plan(context: PartContext, epoch: float, embedding: float, sizes: Sizes) -> dict[str, Any]:
+    runs = len(LOSSES) * len(sizes.seeds)
+    epochs = plan_epochs(context.seconds_left, epoch, embedding, runs, sizes.most_epochs)
+    return {"epochs": epochs, "expected seconds an epoch": epoch, **vars(sizes)}
+
+
+def cub_experiment(data_path: Path, sizes: Sizes, device: torch.device) -> Experiment:
     return with_settings(
         Experiment(),
         {
@@ -94,19 +101,24 @@ def _experiment(data_path: Path, sizes: Sizes, device: torch.device) -> Experime
     )
 
 
-def _data_path(context: PartContext, folder: Path) -> Path:
+def data_folder(context: PartContext, folder: Path) -> Path:
     """Return the folder of the prepared data sets; a dry run writes a small set of noise under the same name."""
     if not context.dry_run:
         if context.data_path is None:
             raise ValueError("--data_path is missing; give the folder with the prepared cub/cropped.arrow")
         return context.data_path
-    (folder / "cub").mkdir()
+    # A run that is resumed looks for its photos where it was started.
+    folder = context.work or folder
+    file = folder / "cub" / "cropped.arrow"
+    if file.exists():
+        return folder
+    file.parent.mkdir(parents=True)
     rows = [
         (Photo(f"{label}/{shot}.jpg", f"class {label}", "train" if label < 4 else "test"), _noise(label, shot))
         for label in range(8)
         for shot in range(6)
     ]
-    write_catalog(folder / "cub" / "cropped.arrow", "cub", rows, 36)
+    write_catalog(file, "cub", rows, 36)
     return folder
 
 
@@ -136,7 +148,7 @@ def _measure_backbone(experiment: Experiment, test: Catalog, device: torch.devic
     return evaluate(torch.cat(parts).clone(), test.labels)
 
 
-def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, device: torch.device) -> dict[str, float]:
+def measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, device: torch.device) -> dict[str, float]:
     """Return the seconds a step with photos from the loader and from memory: the difference is how long the GPU waits."""
     learner = make_learner(experiment, train.classes)
     objective = experiment.objective
@@ -170,7 +182,7 @@ def _measure_loading(experiment: Experiment, train: Catalog, sizes: Sizes, devic
     }
 
 
-def _seconds_to_embed(experiment: Experiment, test: Catalog, device: torch.device) -> float:
+def seconds_to_embed(experiment: Experiment, test: Catalog, device: torch.device) -> float:
     model = make_learner(experiment, 0).model
     start = time.perf_counter()
     vectors = embed(model, test, workers=experiment.batches.workers).vectors
@@ -179,10 +191,10 @@ def _seconds_to_embed(experiment: Experiment, test: Catalog, device: torch.devic
     return time.perf_counter() - start
 
 
-def _plan_epochs(left: float, epoch: float, evaluation: float, runs: int, most: int) -> int:
+def plan_epochs(left: float, epoch: float, evaluation: float, runs: int, most: int) -> int:
     """Return how many epochs each run can have in the seconds that are left, at least one.
 
-    >>> _plan_epochs(left=100, epoch=2, evaluation=1, runs=6, most=20)
+    >>> plan_epochs(left=100, epoch=2, evaluation=1, runs=6, most=20)
     4
     """
     seconds = left / (SAFETY * runs) - SECONDS_BESIDE - evaluation
@@ -193,18 +205,27 @@ def _train_all(context: PartContext, experiment: Experiment, sizes: Sizes, folde
     """Train every loss with every seed, seed by seed, and store each run, then mean and deviation over the seeds."""
     reports: dict[str, list[dict[str, float]]] = {}
     for seed, name in itertools.product(sizes.seeds, LOSSES):
-        start = time.perf_counter()
-        outcome = run(with_settings(experiment, {"loss": LOSSES[name], "seed": seed}), folder / f"{name}{seed}").outcome
-        reports.setdefault(name, []).append(_shown(outcome.report))
-        context.save(f"{name}, seed {seed}", {**reports[name][-1], "seconds": time.perf_counter() - start})
+        settings = with_settings(experiment, {"loss": LOSSES[name], "seed": seed})
+        row = context.measure_once(f"{name}, seed {seed}", lambda: _train(settings, folder / f"{name}{seed}"))  # noqa: B023
+        reports.setdefault(name, []).append(row["report"])
         # The losses of one seed start from the same weights, so the baselines are counted once a seed.
-        for baseline, report in outcome.baselines if name == next(iter(LOSSES)) else ():
-            reports.setdefault(baseline, []).append(_shown(report))
+        for baseline, report in row["baselines"].items() if name == next(iter(LOSSES)) else ():
+            reports.setdefault(baseline, []).append(report)
             context.save(f"{baseline}, over seeds", _over_seeds(reports[baseline]))
         context.save(f"{name}, over seeds", _over_seeds(reports[name]))
 
 
-def _shown(report: Report) -> dict[str, float]:
+def _train(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    start = time.perf_counter()
+    outcome = run(experiment, folder).outcome
+    return {
+        "report": shown(outcome.report),
+        "baselines": {name: shown(report) for name, report in outcome.baselines},
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def shown(report: Report) -> dict[str, float]:
     return {name: report[name] for name in SHOWN}
 
 

@@ -1,4 +1,4 @@
-"""Part (a): the tests marked `cuda`, with every failure by its name and its last line."""
+"""Part "tests": the tests marked `cuda`, with every failure by its name and its last line."""
 
 import sys
 from collections import Counter

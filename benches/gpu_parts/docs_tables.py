@@ -113,6 +113,29 @@ def _ratio(row: Row, above: str, below: str) -> str:
     return f"{row[above]['seconds'] / row[below]['seconds']:.2f}"
 
 
+def _kernels(rows: Row) -> str:
+    verdicts = {key.removesuffix(", verdict"): row for key, row in rows.items() if key.endswith(", verdict")}
+    head = ("loss, precision", "× faster", "× larger", "× faster than chunks", "× larger than chunks", "verdict")
+    ratios = ("faster", "larger", "faster than chunks", "larger than chunks")
+    judged = [(name, *(f"{row[key]:.2f}" for key in ratios), f"**{row['verdict']}**") for name, row in verdicts.items()]
+    ways = ("eager", "compiled", "chunks", "triton")
+    measured = [(name, row) for name, row in rows.items() if isinstance(row, dict) and "eager" in row]
+    sizes = [
+        (name, f"{size:,}", *(_milliseconds(row[way], str(size)) for way in ways))
+        for name, row in measured
+        for size in sorted({int(size) for way in ways for size in row[way]})
+    ]
+    return _table(head, judged) + "\n\n" + _table(("loss, precision", "photos", *ways), sizes)
+
+
+def _milliseconds(way: Row, size: str) -> str:
+    """Return time and memory of a way at a size; why there are none, or nothing where it had ended before."""
+    found = way.get(size, "")
+    if isinstance(found, str):
+        return "out of memory" if "Memory" in found else "failed" if found else ""
+    return f"{1e3 * found['seconds']:.2f} ms, {found['peak GB']:.2f} GB"
+
+
 def _evaluation(rows: Row) -> str:
     sets = {name: row for name, row in rows.items() if isinstance(row, dict) and "FAISS, seconds" in row}
     head = (
@@ -166,10 +189,25 @@ def _cub(rows: Row) -> str:
     return text
 
 
+def _backbones(rows: Row) -> str:
+    lines, names = [], []
+    for key, row in rows.items():
+        if isinstance(row, dict):
+            cut_off = "" if row["epoch"] == row["epochs"] else ", cut off"
+            names = [name for name in row if name not in ("epoch", "epochs", "seconds an epoch")]
+            cells = [f"{100 * row[name]:.1f}" for name in names]
+            lines.append((key, f"{row['epoch']} of {row['epochs']}{cut_off}", *cells))
+    reasons = [f"- {key}: {row}" for key, row in rows.items() if isinstance(row, str)]
+    table = _table(("backbone, weights, loss", "epochs", *(f"{name}, %" for name in names)), lines)
+    return "\n\n".join(part for part in (table, "\n".join(reasons)) if part)
+
+
 TABLES: dict[str, Callable[[Row], str]] = {
     "tests": _tests,
     "step": _step,
     "losses": _losses,
+    "kernels": _kernels,
     "evaluation": _evaluation,
     "cub": _cub,
+    "backbones": _backbones,
 }

@@ -1,7 +1,5 @@
-"""Part (c): the losses on a GPU, eager and compiled, beside pytorch-metric-learning and the bare matrix products."""
+"""Part "losses": the losses on a GPU, eager and compiled, beside pytorch-metric-learning and the bare matrix products."""
 
-import gc
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import losses as cpu_bench
-from gpu_parts.context import PartContext, forget_peak_memory, peak_memory, synchronize
+from gpu_parts.batch_timing import PER_CLASS, on_device, random_batch, time_step
+from gpu_parts.context import PartContext
 
-BYTES_A_GB = 1e9
 # Other work of a step counts as little beside this, and the next size of the same loss may take sixteen times as long.
 SLOW_SECONDS = 0.5
 # A compilation that takes longer than what is left would be cut off and show nothing.
@@ -57,12 +55,13 @@ def measure(context: PartContext) -> None:
     cases = [case for case in cpu_bench.cases() if not sizes.only or case.name in sizes.only]
     rows: dict[str, dict[str, Any]] = {}
     for case in cases:
-        rows[case.name] = _measure_eager(case, sizes, context.device)
-        context.save(case.name, rows[case.name])
+        rows[case.name] = context.measure_once(case.name, lambda: _measure_eager(case, sizes, context.device))  # noqa: B023
     longest = 0.0
     for case in sorted(cases, key=lambda case: case.name not in sizes.compiled):
         if case.name not in sizes.compiled:
             break
+        if "graph breaks" in rows[case.name]:
+            continue  # compiled by a run that was cut off
         if context.seconds_left < COMPILE_RESERVE * longest:
             rows[case.name]["compiled"] = "not reached"
         else:
@@ -84,7 +83,7 @@ def _measure_eager(case: cpu_bench.Case, sizes: Sizes, device: torch.device) -> 
         found = row[str(size)] = {}
         for name, make in steps.items():
             if name not in slow:
-                found[name] = _time(make, classes, _batch(size, classes, device), sizes.repeats)
+                found[name] = time_step(make, classes, random_batch(size, classes, device), sizes.repeats)
             if isinstance(found.get(name), str) or found.get(name, {}).get("seconds", 0) > SLOW_SECONDS:
                 slow.add(name)
     return row
@@ -96,23 +95,14 @@ def _measure_compiled(case: cpu_bench.Case, sizes: Sizes, device: torch.device, 
     torch._dynamo.utils.counters.clear()
     for size in sizes.batch:
         classes = _classes(case, size, sizes)
-        make = lambda classes: torch.compile(_on(case.ours(classes), device), dynamic=True)  # noqa: E731
-        row[str(size)]["compiled"] = _time(make, classes, _batch(size, classes, device), sizes.repeats)
+        make = lambda classes: torch.compile(on_device(case.ours(classes), device), dynamic=True)  # noqa: E731
+        row[str(size)]["compiled"] = time_step(make, classes, random_batch(size, classes, device), sizes.repeats)
     row["graph breaks"] = sum(torch._dynamo.utils.counters["graph_break"].values())
 
 
 def _classes(case: cpu_bench.Case, size: int, sizes: Sizes) -> int:
     """Return how many classes there are: a batch of four photos a class, or the proxies."""
-    return sizes.proxy_classes if case.family == "proxy" else size // cpu_bench.PER_CLASS
-
-
-def _batch(size: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (photo, dim) embeddings and (photo,) labels."""
-    generator = torch.Generator(device).manual_seed(size)
-    labels = torch.arange(size, device=device) // cpu_bench.PER_CLASS % classes
-    centers = torch.randn(classes, cpu_bench.DIM, device=device, generator=generator)
-    noise = torch.randn(size, cpu_bench.DIM, device=device, generator=generator)
-    return centers[labels] + noise, labels
+    return sizes.proxy_classes if case.family == "proxy" else size // PER_CLASS
 
 
 def _bare(case: cpu_bench.Case) -> Callable[[int], Any]:
@@ -130,34 +120,3 @@ class _BareProxies(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of all similarities."""
         return (nn.functional.normalize(embeddings, dim=1) @ nn.functional.normalize(self.vectors, dim=1).T).sum()
-
-
-def _on(step: Any, device: torch.device) -> Any:
-    return step.to(device) if isinstance(step, nn.Module) else step
-
-
-def _time(
-    make: Callable[[int], Any], classes: int, batch: tuple[Tensor, Tensor], repeats: int
-) -> dict[str, float] | str:
-    """Return the median seconds of value and gradient and the peak memory, or why there are none."""
-    embeddings, labels = batch
-    device = embeddings.device
-    forget_peak_memory(device)
-    try:
-        step = _on(make(classes), device)
-        times = [_once(step, embeddings, labels) for _ in range(repeats + 2)]
-    except (torch.OutOfMemoryError, RuntimeError, ValueError) as error:
-        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-    finally:
-        gc.collect()
-    # The first two turns warm up: they load kernels and fill the allocator's cache.
-    return {"seconds": statistics.median(times[2:]), "peak GB": peak_memory(device) / BYTES_A_GB}
-
-
-def _once(step: Any, embeddings: Tensor, labels: Tensor) -> float:
-    points = embeddings.clone().requires_grad_()
-    synchronize(embeddings.device)
-    start = time.perf_counter()
-    step(points, labels).backward()
-    synchronize(embeddings.device)
-    return time.perf_counter() - start

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+FINISHED = "finished"
+SKIPPED = "skipped"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -39,11 +42,34 @@ class Results:
         stored["parts"].setdefault(part, {}).setdefault("rows", {})[key] = row
         self._write(stored)
 
-    def clear(self, part: str, about: dict[str, Any]) -> None:
-        """Forget what an earlier run stored of a part, and store on what machine it is measured now."""
+    def begin(self, part: str, about: dict[str, Any]) -> dict[str, Any]:
+        """Return the rows that an earlier run stored of a part; none if it ran on another machine or commit, or had ended.
+
+        Args:
+            part: its name.
+            about: the machine that measures it now.
+        """
         stored = self.read()
-        stored["parts"][part] = {"status": "started", "about": about, "rows": {}}
+        earlier = stored["parts"].get(part, {})
+        goes_on = _without_date(earlier.get("about")) == _without_date(about) and earlier.get("status") != FINISHED
+        rows = {key: row for key, row in earlier.get("rows", {}).items() if key != "error"} if goes_on else {}
+        stored["parts"][part] = {"status": "started", "about": about, "rows": rows}
         self._write(stored)
+        return rows
+
+    def add(self, other: "Results") -> list[str]:
+        """Take over every part that another file has rows of; returns their names.
+
+        Raises:
+            ValueError: if one of the two files is of a dry run and the other is not, or a file does not exist.
+        """
+        stored, taken = self.read(), other.read()
+        if stored["dry_run"] != taken["dry_run"]:
+            raise ValueError(f"{other.file} is of {'a dry' if taken['dry_run'] else 'a real'} run, {self.file} is not")
+        parts = {name: part for name, part in taken["parts"].items() if part.get("rows")}
+        stored["parts"].update(parts)
+        self._write(stored)
+        return list(parts)
 
     def finish(self, part: str, status: str, seconds: float) -> None:
         """Store how a part has ended."""
@@ -52,12 +78,17 @@ class Results:
         self._write(stored)
 
     def finished(self, parts: tuple[str, ...]) -> bool:
-        """Return whether all these parts were finished without a failure."""
+        """Return whether all these parts were finished, or skipped for a reason, without a failure."""
         stored = self.read()["parts"]
-        return all(stored.get(part, {}).get("status") == "finished" for part in parts)
+        statuses = [stored.get(part, {}).get("status", "") for part in parts]
+        return all(status == FINISHED or status.startswith(SKIPPED) for status in statuses)
 
     def _write(self, stored: dict[str, Any]) -> None:
         # Written beside and renamed, so that a run that is cut off leaves the last complete file.
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         part.replace(self.file)
+
+
+def _without_date(about: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {key: value for key, value in about.items() if key != "date"} if about is not None else None

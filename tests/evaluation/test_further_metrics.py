@@ -130,6 +130,19 @@ def test_opis_with_a_gallery_and_copies_equals_plain_loops():
     assert values.tolist() == pytest.approx(twins.opis_values(*arguments, one_set=False), abs=1e-7)
 
 
+def test_opis_of_two_classes_worked_out_by_hand():
+    # The first two coordinates of an item are its cosines with the queries of class 0 and of class 1.
+    items = [(0.25, 0.0)] * 20 + [(0.5, 0.75)] * 4 + [(0.0, 0.75)] * 16
+    gallery = torch.tensor([(a, b, (1 - a * a - b * b) ** 0.5) for a, b in items])
+    labels = torch.tensor([0] * 20 + [1] * 20)
+    # Of the 40 negative pairs four are at 0.5 and the others at 0, so the thresholds go from just above 0 (10 %) to just
+    # above 0.5 (1 %). Class 0 accepts its positives at 50 of the 101, and four of its 20 negatives: its utility is
+    # 2 · 1 · 0.8 / 1.8 = 8/9 there, and 0 at the other 51. The utility of class 1 is always 1.
+    values = measure_queries(torch.eye(2, 3), torch.arange(2), gallery, labels, metrics=["opis"]).class_values["OPIS"]
+    by_hand = (50 * (1 / 18) ** 2 + 51 * (1 / 2) ** 2) / 101
+    assert values.tolist() == pytest.approx([by_hand, by_hand], rel=1e-6)
+
+
 def test_opis_says_whether_one_threshold_suits_all_classes():
     labels = torch.arange(6).repeat_interleave(10)
     centers, noise = torch.eye(6, 30), points(60, 30, seed=3)

