@@ -108,7 +108,7 @@ def test_every_benchmark_has_its_own_part(tiny, tmp_path):
 def test_the_baselines_have_every_metric(compared):
     (field,) = measure(compared).fields
     outcomes = [RunFolder(compared / run).read_outcome() for run in field.losses[0].runs]
-    tables = result_tables(compared, field)
+    tables = result_tables(field)
     names = ["random backbone", "before training"]
     assert [row[0] for row in tables.short.rows[-2:]] == names
     for number, row in enumerate(tables.short.rows[-2:]):
@@ -124,7 +124,7 @@ def test_many_losses_have_a_row_each(compared):
     (field,) = measure(compared).fields
     first = field.losses[0]
     many = replace(field, losses=tuple(replace(first, name=f"loss {n}") for n in range(9)), differences=())
-    retrieval, others = result_tables(compared, many).complete
+    retrieval, others = result_tables(many).complete
     assert len(retrieval.rows) == len(others.rows) == 11
     assert {"R@1", "R-Precision", "MAP@R"} < set(retrieval.header)
     assert {"P@1", "mean s_p", "seconds"} < set(others.header)

@@ -16,13 +16,14 @@ from pairlens.comparison.compare import compare as run_comparison
 from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
-from pairlens.comparison.run_study import Plan, RunFinished, check, is_done
-from pairlens.comparison.study import METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
+from pairlens.comparison.run_study import Plan, RunFinished, check
+from pairlens.comparison.study import AS_IT_IS, METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
+from pairlens.experiments.post_processed import PostProcessing
 from pairlens.experiments.splits import open_splits
 from pairlens.losses import Triplet
 from pairlens.report.result_table import result_tables
@@ -139,7 +140,13 @@ def _benchmark_name(data_name: str, auxiliary: float, auxiliaries: tuple[float, 
 def compare_command() -> Callable[..., None]:
     """Return the command `compare`."""
 
-    def compare(settings: Any, question: Question, work: Work, study: tyro.conf.Positional[Path | None] = None) -> None:
+    def compare(
+        settings: Any,
+        question: Question,
+        work: Work,
+        study: tyro.conf.Positional[Path | None] = None,
+        processing: PostProcessing = AS_IT_IS,
+    ) -> None:
         """Compare losses fairly: the same batches for the same seed, the same budget, intervals, and a verdict.
 
         Finished runs are never repeated: the same command continues an interrupted comparison, and further losses or
@@ -151,6 +158,8 @@ def compare_command() -> Callable[..., None]:
             question: what is compared.
             work: where and how the runs are made.
             study: a TOML file with losses, data sets and settings.
+            processing: post-processing after which every run, and the backbone as it comes, is measured once more; it
+                changes no other figure, so it can be given beside a study from a file or a folder as well.
         """
         if work.resume is not None:
             folder = work.resume
@@ -161,6 +170,8 @@ def compare_command() -> Callable[..., None]:
         else:
             planned = question.study(settings)
             folder = work.out or default_folder(planned)
+        if processing.name:
+            planned = replace(planned, processing=processing)
         carry_out(planned, folder, work.make_engine(), work.all_metrics)
 
     # The type is made at run time, so it cannot be written in the signature.
@@ -176,7 +187,8 @@ def _with_local_options(study: Study, question: Question, settings: Any) -> Stud
     if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
             "a study from a file or a folder holds its own losses and settings; beside it, only "
-            f"--{', --'.join(LOCAL_OPTIONS)}, --out, --processes, --engine, --all, --trust and --trust_study can be given"
+            f"--{', --'.join(LOCAL_OPTIONS)}, --post, --reduce, --out, --processes, --engine, --all, --trust and "
+            "--trust_study can be given"
         )
     local = {name: getattr(settings, name) for name in given}
     benchmarks = [replace(b, settings=with_settings(b.settings, local)) for b in study.fields]
@@ -196,8 +208,8 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
     check(plan)
     for line in _fitted_batches(study):
         say(line)
-    runs = [plan.run_folder(*run) for benchmark in study.fields for run in plan.runs(benchmark)]
-    missing = sum(not is_done(run) for run in runs)
+    runs = [run for benchmark in study.fields for run in plan.runs(benchmark)]
+    missing = sum(not plan.is_complete(*run) for run in runs)
     # Benchmarks may share the settings that are tuned on one of them, so the folders are counted once.
     to_tune = {plan.tuning_folder(benchmark, arm) for benchmark in study.fields for arm in plan.untuned(benchmark)}
     say(
@@ -247,8 +259,10 @@ def show_results(results: Results, folder: Path, all_metrics: bool = False) -> N
     """Print the tables and the verdicts of a comparison, and where its files are."""
     console = open_console()
     for result in results.fields:
-        tables = result_tables(folder, result)
+        tables = result_tables(result)
         show_table(console, tables.all_columns if all_metrics else tables.short)
+        if tables.post is not None:
+            show_table(console, tables.post)
         say(verdict(result))
     say(f"written: results.json, tables (Markdown, LaTeX, CSV) and figures in {folder}")
     if not all_metrics:

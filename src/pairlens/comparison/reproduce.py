@@ -13,6 +13,7 @@ from pairlens.core.settings import flat_settings, settings_of
 from pairlens.evaluation.metric_definitions import ClassMetric, MetricDefinition
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.metric_spec import metric_text
+from pairlens.experiments.post_processed import PostProcessing
 from pairlens.losses import Loss
 from pairlens.losses.loss_text import can_be_typed, loss_name, loss_text, miner_text
 from pairlens.losses.miners import Miner
@@ -103,7 +104,8 @@ def study_text(study: Study) -> str:
     shared = _shared_settings(study.fields)
     losses = [arm.loss if arm.name == arm.loss else f"{arm.loss} as {arm.name}" for arm in study.arms]
     lines = [f"losses = {_toml(losses)}", f"tune = {study.tune}", f"folds = {study.folds}"]
-    lines += [f"metric = {_toml(study.metric)}", "", "[settings]", *_toml_lines(shared)]
+    lines += [f"metric = {_toml(study.metric)}", *_post_lines(study.processing)]
+    lines += ["", "[settings]", *_toml_lines(shared)]
     for benchmark in study.fields:
         lines += _benchmark_lines(benchmark, shared)
     for name, ranges in study.spaces.items():
@@ -113,6 +115,11 @@ def study_text(study: Study) -> str:
             *(f"{_toml(key)} = {_toml_range(value)}" for key, value in ranges.items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _post_lines(processing: PostProcessing) -> list[str]:
+    steps = [f"post = {_toml(processing.post)}"] if processing.post else []
+    return steps if processing.reduce is None else [*steps, f"reduce = {processing.reduce}"]
 
 
 def _benchmark_lines(benchmark: Benchmark, shared: dict[str, Any]) -> list[str]:

@@ -105,6 +105,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class BaselineResult:
+    """What the losses are compared with.
+
+    Attributes:
+        name: such as "pretrained backbone", "pretrained backbone, whiten" or "before training".
+        metrics: each metric over the seeds.
+    """
+
+    name: str
+    metrics: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class PostResult:
+    """A loss, or the backbone as it comes, measured after post-processing.
+
+    Attributes:
+        name: of the loss or the backbone.
+        metrics: the standard metrics.
+        over_seeds: what the ranking metric gains, after minus before, of the same runs; mean and 95 % t-interval.
+        class_low: lower end of the 95 % interval of this gain over the test classes (bootstrap).
+        class_high: upper end of the same interval.
+    """
+
+    name: str
+    metrics: tuple[Measured, ...]
+    over_seeds: Interval
+    class_low: float
+    class_high: float
+
+    def metric(self, name: str) -> Measured:
+        """Return a metric by its name; KeyError if it was not measured."""
+        return {measured.name: measured for measured in self.metrics}[name]
+
+
+@dataclass(frozen=True)
 class BenchmarkResult:
     """The results of all losses on one benchmark: the same data and the same settings.
 
@@ -124,6 +160,9 @@ class BenchmarkResult:
         baseline_name: its name, such as "pretrained backbone".
         seen_classes: how many of the test classes are training classes.
         one_class: whether all test photos are of one class, so that every figure is 100 % by construction.
+        baseline_results: every metric of the baselines, of the backbone as it comes also after post-processing.
+        post_name: what post-processing does, in words; empty if the study does not ask for it.
+        post: the losses after post-processing in the order of `losses`, and the backbone as it comes.
     """
 
     name: str
@@ -140,6 +179,9 @@ class BenchmarkResult:
     baseline: Interval | None = None
     baseline_name: str = ""
     one_class: bool = field(default=False, metadata={"omit_default": True})
+    baseline_results: tuple[BaselineResult, ...] = field(default=(), metadata={"omit_default": True})
+    post_name: str = field(default="", metadata={"omit_default": True})
+    post: tuple[PostResult, ...] = field(default=(), metadata={"omit_default": True})
 
     @property
     def baselines(self) -> list[tuple[str, Interval]]:

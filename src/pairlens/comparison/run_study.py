@@ -18,17 +18,27 @@ from pairlens.comparison.study import (
 )
 from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
 from pairlens.core.files import check_not_linked, lock_folder, make_folder, write_text
+from pairlens.evaluation.post_processing import check_scores
+from pairlens.experiments.baseline import Baseline
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.fitted_settings import fit_batches
 from pairlens.experiments.frozen_backbone import store_features
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
+from pairlens.experiments.stored_post import (
+    measure_post_of_baseline,
+    measure_post_of_run,
+    post_of_baseline,
+    post_of_run,
+)
 from pairlens.experiments.trackers import check_installed
 from pairlens.losses.third_party import is_own_loss
 
 FAILED_FILE = "failed.txt"
 FIGURES_FOLDER = "figures"
+# The backbones as they come, after post-processing.
+BASELINES_FOLDER = "baselines"
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,21 @@ class Plan:
     def run_folder(self, benchmark: Benchmark, arm: Arm, seed: int) -> RunFolder:
         """Return the folder of one run."""
         return RunFolder(self.folder / "runs" / slug(benchmark.name) / slug(arm.name) / f"seed{seed}")
+
+    def post_file(self, benchmark: Benchmark, baseline: Baseline) -> Path:
+        """Return the file of the backbone of a benchmark as it comes, measured after post-processing."""
+        return self.folder / BASELINES_FOLDER / slug(benchmark.name) / f"{slug(baseline.weights)}.safetensors"
+
+    def is_complete(self, benchmark: Benchmark, arm: Arm, seed: int) -> bool:
+        """Return whether a run is done, and measured after post-processing as well if the study asks for that."""
+        run_folder, processing = self.run_folder(benchmark, arm, seed), self.study.processing
+        if not is_done(run_folder):
+            return False
+        if not processing.name or (run_folder.path / FAILED_FILE).is_file():
+            return True
+        baseline = run_folder.read_outcome().baseline
+        has_baseline = baseline is None or post_of_baseline(self.post_file(benchmark, baseline), baseline, processing)
+        return bool(has_baseline and post_of_run(run_folder, processing))
 
     def owner(self, benchmark: Benchmark) -> Benchmark:
         """Return the benchmark on which the settings for a benchmark are tuned: itself, unless it names another one."""
@@ -123,7 +148,7 @@ def run_missing(study: Study, folder: Path, engine: Engine = run_here) -> Iterat
     check(plan)
     write_study(study, folder)
     for benchmark in study.fields:
-        unfinished = [run for run in plan.runs(benchmark) if not is_done(plan.run_folder(*run))]
+        unfinished = [run for run in plan.runs(benchmark) if not plan.is_complete(*run)]
         if unfinished:
             # Before the jobs, which may run in several processes and would all compute them.
             store_features(benchmark.settings)
@@ -143,7 +168,9 @@ def check(plan: Plan) -> None:
                 tunable_values(experiment, plan.study.space(arm))
         check_installed(benchmark.settings.run.log)
         check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
-        open_splits(benchmark.settings, draw=benchmark.may_draw)
+        splits = open_splits(benchmark.settings, draw=benchmark.may_draw)
+        if plan.study.processing.compares_all:
+            check_scores(len(splits.test), len(splits.test if splits.gallery is None else splits.gallery))
         # The settings of the runs are known only after tuning.
         if not plan.untuned(benchmark):
             _check_stored_runs(plan, benchmark)
@@ -153,7 +180,8 @@ def _check_folders(plan: Plan) -> None:
     """Raise ValueError if a folder that will be written into is a link; a comparison may come from anybody."""
     written = [plan.run_folder(*run).path for benchmark in plan.study.fields for run in plan.runs(benchmark)]
     tuned = [plan.tuning_folder(benchmark, arm) for benchmark in plan.study.fields for arm in plan.study.arms]
-    for path in (plan.folder / FIGURES_FOLDER, *written, *tuned):
+    baselines = [plan.folder / BASELINES_FOLDER / slug(benchmark.name) for benchmark in plan.study.fields]
+    for path in (plan.folder / FIGURES_FOLDER, *written, *tuned, *baselines):
         check_not_linked(path, below=plan.folder)
 
 
@@ -183,6 +211,9 @@ def _tune(plan: Plan, benchmark: Benchmark, arm: Arm) -> RunFinished:
 def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
     what = f"{benchmark.name}: {arm.name}, seed {seed}"
     run_folder = plan.run_folder(benchmark, arm, seed)
+    if is_done(run_folder):
+        _post_process(plan, benchmark, run_folder)
+        return RunFinished(f"{what}, post-processed", run_folder.read_outcome().report[plan.study.metric])
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
@@ -200,7 +231,21 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int) -> RunFinished:
         raise ValueError(
             f"{what}: the loss raised {type(error).__name__}: {error}; try it with pairlens audit"
         ) from error
+    if plan.study.processing.name:
+        _post_process(plan, benchmark, run_folder)
     return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
+
+
+def _post_process(plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> None:
+    """Measure a finished run after post-processing, and its backbone as it comes if no other run has done so."""
+    processing, baseline = plan.study.processing, run_folder.read_outcome().baseline
+    if baseline is not None:
+        file = plan.post_file(benchmark, baseline)
+        if post_of_baseline(file, baseline, processing) is None:
+            make_folder(file.parent, below=plan.folder)
+            measure_post_of_baseline(run_folder, processing, file)
+    if post_of_run(run_folder, processing) is None:
+        measure_post_of_run(run_folder, processing)
 
 
 def _events(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pairlens.comparison.baseline_results import baseline_results, post_results
+from pairlens.comparison.finished_run import FinishedRun
 from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
@@ -14,54 +16,8 @@ from pairlens.comparison.tuning import tunable_values
 from pairlens.core.untrusted import read_text
 from pairlens.evaluation.intervals import RESAMPLES, Interval, bonferroni, class_bootstrap, t_interval
 from pairlens.evaluation.per_query import ClassSums
-from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.outcome import EpochRow, Outcome
-from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses.loss_text import can_be_typed, loss_text
-
-
-@dataclass(frozen=True, eq=False)
-class FinishedRun:
-    """A run with all its epochs.
-
-    Attributes:
-        seed: its seed.
-        run_folder: its folder.
-        outcome: the reports of all its epochs.
-        sums: by the metric's name, the (class,) sums over the queries of each test class.
-        counts: (class,) number of queries of each test class.
-        class_metrics: names of the metrics that have one value per class, which is then their sum.
-    """
-
-    seed: int
-    run_folder: RunFolder
-    outcome: Outcome
-    sums: dict[str, np.ndarray]
-    counts: np.ndarray
-    class_metrics: frozenset[str] = frozenset()
-
-    @classmethod
-    def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
-        """Read the outcome of a run, and measure its stored embeddings query by query.
-
-        Further metrics are not measured again, because their code may not be here; they are stored for each class.
-        """
-        measured = run_folder.read_embeddings().measure(run_folder.experiment().evaluation.recalls)
-        by_class = ClassValues.load(run_folder.class_values).join(measured.class_sums())
-        outcome = run_folder.read_outcome()
-        missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
-        if missing:
-            raise ValueError(
-                f"{run_folder.class_values} lacks the metric {missing[0]}; write it again with pairlens train --resume "
-                f"{run_folder.path}"
-            )
-        return cls(seed, run_folder, outcome, by_class.sums, by_class.counts, by_class.class_metrics)
-
-    @property
-    def row(self) -> EpochRow:
-        """The selected epoch."""
-        return self.outcome.kept_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +46,9 @@ class PairedRuns:
 
     def class_sums(self, metric: str) -> np.ndarray:
         """Return the (class,) sums of a metric's differences over the queries of each class, averaged over the seeds."""
-        return np.mean([first.sums[metric] - second.sums[metric] for first, second in self.runs], axis=0)
+        return np.mean(
+            [first.by_class.sums[metric] - second.by_class.sums[metric] for first, second in self.runs], axis=0
+        )
 
 
 def measure(folder: Path) -> Results:
@@ -117,11 +75,14 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
     ranked = sorted(runs, key=lambda arm: -_mean(runs[arm], metric))
     # The best loss is compared with each of the others, and these comparisons are to hold together.
     level = bonferroni(len(ranked) - 1)
-    counts = runs[ranked[0]][0].counts
+    counts = runs[ranked[0]][0].by_class.counts
     # For one seed, the baselines are the same whatever the loss, so one run per seed is enough.
     run_of_seed = {run.seed: run for finished in runs.values() for run in finished}
-    outcomes = [run_of_seed[seed].outcome for seed in sorted(run_of_seed)]
+    by_seed = [run_of_seed[seed] for seed in sorted(run_of_seed)]
+    outcomes = [run.outcome for run in by_seed]
     plain = [outcome.baseline for outcome in outcomes if outcome.baseline is not None]
+    baselines, post_of_plain = baseline_results(plan, benchmark, by_seed)
+    post = post_results(plan, {arm: runs[arm] for arm in ranked})
     done = sum(is_done(plan.run_folder(*run)) for run in plan.runs(benchmark))
     return BenchmarkResult(
         name=benchmark.name,
@@ -139,6 +100,9 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         baseline_name=plain[0].name if plain else "",
         seen_classes=runs[ranked[0]][0].outcome.report.seen_classes,
         one_class=runs[ranked[0]][0].outcome.report.one_class,
+        baseline_results=baselines,
+        post_name=plan.study.processing.name,
+        post=post if post_of_plain is None else (*post, post_of_plain),
     )
 
 
@@ -190,8 +154,8 @@ def _interval_or_none(values: list[float | None]) -> Interval | None:
 def _metrics(runs: list[FinishedRun]) -> tuple[Measured, ...]:
     metrics = runs[0].row.report.metrics
     # Averaged over the seeds first, because the interval over classes is that of the mean over seeds.
-    sums = {metric.name: np.mean([run.sums[metric.name] for run in runs], axis=0) for metric in metrics}
-    intervals = ClassSums(sums, runs[0].counts, runs[0].class_metrics).intervals(RESAMPLES)
+    sums = {metric.name: np.mean([run.by_class.sums[metric.name] for run in runs], axis=0) for metric in metrics}
+    intervals = ClassSums(sums, runs[0].by_class.counts, runs[0].by_class.class_metrics).intervals(RESAMPLES)
     return tuple(
         Measured(m.name, t_interval([run.row.report[m.name] for run in runs]), *intervals[m.name], m.decimals)
         for m in metrics
@@ -208,8 +172,7 @@ def _differences(
         return ()
     sums = np.stack([pair.class_sums(metric) for pair in pairs])  # (pair, class)
     # All runs on a benchmark have the same queries, so the counts of any run will do.
-    any_run = runs[ranked[0]][0]
-    weights = ClassSums(any_run.sums, any_run.counts, any_run.class_metrics).weights(metric)
+    weights = runs[ranked[0]][0].by_class.weights(metric)
     lows, highs = class_bootstrap(sums, weights, level)
     return tuple(
         _difference(pair, metric, level, float(low), float(high))

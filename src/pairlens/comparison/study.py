@@ -15,10 +15,11 @@ from pairlens.core.records import VERSION, from_plain, require, to_plain
 from pairlens.core.settings import find_setting, settings_of, with_settings
 from pairlens.core.suggestion import suggest
 from pairlens.core.untrusted import is_plain_text, read_json, read_text
-from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
+from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, is_standard, standard_metrics
 from pairlens.evaluation.metrics import suggest_metric
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.metric_spec import import_metrics, is_from_outside
+from pairlens.experiments.post_processed import PostProcessing
 from pairlens.experiments.stored_paths import as_opened, as_stored
 from pairlens.losses.loss_text import miner_from_text, third_party_names, trainable_from_text
 from pairlens.losses.tuning_space import Range
@@ -29,7 +30,8 @@ MAX_COUNT = 10_000
 METRIC = "MAP@R"
 # A study sets loss, seed and folds of its runs itself; every other setting of an experiment can be given.
 SETTINGS = set(settings_of(Experiment)) - {"loss", "seed", "folds", "fold"}
-STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric", "spaces"}
+STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric", "spaces", "post", "reduce"}
+AS_IT_IS = PostProcessing()
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class Study:
         metric: the metric by which losses are tuned and ranked.
         spaces: tuning ranges of losses, by the name of the loss or the text of it without settings; they take the place of
             the ranges that the loss brings itself.
+        processing: what is done with the embeddings of every run, and of the backbone as it comes, for a second
+            measurement beside the usual one; nothing by default.
     """
 
     arms: tuple[Arm, ...]
@@ -134,6 +138,7 @@ class Study:
     folds: int = 4
     metric: str = METRIC
     spaces: dict[str, dict[str, Range]] = field(default_factory=dict)
+    processing: PostProcessing = field(default=AS_IT_IS, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
@@ -149,6 +154,11 @@ class Study:
         require(
             not unknown,
             f"the tuning ranges of {unknown[:1]} belong to no loss of the study; there are: {sorted(known)}",
+        )
+        require(
+            not self.processing.name or is_standard(self.metric),
+            f"--metric {self.metric} is not measured after post-processing, which has the standard metrics only; rank by "
+            f"{METRIC} or R@1, or leave out --post and --reduce",
         )
 
     @property
@@ -236,8 +246,9 @@ def read_toml(file: Path, trust: Collection[str] = ()) -> Study:
     """Read a study from a TOML file.
 
     `losses` lists the losses, `[settings]` holds options of `pairlens train` for all benchmarks, and every `[[fields]]`
-    is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds` and `metric` are as on the
-    command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low = 0.1, high = 1, log = true}.
+    is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds`, `metric`, `post` and
+    `reduce` are as on the command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low =
+    0.1, high = 1, log = true}.
 
     Args:
         file: what is read; nothing that it names is imported.
@@ -259,10 +270,12 @@ def read_toml(file: Path, trust: Collection[str] = ()) -> Study:
     seeds = data.pop("seeds", SEEDS)
     benchmarks = data.pop("fields", [{}])
     _check_types(losses, settings, benchmarks, file)
+    steps = {key: data.pop(key) for key in ("post", "reduce") if key in data}
     plain = {
         **data,
         "arms": [to_plain(Arm.of(text)) for text in losses],
         "fields": [_plain_benchmark({"seeds": seeds, **settings, **one}, str(file)) for one in benchmarks],
+        "processing": steps,
     }
     return _named_in(NamedIn(file, tuple(trust)), from_plain(Study, plain, str(file)))
 

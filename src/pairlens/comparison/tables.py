@@ -3,16 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pairlens.comparison.results import BenchmarkResult, LossResult, Results
+from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
 from pairlens.comparison.verdicts import verdict
 from pairlens.core.files import write_text
-from pairlens.core.table import Table
+from pairlens.core.table import Table, decimal
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import Interval
 
 NOTE = (
     "Percent; mean ± half of the 95 % t-interval over seeds. Bold: the highest mean, and every loss that is not "
     "distinguishable from it by {metric}. In brackets: 95 % interval of {metric} over the test classes (bootstrap)."
+)
+POST_NOTE = (
+    "The same runs measured again after {post}, percent; the gain in {metric} is in points, with its paired 95 % intervals "
+    "over seeds (t) and over test classes (bootstrap)."
 )
 
 
@@ -27,6 +31,37 @@ def comparison_table(result: BenchmarkResult) -> Table:
     )
 
 
+def post_table(result: BenchmarkResult) -> Table | None:
+    """Return one row per loss after post-processing, with what the ranking metric gains; None if it was not asked for."""
+    if not result.post:
+        return None
+    metrics = [metric.name for metric in result.post[0].metrics]
+    gained = [f"{result.metric} gains", "over seeds", "over classes"]
+    return Table(
+        title=f"After {result.post_name}, on {result.name}",
+        header=["loss", *metrics, *gained, "seeds"],
+        rows=[_post_row(result, post) for post in result.post],
+        notes=(POST_NOTE.format(metric=result.metric, post=result.post_name),),
+    )
+
+
+def _post_row(result: BenchmarkResult, post: PostResult) -> list[str]:
+    gain, decimals = post.over_seeds, post.metric(result.metric).decimals
+    over_seeds = "one seed" if gain.low is None or gain.high is None else _ends(gain.low, gain.high, decimals)
+    return [
+        post.name,
+        *(plus_minus(metric.over_seeds, metric.decimals) for metric in post.metrics),
+        decimal(100 * gain.mean, decimals, signed=True),
+        over_seeds,
+        _ends(post.class_low, post.class_high, decimals),
+        str(len(gain.values)),
+    ]
+
+
+def _ends(low: float, high: float, decimals: int) -> str:
+    return f"[{decimal(100 * low, decimals, signed=True)}, {decimal(100 * high, decimals, signed=True)}]"
+
+
 def header(result: BenchmarkResult) -> list[str]:
     """Return the names of the columns."""
     metrics = [metric.name for metric in result.losses[0].metrics]
@@ -36,12 +71,14 @@ def header(result: BenchmarkResult) -> list[str]:
 def rows(result: BenchmarkResult) -> list[list[str]]:
     """Return the cells of `comparison_table`."""
     metrics = [metric.name for metric in result.losses[0].metrics]
-    ranked = result.losses[0].metric(result.metric)
     losses = [_loss_row(result, loss) for loss in result.losses]
-    for name, interval in result.baselines:
-        # Of a baseline only the ranking metric is stored with the results.
-        cells = [plus_minus(interval, ranked.decimals) if metric == result.metric else "" for metric in metrics]
-        losses.append([name, *cells, "", "", "", "", str(len(interval.values))])
+    decimals = {metric.name: metric.decimals for metric in result.losses[0].metrics}
+    # Results of earlier versions hold only the ranking metric of the baselines; post-processing has no further metrics.
+    found = {name: {result.metric: interval} for name, interval in result.baselines}
+    found |= {baseline.name: baseline.metrics for baseline in result.baseline_results}
+    for name, measured in found.items():
+        cells = [plus_minus(measured[metric], decimals[metric]) if metric in measured else "" for metric in metrics]
+        losses.append([name, *cells, "", "", "", "", str(len(measured[result.metric].values))])
     return losses
 
 
@@ -92,7 +129,9 @@ def _markdown_section(result: BenchmarkResult) -> str:
     losses = [
         f"- {loss.name}: `{loss.loss}`" + (f", {loss.settings}" if loss.settings else "") for loss in result.losses
     ]
-    blocks = [f"## {result.name}", verdict(result), table.markdown(), *table.notes, "\n".join(losses)]
+    post = post_table(result)
+    after = [] if post is None else [f"### {post.title}", post.markdown(), *post.notes]
+    blocks = [f"## {result.name}", verdict(result), table.markdown(), *table.notes, *after, "\n".join(losses)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -103,14 +142,16 @@ def latex(results: Results) -> str:
         table = comparison_table(result)
         # LaTeX has no place for notes below a table, so the verdict becomes the caption.
         tables.append(Table(f"{result.name}. {verdict(result)}", table.header, table.rows, bold=table.bold).latex())
+        post = post_table(result)
+        tables += [] if post is None else [post.latex()]
     return "\n".join(tables)
 
 
 def values_table(results: Results) -> Table:
     """Return every number of a comparison, one row per value and seed.
 
-    The column epoch holds the number of the epoch, `kept` for a metric of the selected epoch, or `all` for the duration
-    of the whole run.
+    The column epoch holds the number of the epoch, `kept` for a metric of the selected epoch, `kept` and the steps for the
+    same after post-processing, or `all` for the duration of the whole run.
     """
     columns = ("field", "loss", "seed", "epoch", "metric", "value")
     cells = [row for result in results.fields for loss in result.losses for row in _value_rows(result, loss)]
@@ -122,6 +163,12 @@ def _value_rows(result: BenchmarkResult, loss: LossResult) -> Iterator[list[str]
     series = [("kept", metric.name, metric.over_seeds) for metric in loss.metrics]
     series += [(str(epoch), result.metric, point) for epoch, point in enumerate(loss.curve)]
     series += [("all", "seconds", loss.seconds)]
+    series += [
+        (f"kept, {result.post_name}", metric.name, metric.over_seeds)
+        for post in result.post
+        if post.name == loss.name
+        for metric in post.metrics
+    ]
     for epoch, metric, interval in series:
         for seed, value in zip(loss.seeds, interval.values, strict=True):
             yield [result.name, loss.name, str(seed), epoch, metric, str(value)]

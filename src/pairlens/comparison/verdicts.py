@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pairlens.comparison.results import BenchmarkResult, LossResult
+from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult
+from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import class_words, percent
 from pairlens.evaluation.intervals import Interval, t_interval
 from pairlens.experiments.outcome import baseline_noun
@@ -19,6 +20,7 @@ def verdict(result: BenchmarkResult) -> str:
     best loss hold together with 95 %.
     """
     sentences = [_best(result), *_seen_classes(result), _against_baselines(result), _against_other_losses(result)]
+    sentences += _after_post(result)
     if result.missing:
         sentences.append(f"{_runs(result.missing)} not finished yet, so this may change.")
     failed = sum(len(loss.failed) for loss in result.losses)
@@ -120,6 +122,23 @@ def _against_baselines(result: BenchmarkResult) -> str:
     values = [f"the {baseline_noun(other)} has {percent(interval.mean)} %" for other, interval in result.baselines]
     sentence = ", ".join(values)
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _after_post(result: BenchmarkResult) -> list[str]:
+    """Return which loss is best after post-processing, and what the backbone as it comes has then."""
+    names = {loss.name for loss in result.losses}
+    losses = [post for post in result.post if post.name in names]
+    if not losses:
+        return []
+    best = max(losses, key=lambda post: post.metric(result.metric).over_seeds.mean)
+    found = [f"{best.name} has the highest {result.metric}, {_gained(result, best)}"]
+    found += [f"the {post.name} {_gained(result, post)}" for post in result.post if post.name not in names]
+    return [f"After {result.post_name}, {'; '.join(found)}."]
+
+
+def _gained(result: BenchmarkResult, post: PostResult) -> str:
+    gain = decimal(100 * post.over_seeds.mean, 1, signed=True)
+    return f"{percent(post.metric(result.metric).over_seeds.mean)} % ({gain} points)"
 
 
 def _against_other_losses(result: BenchmarkResult) -> str:

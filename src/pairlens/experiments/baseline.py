@@ -1,18 +1,13 @@
 """The baseline of a run: the backbone as it comes, measured on the same test photos as the trained model."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from pairlens.core.distributed import world_size
-from pairlens.core.files import write_tensors
-from pairlens.core.records import from_plain, to_plain
-from pairlens.core.untrusted import parse_json, regular_file
+from pairlens.data.catalog import Catalog
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.per_query import ClassSums
@@ -20,6 +15,7 @@ from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.splits import Splits
+from pairlens.experiments.stored_sums import read_sums, write_sums
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import check_sum
 from pairlens.model.plain_backbone import PlainBackbone
@@ -49,8 +45,6 @@ class Baseline:
 class MeasuredBaseline:
     """A baseline with its values summed over each test class, which paired intervals need.
 
-    The sums of ten metrics take 80 bytes per class, the embeddings that they come from several kilobytes per photo.
-
     Attributes:
         record: the baseline as it is stored in the outcome.
         by_class: the sums of its metrics over the queries of each class.
@@ -61,39 +55,17 @@ class MeasuredBaseline:
 
     def save(self, file: Path) -> None:
         """Write the record and the sums into one safetensors file, completely or not at all."""
-        # (metric, class), in the order of the metrics of the report.
-        sums = np.stack([self.by_class.sums[metric.name] for metric in self.record.report.metrics])
-        tensors = {"sums": torch.from_numpy(sums), "counts": torch.from_numpy(self.by_class.counts)}
-        class_metrics = json.dumps(sorted(self.by_class.class_metrics))
-        write_tensors(file, tensors, {"baseline": json.dumps(to_plain(self.record)), "class_metrics": class_metrics})
+        write_sums(file, "baseline", self.record, self.by_class)
 
     @classmethod
     def load(cls, file: Path) -> "MeasuredBaseline":
         """Read a file that `save` wrote; raises ValueError if it is missing or damaged."""
         try:
-            with safe_open(regular_file(file), framework="pt") as stored:
-                record = from_plain(Baseline, parse_json(stored.metadata()["baseline"]), str(file))
-                class_metrics = parse_json(stored.metadata()["class_metrics"])
-                sums = stored.get_tensor("sums").numpy()
-                counts = stored.get_tensor("counts").numpy()
-            _check_sums(sums, counts, record.report)
-            if not isinstance(class_metrics, list) or not set(class_metrics) <= {m.name for m in record.report.metrics}:
-                raise ValueError("its metrics of classes are not those of its report")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            return cls(*read_sums(file, "baseline", Baseline))
+        except ValueError as error:
             raise ValueError(
                 f"{file} is not a readable baseline ({error}); remove it and run pairlens evaluate on its folder"
             ) from error
-        names = [metric.name for metric in record.report.metrics]
-        return cls(record, ClassSums(dict(zip(names, sums, strict=True)), counts, frozenset(class_metrics)))
-
-
-def _check_sums(sums: np.ndarray, counts: np.ndarray, report: Report) -> None:
-    if sums.shape != (len(report.metrics), report.classes) or counts.shape != (report.classes,):
-        raise ValueError(
-            f"its sums of shape {sums.shape} are not of {len(report.metrics)} metrics and {report.classes} classes"
-        )
-    if sums.dtype != np.float64 or counts.dtype != np.int64 or not np.isfinite(sums).all() or (counts < 1).any():
-        raise ValueError("its sums or its numbers of queries are not those of classes")
 
 
 def baseline_name(weights: str) -> str:
@@ -119,24 +91,8 @@ def measure_baseline(
     No random number of the run is used, and the backbone itself does not change. The test photos are embedded once more,
     by all ranks together, unless the stored features of a frozen backbone are those that it pools.
     """
-    state = random_state()
-    try:
-        # A new network draws initial weights, which are then replaced.
-        plain = PlainBackbone(backbone, experiment.model.backbone, experiment.model.image_size)
-    finally:
-        set_random_state(state)
-    device = next(backbone.parameters()).device
-    plain = plain.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    test = None if frozen is None else frozen.embed_plain(plain, splits.test, splits.gallery)
-    if test is None:
-        test = RetrievalSet.embed(
-            plain,
-            splits.test,
-            splits.gallery,
-            batch_size=experiment.batches.size,
-            workers=experiment.batches.workers,
-            watch=watch,
-        )
+    plain = plain_backbone(backbone, experiment)
+    test = embed_plain(plain, experiment, (splits.test, splits.gallery), watch, frozen)
     # A random backbone in evaluation mode may overflow; a baseline must not stop the run.
     if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
         return None
@@ -147,6 +103,33 @@ def measure_baseline(
     return MeasuredBaseline(
         Baseline(name, report, splits.test.digest, weights, experiment.model.image_size), values.class_sums()
     )
+
+
+def plain_backbone(backbone: Backbone, experiment: Experiment) -> PlainBackbone:
+    """Return a backbone as it comes, on the same device; no random number of the run is used."""
+    state = random_state()
+    try:
+        # A new network draws initial weights, which are then replaced.
+        plain = PlainBackbone(backbone, experiment.model.backbone, experiment.model.image_size)
+    finally:
+        set_random_state(state)
+    device = next(backbone.parameters()).device
+    return plain.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def embed_plain(
+    plain: PlainBackbone,
+    experiment: Experiment,
+    photos: tuple[Catalog, Catalog | None],
+    watch: Callable[[Iterable, int], Iterable] | None = None,
+    frozen: FrozenBackbone | None = None,
+) -> RetrievalSet:
+    """Embed queries and gallery with the backbone as it comes; stored features are read if they are those that it pools."""
+    stored = None if frozen is None else frozen.embed_plain(plain, *photos)
+    if stored is not None:
+        return stored
+    batches = experiment.batches
+    return RetrievalSet.embed(plain, *photos, batch_size=batches.size, workers=batches.workers, watch=watch)
 
 
 def find_baseline(

@@ -1,7 +1,7 @@
 """The test photos of a run measured again after post-processing, beside the same without it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -41,6 +41,9 @@ class PostProcessing:
     post: tuple[PostStep, ...] = ()
     reduce: int | None = None
 
+    def __post_init__(self) -> None:
+        require(self.reduce is None or self.reduce >= 1, f"--reduce {self.reduce} leaves no dimension; give 1 or more")
+
     @property
     def name(self) -> str:
         """The steps in words, empty if there are none.
@@ -50,6 +53,11 @@ class PostProcessing:
         """
         reduced = [] if self.reduce is None else [f"{self.reduce} dimensions"]
         return " + ".join([*reduced, *(step for step in get_args(PostStep) if step in self.post)])
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether a step holds the similarities of all queries and items in memory."""
+        return bool({"aqe", "rerank"} & set(self.post))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Change:
         return f"{self.metric} {value} points [{low}, {high}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PostProcessed:
     """A run after post-processing.
 
@@ -81,11 +89,13 @@ class PostProcessed:
         name: the steps, such as whiten + rerank.
         report: its figures.
         changes: what each metric gains, with paired intervals.
+        values: every metric of every query.
     """
 
     name: str
     report: Report
     changes: tuple[Change, ...]
+    values: QueryValues = field(repr=False)
 
 
 def post_process_run(
@@ -111,35 +121,50 @@ def post_process_run(
         ValueError: if nothing is to be done, the folder is not that of a finished run, or there are too few components.
         FileNotFoundError: if the data set is not there.
     """
-    steps, reduce = processing.post, processing.reduce
     require(bool(processing.name), "post-processing needs a step: --post whiten, aqe or rerank, or --reduce")
     opened = RunFolder(Path(folder)).open(data_path)
     before = opened.run_folder.read_embeddings()
-    if {"aqe", "rerank"} & set(steps):
-        # Before the training photos are embedded for nothing.
-        check_scores(len(before.queries.vectors), len(before.items.vectors))
-    after = before
-    if "whiten" in steps or reduce is not None:
-        train = _training_vectors(opened, str(choose_device(device)), progress)
-        after = _mapped(before, fit_pca(train, reduce, whiten="whiten" in steps))
     recalls = recalls or opened.experiment.evaluation.recalls
-    measured = _measure(after, steps, recalls)
-    report = replace(after.summarize(measured), seen_classes=opened.splits.seen_classes)
-    return PostProcessed(processing.name, report, compare_values(before.measure(recalls), measured))
+
+    def training_vectors() -> Tensor:
+        return _training_vectors(opened, str(choose_device(device)), progress)
+
+    measured = measure_processed(before, processing, recalls, training_vectors)
+    report = replace(before.summarize(measured), seen_classes=opened.splits.seen_classes)
+    return PostProcessed(processing.name, report, compare_values(before.measure(recalls), measured), measured)
+
+
+def measure_processed(
+    test: RetrievalSet, processing: PostProcessing, recalls: tuple[int, ...], training: Callable[[], Tensor]
+) -> QueryValues:
+    """Return the standard metrics of every query after post-processing.
+
+    Args:
+        test: the embedded test photos.
+        processing: what is done.
+        recalls: the K of Recall@K and Precision@K.
+        training: returns the embeddings of the training photos, (photo, dim); called only if a step needs them.
+
+    Raises:
+        ValueError: if there are too many test photos for a step, or too few components.
+    """
+    steps, reduce = processing.post, processing.reduce
+    if processing.compares_all:
+        # Before the training photos are embedded for nothing.
+        check_scores(len(test.queries.vectors), len(test.items.vectors))
+    if "whiten" in steps or reduce is not None:
+        test = _mapped(test, fit_pca(training(), reduce, whiten="whiten" in steps))
+    queries, labels, items, item_labels = test.tensors
+    if not processing.compares_all:
+        return test.measure(recalls)
+    searched = expand_queries(queries, items) if "aqe" in steps else queries
+    scores = rerank(searched, items) if "rerank" in steps else searched @ test.items.vectors.T
+    return measure_scores(scores, labels, item_labels, recalls=recalls)
 
 
 def _mapped(test: RetrievalSet, projection: Projection) -> RetrievalSet:
     gallery = None if test.gallery is None else replace(test.gallery, vectors=projection(test.gallery.vectors))
     return RetrievalSet(replace(test.queries, vectors=projection(test.queries.vectors)), gallery)
-
-
-def _measure(test: RetrievalSet, steps: Sequence[PostStep], recalls: tuple[int, ...]) -> QueryValues:
-    queries, labels, items, item_labels = test.tensors
-    if not {"aqe", "rerank"} & set(steps):
-        return test.measure(recalls)
-    searched = expand_queries(queries, items) if "aqe" in steps else queries
-    scores = rerank(searched, items) if "rerank" in steps else searched @ test.items.vectors.T
-    return measure_scores(scores, labels, item_labels, recalls=recalls)
 
 
 def _training_vectors(opened: OpenRun, device: str, progress: Watch | None) -> Tensor:

@@ -101,6 +101,11 @@ class RunFolder:
         """The backbone as it comes, measured on the test photos; missing if it was not measured."""
         return self.path / "baseline.safetensors"
 
+    @property
+    def post(self) -> Path:
+        """The test photos measured after post-processing; this file exists only if a comparison asked for it."""
+        return self.path / "post_processed.safetensors"
+
     def open(self, data_path: Path | None = None) -> OpenRun:
         """Open a run with its data set.
 

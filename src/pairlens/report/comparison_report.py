@@ -133,8 +133,9 @@ def _part(
     # The photos are of one model, so the headings say which.
     of = f": {best.name}, seed {best.seeds[0]}"
     model = [replace(section, title=section.title + of) if section.level == level else section for section in model]
-    tables = result_tables(plan.folder, result)
-    lead = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
+    tables = result_tables(result)
+    lead: list[Block] = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
+    lead += [] if tables.post is None else [TableBlock(tables.post)]
     losses = [(loss.name, _loss_of(plan, loss, trust)) for loss in result.losses]
     sections = [
         *model,

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pairlens.comparison.results import BenchmarkResult
-from pairlens.comparison.tables import comparison_table, plus_minus
+from pairlens.comparison.tables import comparison_table, post_table
 from pairlens.core.table import Table
-from pairlens.evaluation.evaluate import Report
-from pairlens.evaluation.intervals import Interval, t_interval
 from pairlens.evaluation.metric_definitions import is_standard
-from pairlens.experiments.run_folder import RunFolder
 
 # Losses become the columns of the complete table if they are no more than these, the baselines included.
 MAX_COLUMNS = 5
@@ -27,33 +23,19 @@ class ResultTables:
         short: the ranking metric with its intervals, Recall@K for the least and the greatest K, and the further metrics.
         all_columns: every measurement.
         complete: the same in one or two tables that fit a page.
+        post: the losses after post-processing; None if the study does not ask for it.
     """
 
     short: Table
     all_columns: Table
     complete: Sequence[Table]
+    post: Table | None = None
 
 
-def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
-    """Return the tables of one benchmark.
-
-    Args:
-        folder: the comparison, whose runs hold every metric of the baselines.
-        result: the results on the benchmark.
-    """
+def result_tables(result: BenchmarkResult) -> ResultTables:
+    """Return the tables of one benchmark."""
     table = comparison_table(result)
-    metrics = baseline_metrics(folder, result)
-    rows = list(table.rows[: len(result.losses)])
-    # The last rows are the baselines, of which the results hold only the ranking metric.
-    for row in table.rows[len(rows) :]:
-        of_baseline = metrics[row[0]]
-        rows.append(
-            [
-                plus_minus(of_baseline[name], result.losses[0].metric(name).decimals) if name in of_baseline else cell
-                for name, cell in zip(table.header, row, strict=True)
-            ]
-        )
-    cells = [[row[0], *map(unbroken, row[1:])] for row in rows]
+    cells = _unbroken_rows(table)
     has_seeds = any(len(loss.seeds) > 1 for loss in result.losses)
     complete = Table(f"All measurements on {result.name}", table.header, cells, COMPLETE_NOTES, table.bold)
     measured = headline_metrics([metric.name for metric in result.losses[0].metrics])
@@ -64,7 +46,13 @@ def result_tables(folder: Path, result: BenchmarkResult) -> ResultTables:
         select_columns(complete, columns, f"Losses on {result.name}, best first"),
         notes=table.notes if has_seeds else (ONE_SEED_NOTE.format(metric=result.metric),),
     )
-    return ResultTables(short, complete, _fit_page(complete))
+    after = post_table(result)
+    post = None if after is None else replace(after, rows=_unbroken_rows(after))
+    return ResultTables(short, complete, _fit_page(complete), post)
+
+
+def _unbroken_rows(table: Table) -> list[list[str]]:
+    return [[row[0], *map(unbroken, row[1:])] for row in table.rows]
 
 
 def _fit_page(table: Table) -> list[Table]:
@@ -81,18 +69,6 @@ def _fit_page(table: Table) -> list[Table]:
         select_columns(table, [loss, *retrieval], table.title),
         select_columns(table, [loss, *others], f"{table.title}, continued"),
     ]
-
-
-def baseline_metrics(folder: Path, result: BenchmarkResult) -> dict[str, dict[str, Interval]]:
-    """Return every metric of each baseline over the seeds, by the name of the baseline."""
-    # Runs of the same seed start from the same model, so one run per seed is enough.
-    run_of_seed = {seed: run for loss in result.losses for seed, run in zip(loss.seeds, loss.runs, strict=True)}
-    outcomes = [RunFolder(folder / run_of_seed[seed]).read_outcome() for seed in sorted(run_of_seed)]
-    return {name: _over_seeds([dict(outcome.baselines)[name] for outcome in outcomes]) for name, _ in result.baselines}
-
-
-def _over_seeds(reports: Sequence[Report]) -> dict[str, Interval]:
-    return {metric.name: t_interval([report[metric.name] for report in reports]) for metric in reports[0].metrics}
 
 
 def headline_metrics(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,47 @@
+"""A finished run of a comparison, with its values summed over each test class."""
+
+from dataclasses import dataclass
+
+from pairlens.evaluation.per_query import ClassSums
+from pairlens.experiments.class_values import ClassValues
+from pairlens.experiments.outcome import EpochRow, Outcome
+from pairlens.experiments.run_folder import RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A run with all its epochs.
+
+    Attributes:
+        seed: its seed.
+        run_folder: its folder.
+        outcome: the reports of all its epochs.
+        by_class: the sums of each metric over the queries of each test class.
+    """
+
+    seed: int
+    run_folder: RunFolder
+    outcome: Outcome
+    by_class: ClassSums
+
+    @classmethod
+    def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
+        """Read the outcome of a run, and measure its stored embeddings query by query.
+
+        Further metrics are not measured again, because their code may not be here; they are stored for each class.
+        """
+        measured = run_folder.read_embeddings().measure(run_folder.experiment().evaluation.recalls)
+        by_class = ClassValues.load(run_folder.class_values).join(measured.class_sums())
+        outcome = run_folder.read_outcome()
+        missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
+        if missing:
+            raise ValueError(
+                f"{run_folder.class_values} lacks the metric {missing[0]}; write it again with pairlens train --resume "
+                f"{run_folder.path}"
+            )
+        return cls(seed, run_folder, outcome, by_class)
+
+    @property
+    def row(self) -> EpochRow:
+        """The selected epoch."""
+        return self.outcome.kept_row

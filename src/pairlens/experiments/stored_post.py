@@ -1,0 +1,118 @@
+"""Test photos measured after post-processing, stored for each test class: of a run, and of its backbone as it comes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.per_query import ClassSums
+from pairlens.experiments.baseline import Baseline, embed_plain, initial_backbone, plain_backbone
+from pairlens.experiments.build import choose_device
+from pairlens.experiments.frozen_backbone import FrozenBackbone
+from pairlens.experiments.post_processed import PostProcessing, measure_processed, post_process_run
+from pairlens.experiments.run_folder import OpenRun, RunFolder
+from pairlens.experiments.stored_sums import read_sums, write_sums
+from pairlens.model.backbone import Backbone
+from pairlens.model.embedder import Embedder, check_sum
+
+
+@dataclass(frozen=True)
+class PostRecord:
+    """What was measured after post-processing.
+
+    Attributes:
+        processing: what was done.
+        weights: check sum of the weights that made the embeddings.
+        photos: digest of the prepared data set.
+        report: the standard metrics.
+    """
+
+    processing: PostProcessing
+    weights: str
+    photos: str
+    report: Report
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredPost:
+    """A record with its values summed over each test class, which paired intervals need.
+
+    Attributes:
+        record: what was measured.
+        by_class: the sums of its metrics over the queries of each class.
+    """
+
+    record: PostRecord
+    by_class: ClassSums
+
+    def save(self, file: Path) -> None:
+        """Write the record and the sums into one safetensors file, completely or not at all."""
+        write_sums(file, "post", self.record, self.by_class)
+
+    @classmethod
+    def find(cls, file: Path, processing: PostProcessing, weights: str, photos: str) -> "MeasuredPost | None":
+        """Read a file that `save` wrote; None if it is missing, damaged, or of another processing, model or data set."""
+        try:
+            found = cls(*read_sums(file, "post", PostRecord))
+        except ValueError:
+            # It can be measured again at any time.
+            return None
+        record = found.record
+        wanted = (processing, weights, photos)
+        return found if (record.processing, record.weights, record.photos) == wanted else None
+
+
+def post_of_run(run_folder: RunFolder, processing: PostProcessing) -> MeasuredPost | None:
+    """Return a finished run after post-processing, if that is stored; ValueError if its gallery is damaged."""
+    gallery = run_folder.read_embeddings().items
+    return MeasuredPost.find(run_folder.post, processing, gallery.model, gallery.catalog)
+
+
+def measure_post_of_run(run_folder: RunFolder, processing: PostProcessing) -> None:
+    """Measure a finished run after post-processing and store it in its folder; raises as `post_process_run`."""
+    gallery = run_folder.read_embeddings().items
+    done = post_process_run(run_folder.path, processing, device=run_folder.experiment().run.device)
+    record = PostRecord(processing, gallery.model, gallery.catalog, done.report)
+    MeasuredPost(record, done.values.class_sums()).save(run_folder.post)
+
+
+def post_of_baseline(file: Path, baseline: Baseline, processing: PostProcessing) -> MeasuredPost | None:
+    """Return the backbone as it comes after post-processing, if that is stored in a file."""
+    return MeasuredPost.find(file, processing, baseline.weights, baseline.photos)
+
+
+def measure_post_of_baseline(run_folder: RunFolder, processing: PostProcessing, file: Path) -> None:
+    """Measure the backbone of a finished run as it comes after post-processing, and store it.
+
+    Unless the run has stored features, the training photos are embedded once more.
+
+    Raises:
+        ValueError: if the weights that the run started from are gone, or as `measure_processed`.
+        FileNotFoundError: if the data set is not there.
+    """
+    opened = run_folder.open()
+    experiment, splits = opened.experiment, opened.splits
+    backbone, frozen = _backbone(opened)
+    plain = plain_backbone(backbone, experiment)
+
+    def training_vectors() -> Tensor:
+        return embed_plain(plain, experiment, (splits.train, None), frozen=frozen).queries.vectors
+
+    test = embed_plain(plain, experiment, (splits.test, splits.gallery), frozen=frozen)
+    measured = measure_processed(test, processing, experiment.evaluation.recalls, training_vectors)
+    report = replace(test.summarize(measured), seen_classes=splits.seen_classes)
+    record = PostRecord(processing, check_sum(backbone.network.state_dict()), splits.test.digest, report)
+    MeasuredPost(record, measured.class_sums()).save(file)
+
+
+def _backbone(opened: OpenRun) -> tuple[Backbone, FrozenBackbone | None]:
+    """Return the backbone that a run started from, and its stored features if it is frozen."""
+    experiment = opened.experiment
+    device = choose_device(experiment.run.device)
+    if experiment.objective.freeze == "none":
+        return initial_backbone(experiment).to(device), None
+    model = Embedder.load(opened.run_folder.path, str(device))
+    # Only runs with a backbone of timm have a baseline.
+    backbone: Backbone = model.backbone  # pyright: ignore[reportAssignmentType]
+    return backbone, FrozenBackbone(experiment, model, opened.splits.train)
