@@ -159,7 +159,13 @@ def run_model(folder: Path) -> CollectionModel:
     """Return the model of a run, or of a folder into which an `Embedder` was saved."""
     from pairlens.model.embedder import Embedder
 
-    model = _torch_model("run", str(folder), Embedder.load(folder))
+    embedder = Embedder.load(folder)
+    if embedder.architecture.features:
+        raise ValueError(
+            f"{folder} was trained on given features and cannot embed photos, so no collection can speak it; train a run on "
+            "photos"
+        )
+    model = _torch_model("run", str(folder), embedder)
     return replace(model, trained_on=_training_classes(folder))
 
 
@@ -331,7 +337,7 @@ _OPENERS: dict[ModelKind, Callable[[Path], CollectionModel]] = {
 
 
 def _torch_model(kind: ModelKind, name: str, network: _Torch) -> CollectionModel:
-    from pairlens.model.embedder import check_sum
+    from pairlens.model.check_sum import check_sum
 
     shape = network.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)

@@ -144,7 +144,9 @@ def _parquet(file: Path, known: tuple[str, ...]) -> Columns:
     with parquet.ParquetFile(regular_file(file), read_dictionary=wanted) as opened:
         # What the file states about its size, before anything is decompressed.
         metadata = opened.metadata
-        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in wanted)
         if metadata.num_rows > MAX_ROWS or size > MAX_JSON_BYTES:
             raise ValueError(f"it states {metadata.num_rows:,} rows in {size:,} bytes, more than any list of photos")
         table = opened.read(wanted)
