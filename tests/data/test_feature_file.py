@@ -93,9 +93,11 @@ def cells(name, row, value):
         (rows(split=None), "has no column 'split'"),
         (rows(vector=["a"] * 48), "the column vector holds string, not lists of numbers"),
         (rows(vector=[["a"]] * 48), r"holds list<.*string>, not lists of numbers"),
-        (rows(vector=vectors(3, [1.0] * DIM + [2.0])), "it states 577 values in 48 vectors"),
+        (rows(vector=vectors(3, [1.0] * DIM + [2.0])), "row 4 has no vector of 12 numbers"),
         (rows(vector=[*vectors(3, [1.0] * 11)[:-1], [1.0] * 13]), "row 4 has no vector of 12 numbers, as others have"),
-        (rows(vector=vectors(3, None)), "it states 565 values in 48 vectors"),
+        (rows(vector=vectors(3, None)), "row 4 has no vector of 12 numbers"),
+        (rows(vector=vectors(0, [])), "row 1 has no vector"),
+        ({name: column[:0] for name, column in rows().items()}, "null|it has no rows"),
         (rows(vector=vectors(5, [1.0] * 11 + [None])), "the rows 1 to 48 has an empty number"),
         (rows(vector=vectors(5, [1.0] * 11 + [np.nan])), "row 6 has a number that is not finite"),
         (rows(vector=vectors(5, [1e39] * DIM)), "row 6 has a number that is not finite in float32"),
@@ -131,7 +133,7 @@ def test_a_small_file_claims_no_large_memory(file, monkeypatch):
     parquet.write_table(pa.table({"vector": constant, "label": ["a"] * 2000, "split": ["train"] * 2000}), file)
     assert file.stat().st_size < 20_000
     monkeypatch.setattr(feature_file, "_SMALL", 1 << 10)
-    with pytest.raises(ValueError, match="it states 2,000,000 values in 2,000 vectors, of which at most"):
+    with pytest.raises(ValueError, match="2,000 vectors of 1,000 numbers are more than the"):
         Catalog.open(file)
 
 

@@ -22,6 +22,7 @@ from scipy.io import savemat
 
 from fuzz.rule_targets import RULES
 from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
+from fuzz.vector_targets import VECTORS
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
 from pairlens.comparison.tuning import read_trials
@@ -366,6 +367,7 @@ TARGETS = {
         ("naming", _naming, _naming_seeds),
         ("picture", _picture, _picture_seeds),
         *RULES,
+        *VECTORS,
         ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
     )
 }

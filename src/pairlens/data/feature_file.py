@@ -27,9 +27,9 @@ SIZE, QUALITY = 252, 95
 # All vectors lie in memory.
 MAX_BYTES = 8 << 30
 # A small file must not claim much memory; real features compress to no less than a few bits each.
-MAX_VALUES_PER_BYTE = 32
-_SMALL = 1 << 24
-_ROWS = 4096
+MAX_GROWTH = 128
+_SMALL = 1 << 26
+_ROWS, _BATCH_VALUES = 4096, 1 << 22
 _TEXTS = ("label", "split", "path", "role")
 _ROLES = ("query", "gallery")
 _REMEDY = "write the file as docs/frozen.md shows"
@@ -61,7 +61,7 @@ class FeatureFile:
         if missing:
             raise ValueError(f"{file} has no column {missing[0]!r}, but {', '.join(names)[:200]}; {_REMEDY}")
         self.unread = tuple(name for name in names if name not in ("vector", *_TEXTS))
-        texts = read_columns(file, _TEXTS)
+        texts = read_columns(file, _TEXTS, _limit(file))
         try:
             self.vectors = _read_vectors(file)
             self.columns, self.class_names = _table(texts)
@@ -103,13 +103,14 @@ def _read_vectors(file: Path) -> Tensor:
         kind: Any = opened.schema_arrow.field(name).type
         if not _is_list_of_numbers(kind):
             raise ValueError(f"the column vector holds {kind}, not lists of numbers")
-        rows, values = opened.metadata.num_rows, _stated_values(opened.metadata, name)
-        allowed = min(MAX_BYTES // 4, max(_SMALL, MAX_VALUES_PER_BYTE * file.stat().st_size))
-        if not rows or values % rows or not 1 <= values <= allowed:
-            raise ValueError(f"it states {values:,} values in {rows:,} vectors, of which at most {allowed:,} are read")
-        found = np.empty((rows, values // rows), np.float32)
+        # Not from the statistics of the columns: Arrow 26 ends the process when it opens damaged ones.
+        rows, dim = opened.metadata.num_rows, _first_length(opened, name)
+        allowed = _limit(file) // 4
+        if rows * dim > allowed:
+            raise ValueError(f"{rows:,} vectors of {dim:,} numbers are more than the {allowed:,} that are read of it")
+        found = np.empty((rows, dim), np.float32)
         start = 0
-        for batch in opened.iter_batches(_ROWS, columns=[name]):
+        for batch in opened.iter_batches(max(1, min(_ROWS, _BATCH_VALUES // dim)), columns=[name]):
             batch.validate(full=True)
             part = _matrix(batch.column(0), found.shape[1], start)
             found[start : start + len(part)] = part
@@ -124,11 +125,20 @@ def _is_list_of_numbers(kind: Any) -> bool:
     return is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
 
 
-def _stated_values(metadata: Any, name: str) -> int:
-    """Return how many numbers the file says that a column of lists has, before any is decompressed."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return sum(column.num_values for column in columns if column.path_in_schema.split(".")[0] == name)
+def _limit(file: Path) -> int:
+    """Return how many bytes are read of a file: real features are compressed to no less than a few bits each."""
+    return min(MAX_BYTES, max(_SMALL, MAX_GROWTH * file.stat().st_size))
+
+
+def _first_length(opened: parquet.ParquetFile, name: str) -> int:
+    first = next(opened.iter_batches(1, columns=[name]), None)
+    if first is None or not len(first):
+        raise ValueError("it has no rows")
+    first.validate(full=True)
+    length = first.column(0).value_lengths()[0].as_py()
+    if not length:
+        raise ValueError("row 1 has no vector")
+    return length
 
 
 def _matrix(lists: Any, dim: int, start: int) -> np.ndarray:
