@@ -25,6 +25,7 @@ from pairlens.comparison.tables import latex, markdown, values_table, write_tabl
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.intervals import t_interval
+from pairlens.evaluation.per_query import ClassSums
 from support.naive import statistics as naive
 
 
@@ -314,7 +315,7 @@ class Run:
     def __init__(self, seed, value, sums):
         self.seed = seed
         self.row = SimpleNamespace(report={"MAP@R": value})
-        self.sums = {"MAP@R": np.array(sums)}
+        self.by_class = ClassSums({"MAP@R": np.array(sums)}, np.ones(len(sums), int))
 
 
 def test_runs_are_paired_by_their_seeds():

@@ -9,7 +9,8 @@ from pairlens.export import onnx_model
 from pairlens.export.onnx_model import ARCHITECTURE_KEY, export_onnx
 from pairlens.export.parity import ComparedPhotos
 from pairlens.model.backbone import Backbone
-from pairlens.model.embedder import Embedder, check_sum
+from pairlens.model.check_sum import check_sum
+from pairlens.model.embedder import Embedder
 from pairlens.model.onnx_embedder import OnnxEmbedder
 from pairlens.model.onnx_file import METADATA_KEY
 from pairlens.model.plain_backbone import PlainBackbone

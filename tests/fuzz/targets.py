@@ -24,6 +24,7 @@ from fuzz import collection_target
 from fuzz.onnx_targets import ONNX
 from fuzz.rule_targets import RULES
 from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
+from fuzz.vector_targets import VECTORS
 from pairlens.comparison.rank_agreement import agreement_of, read_ranked_losses
 from pairlens.comparison.results import read_results
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
@@ -388,6 +389,7 @@ TARGETS = {
         ("picture", _picture, _picture_seeds),
         *RULES,
         ("collection", collection_target.run, collection_target.seeds),
+        *VECTORS,
         ("jpeg", _jpeg, lambda: [encode(Image.new("RGB", (9, 9), "red"), 8)]),
     )
 } | ONNX

@@ -3,7 +3,7 @@ import timm
 import torch
 
 from pairlens.model.backbone import Backbone
-from pairlens.model.embedder import check_sum
+from pairlens.model.check_sum import check_sum
 from pairlens.model.plain_backbone import PlainBackbone
 
 PHOTOS = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -16,6 +16,9 @@ from pairlens.neighbors.exact import nearest
 
 NEIGHBORS = 10
 
+# The colour of a square in the place of a photo that is not there.
+NO_PHOTO = "#d0d0d0"
+
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
@@ -228,5 +231,6 @@ class Searched:
 
 
 def photo(catalog: Catalog, index: int) -> Image.Image:
-    """Return a photo of a catalog at its stored size."""
-    return load_image(bytes(catalog.jpeg(index)))
+    """Return a photo of a catalog at its stored size; a grey square for features whose photo is not there."""
+    jpeg = bytes(catalog.jpeg(index))
+    return load_image(jpeg) if jpeg else Image.new("RGB", (catalog.size, catalog.size), NO_PHOTO)

@@ -137,7 +137,7 @@ def write_summary_pictures(run: Path, folder: Path) -> list[Path]:
     """
     searched = Searched.open(open_run(run))
     pictures = [_write_worst_queries(searched, folder)]
-    if len(searched.queries) >= MIN_PHOTOS:
+    if len(searched.queries) >= MIN_PHOTOS and searched.queries.shows_photos:
         pictures.append(write_map(searched, folder)[0])
     return [picture.file for picture in pictures]
 
@@ -161,7 +161,7 @@ def write_pictures_of(
     if sum(row.unseen is not None for row in rows) > 1:
         pictures.append(draw_epochs(rows, folder / "analysis.svg"))
     layout = None
-    if len(searched.queries) >= MIN_PHOTOS:
+    if len(searched.queries) >= MIN_PHOTOS and searched.queries.shows_photos:
         picture, layout = write_map(searched, folder)
         pictures.append(picture)
     return [*pictures, *write_sheets(searched, folder)], layout

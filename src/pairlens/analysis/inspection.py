@@ -10,11 +10,11 @@ from pairlens.core.files import make_folder, write_text
 from pairlens.core.table import Table
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embedding_stats import EmbeddingStats, choose_classes, embedding_stats
-from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import SeenClasses, part_titles
 from pairlens.evaluation.geometry import BINS, PairSimilarities
 from pairlens.evaluation.open_set import MAX_PHOTOS, OpenSetStats, open_set_stats
 from pairlens.experiments.build import choose_device
+from pairlens.experiments.embed_photos import embed_photos
 from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.model.embedder import Embedder
@@ -74,10 +74,8 @@ def inspect_run(
     experiment = opened.experiment
     model = Embedder.load(folder, str(choose_device(device)))
     # The statistics look at all pairs of photos, whose number is the square of that of the photos.
-    seen, unseen = (
-        embed(model, some_classes(part), workers=experiment.batches.workers, watch=watch)
-        for part in (opened.splits.train, opened.splits.test)
-    )
+    parts = [some_classes(part) for part in (opened.splits.train, opened.splits.test)]
+    seen, unseen = embed_photos(opened, model, parts, watch)
     return Inspection(
         seen=embedding_stats(seen.vectors, seen.labels, experiment.loss),
         unseen=embedding_stats(unseen.vectors, unseen.labels, experiment.loss),

@@ -9,9 +9,9 @@ from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import percent
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.per_query import ClassSums
-from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import MeasuredBaseline
 from pairlens.experiments.build import make_learner
+from pairlens.experiments.evaluate_run import embed_test
 from pairlens.experiments.outcome import BEFORE_TRAINING, Outcome, baseline_noun
 from pairlens.experiments.run_folder import OpenRun
 from pairlens.losses import Triplet
@@ -97,13 +97,12 @@ def _measure_before_training(opened: OpenRun) -> ClassSums | None:
     if obstacle_of(experiment.loss):
         experiment = with_settings(experiment, {"loss": Triplet(), "references": experiment.source})
     try:
-        learner = make_learner(with_settings(experiment, {"device": "cpu"}), opened.splits.train.classes)
+        train = opened.splits.train
+        learner = make_learner(with_settings(experiment, {"device": "cpu"}), train.classes, train.channels)
     except (ValueError, OSError):
         # The pretrained weights of the run are no longer here.
         return None
-    splits = opened.splits
-    embedded = RetrievalSet.embed(learner.model.eval(), splits.test, splits.gallery, workers=experiment.batches.workers)
-    return embedded.measure(experiment.evaluation.recalls).class_sums()
+    return embed_test(opened, learner.model.eval()).measure(experiment.evaluation.recalls).class_sums()
 
 
 def gain_headline(gain: Gain, loss: str, classes: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -13,9 +13,10 @@ from pairlens.cli.photo_progress import PhotoProgress
 from pairlens.cli.terminal import open_console, say
 from pairlens.collection.calibrated_verdict import NOT_CALIBRATED
 from pairlens.collection.collection import Collection
-from pairlens.collection.collection_model import knows_training
+from pairlens.collection.collection_model import CollectionModel, knows_training
 from pairlens.collection.filters import parse_filter
 from pairlens.collection.location import exists
+from pairlens.collection.processed_model import model_of_collection, model_of_run
 from pairlens.collection.search import plain_item
 from pairlens.collection.stored_calibration import DOCUMENT
 from pairlens.core.files import make_folder, write_picture
@@ -189,6 +190,8 @@ def calibrate(
 def migrate(
     name: Name,
     model: tyro.conf.Positional[str | None] = None,
+    post: tuple[Literal["whiten"], ...] = (),
+    reduce: int | None = None,
     back: bool = False,
     out: Path | None = None,
     workers: int = 2,
@@ -198,24 +201,30 @@ def migrate(
 
     Args:
         name: the folder of the collection, or the address of its PostgreSQL database.
-        model: the folder of a run, an ONNX file or the name of a backbone.
+        model: the folder of a run, an ONNX file or the name of a backbone; with --post or --reduce the folder of a run, or
+            nothing for the model that the collection has.
+        post: whiten divides each principal component of the vectors by its standard deviation. It is fitted to the training
+            photos of the run, or, without a model, to the vectors of the collection.
+        reduce: how many principal components are kept.
         back: return to the model before the last migration.
         out: a folder for a contact sheet of the photos whose nearest photos changed most.
         workers: number of threads that read photos.
         wait: seconds to wait for another process.
     """
-    if back == (model is not None):
+    is_processed = bool(post) or reduce is not None
+    if back == (model is not None or is_processed):
         raise ValueError("migrate needs either a model or --back, as in pairlens collection migrate NAME runs/mine")
     with open_collection(name, wait) as collection:
         was_calibrated = DOCUMENT in collection.store.documents()
-        if model is None:
+        if back:
             say(_returned(collection, name, was_calibrated))
             return
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
         ):
-            migrated = collection.migrate(model, workers=workers, progress=progress)
+            target = _target(collection, model, bool(post), reduce)
+            migrated = collection.migrate(target, workers=workers, progress=progress)
         say(migrated.sentence())
         if out is not None and migrated.examples:
             from pairlens.collection.result_pictures import change_sheet
@@ -240,6 +249,15 @@ def _returned(collection: Collection, name: str, was_calibrated: bool) -> str:
         f"{said}; its calibration was for the other model and is removed, so make a new one with pairlens collection "
         f"calibrate {name}"
     )
+
+
+def _target(collection: Collection, model: str | None, whiten: bool, reduce: int | None) -> str | CollectionModel:
+    if not whiten and reduce is None:
+        assert model is not None, "a migration has a model, or a map for its vectors"
+        return model
+    if model is None:
+        return model_of_collection(collection.store, collection.model, whiten, reduce)
+    return model_of_run(model, whiten, reduce)
 
 
 def _calibrated_again(collection: Collection) -> str:

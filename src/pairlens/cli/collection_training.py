@@ -13,11 +13,11 @@ from pairlens.core.distributed import barrier, rank
 from pairlens.core.files import atomic_write, make_folder
 from pairlens.core.settings import with_settings
 from pairlens.data.augmentation import working_size
+from pairlens.data.data_config import COLLECTION
 from pairlens.data.preparation import RECORDS, Preparation
 from pairlens.data.prepare import prepare
 from pairlens.experiments.experiment import Experiment
 
-DATA_NAME = "collection"
 _ORIGINALS = "originals"
 _PAGE = 1024
 
@@ -30,14 +30,12 @@ def with_photos_of(source: str, experiment: Experiment, named: Names[str]) -> Ex
 
     Args:
         source: the collection.
-        experiment: its data set must be named collection.
+        experiment: its settings; its data set is named collection.
         named: the options that the user gave.
 
     Raises:
-        ValueError: if the data set has another name, there are no labels, or their photos are gone.
+        ValueError: if there are no labels, or their photos are gone.
     """
-    if experiment.data.name != DATA_NAME:
-        raise ValueError(f"--source is for --data_name {DATA_NAME}, not for {experiment.data.name}; give both")
     with open_collection(source, 30.0, read_only=True) as collection:
         has_regions = any(item.region is not None for item in _labelled(collection))
         if has_regions and "crop_type" not in named:
@@ -50,7 +48,7 @@ def with_photos_of(source: str, experiment: Experiment, named: Names[str]) -> Ex
 
 
 def _prepare(collection: Collection, source: str, experiment: Experiment) -> None:
-    folder = make_folder(experiment.data.path / DATA_NAME)
+    folder = make_folder(experiment.data.path / COLLECTION)
     files = [(item, _file_of(collection, item, folder)) for item in _labelled(collection)]
     records = [_record(item, file) for item, file in files if file is not None]
     gone = len(files) - len(records)
@@ -65,7 +63,7 @@ def _prepare(collection: Collection, source: str, experiment: Experiment) -> Non
     options = Preparation(
         RECORDS,
         experiment.data.path,
-        name=DATA_NAME,
+        name=COLLECTION,
         crop_type=experiment.data.crop,
         size=working_size(experiment.model.image_size),
         # Which links are followed was decided when the photos were indexed.

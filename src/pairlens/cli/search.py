@@ -1,7 +1,7 @@
 """The commands `pairlens index | search`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -19,6 +19,9 @@ from pairlens.core.files import check_not_linked, make_folder, write_picture, wr
 from pairlens.core.table import csv_text
 from pairlens.data.account import reasons_by_kind
 
+if TYPE_CHECKING:
+    from pairlens.collection.collection_model import CollectionModel
+
 RESULTS = Path("results")
 _REASONS = 8
 
@@ -27,6 +30,8 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
     photos: tyro.conf.Positional[tuple[Path, ...]],
     to: str,
     model: str | None = None,
+    post: tuple[Literal["whiten"], ...] = (),
+    reduce: int | None = None,
     labels: str = "auto",
     metadata: Path | None = None,
     sync: bool = False,
@@ -47,6 +52,9 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         to: the folder of the collection, or postgresql://user@host/database?collection=NAME.
         model: the folder of a run, an ONNX file or the name of a backbone; by default the best backbone whose weights are
             installed, as it comes. A collection that exists has its model already.
+        post: whiten divides each principal component of the vectors by its standard deviation, fitted to the training photos
+            of the run that --model names; `pairlens collection migrate NAME --post whiten` fits it to the collection.
+        reduce: how many principal components of the vectors are kept, fitted in the same way.
         labels: auto, folders, none, or a table with the columns path and label.
         metadata: a table whose column path names the photos; its other columns are stored with them.
         sync: also remove the photos that are gone from the folders.
@@ -63,7 +71,7 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         raise FileNotFoundError(
             f"{missing[0]} does not exist" if missing else "nothing to index; give folders or photos"
         )
-    collection, made = _open_or_make(to, model, wait)
+    collection, made = _open_or_make(to, model, bool(post), reduce, wait)
     with collection:
         if made:
             say(f"made {collection.name}; its model is {collection.model.name}")
@@ -98,16 +106,24 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         say(f"search it: pairlens search {to} PHOTO")
 
 
-def _open_or_make(to: str, model: str | None, wait: float) -> tuple[Collection, bool]:
+def _open_or_make(to: str, model: str | None, whiten: bool, reduce: int | None, wait: float) -> tuple[Collection, bool]:
     location = to if "://" in to else Path(to)
     if not exists(location):
-        return Collection.create(location, model, wait=wait), True
+        return Collection.create(location, _model_of(model, whiten, reduce), wait=wait), True
     collection = Collection.open(location, wait=wait)
     if not collection.store.models():
         # It was made by an indexing that was interrupted at once, or for vectors from elsewhere that never came.
         from pairlens.collection.collection_model import as_model
 
-        collection.start(as_model(model))
+        collection.start(as_model(_model_of(model, whiten, reduce)))
+    elif whiten or reduce is not None:
+        from pairlens.collection.processed_model import is_of_run
+
+        if model is None or not is_of_run(collection.model, model, whiten, reduce):
+            raise ValueError(
+                f"{collection.name} has another model, {collection.model.name}; leave out --model, --post and --reduce, or "
+                f"move the collection with pairlens collection migrate {to}"
+            )
     elif model is not None:
         from pairlens.collection.collection_model import open_model
 
@@ -118,6 +134,14 @@ def _open_or_make(to: str, model: str | None, wait: float) -> tuple[Collection, 
                 f"to the new one with pairlens collection migrate {to} {model}"
             )
     return collection, False
+
+
+def _model_of(model: str | None, whiten: bool, reduce: int | None) -> "str | CollectionModel | None":
+    if not whiten and reduce is None:
+        return model
+    from pairlens.collection.processed_model import model_of_run
+
+    return model_of_run(model or "the default model", whiten, reduce)
 
 
 def _confirmed(removal: Removal) -> bool:
@@ -142,6 +166,7 @@ def search(  # noqa: PLR0913 (the parameters are the options of the command)
     index: SearchMode = "auto",
     group: bool = False,
     rate: float | None = None,
+    expand: int = 0,
     explain: bool = False,
     out: Path | None = None,
     json: bool = False,
@@ -159,6 +184,8 @@ def search(  # noqa: PLR0913 (the parameters are the options of the command)
         index: exact searches all photos; auto may use an index in large collections, whose recall is measured and printed.
         group: collapse near-duplicates into one result.
         rate: false accept rate of the verdict, one of those of the calibration.
+        expand: how many of the nearest photos are mixed into the query before it is searched once more (query expansion, 10
+            in most publications); there is no verdict then.
         explain: draw for each result which places of both photos make up the score.
         out: folder of the contact sheet and the photos; by default results/NAME-OF-THE-PHOTO.
         json: print the results as JSON for programs, and write pictures only if --out is given.
@@ -166,6 +193,8 @@ def search(  # noqa: PLR0913 (the parameters are the options of the command)
     """
     if not photos:
         raise ValueError("search needs a photo, as in pairlens search NAME PHOTO")
+    if explain and expand:
+        raise ValueError("--explain shows why photos match one photo, but --expand mixes others into it; leave one out")
     if explain and json and out is None:
         raise ValueError("--explain draws pictures, which --json writes only with --out FOLDER; give it too")
     with open_collection(name, wait) as collection:
@@ -178,6 +207,7 @@ def search(  # noqa: PLR0913 (the parameters are the options of the command)
             index=index,
             group=group,
             rate=rate,
+            expand=expand,
         )
         if json:
             say_json(plain_result(result))

@@ -15,7 +15,7 @@ def start_lines(started: Started) -> Iterator[str]:
     """Yield the lines that describe a training."""
     experiment, splits = started.experiment, started.splits
     model = experiment.model
-    costs = profile(architecture(experiment, splits.train.classes))
+    costs = profile(architecture(experiment, splits.train.classes, splits.train.channels))
     gallery = "" if splits.gallery is None else f", gallery of {len(splits.gallery)}"
     train, test = splits.train, splits.test
     yield f"model   {model.backbone} {model.descriptors} {model.dim}-d: {costs}"
@@ -23,6 +23,8 @@ def start_lines(started: Started) -> Iterator[str]:
     searched = test if splits.gallery is None else splits.gallery
     tested = counted_classes(test.classes, splits.seen_classes, one_class=searched.classes == 1)
     yield f"        testing on {len(test)} photos of {tested}{gallery}"
+    if train.unread_columns:
+        yield f"note    columns of {train.file} that are not read: {', '.join(train.unread_columns)}"
     if started.batches:
         yield f"batch   {started.batches}"
     yield f"loss    {experiment.loss} on {_references(experiment)}"
@@ -46,6 +48,8 @@ def _references(experiment: Experiment) -> str:
 
 def _notes(experiment: Experiment, splits: Splits) -> Iterator[str]:
     """Yield a line for each setting that works, but not as well as another one would."""
+    if splits.train.channels:
+        return
     image_size = experiment.model.image_size
     if working_size(image_size) > splits.train.size:
         yield (

@@ -92,7 +92,6 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
         resume: Path | None = None,
         recipe: str | None = None,
         trust: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
-        source: str | None = None,
     ) -> None:
         """Train an embedding model with a pairwise loss, and evaluate it after every epoch.
 
@@ -110,8 +109,6 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
                 them.
             trust: beside --resume, a module such as my_code.losses that may be imported to find the loss of the run; this
                 runs its code.
-            source: for --data_name collection, the collection whose labelled photos are trained on: its folder, or
-                postgresql://user@host/database?collection=NAME.
         """
         experiment = as_experiment(settings)
         if resume is not None:
@@ -121,10 +118,11 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
             continue_run(RunFolder(resume), changed, metrics, loss, trust)
             return
         require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
-        if source is not None:
-            experiment = with_photos_of(source, experiment, named)
+        source = "" if experiment.data.holds_features else experiment.data.source
+        if source:
+            experiment = with_photos_of(source, with_settings(experiment, {"source": ""}), named)
         run_folder = _start_fitted(experiment, named, runs, name)
-        if source is not None and not rank():
+        if source and not rank():
             say(f"move the collection to it: pairlens collection migrate {source} {run_folder.path}")
 
     # tyro derives the options from this annotation, which depends on the defaults.
@@ -214,7 +212,8 @@ def _show_events(events: Callable[[Display], Any], experiment: Experiment, run_f
     outcome = run_folder.read_outcome()
     rows = [*outcome.baselines, ("trained", outcome.report)]
     show_table(open_console(), report_table(rows, f"{run_folder.path}: {outcome.selection}"))
-    say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
+    if not experiment.data.holds_features:
+        say(f"look up a photo: pairlens query {run_folder.path} --query_img_name FILE")
     say(f"all results on one page: pairlens report {run_folder.path}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pairlens.collection.arguments import as_item_ids, as_region, checked_label, listed_photos
 from pairlens.collection.collection_model import CollectionModel, as_model, load_model, save_model
+from pairlens.collection.expand_query import expand_query
 from pairlens.collection.filters import Wanted, as_conditions
 from pairlens.collection.given_photos import add_given_photos
 from pairlens.collection.indexing import Indexing
@@ -136,8 +137,6 @@ class Collection:
             self._given_model = load_model(self.store, fingerprint)
         return self._given_model
 
-    # What is in it.
-
     def get(self, id: int) -> Item:
         """Return a photo by its number; raises ValueError if there is none."""
         items = self.store.items([as_whole_number(id, "id")])
@@ -163,8 +162,6 @@ class Collection:
     def labels(self) -> dict[str | None, int]:
         """Return the labels with their numbers of photos; None is the missing label."""
         return self.store.labels()
-
-    # Adding and removing.
 
     def add(  # noqa: PLR0913 (all but the photos are named options)
         self,
@@ -223,8 +220,6 @@ class Collection:
         """Replace the metadata of a photo; returns whether there was one, as 0 or 1."""
         return self.store.set_metadata([as_whole_number(id, "id")], [checked_metadata(metadata)])
 
-    # Searching.
-
     @cached_property
     def _searcher(self) -> Searcher:
         return Searcher(self.store, lambda: self.model)
@@ -233,7 +228,7 @@ class Collection:
     def _embedder(self) -> QueryEmbedder:
         return QueryEmbedder(self.store, lambda: self.model, self.active.dim)
 
-    def search(
+    def search(  # noqa: PLR0913 (all but the photos are named options)
         self,
         photos: Photos,
         k: int = 10,
@@ -244,6 +239,7 @@ class Collection:
         index: SearchMode = "auto",
         group: bool = False,
         rate: float | None = None,
+        expand: int = 0,
     ) -> SearchResult:
         """Return the k photos that are most similar to a photo.
 
@@ -256,20 +252,22 @@ class Collection:
             index: "exact" searches all photos; "auto" may use an index in large collections, whose recall is measured.
             group: whether near-duplicates are collapsed into one result.
             rate: false accept rate of the verdict; by default the largest one of the calibration that is at most 0.05.
+            expand: number of nearest photos that are mixed into the query first, see `expand_query`; then there is no
+                verdict.
 
         Raises:
             ValueError: if an argument has no meaning, or a photo cannot be read.
         """
         query = self._embedder.embed(listed_photos(photos), listed_photos(unlike), as_region(region))
-        return self._searcher.search(
-            query, as_whole_number(k, "k", least=1), as_conditions(where), index=index, group=group, rate=rate
-        )
+        conditions = as_conditions(where)
+        if as_whole_number(expand, "expand", least=0):
+            query = expand_query(self.store, query, expand, conditions, index)
+        k = as_whole_number(k, "k", least=1)
+        return self._searcher.search(query, k, conditions, index=index, group=group, rate=rate)
 
     def embed(self, photos: Photos) -> np.ndarray:
         """Return float32 (photo, dim) unit vectors of the active model."""
         return np.stack([self._embedder.embed([photo]).vector for photo in listed_photos(photos)])
-
-    # Care.
 
     def check(self) -> list[Fault]:
         """Prove the collection against itself, and repair what is derived; an empty list if all is well."""

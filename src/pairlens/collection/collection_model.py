@@ -12,6 +12,7 @@ import numpy as np
 
 from pairlens.collection.photo_view import PhotoView, view_photo
 from pairlens.collection.store import Store
+from pairlens.collection.vector_map import VectorMap
 from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.files import atomic_write
 from pairlens.core.records import to_plain
@@ -22,7 +23,7 @@ ModelKind: TypeAlias = Literal["run", "backbone", "onnx"]
 
 # The documents of a model begin with this; the fingerprint follows.
 MODELS = "models"
-KIND_FILE = "kind.json"
+KIND_FILE, MAP_FILE = "kind.json", "map.safetensors"
 _FILES = {
     "run": ("model.json", "model.safetensors"),
     "backbone": ("backbone.json", "model.safetensors"),
@@ -32,23 +33,6 @@ _FILES = {
 MAX_MODEL_BYTES = 1_000_000_000
 # Photos that go through the network at a time.
 BATCH = 32
-
-
-class VectorModel(Protocol):
-    """What turns photos into vectors: a `CollectionModel`, or what stands before one."""
-
-    @property
-    def fingerprint(self) -> str:
-        """The name of the vectors."""
-        ...
-
-    def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
-        """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
-        ...
-
-    def embed(self, seen: np.ndarray) -> np.ndarray:
-        """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
-        ...
 
 
 class NoModelError(ValueError):
@@ -68,6 +52,7 @@ class CollectionModel:
         network: an `Embedder`, a `PlainBackbone` or an `OnnxEmbedder`.
         files: contents by name, of a model that is a file itself.
         trained_on: names of the classes that it was trained on, as far as they are known.
+        mapped: what the vectors of the network pass through; None if they are searched as they are.
     """
 
     kind: ModelKind
@@ -78,6 +63,12 @@ class CollectionModel:
     network: Any
     files: Mapping[str, bytes] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
+    mapped: VectorMap | None = None
+
+    def through(self, mapped: VectorMap) -> "CollectionModel":
+        """Return the model whose vectors pass through a map, with a fingerprint of its own."""
+        fingerprint, name = f"{self.fingerprint}-{mapped.digest}", f"{self.name}, {mapped.steps}"
+        return replace(self, mapped=mapped, dim=mapped.matrix.shape[1], fingerprint=fingerprint, name=name)
 
     def read(self, photo: Any, box: Box | ShareBox | None = None) -> PhotoView:
         """Return a photo, or the part of it in a box, as the model sees it; raises as `view_photo`."""
@@ -88,7 +79,8 @@ class CollectionModel:
         if not len(seen):
             return np.empty((0, self.dim), np.float32)
         parts = [self._embed_batch(seen[start : start + BATCH]) for start in range(0, len(seen), BATCH)]
-        return np.concatenate(parts)
+        vectors = np.concatenate(parts)
+        return vectors if self.mapped is None else self.mapped(vectors)
 
     def _embed_batch(self, seen: np.ndarray) -> np.ndarray:
         if self.kind == "onnx":
@@ -159,7 +151,13 @@ def run_model(folder: Path) -> CollectionModel:
     """Return the model of a run, or of a folder into which an `Embedder` was saved."""
     from pairlens.model.embedder import Embedder
 
-    model = _torch_model("run", str(folder), Embedder.load(folder))
+    embedder = Embedder.load(folder)
+    if embedder.architecture.features:
+        raise ValueError(
+            f"{folder} was trained on given features and cannot embed photos, so no collection can speak it; train a run on "
+            "photos"
+        )
+    model = _torch_model("run", str(folder), embedder)
     return replace(model, trained_on=_training_classes(folder))
 
 
@@ -218,6 +216,8 @@ def save_model(model: CollectionModel, store: Store) -> None:
             model.network.save(folder)
         for file in _FILES[model.kind]:
             store.write_document(prefix + file, model.files.get(file) or read_bytes(folder / file, MAX_MODEL_BYTES))
+    if model.mapped is not None:
+        store.write_document(prefix + MAP_FILE, model.mapped.contents())
     # Written last: a model whose copy was interrupted has no kind and is copied again.
     contents = {"version": 1, "kind": model.kind, "name": model.name, "trained_on": list(model.trained_on)}
     store.write_document(prefix + KIND_FILE, json.dumps(contents).encode())
@@ -245,7 +245,8 @@ def model_documents(store: Store, fingerprint: str) -> dict[str, bytes]:
         if contents is None:
             raise ValueError(f"the model {fingerprint} in {store.name} lacks {file}; restore the collection")
         documents[file] = contents
-    return documents
+    mapped = store.document(prefix + MAP_FILE)
+    return documents if mapped is None else {**documents, MAP_FILE: mapped}
 
 
 def model_from_documents(documents: Mapping[str, bytes], where: str = "the collection") -> CollectionModel:
@@ -257,6 +258,8 @@ def model_from_documents(documents: Mapping[str, bytes], where: str = "the colle
             with atomic_write(folder / file) as part:
                 part.write(documents[file])
         model = _OPENERS[kind](folder)
+    if MAP_FILE in documents:
+        model = model.through(VectorMap.read(documents[MAP_FILE]))
     return replace(model, name=name, trained_on=trained_on)
 
 
@@ -331,7 +334,7 @@ _OPENERS: dict[ModelKind, Callable[[Path], CollectionModel]] = {
 
 
 def _torch_model(kind: ModelKind, name: str, network: _Torch) -> CollectionModel:
-    from pairlens.model.embedder import check_sum
+    from pairlens.model.check_sum import check_sum
 
     shape = network.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)

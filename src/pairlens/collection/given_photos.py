@@ -10,7 +10,6 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.arguments import checked_label
-from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.ingest import Progress, new_item
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, Value, checked_metadata
@@ -18,6 +17,7 @@ from pairlens.collection.known_changes import KnownChanges
 from pairlens.collection.photo_view import contents_of, digest_of, kept_pixels
 from pairlens.collection.sources import PhotoSource
 from pairlens.collection.store import Store
+from pairlens.collection.vector_model import VectorModel
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.untrusted import is_plain_text
 from pairlens.data.account import Exclusion

@@ -49,7 +49,7 @@ class Migrated:
     Attributes:
         former: fingerprint of the model that was active.
         active: fingerprint of the model that is active now.
-        embedded: items that were embedded again.
+        embedded: items that were embedded again, or whose vectors were mapped.
         from_thumbnails: of them, those whose photo is gone or has changed, which were embedded from their thumbnail.
         overlap: mean share of the 10 nearest items that stayed, over a sample.
         nearest_changed: share of the sample whose nearest item is another one.
@@ -106,6 +106,7 @@ def migrate(
         )
     save_model(model, store)
     store.start_model(model.fingerprint, model.dim)
+    mapped = _map_stored(store, model)
     embedded, from_thumbnails = _embed_missing(store, model, workers, progress)
     sample = _sample(store)
     before = _neighbours(store, sample, None)
@@ -119,7 +120,7 @@ def migrate(
     return Migrated(
         former="" if former is None else former.fingerprint,
         active=model.fingerprint,
-        embedded=embedded,
+        embedded=embedded + mapped,
         from_thumbnails=from_thumbnails,
         overlap=float(np.mean([item.overlap for item in changed])) if changed else 1.0,
         nearest_changed=float(np.mean([not item.has_same_nearest for item in changed])) if changed else 0.0,
@@ -194,6 +195,23 @@ def _embed_missing(store: Store, model: CollectionModel, workers: int, progress:
         from_thumbnails += sum(views[n][2] for n in kept)
         progress(min(embedded, total), total)
     return embedded, from_thumbnails
+
+
+def _map_stored(store: Store, model: CollectionModel) -> int:
+    """Map the vectors of the same network that are stored already, in the place of embedding photos; returns how many."""
+    active = store.models()[0].fingerprint
+    if model.mapped is None or model.fingerprint != f"{active}-{model.mapped.digest}":
+        return 0
+    count = 0
+    for ids, vectors in store.vector_blocks():
+        digests = {item.id: item.digest for item in store.items(ids)}
+        mapped = model.mapped(vectors)
+        # Photos that are removed or replaced meanwhile keep no vector of what they were.
+        now = {item.id: item.digest for item in store.items(ids)}
+        kept = [row for row, id in enumerate(ids.tolist()) if id in now and now[id] == digests.get(id)]
+        store.add_vectors(model.fingerprint, ids[kept].tolist(), mapped[kept])
+        count += len(kept)
+    return count
 
 
 def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[Item, np.ndarray, bool] | None:

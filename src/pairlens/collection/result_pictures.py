@@ -36,11 +36,16 @@ def explain_item(store: Store, model: CollectionModel, seen: np.ndarray, item: I
         item: what was found.
 
     Raises:
-        ValueError: if the collection has no pixels of the item, or the model is an ONNX file.
+        ValueError: if the collection has no pixels of the item, or the model is an ONNX file or maps its vectors.
     """
     # Imported here, because it needs PyTorch, which a search by an ONNX model does not.
     from pairlens.collection.match_explanation import explain_match
 
+    if model.mapped is not None:
+        raise ValueError(
+            f"the vectors of {store.name} pass through {model.mapped.steps}, so that places of photos do not add up to a "
+            "score; explain with a collection without it"
+        )
     if model.kind == "onnx":
         raise ValueError(
             f"{model.name} is an ONNX file, which does not show the places of a photo; explain with the run it was "

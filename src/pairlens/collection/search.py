@@ -8,10 +8,10 @@ from unicodedata import normalize
 
 import numpy as np
 
-from pairlens.collection.collection_model import VectorModel
 from pairlens.collection.item import Item, Region, Value
 from pairlens.collection.photo_view import contents_of
 from pairlens.collection.store import IndexRecall, Store
+from pairlens.collection.vector_model import VectorModel
 from pairlens.core.plain_numbers import as_finite_matrix
 from pairlens.core.untrusted import is_plain_text
 

@@ -1,8 +1,7 @@
 """Catalog of a prepared data set: one Arrow file of small JPEGs with labels and splits."""
 
 import dataclasses
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,22 +16,17 @@ from torch import Tensor
 
 from pairlens.core.photo_reading import PhotoReading
 from pairlens.core.records import from_plain
-from pairlens.core.suggestion import closest
 from pairlens.core.untrusted import read_json, regular_file
 from pairlens.data.account import Account
 from pairlens.data.annotations import SPLITS, Split
 from pairlens.data.catalog_file import CatalogFile, FileStamp, file_stamp
+from pairlens.data.feature_file import QUALITY, SIZE, FeatureFile
+from pairlens.data.feature_file import SUFFIX as FEATURES
+from pairlens.data.prepare_command import prepare_command, remedy, similar_data_set
 
 Crop = Literal["uncropped", "cropped"]
 
 MAX_SIDE = 4096
-
-# Data names whose raw files have a known layout, so that `prepare` needs no --source.
-_PUBLISHED = ("car", "cub", "sop", "isc")
-# Data names whose --source is a file.
-_FILES = {"csv": "TABLE", "coco": "ANNOTATIONS.json"}
-# Those that a name can mean before any data set is prepared; minicars is drawn when it is needed.
-_KNOWN = (*_PUBLISHED, "minicars")
 
 
 @dataclass(frozen=True)
@@ -99,47 +93,13 @@ class Description:
         json_file = file.with_suffix(".json")
         missing = [path for path in (file, json_file) if not path.is_file()]
         if missing:
-            meant = _similar_data_set(file)
+            meant = similar_data_set(file)
             unless = "" if meant is None else f"if you did not mean --data_name {meant}, "
-            raise FileNotFoundError(f"{missing[0]} does not exist; {unless}prepare it with: {_prepare_command(file)}")
+            raise FileNotFoundError(f"{missing[0]} does not exist; {unless}prepare it with: {prepare_command(file)}")
         try:
             return from_plain(cls, read_json(json_file), str(json_file))
         except ValueError as error:
-            raise ValueError(f"{json_file} does not describe a prepared data set ({error}); {_remedy(file)}") from error
-
-
-def _similar_data_set(file: Path) -> str | None:
-    """Return the name of a known or prepared data set that a missing one was probably meant to be."""
-    name = file.parent.name
-    prepared = [other.parent.name for other in file.parent.parent.glob(f"*/{file.name}")]
-    return None if name in _KNOWN else closest(name, [*prepared, *_KNOWN])
-
-
-def _prepare_command(file: Path) -> str:
-    """Return the command line that writes a prepared file; words in capitals are for the user to replace."""
-    name = file.parent.name
-    options = {"data_name": name, "data_path": str(file.parent.parent)}
-    if name == "minicars":
-        # It is drawn when a training needs it; without epochs, nothing is trained.
-        options["num_epochs"] = "0"
-        return _command_line("pairlens train triplet", options)
-    if name in _FILES:
-        options["source"] = _FILES[name]
-    elif name not in _PUBLISHED:
-        options |= {"data_name": "folder", "name": name, "source": "FOLDER_OF_PHOTOS"}
-    if file.stem == "cropped":
-        options["crop_type"] = "cropped"
-    return _command_line("pairlens prepare", options)
-
-
-def _command_line(command: str, options: Mapping[str, str]) -> str:
-    return " ".join([command, *(f"--{option} {shlex.quote(value)}" for option, value in options.items())])
-
-
-def _remedy(file: Path) -> str:
-    # A damaged drawing is drawn again by every training.
-    force = "" if file.parent.name == "minicars" else " --force"
-    return f"prepare it again with: {_prepare_command(file)}{force}"
+            raise ValueError(f"{json_file} does not describe a prepared data set ({error}); {remedy(file)}") from error
 
 
 # Without a generated __eq__: comparing two tensors gives a tensor, not a bool.
@@ -180,6 +140,8 @@ class Catalog:
             ValueError: if the file is cut short or is not a prepared data set.
         """
         file = Path(path).absolute()
+        if file.suffix == FEATURES:
+            return cls._of_features(file)
         description = Description.read(file)
         # Taken before the table is read: a change in between is noticed by `check_unchanged`.
         stamp = file_stamp(file)
@@ -201,6 +163,16 @@ class Catalog:
         )
         return catalog._share(opened, _Verified({stamp}))
 
+    @classmethod
+    def _of_features(cls, file: Path) -> "Catalog":
+        stamp = file_stamp(file) if file.is_file() else None
+        opened = FeatureFile(file)
+        assert stamp is not None, "a file that is missing is refused"
+        labels = torch.from_numpy(opened.columns["label"].to_numpy().copy())
+        rows = torch.arange(len(labels))
+        form = (file, file.stem, "uncropped", SIZE, QUALITY, opened.digest(), opened.class_names)
+        return cls(*form, labels, rows, stamp)._share(opened, _Verified({stamp}))
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -209,7 +181,9 @@ class Catalog:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @cached_property
-    def _opened(self) -> CatalogFile:
+    def _opened(self) -> "CatalogFile | FeatureFile":
+        if self.file.suffix == FEATURES:
+            return FeatureFile(self.file)
         # Opened at the first use, so a catalog that was unpickled in a worker opens the file there. The file may have
         # been replaced in between.
         description = Description.read(self.file)
@@ -221,7 +195,29 @@ class Catalog:
     def _verified(self) -> "_Verified":
         return _Verified({self.stamp})
 
-    def _share(self, opened: CatalogFile, verified: "_Verified") -> "Catalog":
+    @property
+    def channels(self) -> int:
+        """Number of values of a vector, of a data set of given features; 0 for photos."""
+        return self._opened.vectors.shape[1] if isinstance(self._opened, FeatureFile) else 0
+
+    @property
+    def vectors(self) -> Tensor:
+        """The given features, float32 (photo, channel); ValueError for a data set of photos."""
+        if not isinstance(self._opened, FeatureFile):
+            raise ValueError(f"{self.file} holds photos and no features; compute them with --freeze backbone")
+        return self._opened.vectors[self.rows]
+
+    @cached_property
+    def unread_columns(self) -> tuple[str, ...]:
+        """The columns of a file of given features that are not known."""
+        return self._opened.unread if isinstance(self._opened, FeatureFile) else ()
+
+    @cached_property
+    def shows_photos(self) -> bool:
+        """Whether any photo is there to be shown; a file of given features need not name any."""
+        return not self.channels or any(len(self.jpeg(i)) for i in range(len(self)))
+
+    def _share(self, opened: "CatalogFile | FeatureFile", verified: "_Verified") -> "Catalog":
         """Give this view the open file of another one."""
         # Cached properties are entries of this dict, which a frozen dataclass allows.
         vars(self).update(_opened=opened, _verified=verified)
@@ -335,8 +331,8 @@ def _open_file(file: Path, description: Description) -> CatalogFile:
     length = file.stat().st_size
     # Compared first, because it is the cheapest sign of a file that was cut short or does not belong to its JSON.
     if length != description.bytes:
-        raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {_remedy(file)}")
+        raise ValueError(f"{file} has {length:,} bytes, but its JSON says {description.bytes:,}; {remedy(file)}")
     try:
         return CatalogFile(regular_file(file))
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
-        raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {_remedy(file)}") from error
+        raise ValueError(f"{file} is not a catalog of Pairlens ({error}); {remedy(file)}") from error

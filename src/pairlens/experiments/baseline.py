@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from pairlens.core.distributed import world_size
+from pairlens.core.similarity import unit
 from pairlens.data.catalog import Catalog
+from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
 from pairlens.evaluation.per_query import ClassSums
@@ -17,9 +19,12 @@ from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.splits import Splits
 from pairlens.experiments.stored_sums import read_sums, write_sums
 from pairlens.model.backbone import Backbone
-from pairlens.model.embedder import check_sum
+from pairlens.model.check_sum import check_sum
+from pairlens.model.given_features import GivenFeatures
 from pairlens.model.plain_backbone import PlainBackbone
 from pairlens.training.random_state import random_state, seed_everything, set_random_state
+
+GIVEN = "given features"
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Baseline:
     """The backbone as it comes, measured on the test photos of a run; see `PlainBackbone`.
 
     Attributes:
-        name: "pretrained backbone", with the name of the file if its weights come from one, or "random backbone".
+        name: "pretrained backbone", with the name of the file if its weights come from one, "random backbone", or "given
+            features".
         report: retrieval on the test photos.
         photos: digest of the prepared data set.
         weights: check sum of the backbone's weights.
@@ -79,7 +85,7 @@ def baseline_name(weights: str) -> str:
 
 
 def measure_baseline(
-    backbone: Backbone,
+    backbone: Backbone | GivenFeatures,
     experiment: Experiment,
     splits: Splits,
     metrics: Sequence[MetricChoice] = (),
@@ -91,15 +97,14 @@ def measure_baseline(
     No random number of the run is used, and the backbone itself does not change. The test photos are embedded once more,
     by all ranks together, unless the stored features of a frozen backbone are those that it pools.
     """
-    plain = plain_backbone(backbone, experiment)
-    test = embed_plain(plain, experiment, (splits.test, splits.gallery), watch, frozen)
+    test = embed_plain(backbone, experiment, (splits.test, splits.gallery), watch, frozen)
     # A random backbone in evaluation mode may overflow; a baseline must not stop the run.
     if not torch.isfinite(test.queries.vectors).all() or not torch.isfinite(test.items.vectors).all():
         return None
     values = test.measure(experiment.evaluation.recalls, metrics, sharded=world_size() > 1)
     report = replace(test.summarize(values), seen_classes=splits.seen_classes)
     weights = check_sum(backbone.network.state_dict())
-    name = baseline_name(experiment.weights)
+    name = GIVEN if splits.test.channels else baseline_name(experiment.weights)
     return MeasuredBaseline(
         Baseline(name, report, splits.test.digest, weights, experiment.model.image_size), values.class_sums()
     )
@@ -118,13 +123,19 @@ def plain_backbone(backbone: Backbone, experiment: Experiment) -> PlainBackbone:
 
 
 def embed_plain(
-    plain: PlainBackbone,
+    backbone: Backbone | GivenFeatures,
     experiment: Experiment,
     photos: tuple[Catalog, Catalog | None],
     watch: Callable[[Iterable, int], Iterable] | None = None,
     frozen: FrozenBackbone | None = None,
 ) -> RetrievalSet:
-    """Embed queries and gallery with the backbone as it comes; stored features are read if they are those that it pools."""
+    """Embed queries and gallery with the backbone as it comes; stored features are read if they are those that it pools.
+
+    Given features are taken as they are, scaled to unit length.
+    """
+    if isinstance(backbone, GivenFeatures):
+        return RetrievalSet(*(_given(part) for part in photos if part is not None))
+    plain = plain_backbone(backbone, experiment)
     stored = None if frozen is None else frozen.embed_plain(plain, *photos)
     if stored is not None:
         return stored
@@ -132,9 +143,13 @@ def embed_plain(
     return RetrievalSet.embed(plain, *photos, batch_size=batches.size, workers=batches.workers, watch=watch)
 
 
+def _given(photos: Catalog) -> Embeddings:
+    return Embeddings(unit(photos.vectors), photos.labels, photos.paths, photos.class_names, photos.digest)
+
+
 def find_baseline(
     files: Sequence[Path],
-    backbone: Backbone,
+    backbone: Backbone | GivenFeatures,
     experiment: Experiment,
     splits: Splits,
     metrics: Sequence[MetricChoice] = (),

@@ -29,12 +29,13 @@ from pairlens.training.references import CrossBatchMemory, InBatch, Proxies, Ref
 MIN_TRITON_CAPABILITY = (7, 0)
 
 
-def make_learner(experiment: Experiment, classes: int) -> Learner:
+def make_learner(experiment: Experiment, classes: int, features: int = 0) -> Learner:
     """Build model, criterion, optimizer and schedule, initialised with the seed of the experiment.
 
     Args:
         experiment: the settings.
         classes: number of training classes.
+        features: number of values of a vector, for a data set of given features.
 
     Raises:
         ValueError: if a setting cannot be met here, or a checkpoint could not store the optimizer or its schedule.
@@ -42,7 +43,7 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     # First of all, because everything below draws random numbers.
     seed_everything(experiment.run.seed)
     device = choose_device(experiment.run.device)
-    model = Embedder.from_architecture(architecture(experiment, classes), experiment.weights)
+    model = Embedder.from_architecture(architecture(experiment, classes, features), experiment.weights)
     model.set_micro_batch(experiment.objective.micro_batch, experiment.objective.freeze_bn)
     # Convolutions are faster with the channels last in memory, on CPU and GPU.
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -58,10 +59,10 @@ def make_learner(experiment: Experiment, classes: int) -> Learner:
     return Learner(model, criterion, optimizer, schedule, schedule_unit=experiment.optimizer.schedule_unit)
 
 
-def architecture(experiment: Experiment, classes: int) -> Architecture:
-    """Return the architecture of the model of an experiment with `classes` training classes."""
+def architecture(experiment: Experiment, classes: int, features: int = 0) -> Architecture:
+    """Return the architecture of the model of an experiment, for training classes and given features of some numbers."""
     # Without the auxiliary loss the model has no classification head.
-    return replace(experiment.model, classes=classes if experiment.objective.auxiliary > 0 else 0)
+    return replace(experiment.model, classes=classes if experiment.objective.auxiliary > 0 else 0, features=features)
 
 
 def make_criterion(experiment: Experiment, classes: int) -> Criterion:

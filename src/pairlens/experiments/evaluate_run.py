@@ -11,7 +11,7 @@ from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device
-from pairlens.experiments.frozen_backbone import FrozenBackbone
+from pairlens.experiments.embed_photos import embed_photos
 from pairlens.experiments.metric_spec import stored_metrics
 from pairlens.experiments.outcome import Outcome
 from pairlens.experiments.recorder import Watch
@@ -67,11 +67,9 @@ def evaluate_run(
 
 def embed_test(opened: OpenRun, model: Embedder, progress: Watch | None = None) -> RetrievalSet:
     """Return the test photos of a run as a model embeds them; the stored features of a frozen backbone are used."""
-    experiment, splits = opened.experiment, opened.splits
-    # Several processes share the photos, but not the features.
-    if experiment.objective.freeze == "backbone" and world_size() == 1:
-        return FrozenBackbone(experiment, model, splits.train, progress).embed_set(splits.test, splits.gallery)
-    return RetrievalSet.embed(model, splits.test, splits.gallery, workers=experiment.batches.workers, watch=progress)
+    splits = opened.splits
+    photos = [part for part in (splits.test, splits.gallery) if part is not None]
+    return RetrievalSet(*embed_photos(opened, model, photos, progress))
 
 
 def add_baseline(

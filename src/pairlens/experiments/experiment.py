@@ -1,6 +1,7 @@
 """The experiment: all settings that define a run, as nested records that lie beside the code that they configure."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from pairlens.core.inputs import as_whole_numbers
@@ -18,6 +19,7 @@ from pairlens.losses.miners import Miner
 from pairlens.losses.protocols import possible_sources
 from pairlens.losses.third_party import stored_form
 from pairlens.model.embedder import Architecture
+from pairlens.model.given_features import FEATURES
 from pairlens.training.learner import Objective
 from pairlens.training.optimizers import OptimizerConfig
 from pairlens.training.references import ReferenceConfig
@@ -163,6 +165,8 @@ class Experiment:
     def __post_init__(self) -> None:
         # Python users may give a path; a frozen record can only be changed like this.
         object.__setattr__(self, "weights", str(self.weights))
+        if isinstance(self.data, DataConfig) and self.data.holds_features:
+            self._take_features()
         object.__setattr__(self, "loss", resolve_loss(self.loss))
         # A loss that cannot be stored is refused here and not when the run is written, after the data set was opened.
         stored_form(self.loss)
@@ -185,6 +189,20 @@ class Experiment:
             "proxies with a loss that compares photos with proxies",
         )
         self._check_frozen()
+
+    def _take_features(self) -> None:
+        """Put given features in the place of the backbone; ValueError for settings that need photos."""
+        default = Architecture().backbone
+        require(
+            self.model.backbone in (default, FEATURES),
+            f"--backbone {self.model.backbone} sees photos, but --data_name features holds the features of another "
+            "program; leave it out",
+        )
+        require(not self.batches.views, f"--views {self.batches.views} needs photos, which given features are not")
+        # A frozen record can only be changed like this.
+        object.__setattr__(self, "model", replace(self.model, backbone=FEATURES, stride="none"))
+        object.__setattr__(self, "objective", replace(self.objective, freeze="backbone"))
+        object.__setattr__(self, "weights", "none")
 
     def _check_frozen(self) -> None:
         """Raise ValueError if the features of a frozen backbone cannot be stored as the settings ask."""
@@ -242,7 +260,9 @@ class Experiment:
         miner = [] if self.miner is None else [type(self.miner).__name__.lower()]
         loss, *values = map(_short, folder_words(self.loss))
         model = [self.model.backbone.replace("/", "-"), self.model.descriptors, self.model.dim]
-        parts = [self.data.name, self.data.crop, *model, loss, *source, *miner, *values]
+        # Several files of features would have the same name.
+        data = f"{self.data.name}-{Path(self.data.source).stem}" if self.data.holds_features else self.data.name
+        parts = [data, self.data.crop, *model, loss, *source, *miner, *values]
         fold = [f"fold{self.evaluation.fold}of{self.evaluation.folds}"] if self.evaluation.folds else []
         return "_".join(map(str, [*parts, *fold, f"seed{self.run.seed}"]))
 

@@ -1,4 +1,7 @@
-"""Training and evaluation behind a frozen backbone, which runs once per photo and view; its features are read afterwards."""
+"""Training and evaluation behind a frozen backbone, which runs once per photo and view; its features are read afterwards.
+
+Features that another program has computed stand in the place of those that it would compute.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,11 +62,15 @@ class FrozenBackbone:
     _weights: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
+        self._whole = self.train
         require(
             world_size() == 1,
             "--freeze backbone trains in one process, which takes seconds; start it without torchrun, or use --warm_up "
             f"{self.experiment.run.epochs} in its place",
         )
+        # Given features are in memory already.
+        if self.train.channels:
+            return
         self._whole = Catalog.open(self.train.file)
         check_size(len(self._whole), 1, self._channels)
         check_size(len(self.train), max(1, self.experiment.batches.views), self._channels)
@@ -89,6 +96,9 @@ class FrozenBackbone:
 
     def pooled(self, photos: Catalog) -> Tensor:
         """Return the features of photos as they are tested, (photo, descriptor, channel)."""
+        if photos.channels:
+            # (photo, descriptor, channel): every descriptor has the same vector.
+            return photos.vectors[:, None].expand(-1, len(letters(self.model.architecture.descriptors)), -1)
         key = photos.rows.numpy().tobytes()
         if key not in self._read:
             self._read[key] = self._features(self._whole, photos, View())

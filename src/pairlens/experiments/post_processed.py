@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias, get_args
 from torch import Tensor
 
 from pairlens.core.records import require
-from pairlens.evaluation.embeddings import embed
 from pairlens.evaluation.evaluate import RESAMPLES, Report
 from pairlens.evaluation.intervals import class_bootstrap
 from pairlens.evaluation.per_query import QueryValues
@@ -16,7 +15,7 @@ from pairlens.evaluation.post_processing import Projection, check_scores, expand
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.evaluation.score_matrix import measure_scores
 from pairlens.experiments.build import choose_device
-from pairlens.experiments.frozen_backbone import FrozenBackbone
+from pairlens.experiments.embed_photos import embed_photos
 from pairlens.experiments.recorder import Watch
 from pairlens.experiments.run_folder import OpenRun, RunFolder
 from pairlens.model.embedder import Embedder
@@ -170,10 +169,8 @@ def _mapped(test: RetrievalSet, projection: Projection) -> RetrievalSet:
 def _training_vectors(opened: OpenRun, device: str, progress: Watch | None) -> Tensor:
     """Return the embeddings of the training photos by the kept model, (photo, dim)."""
     model = Embedder.load(opened.run_folder.path, device)
-    experiment, train = opened.experiment, opened.splits.train
-    if experiment.objective.freeze == "backbone":
-        return FrozenBackbone(experiment, model, train, progress).embed(train).vectors
-    return embed(model, train, workers=experiment.batches.workers, watch=progress).vectors
+    (train,) = embed_photos(opened, model, [opened.splits.train], progress)
+    return train.vectors
 
 
 def compare_values(before: QueryValues, after: QueryValues) -> tuple[Change, ...]:

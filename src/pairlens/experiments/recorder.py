@@ -29,6 +29,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import Splits, seen_classes
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import Embedder
+from pairlens.model.given_features import GivenFeatures
 from pairlens.training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from pairlens.training.divergence import DivergedError
 from pairlens.training.epoch_progress import RECENT_PHOTOS
@@ -165,8 +166,8 @@ class RunRecorder:
             others: runs whose baseline is taken if it is that of the same weights and photos.
         """
         backbone = self.learner.model.backbone
-        # Only a backbone that timm knows by name has a form as it comes.
-        if self.experiment.evaluation.folds or not isinstance(backbone, Backbone):
+        # A module from outside has no form as it comes.
+        if self.experiment.evaluation.folds or not isinstance(backbone, Backbone | GivenFeatures):
             return
         measured = None
         if rank() == 0:

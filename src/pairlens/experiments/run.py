@@ -253,7 +253,7 @@ def resume(  # noqa: PLR0913 (all but the folder are named options)
 
 
 def _make_learner(experiment: Experiment, catalog: Catalog) -> Learner:
-    learner = make_learner(experiment, catalog.classes)
+    learner = make_learner(experiment, catalog.classes, catalog.channels)
     model = learner.model
     # Stored with the model, so that it reduces a new photo in the same way as the photos of its data set.
     stored = {"stored_size": catalog.size, "stored_quality": catalog.quality, "stored_reading": catalog.stored_reading}

@@ -68,6 +68,11 @@ def open_catalog(experiment: Experiment, draw: bool = False) -> Catalog:
         ValueError: if the file is damaged, or if the crop is "cropped" for a data set without bounding boxes.
     """
     data = experiment.data
+    if data.source and not data.holds_features:
+        raise ValueError(
+            f"the photos of a collection are prepared by pairlens train --data_name {data.name} --source {data.source}; "
+            "leave out --source to use those that it has prepared"
+        )
     if data.crop == "cropped" and data.name in ("sop", "isc", "minicars", "folder"):
         raise ValueError(
             f"--crop_type cropped needs bounding boxes, which {data.name} does not have (car, cub, coco and tables "
@@ -81,6 +86,8 @@ def open_catalog(experiment: Experiment, draw: bool = False) -> Catalog:
     try:
         return Catalog.open(data.file)
     except FileNotFoundError as error:
+        if data.holds_features:
+            raise
         raise FileNotFoundError(f"{error}; or give the folder that contains {data.name} as --data_path") from error
 
 

@@ -44,4 +44,6 @@ def _with_paths(experiment: Experiment, change: Callable[[Path], Path]) -> Exper
         changes["data_path"] = change(experiment.data.path)
     if experiment.weights not in NO_FILE and not Path(experiment.weights).is_absolute():
         changes["weights"] = change(Path(experiment.weights)).as_posix()
+    if experiment.data.holds_features and not Path(experiment.data.source).is_absolute():
+        changes["source"] = change(Path(experiment.data.source)).as_posix()
     return with_settings(experiment, changes)

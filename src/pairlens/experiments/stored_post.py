@@ -7,14 +7,16 @@ from torch import Tensor
 
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.per_query import ClassSums
-from pairlens.experiments.baseline import Baseline, embed_plain, initial_backbone, plain_backbone
+from pairlens.experiments.baseline import Baseline, embed_plain, initial_backbone
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.post_processed import PostProcessing, measure_processed, post_process_run
 from pairlens.experiments.run_folder import OpenRun, RunFolder
 from pairlens.experiments.stored_sums import read_sums, write_sums
 from pairlens.model.backbone import Backbone
-from pairlens.model.embedder import Embedder, check_sum
+from pairlens.model.check_sum import check_sum
+from pairlens.model.embedder import Embedder
+from pairlens.model.given_features import GivenFeatures
 
 
 @dataclass(frozen=True)
@@ -94,25 +96,24 @@ def measure_post_of_baseline(run_folder: RunFolder, processing: PostProcessing, 
     opened = run_folder.open()
     experiment, splits = opened.experiment, opened.splits
     backbone, frozen = _backbone(opened)
-    plain = plain_backbone(backbone, experiment)
 
     def training_vectors() -> Tensor:
-        return embed_plain(plain, experiment, (splits.train, None), frozen=frozen).queries.vectors
+        return embed_plain(backbone, experiment, (splits.train, None), frozen=frozen).queries.vectors
 
-    test = embed_plain(plain, experiment, (splits.test, splits.gallery), frozen=frozen)
+    test = embed_plain(backbone, experiment, (splits.test, splits.gallery), frozen=frozen)
     measured = measure_processed(test, processing, experiment.evaluation.recalls, training_vectors)
     report = replace(test.summarize(measured), seen_classes=splits.seen_classes)
     record = PostRecord(processing, check_sum(backbone.network.state_dict()), splits.test.digest, report)
     MeasuredPost(record, measured.class_sums()).save(file)
 
 
-def _backbone(opened: OpenRun) -> tuple[Backbone, FrozenBackbone | None]:
+def _backbone(opened: OpenRun) -> tuple[Backbone | GivenFeatures, FrozenBackbone | None]:
     """Return the backbone that a run started from, and its stored features if it is frozen."""
     experiment = opened.experiment
     device = choose_device(experiment.run.device)
     if experiment.objective.freeze == "none":
         return initial_backbone(experiment).to(device), None
     model = Embedder.load(opened.run_folder.path, str(device))
-    # Only runs with a backbone of timm have a baseline.
-    backbone: Backbone = model.backbone  # pyright: ignore[reportAssignmentType]
+    # A run with a module from outside has no baseline.
+    backbone: Backbone | GivenFeatures = model.backbone  # pyright: ignore[reportAssignmentType]
     return backbone, FrozenBackbone(experiment, model, opened.splits.train)

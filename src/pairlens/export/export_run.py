@@ -9,6 +9,7 @@ import numpy as np
 from pairlens.core.files import write_text
 from pairlens.core.images import decode, rows_of
 from pairlens.core.inputs import as_whole_number
+from pairlens.core.records import require
 from pairlens.data.catalog import Catalog
 from pairlens.data.minicars.render import CLASSES, photograph
 from pairlens.evaluation.embeddings import Embeddings
@@ -68,6 +69,11 @@ def export_run(
     run_folder = RunFolder(run)
     experiment = run_folder.experiment(data_path)
     outcome = run_folder.read_outcome()
+    require(
+        not experiment.data.holds_features,
+        f"{run} was trained on given features and sees no photos, and an exported model takes photos; the weights of its "
+        "linear layers are in model.safetensors",
+    )
     model = Embedder.load(run)
     whole = open_catalog(experiment)
     compared = _photos_of_gallery(model, run_folder, whole, photos)

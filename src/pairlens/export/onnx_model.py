@@ -11,7 +11,8 @@ from pairlens.core.records import to_plain
 from pairlens.export.onnx_graph import ExportableModel, onnx_graph
 from pairlens.export.parity import LEAST_COSINES, ComparedPhotos, Parity, check_parity
 from pairlens.export.quantize import quantized_contents
-from pairlens.model.embedder import Embedder, check_sum
+from pairlens.model.check_sum import check_sum
+from pairlens.model.embedder import Embedder
 from pairlens.model.evaluation_mode import in_evaluation_mode
 from pairlens.model.onnx_embedder import OnnxEmbedder
 from pairlens.model.onnx_file import METADATA_KEY, OnnxDescription, Precision

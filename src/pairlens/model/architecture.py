@@ -28,6 +28,8 @@ class Architecture:
         stored_size: side of the stored pictures, to which `embed` reduces a photo first. A run takes it from its data set.
         stored_quality: JPEG quality of the stored pictures. A run takes it from its data set.
         stored_reading: how the files of photos become pixels, if not as by default. A run takes it from its data set.
+        features: number of values of a vector, for a model of features that another program has computed; 0 for photos. A
+            run takes it from its data set.
         given: normalisation of a module from outside, whose class is then named by `backbone`; see `Embedder.of`.
 
     Raises:
@@ -46,6 +48,9 @@ class Architecture:
     stored_quality: int = setting(95, Rules(low=1, high=100, hidden=True))
     stored_reading: PhotoReading | None = field(
         default=None, metadata={RULES: Rules(hidden=True), "omit_default": True}
+    )
+    features: int = field(
+        default=0, metadata={RULES: Rules(low=0, high=MAX_OUTPUTS, hidden=True), "omit_default": True}
     )
     given: GivenModule | None = setting(None, Rules(hidden=True))
 

@@ -14,7 +14,7 @@ class Profile:
     Attributes:
         parameters: learned numbers of the whole model, including the auxiliary head.
         multiply_adds: multiply-adds (MACs) of one photo through the whole model; one MAC is two FLOPs.
-        map_size: height and width of the last feature map.
+        map_size: height and width of the last feature map; 0 and 0 for given features.
     """
 
     parameters: int
@@ -23,6 +23,8 @@ class Profile:
 
     def __str__(self) -> str:
         height, width = self.map_size
+        if not height:
+            return f"{self.parameters / 1e6:.2f}M parameters after the given features"
         return (
             f"{self.parameters / 1e6:.2f}M parameters, {self.multiply_adds / 1e9:.2f} GMACs per photo, "
             f"last map {height} x {width}"
@@ -37,6 +39,8 @@ def profile(architecture: Architecture) -> Profile:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    if architecture.features:
+        return _profile_of_head(architecture)
     size = architecture.image_size
     # Tensors on the meta device have a shape but no memory, so even a large model is counted in milliseconds.
     with torch.device("meta"):
@@ -48,3 +52,11 @@ def profile(architecture: Architecture) -> Profile:
     parameters = sum(p.numel() for p in model.parameters())
     # PyTorch counts a multiply-add as two operations.
     return Profile(parameters, counter.get_total_flops() // 2, (features.shape[2], features.shape[3]))
+
+
+def _profile_of_head(architecture: Architecture) -> Profile:
+    with torch.device("meta"):
+        model = Embedder.from_architecture(architecture)
+    # Given features pass through linear layers only, with one multiply-add per weight.
+    weights = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, torch.nn.Linear))
+    return Profile(sum(p.numel() for p in model.parameters()), weights, (0, 0))

@@ -1,8 +1,7 @@
 """The embedding model: CGD, several global descriptors of one backbone concatenated into one embedding."""
 
 import json
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -12,15 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pairlens.core.files import write_tensors, write_text
-from pairlens.core.inputs import as_whole_number
+from pairlens.core.inputs import Numbers, as_matrix, as_whole_number
 from pairlens.core.records import Plain, from_plain, to_plain
 from pairlens.core.similarity import unit
 from pairlens.core.threads import map_in_order
 from pairlens.core.untrusted import TensorForm, first_mismatch, form_of, read_forms, read_json, regular_file
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone, Stride
+from pairlens.model.check_sum import check_sum
 from pairlens.model.descriptors import descriptor, letters
 from pairlens.model.evaluation_mode import in_evaluation_mode
+from pairlens.model.given_features import GivenFeatures
 from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
 from pairlens.model.make_backbone import make_backbone
 from pairlens.model.micro_batch import run_in_micro_batches
@@ -71,7 +72,7 @@ class Embedder(nn.Module):
         shape = Architecture(backbone, descriptors, dim, classes, stride, image_size, learn_power)
         self._assemble(shape, Backbone(shape.backbone, weights, shape.stride, shape.image_size))
 
-    def _assemble(self, shape: Architecture, backbone: Backbone | GivenBackbone) -> None:
+    def _assemble(self, shape: Architecture, backbone: Backbone | GivenBackbone | GivenFeatures) -> None:
         """Set the layers of an architecture around a backbone."""
         self.architecture = shape
         self.micro_batch = 0
@@ -221,6 +222,21 @@ class Embedder(nn.Module):
         # A tensor of inference mode cannot take part in autograd later; its copy can.
         return embeddings.clone()
 
+    def embed_features(self, vectors: Numbers) -> Tensor:
+        """Return (item, dim) unit embeddings of features (item, channel) as a model of given features was trained on.
+
+        Raises:
+            ValueError: if the model embeds photos, or the vectors have another number of values.
+        """
+        channels = self.architecture.features
+        given = as_matrix(vectors, "vectors")
+        if given.shape[1] != channels:
+            needs = f"vectors of {channels} values" if channels else "photos, which `embed` takes"
+            raise ValueError(f"this model embeds {needs}, not vectors of {given.shape[1]} values")
+        # (item, descriptor, channel): every descriptor has the same vector.
+        pooled = given[:, None].expand(-1, len(self.descriptors), -1)
+        return self.embed_batch(pooled.to(next(self.parameters()).device)).float().cpu()
+
     def normalize(self, photos: Tensor) -> Tensor:
         """Scale uint8 photos to the mean and standard deviation of the backbone; return float photos unchanged."""
         check_batch(photos)
@@ -304,20 +320,6 @@ class Embedder(nn.Module):
         return check_sum(self.state_dict())
 
 
-def check_sum(weights: Mapping[str, Tensor]) -> str:
-    """Return a check sum of tensors in their order, as eight hexadecimal digits.
-
-    >>> check_sum({"weight": torch.zeros(2)})
-    '6522df69'
-    """
-    total = 0
-    for tensor in weights.values():
-        # The bytes of the tensor, in any number format, as one flat row.
-        contents = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        total = zlib.crc32(contents, total)  # pyright: ignore[reportArgumentType]
-    return f"{total:08x}"
-
-
 def _takes_statistics(module: nn.Module) -> bool:
     return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
@@ -329,8 +331,8 @@ def _read_config(config: Path) -> Plain:
         raise ValueError(f"{config} is damaged ({error}); restore it or train again") from error
 
 
-def _gives_vector(backbone: Backbone | GivenBackbone) -> bool:
-    return isinstance(backbone, GivenBackbone) and backbone.gives_vector
+def _gives_vector(backbone: Backbone | GivenBackbone | GivenFeatures) -> bool:
+    return not isinstance(backbone, Backbone) and backbone.gives_vector
 
 
 def _check_forms(

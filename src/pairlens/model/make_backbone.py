@@ -1,13 +1,16 @@
-"""The backbone that an architecture names: a timm model, or a module from outside."""
+"""The backbone that an architecture names: a timm model, a module from outside, or given features in its place."""
 
 from torch import nn
 
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import Backbone
+from pairlens.model.given_features import GivenFeatures
 from pairlens.model.given_module import GivenBackbone
 
 
-def make_backbone(shape: Architecture, weights: str, module: nn.Module | None) -> Backbone | GivenBackbone:
+def make_backbone(
+    shape: Architecture, weights: str, module: nn.Module | None
+) -> Backbone | GivenBackbone | GivenFeatures:
     """Return the backbone of an architecture, with weights, or around the module from outside that it names.
 
     Raises:
@@ -20,6 +23,8 @@ def make_backbone(shape: Architecture, weights: str, module: nn.Module | None) -
             f"the backbone of this model is a module from outside ({shape.backbone}), whose code is not stored; open the "
             "model with Embedder.load(folder, module=...)"
         )
+    if shape.features:
+        return GivenFeatures(shape.features)
     if module is not None:
         raise ValueError(f"the backbone of this model is {shape.backbone}, built by its name; leave module out")
     return Backbone(shape.backbone, weights, shape.stride, shape.image_size)

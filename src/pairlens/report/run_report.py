@@ -190,12 +190,13 @@ def _commands(experiment: Experiment, run: Path) -> Section:
     # None for a Python function, which no command line can name.
     command = train_command(experiment, run)
     folder = shlex.quote(str(run))
+    query = f"pairlens query {folder} --query_img_name FILE"
     train: Block = Paragraph("The loss is a Python function; to train it again, call pairlens.run.")
     return Section(
         "Commands",
         [
             train if command is None else CodeBlock("Train it again", command),
-            CodeBlock("Look up a photo", f"pairlens query {folder} --query_img_name FILE"),
+            *([] if experiment.data.holds_features else [CodeBlock("Look up a photo", query)]),
             CodeBlock("Evaluate it again", f"pairlens evaluate {folder}"),
             CodeBlock("Write this page again", f"pairlens report {folder}"),
         ],

@@ -71,6 +71,10 @@ def model_sections(run: Path, folder: Path, data_path: Path | None, level: int =
     inspection = inspect_run(run, data_path)
     run_folder = RunFolder(run)
     searched = Searched.open(run_folder.open(data_path))
+    shape = Section("Map and shape of the embeddings", _shape_blocks(inspection, searched, run_folder, folder), level)
+    if not searched.queries.shows_photos:
+        none = Paragraph(f"{searched.queries.file} names no photos that are there, so none can be shown.")
+        return ModelSections(Section("Typical queries", [none], level), [], shape)
     return ModelSections(
         Section("Typical queries", [typical_queries(searched)], level),
         [
@@ -78,13 +82,13 @@ def model_sections(run: Path, folder: Path, data_path: Path | None, level: int =
             Section("Most confused classes", [confused_class_rows(searched)], level + 1),
             Section("Hub photos", [hub_rows(searched)], level + 1),
         ],
-        Section("Map and shape of the embeddings", _shape_blocks(inspection, searched, run_folder, folder), level),
+        shape,
     )
 
 
 def _shape_blocks(inspection: Inspection, searched: Searched, run_folder: RunFolder, folder: Path) -> list[Block]:
     blocks: list[Block] = []
-    if len(searched.queries) >= MIN_PHOTOS:
+    if len(searched.queries) >= MIN_PHOTOS and searched.queries.shows_photos:
         picture, _ = write_map(searched, folder)
         blocks.append(FigureBlock(picture, importance=5))
     blocks.append(FigureBlock(draw_similarities(inspection, folder / "similarities.svg")))

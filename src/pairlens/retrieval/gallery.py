@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pairlens.core.images import decode, load_image, reduce_to_square
 from pairlens.core.inputs import as_whole_number
+from pairlens.core.records import require
 from pairlens.core.similarity import distance
 from pairlens.data.annotations import file_of
 from pairlens.data.catalog import Catalog
@@ -113,6 +114,11 @@ class Gallery:
         """
         run_folder = RunFolder(Path(folder))
         experiment = run_folder.experiment(data_path)
+        require(
+            not experiment.data.holds_features,
+            f"{folder} was trained on given features and cannot embed a photo; in Python, embed the features of a query "
+            "with run.model().embed_features and search the stored vectors with pairlens.neighbors.exact",
+        )
         # Read for its error message alone: a run without an outcome has no gallery yet.
         run_folder.read_outcome()
         whole = open_catalog(experiment)

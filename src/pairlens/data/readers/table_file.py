@@ -24,10 +24,15 @@ _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codec
 Columns = dict[str, list[str]]
 
 
-def read_columns(file: Path, known: tuple[str, ...]) -> Columns:
+def read_columns(file: Path, known: tuple[str, ...], limit: int = MAX_JSON_BYTES) -> Columns:
     """Return the known columns of a table as lists of text without blanks at the ends; an empty text is a missing value.
 
     Names of columns may have capitals and blanks at their ends.
+
+    Args:
+        file: a CSV or Parquet file.
+        known: names of the columns.
+        limit: how many bytes a Parquet file may state for all of its columns.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -36,7 +41,7 @@ def read_columns(file: Path, known: tuple[str, ...]) -> Columns:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not a file; use a .csv or .parquet table")
     try:
-        return _parquet(file, known) if file.suffix.lower() == ".parquet" else _text_table(file, known)
+        return _parquet(file, known, limit) if file.suffix.lower() == ".parquet" else _text_table(file, known)
     # KeyError: in a damaged Parquet file Arrow may not find a column that the schema names.
     except (pa.ArrowException, KeyError, MemoryError, OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{file} cannot be read as a table ({error}); write it as CSV or Parquet") from error
@@ -129,7 +134,7 @@ def _complete_rows(rows: Iterator[list[str]], fields: int) -> Iterator[list[str]
         yield cells
 
 
-def _parquet(file: Path, known: tuple[str, ...]) -> Columns:
+def _parquet(file: Path, known: tuple[str, ...], limit: int) -> Columns:
     """Read the known columns of a Parquet file.
 
     Texts stay dictionary-encoded: a small file may repeat one long text millions of times.
@@ -145,7 +150,7 @@ def _parquet(file: Path, known: tuple[str, ...]) -> Columns:
         # What the file states about its size, before anything is decompressed.
         metadata = opened.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        if metadata.num_rows > MAX_ROWS or size > MAX_JSON_BYTES:
+        if metadata.num_rows > MAX_ROWS or size > limit:
             raise ValueError(f"it states {metadata.num_rows:,} rows in {size:,} bytes, more than any list of photos")
         table = opened.read(wanted)
     # Arrow does not check the indices into a dictionary when it reads them; an index beyond its end would read other memory.
