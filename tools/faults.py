@@ -30,12 +30,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import timm  # noqa: F401
 import torch
 from fault_conditions import Conditions
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import pairlens.cli.arguments
+import pairlens.cli.train  # noqa: F401
 from pairlens.cli.main import main as run_command
 from pairlens.data.catalog import Catalog
 from pairlens.evaluation.embeddings import Embeddings

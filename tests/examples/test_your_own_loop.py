@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.scripts import run_script
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your_own_loop.md"
 SCRIPTS = {file.name: file for file in sorted((ROOT / "examples").glob("*.py"))}
@@ -30,12 +32,11 @@ def photos(tmp_path_factory):
     return folder
 
 
-def run_python(arguments, folder):
+def run_on_two_ranks(words, folder):
     source = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False
-    )
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_the_page_shows_every_script_as_it_is():
@@ -52,8 +53,11 @@ def test_the_loop_of_plain_pytorch_has_at_most_25_lines_of_code():
 def test_a_script_trains_and_evaluates(name, photos, tmp_path):
     for package in REQUIRED.get(name, ()):
         pytest.importorskip(package, reason=f"{name} needs the package {package}", exc_type=ImportError)
-    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if name == "distributed.py" else []
-    done = run_python([*ranks, str(SCRIPTS[name]), str(photos), "test_resnet"], tmp_path)
+    words = [str(SCRIPTS[name]), str(photos), "test_resnet"]
+    if name == "distributed.py":
+        done = run_on_two_ranks(words, tmp_path)
+    else:
+        done = run_script(words, tmp_path, {"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stderr
     assert "MAP@R" in done.stdout
     # The colours alone tell the classes apart.

@@ -5,7 +5,8 @@ from multiprocessing import set_forkserver_preload
 from torch import multiprocessing
 
 # Importing these takes each process longer than what it is started for.
-set_forkserver_preload(["torch", "torch.distributed", "faiss", "timm", "pairlens", "pairlens.experiments.run"])
+PRELOADED = ("torch", "torch.distributed", "faiss", "timm", "pairlens", "pairlens.experiments.run")
+set_forkserver_preload(list(PRELOADED))
 
 
 def start_ranks(function, arguments, count):
