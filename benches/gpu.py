@@ -1,6 +1,7 @@
-"""Measurements and tests of Pairlens that need a GPU, in one run of at most eight minutes, and one that may be longer.
+"""Measurements and tests of Pairlens that need a GPU, in one run of at most eight minutes, and two more.
 
     python benches/gpu.py --data_path DATA --out OUT      # on the GPU machine; DATA holds the prepared CUB-200-2011
+    python benches/gpu.py --out OUT --parts kernels --minutes 5
     python benches/gpu.py --data_path DATA --out OUT --parts backbones --minutes 60 --work WORK
     python benches/gpu.py --dry_run                       # every part in small on the CPU, about two minutes
     python benches/gpu.py --write_docs --out OUT          # fill the tables of docs/performance.md from OUT/gpu.json
@@ -10,10 +11,13 @@ The parts run in this order, the most valuable first, each in a process of its o
     tests        the tests marked `cuda`
     step         the training step of a ResNet-50 CGD beside the plain training loop
     losses       the losses, eager and compiled, beside pytorch-metric-learning and the bare matrix products
-    kernels      Triton kernels that write no matrix over pairs, beside our losses, and whether they are worth keeping
     evaluation   every retrieval metric beside FAISS on the CPU of the same machine, with the same values
     cub          triplet and circle loss on CUB-200-2011, beside the model before training
-    backbones    EfficientNet-Lite2, and a ResNet-50 from scratch, on CUB-200-2011 (only if it is named with --parts)
+
+and two that run only if they are named with --parts, because they take minutes each:
+
+    kernels      Triton kernels that write no matrix over pairs, beside our losses, and whether they are worth keeping
+    backbones    EfficientNet-Lite2, and a ResNet-50 from scratch, on CUB-200-2011, for as long as the minutes carry
 
 Every part prints and stores its rows as it measures them, so the run can be interrupted at any time. A part that fails
 or takes longer than its share of the time is stopped, its status says so, and the next part starts. Time that a part
@@ -39,7 +43,7 @@ from gpu_parts.results import SKIPPED, Results
 if TYPE_CHECKING:
     from gpu_parts.context import PartContext
 
-PartName: TypeAlias = Literal["tests", "step", "losses", "kernels", "evaluation", "cub", "backbones"]
+PartName: TypeAlias = Literal["tests", "step", "losses", "evaluation", "cub", "kernels", "backbones"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results"
@@ -48,16 +52,16 @@ FAILED, WRONG_INPUT, PART_SKIPPED = 1, 2, 3
 
 # Shares of the total time. A part is stopped when its own share and the shares of the parts before it are used up.
 SHARE: dict[PartName, float] = {
-    "tests": 0.15,
-    "step": 0.18,
-    "losses": 0.12,
-    "kernels": 0.16,
-    "evaluation": 0.13,
-    "cub": 0.26,
-    "backbones": 0.6,
+    "tests": 0.17,
+    "step": 0.22,
+    "losses": 0.15,
+    "evaluation": 0.17,
+    "cub": 0.29,
+    "kernels": 0.5,
+    "backbones": 0.5,
 }
-# As long as the minutes carry, so it is not part of the run that is to be short.
-ONLY_IF_NAMED: tuple[PartName, ...] = ("backbones",)
+# They would take the minutes from the other parts.
+ONLY_IF_NAMED: tuple[PartName, ...] = ("kernels", "backbones")
 SHORT_RUN: tuple[PartName, ...] = tuple(name for name in get_args(PartName) if name not in ONLY_IF_NAMED)
 NEED_PHOTOS: tuple[PartName, ...] = ("cub", "backbones")
 
@@ -70,7 +74,7 @@ class Options:
         out: folder of gpu.json; by default benches/results, and a folder of its own under it for a dry run.
         data_path: folder of the prepared data sets, of which `cub` is trained on.
         minutes: how long all parts together may take.
-        parts: which parts to run; by default all but `backbones`, and in a dry run all.
+        parts: which parts to run; by default all but `kernels` and `backbones`, and in a dry run all.
         work: folder in which the trainings of `backbones` are kept, so that a later call resumes them.
         add: run nothing, and take over the parts of this gpu.json into that of --out.
         dry_run: go through every part in small on the CPU; its figures say nothing.

@@ -193,6 +193,8 @@ check_sizes() {
 
 install="python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target $there/site"
 
+backbones_options="--data_path $there/data --parts backbones --work $there/work"
+
 # The steps that follow the unpacking of a part, one a line: the first part installs the wheels, the last joins the photos and measures.
 steps_after() {
     local number=$1 parts=$2
@@ -210,11 +212,11 @@ steps_after() {
     fi
 }
 
-# The run of eight minutes; with an argument, that of the larger backbones, which may be repeated to go on.
+# The run of eight minutes; with an argument, that of the options in it.
 measure_step() {
     local options="--data_path $there/data"
-    [ "$data_source" != none ] || options="--parts tests step losses kernels evaluation"
-    [ $# = 0 ] || options+=" --parts backbones --minutes $1 --work $there/work"
+    [ "$data_source" != none ] || options="--parts tests step losses evaluation"
+    [ $# = 0 ] || options=$1
     echo "PYTHONPATH=\$PWD/src:$there/site PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 python3 benches/gpu.py $options --out \"\$OUT\""
 }
 
@@ -244,10 +246,13 @@ print_commands() {
     echo
     echo "measure again while the machine is held (nothing to carry):"
     echo "command: $(measure_step)"
+    echo
+    echo "then the kernels (nothing to carry):"
+    echo "command: $(measure_step "--parts kernels --minutes 5")"
     if [ "$data_source" != none ]; then
         echo
         echo "then the larger backbones (nothing to carry); the same call again resumes what was cut off:"
-        echo "command: $(measure_step 4)"
+        echo "command: $(measure_step "$backbones_options --minutes 5")"
     fi
     echo
     echo "== On any other machine with a GPU (HOST)"
@@ -257,7 +262,8 @@ print_commands() {
     echo "ssh HOST"
     echo "cd $there && for part in part*.tar; do tar -xf \$part; done && tar -xzf source.tar.gz -C source && cd source && OUT=$there/results"
     steps_after 1 1
-    [ "$data_source" = none ] || measure_step 60
+    measure_step "--parts kernels --minutes 10"
+    [ "$data_source" = none ] || measure_step "$backbones_options --minutes 60"
     echo "exit"
     echo "scp HOST:$there/results/gpu.json benches/results/"
 }

@@ -30,7 +30,7 @@ def on_device(step: Any, device: torch.device) -> Any:
 
 
 def time_step(
-    make: Callable[[int], Any], classes: int, batch: tuple[Tensor, Tensor], repeats: int
+    make: Callable[[int], Any], classes: int, batch: tuple[Tensor, Tensor], repeats: int, warm_up: int = 2
 ) -> dict[str, float] | str:
     """Return the median seconds of value and gradient and the peak memory, or why there are none."""
     embeddings, labels = batch
@@ -38,13 +38,13 @@ def time_step(
     forget_peak_memory(device)
     try:
         step = on_device(make(classes), device)
-        times = [_once(step, embeddings, labels) for _ in range(repeats + 2)]
+        times = [_once(step, embeddings, labels) for _ in range(repeats + warm_up)]
     except (torch.OutOfMemoryError, RuntimeError, ValueError) as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
     finally:
         gc.collect()
-    # The first two turns warm up: they load kernels and fill the allocator's cache.
-    return {"seconds": statistics.median(times[2:]), "peak GB": peak_memory(device) / BYTES_A_GB}
+    # The first turns warm up: they load kernels and fill the allocator's cache.
+    return {"seconds": statistics.median(times[warm_up:]), "peak GB": peak_memory(device) / BYTES_A_GB}
 
 
 def _once(step: Any, embeddings: Tensor, labels: Tensor) -> float:

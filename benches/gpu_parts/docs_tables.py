@@ -42,7 +42,8 @@ def _section(part: Row | None, make: Callable[[Row], str]) -> str:
     where = f"{about.get('device')}, torch {about.get('torch')}, commit {about.get('commit')}, {about.get('date')}"
     status = part.get("status", "stopped: the run was cut off")
     ended = "" if status == "finished" else f" **{status[0].upper()}{status[1:]}**; what was measured until then:"
-    error = f" ({part['rows']['error']})" if "error" in part["rows"] else ""
+    reason = part["rows"].get("error", part["rows"].get("skipped"))
+    error = f" ({reason})" if reason else ""
     return f"{where}; {part.get('seconds', 0):.0f} s.{ended}{error}\n\n{make(part['rows'])}"
 
 

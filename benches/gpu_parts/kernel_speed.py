@@ -5,6 +5,7 @@ least four times as large as the largest of PyTorch. The ways of PyTorch are the
 chunks of anchors (`row_chunks`); a kernel that is better than the loss of Pairlens but not than the chunks loses to them.
 """
 
+import itertools
 import os
 import statistics
 from collections.abc import Callable
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from gpu_parts.triton_losses import Tiles
 
 LOSSES = {"circle": Circle(), "multi-similarity": MultiSimilarity(), "SupCon": SupCon(), "NT-Xent": NTXent()}
-# A step that takes longer than this is the last one of its way, whether or not a larger batch would fit.
-SLOW_SECONDS = 3.0
+# A way ends before the batch that would take longer than this, whether or not it would fit; the time grows with its square.
+LONGEST_SECONDS = 4.0
+# Where a step takes longer than this, it is timed once, after one turn to warm up.
+SLOW_SECONDS = 0.1
 FASTER, LARGER = 2.0, 4.0
 # How far value and gradient may be from those in float64: as many times as far as our eager loss in the same precision, and
 # this much where that is exact.
@@ -46,7 +49,7 @@ class Sizes:
     repeats: int
 
 
-FULL = Sizes(tuple(512 * 2**power for power in range(12)), tuned_at=8192, checked_at=2048, repeats=5)
+FULL = Sizes(tuple(512 * 4**power for power in range(7)), tuned_at=8192, checked_at=2048, repeats=5)
 DRY = Sizes((40,), tuned_at=24, checked_at=40, repeats=1)
 
 
@@ -112,7 +115,7 @@ def _best_tiles(precision: str, sizes: Sizes, context: PartContext) -> dict[str,
 
 
 def _measure_loss(loss: Any, tiles: "Tiles", sizes: Sizes, context: PartContext) -> dict[str, Any]:
-    """Return, for each way and each size, seconds and peak memory, or why there are none; a way stops when it is slow."""
+    """Return, for each way and each size, seconds and peak memory, or why there are none; a way ends when it fails."""
     from gpu_parts.triton_losses import TritonLoss
 
     torch._dynamo.reset()
@@ -125,16 +128,32 @@ def _measure_loss(loss: Any, tiles: "Tiles", sizes: Sizes, context: PartContext)
     row: dict[str, Any] = {}
     for way, make in ways.items():
         row[way] = {}
-        for size in sizes.batch:
-            found = row[way][str(size)] = _time_once(make, size, sizes, context.device)
-            if isinstance(found, str) or found["seconds"] > SLOW_SECONDS:
+        expected = 0.0
+        for before, size in itertools.pairwise((sizes.batch[0], *sizes.batch)):
+            expected *= (size / before) ** 2
+            if expected > LONGEST_SECONDS:
                 break
+            found = row[way][str(size)] = _time_once(make, size, sizes, context.device, expected)
+            if isinstance(found, str):
+                break
+            expected = found["seconds"]
     return row
 
 
-def _time_once(make: Callable[[], Step], size: int, sizes: Sizes, device: torch.device) -> dict[str, float] | str:
+def _time_once(
+    make: Callable[[], Step], size: int, sizes: Sizes, device: torch.device, expected: float = 0.0
+) -> dict[str, float] | str:
+    """Return seconds and peak memory of a step, or why there are none: too little memory, or tiles that do not fit."""
+    from triton.errors import TritonError
+
     classes = size // PER_CLASS
-    return time_step(lambda _: make(), classes, random_batch(size, classes, device), sizes.repeats)
+    repeats, warm_up = (1, 1) if expected > SLOW_SECONDS else (sizes.repeats, 2)
+    try:
+        return time_step(lambda _: make(), classes, random_batch(size, classes, device), repeats, warm_up)
+    except TritonError as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+    except torch.OutOfMemoryError:
+        return "OutOfMemoryError: the batch itself does not fit"
 
 
 def _apart(loss: Any, tiles: "Tiles", sizes: Sizes, context: PartContext) -> dict[str, float]:

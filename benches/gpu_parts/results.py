@@ -52,7 +52,11 @@ class Results:
         stored = self.read()
         earlier = stored["parts"].get(part, {})
         goes_on = _without_date(earlier.get("about")) == _without_date(about) and earlier.get("status") != FINISHED
-        rows = {key: row for key, row in earlier.get("rows", {}).items() if key != "error"} if goes_on else {}
+        rows = (
+            {key: row for key, row in earlier.get("rows", {}).items() if key not in ("error", SKIPPED)}
+            if goes_on
+            else {}
+        )
         stored["parts"][part] = {"status": "started", "about": about, "rows": rows}
         self._write(stored)
         return rows

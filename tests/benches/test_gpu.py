@@ -16,7 +16,7 @@ from pairlens.training.criterion import Criterion
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCHES = ROOT / "benches"
-PARTS = ("tests", "step", "losses", "kernels", "evaluation", "cub", "backbones")
+PARTS = ("tests", "step", "losses", "evaluation", "cub", "kernels", "backbones")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def test_dry_run_finishes_every_part_with_rows(dry_run):
     for name in ("circle", "multi-similarity", "SupCon", "NT-Xent"):
         assert parts["kernels"]["rows"][f"{name}, float32, verdict"]["verdict"] == "not kept"  # the interpreter is slow
         assert {"eager", "compiled", "chunks", "triton"} == parts["kernels"]["rows"][f"{name}, float32"].keys()
+        assert parts["kernels"]["rows"][f"{name}, float32"]["triton"]["40"]["seconds"] > 0
     assert "circle, tf32, verdict" in parts["kernels"]["rows"]
     for row in parts["evaluation"]["rows"].values():
         assert row["same neighbour, share"] == 1.0
