@@ -22,19 +22,22 @@ if command -v chromium >/dev/null; then :; \
 	else echo "chromium is not here and was not installed: the report is not looked at in a browser"; fi
 endef
 
-.PHONY: demo test check docs peers clean gpu-environment test-gpu-environment
+.PHONY: demo test check types docs peers clean gpu-environment test-gpu-environment
 
 demo: $(VENV)/.demo
 	$(BIN)/pairlens demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --cuda_on cpu
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cuda_on cpu
 
+# Pyright runs beside the tests, which wait for processes and clocks a part of their time.
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --jobs 2 types test
+
+types: $(VENV)/.dev
 	$(BIN)/pyright
-	$(MAKE) test
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py

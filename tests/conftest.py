@@ -18,11 +18,28 @@ from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments import recorder
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
+from pairlens.plotting import style
+from pairlens.plotting.panel_layout import PanelLayout
 from pairlens.report import sections
 from pairlens.report.write import write_report
 from support.experiments import changed
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+# Files that take longest, at the end of which no other process should be waiting; the others follow as they are.
+LONGEST = (
+    "tests/tools/test_faults.py",
+    "tests/examples/test_your_own_loop.py",
+    "tests/benches/test_gpu.py",
+    "tests/cli/test_launch.py",
+    "tests/experiments/test_run.py",
+    "tests/serving/test_run_server.py",
+    "tests/serving/test_page_browser.py",
+    "tests/report/test_report_browser.py",
+    "tests/report/test_reports.py",
+    "tests/losses/test_compile.py",
+    "tests/training/test_one_rank.py",
+    "tests/cli/test_little_memory.py",
+)
 
 
 def pytest_addoption(parser):
@@ -39,6 +56,12 @@ def pytest_itemcollected(item):
     item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)
 
 
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first."""
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
@@ -53,7 +76,8 @@ def curves_drawn_once_of_each_kind():
     drawn_before, draw = {}, recorder.draw_learning_curves
 
     def draw_or_repeat(outcome, title, file):
-        kind = (len(outcome.rows), outcome.rows[-1].validation is None, not outcome.baselines)
+        # `without_rendering` replaces the function that renders, whose empty pictures are no curves.
+        kind = (len(outcome.rows), outcome.rows[-1].validation is None, not outcome.baselines, style._write.__name__)
         if kind not in drawn_before:
             draw(outcome, title, file)
             drawn_before[kind] = file.read_bytes()
@@ -64,6 +88,25 @@ def curves_drawn_once_of_each_kind():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "draw_learning_curves", draw_or_repeat)
         yield
+
+
+@pytest.fixture
+def without_rendering(monkeypatch):
+    """Make every figure, but write an empty picture in its place: rendering takes most of the time of a report.
+
+    For tests of what else is in a report; `reports` and tests/report look at rendered figures.
+    """
+
+    def write_empty(_figure, file, _salt):
+        with atomic_write(file) as part:
+            if file.suffix == ".svg":
+                part.write(b'<svg xmlns="http://www.w3.org/2000/svg" width="720pt" height="360pt"></svg>')
+            else:
+                Image.new("RGB", (8, 8)).save(part, file.suffix[1:])
+
+    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
+    monkeypatch.setattr(PanelLayout, "fit_width", lambda *_: None)
+    monkeypatch.setattr(style, "_write", write_empty)
 
 
 @pytest.fixture(scope="session")

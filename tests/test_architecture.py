@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ LOSS_PROTOCOLS = {
 }
 
 
+@cache
 def parse(file):
     return ast.parse(file.read_text(encoding="utf-8"))
 
@@ -127,7 +129,7 @@ def test_files_and_functions_are_short(file):
     text = file.read_text(encoding="utf-8")
     assert "utils" not in file.name
     assert text.count("\n") <= MAX_LINES, f"{file} has {text.count(chr(10))} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(file)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             public = not node.name.startswith("_")
             assert not (public and node.args.kwarg), f"{file}: public {node.name} takes **{node.args.kwarg}"

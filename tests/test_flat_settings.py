@@ -16,6 +16,8 @@ from support.commands import run
 HERE = Path(__file__).parent
 OLD_NAMES = {"backbone_type": "backbone", "gd_config": "descriptors", "feature_dim": "dim"}
 
+pytestmark = pytest.mark.usefixtures("without_rendering")
+
 
 @pytest.fixture(autouse=True)
 def stored(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from conftest import drawn
 from pairlens.experiments.run import run
 from support.experiments import changed
@@ -10,6 +12,7 @@ from support.experiments import changed
 PAGE = Path(__file__).parent.parent / "docs" / "python.md"
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_the_examples_of_the_page_run(tiny, tmp_path, monkeypatch):
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) == 6

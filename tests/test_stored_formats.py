@@ -19,6 +19,8 @@ from support.commands import run
 
 STORED = Path(__file__).parent / "data_version_0_1"
 
+pytestmark = pytest.mark.usefixtures("without_rendering")
+
 
 @pytest.fixture(autouse=True)
 def stored(tmp_path, monkeypatch):

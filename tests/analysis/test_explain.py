@@ -25,6 +25,7 @@ def test_one_loss_needs_no_list_and_the_batch_of_the_weights_can_be_set():
     assert (usual.curves[0.0].positive != other.curves[0.0].positive).any()
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_the_command_writes_what_the_function_writes(tmp_path, capsys):
     explanation = pl.explain([pl.losses.Circle(), pl.losses.Triplet()], tmp_path / "new" / "python")
     assert capsys.readouterr().out == ""

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -16,6 +15,7 @@ from pairlens.cli.collection import VERBS
 from pairlens.collection.collection import Collection
 from pairlens.collection.location import exists
 from support.commands import QUICK, run
+from support.scripts import run_script
 from support.tiny_collections import (
     clustered,
     new_collection,
@@ -157,7 +157,9 @@ class TestSearch:
             "from pairlens.cli.main import main; main(sys.argv[1:])"
         )
         words = ["search", str(shop), str(photos / "a" / "1.png"), "--json"]
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", timeout=120)
+        file = shop.parent / "search.py"
+        file.write_text(code, encoding="utf-8")
+        done = run_script([file, *words], shop.parent)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["matches"][0]["id"] == 2
         assert "a library speaks" in done.stderr

@@ -10,17 +10,15 @@ from pairlens.comparison.verdicts import headline
 from pairlens.data.minicars import dataset
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_catalog
-from pairlens.report import sections
 from pairlens.report.render import tie_percent
 from support.experiments import changed
 
 
 @pytest.fixture
-def small(tiny, monkeypatch):
+def small(tiny, without_rendering, monkeypatch):
     monkeypatch.setattr(dataset, "CLASSES", 8)
     monkeypatch.setattr(dataset, "SHOTS", 4)
     monkeypatch.setattr(demo, "SMALL", changed(tiny, data_name="minicars", num_epochs=1))
-    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
 def test_it_compares_two_losses_with_the_baselines_and_draws_a_sheet(small, tmp_path):

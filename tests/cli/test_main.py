@@ -1,6 +1,7 @@
 """The table of commands, and what is imported to answer a command."""
 
 import inspect
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,54 +19,84 @@ HEAVY = (
 # The words that need no module of a command at all.
 AT_ONCE = (["--help"], ["-h"], [], ["--version"], ["trian"], ["--verson"])
 LISTS = (["losses"], ["recipes"], ["recipes", "circle_cub"])
+WITHOUT_TORCH = [[name, "--help"] for name in ("index", "search", "collection", "migrate", "serve")]
 HELP = [[name, "--help"] for name in COMMANDS]
+# Commands that import PyTorch follow the others: one process answers all of them, because PyTorch imports slowly.
+IN_TURN = [*WITHOUT_TORCH, *LISTS, *(words for words in HELP if words not in WITHOUT_TORCH), ["train", "crcle"]]
+HISTORICAL = ["prepare", "train", "look_up"]
 SHOW_IMPORTED = """
-import runpy, sys
-try:
-    runpy.run_module("pairlens", run_name="__main__")
-except SystemExit:
-    pass
-print("imported:", *sys.modules)
+import json, runpy, sys
+
+added = []
+for words in json.loads(sys.argv[1]):
+    before = set(sys.modules)
+    sys.argv = ["pairlens", *words]
+    try:
+        runpy.run_module("pairlens", run_name="__main__")
+    except SystemExit:
+        pass
+    added.append(sorted(set(sys.modules) - before))
+print("imported:", json.dumps(added))
 """
 SHOW_OF_LEGACY = """
-import sys
+import json, sys
 from pairlens.cli import legacy
-try:
-    getattr(legacy, sys.argv[1])(["--help"])
-except SystemExit:
-    pass
-print("imported:", *sys.modules)
+
+added = []
+for name in json.loads(sys.argv[1]):
+    before = set(sys.modules)
+    try:
+        getattr(legacy, name)(["--help"])
+    except SystemExit:
+        pass
+    added.append(sorted(set(sys.modules) - before))
+print("imported:", json.dumps(added))
 """
 
 
-def imported(code, words):
-    """The modules that a new process has imported at its end, of which `words` are the arguments."""
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", check=True)
-    return set(done.stdout.rpartition("imported:")[2].split())
+def imported(code, questions):
+    """The modules that each question adds to those of a new process that answers all of them in turn."""
+    command = [sys.executable, "-c", code, json.dumps(questions)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return [set(names) for names in json.loads(done.stdout.rpartition("imported:")[2])]
+
+
+@pytest.fixture(scope="module")
+def added_in_turn():
+    return dict(zip(map(tuple, IN_TURN), imported(SHOW_IMPORTED, IN_TURN), strict=True))
+
+
+@pytest.fixture(scope="module")
+def added_by_historical():
+    return dict(zip(HISTORICAL, imported(SHOW_OF_LEGACY, HISTORICAL), strict=True))
 
 
 @pytest.mark.parametrize("words", AT_ONCE, ids=" ".join)
 def test_the_program_answers_without_pytorch(words):
-    modules = imported(SHOW_IMPORTED, words)
+    (modules,) = imported(SHOW_IMPORTED, [words])
     assert "pairlens.cli.main" in modules
     assert modules & {*HEAVY, "torch", "numpy", "tyro", "rich", "PIL", "pyarrow"} == set()
 
 
-@pytest.mark.parametrize("words", [*LISTS, *HELP, ["train", "crcle"]], ids=" ".join)
-def test_a_command_imports_no_library_that_its_help_does_not_need(words):
-    modules = imported(SHOW_IMPORTED, words)
-    assert "tyro" in modules
-    assert modules & set(HEAVY) == set()
+@pytest.mark.parametrize("words", IN_TURN, ids=" ".join)
+def test_a_command_imports_no_library_that_its_help_does_not_need(added_in_turn, words):
+    assert added_in_turn[tuple(words)] & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("name", ["index", "search", "collection", "migrate", "serve"])
-def test_a_command_that_may_run_an_onnx_model_imports_no_pytorch_for_it(name):
-    assert "torch" not in imported(SHOW_IMPORTED, [name, "--help"])
+def test_the_commands_were_answered(added_in_turn):
+    modules = set.union(*added_in_turn.values())
+    assert {"tyro", "torch"} <= modules
+    assert {find_command(name)[0].__module__ for name in COMMANDS} <= modules
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "look_up"])
-def test_a_historical_command_imports_no_library_that_its_help_does_not_need(name):
-    assert imported(SHOW_OF_LEGACY, [name]) & set(HEAVY) == set()
+@pytest.mark.parametrize("words", WITHOUT_TORCH, ids=" ".join)
+def test_a_command_that_may_run_an_onnx_model_imports_no_pytorch_for_it(added_in_turn, words):
+    assert "torch" not in added_in_turn[tuple(words)]
+
+
+@pytest.mark.parametrize("name", HISTORICAL)
+def test_a_historical_command_imports_no_library_that_its_help_does_not_need(added_by_historical, name):
+    assert added_by_historical[name] & set(HEAVY) == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

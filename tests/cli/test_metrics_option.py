@@ -73,6 +73,7 @@ def test_resume_takes_the_metrics_again(trained, capsys):
     assert "give the same --metrics as at the start" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_the_report_of_a_run_explains_the_further_metrics(trained, tmp_path):
     assert run("report", trained, "--out", tmp_path / "page.html") == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -110,6 +111,7 @@ def test_every_table_of_a_comparison_has_the_further_metrics(compared, capsys):
     assert "OPIS" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_the_results_of_a_comparison_are_measured_without_the_module(compared, monkeypatch):
     sys.modules.pop("metrics_of_mine", None)
     monkeypatch.setattr(sys, "path", [part for part in sys.path if "outside" not in part])

@@ -19,6 +19,7 @@ from pairlens.collection.inverted_file import lists_file, read_lists, write_list
 from pairlens.collection.sqlite_store import SqliteStore
 from pairlens.core.files import UnwritableError
 from support.killed_writer import write_until_killed
+from support.ranks import PRELOADED
 from support.stores import DIM, MODEL, fill, photo, unit_vectors
 
 
@@ -91,7 +92,8 @@ def content(store):
 def processes():
     """Starts processes that have imported everything; each is forked from one that has no threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.killed_writer"])
+    # The tests of several ranks in this process start theirs from the same one.
+    context.set_forkserver_preload([*PRELOADED, "support.killed_writer"])
     with pytest.MonkeyPatch.context() as patch:
         # That process does not get the module path of this one by itself.
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))

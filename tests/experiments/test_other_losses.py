@@ -53,6 +53,7 @@ def test_the_run_of_a_record_stores_its_name_and_fields(finished, tiny):
     assert opened.experiment().default_name == finished.experiment.default_name
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_everything_but_training_opens_the_run_without_the_code_of_its_loss(finished, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, MODULE, None)  # an import of the module would raise ImportError
     folder = finished.folder
@@ -70,6 +71,7 @@ def test_everything_but_training_opens_the_run_without_the_code_of_its_loss(fini
     assert f"--trust {MODULE}" in page
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_the_report_draws_a_loss_whose_module_is_trusted(finished, tmp_path):
     assert run("report", finished.folder, "--out", tmp_path / "report.html", "--trust", MODULE) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -115,6 +117,7 @@ def test_a_function_of_pairs_is_trained_and_resumed_in_python(tiny, tmp_path):
     assert pl.resume_run(run_folder.path, loss=wrap_pairs(mean_negative, "mine")).report == whole.report
 
 
+@pytest.mark.usefixtures("without_rendering")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -356,9 +356,14 @@ def weights(folder):
     return Embedder.load(folder).state_dict()
 
 
+def have_equal_weights(one, other):
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(finished, tiny, tmp_path):
     other = run(changed(tiny, workers=2), tmp_path / "two")
-    assert all(torch.equal(t, weights(other.folder)[name]) for name, t in weights(finished.folder).items())
+    assert have_equal_weights(other.folder, finished.folder)
     assert [row.train_loss for row in other.outcome.rows] == [row.train_loss for row in finished.outcome.rows]
 
 
@@ -411,7 +416,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(finished, tin
     until(events, 3)
     events.close()
     assert [e.step for e in running.resume(run_folder) if isinstance(e, Step)] == [2]
-    assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())
+    assert have_equal_weights(run_folder.path, finished.folder)
     assert run_folder.analysis.read_text(encoding="utf-8") == RunFolder(finished.folder).analysis.read_text(
         encoding="utf-8"
     )
@@ -479,7 +484,7 @@ def test_a_data_file_that_is_touched_or_written_again_while_training_changes_not
     until(events, 2)
     file.write_bytes(file.read_bytes())
     list(events)
-    assert all(torch.equal(t, weights(tmp_path / "r")[name]) for name, t in weights(finished.folder).items())
+    assert have_equal_weights(tmp_path / "r", finished.folder)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -542,4 +547,4 @@ def test_a_full_disk_gives_an_error_and_the_run_resumes_when_there_is_space(fini
         with pytest.raises(OSError, match=r"No space left.*free some space, then resume with pairlens train --resume"):
             list(events)
     list(running.resume(run_folder))
-    assert all(torch.equal(t, weights(run_folder.path)[name]) for name, t in weights(finished.folder).items())
+    assert have_equal_weights(run_folder.path, finished.folder)

@@ -9,7 +9,6 @@ from pairlens.data.annotations import Photo
 from pairlens.data.catalog_writer import write_catalog
 from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.report import sections
 from support.commands import QUICK, run
 
 WORDS = "classes seen in training"
@@ -72,8 +71,8 @@ def test_evaluate_and_inspect_say_it(trained, tmp_path, capsys):
         assert "unseen" not in (tmp_path / drawing).read_text(encoding="utf-8")
 
 
-def test_the_report_of_a_run_says_it(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
+@pytest.mark.usefixtures("without_rendering")
+def test_the_report_of_a_run_says_it(trained, tmp_path):
     assert run("report", trained, "--out", tmp_path / "page.html") == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     # The meaning of a statistic says what is good on seen and on unseen classes in general.
@@ -81,8 +80,8 @@ def test_the_report_of_a_run_says_it(trained, tmp_path, monkeypatch):
     assert "best on held-out photos of training classes" in page
 
 
-def test_a_comparison_and_its_report_say_it(own_data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
+@pytest.mark.usefixtures("without_rendering")
+def test_a_comparison_and_its_report_say_it(own_data, tmp_path, capsys):
     losses = ["--losses", "triplet", "circle", "--seeds", 2]
     assert run("compare", *losses, "--data_path", own_data, "--out", tmp_path / "c", *QUICK) == 0
     text = capsys.readouterr().out

@@ -36,6 +36,7 @@ def test_the_stored_path_leads_from_the_run(trained):
     assert RunFolder(Path("runs/r")).experiment().data.path == Path("data")
 
 
+@pytest.mark.usefixtures("without_rendering")
 @pytest.mark.parametrize("command", ["evaluate", "query", "inspect", "report"])
 def test_a_run_opens_from_any_folder(trained, tmp_path, monkeypatch, command, capsys):
     elsewhere = tmp_path / "elsewhere"
@@ -122,6 +123,7 @@ def test_a_config_of_version_1_leads_from_the_working_folder(trained, project, t
     assert run("query", "run") == 0
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_a_study_and_its_runs_open_from_any_folder(project, tmp_path, monkeypatch, capsys):
     assert run("compare", "--losses", "triplet", "circle", "--seeds", 1, "--out", "c", *QUICK) == 0
     stored = json.loads((project / "c" / STUDY_FILE).read_text(encoding="utf-8"))

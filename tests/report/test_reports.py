@@ -12,7 +12,6 @@ from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.report import sections
 from pairlens.report.render import MAX_BYTES
 from pairlens.report.result_table import result_tables
 from pairlens.report.sections import points, rounded
@@ -25,11 +24,6 @@ from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
 @pytest.fixture(scope="module")
 def pages(reports):
     return {name: file.read_text(encoding="utf-8") for name, file in reports.items()}
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
 
 
 def words_of(page):
@@ -92,6 +86,7 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
     assert 'losses = ["triplet", "circle:gamma=10 as circle 10"]' in words
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_every_benchmark_has_its_own_part(tiny, tmp_path):
     settings = changed(tiny, num_epochs=0, backbone="test_resnet")
     benchmarks = [Benchmark(name, changed(settings, data_name=name), 1) for name in ("bars", "shop")]
@@ -140,6 +135,7 @@ def test_a_page_is_small_and_asks_for_nothing(pages):
         assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("without_rendering")
 def test_without_its_photos_a_report_says_what_is_left_out(compared, tmp_path, capsys):
     folder = tmp_path / "moved"
     shutil.copytree(compared / "runs/bars/triplet/seed0", folder)

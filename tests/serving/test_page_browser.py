@@ -31,7 +31,7 @@ def server(tmp_path_factory):
     with server_process(folder) as started:
         yield started
         started.process.send_signal(signal.SIGTERM)
-        started.process.wait(30)
+        assert started.process.wait(30) == 0
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,11 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, server):
-    """Returns a function that opens a page, whose errors fail the test."""
+def open_page(server, browser):
+    """Returns a function that opens a page, whose errors fail the test.
+
+    The browser starts after the server and so ends before it, which waits for connections that are open.
+    """
     errors, pages = [], []
 
     def opened(path="/", width=1280, scheme="light", **options):
