@@ -6,9 +6,9 @@
 - vector: one client that sends a vector of 512 numbers over HTTP, against `Collection.search` with the same vector.
 - photo: one client that sends real photos, against the model's forward pass alone, at the same number of items.
 - load, load_onnx, load_vector: 16 clients that search at the same time, against one client, and how much the slowest of
-  them wait: real photos with PyTorch and with `--runtime onnx`, and vectors. Beside the ratio stands what it could be if the
-  16 clients had kept all cores busy: the time of one search by one client, by the processor time that a search of 16 clients
-  takes, clients included, times the cores.
+  them wait: real photos with PyTorch and with `--runtime onnx`, and vectors. Beside the ratio stands what free cores
+  would allow, which other work of the machine does not change: the processor time of a search by one client, by that of a
+  search of 16 clients, clients included, times the cores.
 - page: from the choice of a photo to the first results in headless Chromium.
 - start: from the start of the command to the first answer, with a model of PyTorch and with the same one as an ONNX file.
 - gradio: the same for a page of Gradio over the same vectors in a FAISS index; needs the package gradio, see --gradio.
@@ -241,7 +241,7 @@ def measure_load(server: ServerProcess, search: Callable[[Client, int], object],
     return {
         **answer,
         "throughput_ratio": round(statistics.median(many[1] / one[1] for one, many in rounds), 2),
-        "ratio_with_busy_cores": round((os.cpu_count() or 1) * 1000 / one["per_second"] / many["processor_ms"], 2),
+        "ratio_with_free_cores": round((os.cpu_count() or 1) * one["processor_ms"] / many["processor_ms"], 2),
         "p99_by_median": round(many["p99_ms"] / many["median_ms"], 2),
     }
 

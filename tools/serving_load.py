@@ -130,7 +130,7 @@ class LoadClient:
 
 def gauges(server: ServerProcess) -> tuple[float, float]:
     """Return the megabytes and the descriptors of the server."""
-    lines = httpx.get(f"{server.address}/metrics", timeout=60).text.splitlines()
+    lines = httpx.get(f"{server.address}/metrics", timeout=600).text.splitlines()
     values = {
         line.split("{")[0]: float(line.split()[-1])
         for line in lines

@@ -110,8 +110,8 @@ class BatchQueue(Generic[Job, Answer]):
         batch = [first]
         end = time.monotonic() + self._patience(first[0])
         while len(batch) < self._most:
+            is_waiting = self._is_worth_waiting(len(batch)) and time.monotonic() < end
             try:
-                is_waiting = self._is_worth_waiting(len(batch)) and time.monotonic() < end
                 entry = self._queue.get(timeout=SECONDS_OF_A_STEP) if is_waiting else self._queue.get_nowait()
             except Empty:
                 if is_waiting:
