@@ -159,8 +159,5 @@ def _robustness() -> Iterator[Row]:
         f"{faults['kills']} kills, all bit-identical",
         "met",
     )
-    # Each input of this target calls two dozen readers and writers, so there are fewer.
-    collections = fuzz.pop("collection")["runs"]
     least = min(target["runs"] for target in fuzz.values())
-    measured = f"{least:,} for each of {len(fuzz)} targets and {collections:,} damaged collections, no failure"
-    yield "fuzzing", "≥ 100,000 inputs per target", measured, "met"
+    yield "fuzzing", "≥ 100,000 inputs per target", f"{least:,} for each of {len(fuzz)} targets, no failure", "met"

@@ -109,7 +109,7 @@ def find_sources(
     photos = [replace(photo, label=None) if photo.label == UNKNOWN else photo for photo in photos]
     if metadata is not None:
         photos = _with_metadata(photos, metadata)
-    roots = sorted((root for root in known_roots if root), key=len, reverse=True)
+    roots = {PurePosixPath(root): root for root in sorted(known_roots, key=len, reverse=True) if root}
     return Sources(
         tuple(_rerooted(photo, roots) for photo in photos),
         tuple(left_out),
@@ -288,26 +288,27 @@ def _with_metadata(photos: list[PhotoSource], file: Path) -> list[PhotoSource]:
     ]
 
 
-def _rerooted(photo: PhotoSource, roots: Sequence[str]) -> PhotoSource:
+def _rerooted(photo: PhotoSource, roots: Mapping[PurePosixPath, str]) -> PhotoSource:
     root, path = _rerooted_path(photo.root, photo.path, roots)
     return replace(photo, root=root, path=path)
 
 
-def _rerooted_path(root: str, path: str, roots: Sequence[str]) -> tuple[str, str]:
+def _rerooted_path(root: str, path: str, roots: Mapping[PurePosixPath, str]) -> tuple[str, str]:
     """Return the root of the collection that contains the path, the longest one, and the path below it.
 
     The longest one, because a photo keeps its root when a folder above that is indexed later.
     """
     full = PurePosixPath(root, path)
-    for known in roots:
-        if full.is_relative_to(known) and full != PurePosixPath(known):
-            return known, full.relative_to(known).as_posix()
+    # The nearest folder first. Each is looked up, because there are as many roots as folders if photos are given one by one.
+    for folder in full.parents:
+        if folder in roots:
+            return roots[folder], full.relative_to(folder).as_posix()
     return root, path
 
 
-def _folders_below(root: str, path: str, roots: Sequence[str]) -> list[tuple[str, str]]:
+def _folders_below(root: str, path: str, roots: Mapping[PurePosixPath, str]) -> list[tuple[str, str]]:
     """Return a folder by the root of the collection that contains it, and the roots that lie inside the folder."""
     full = PurePosixPath(root, path)
-    inside = [(known, "") for known in roots if PurePosixPath(known).is_relative_to(full)]
+    inside = [(known, "") for folder, known in roots.items() if folder.is_relative_to(full)]
     own_root, own_path = _rerooted_path(root, path, roots)
     return [(own_root, normalize("NFC", own_path)), *inside]
