@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from pairlens.experiments.build import make_learner
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.model import batchnorm
-from pairlens.model.convolution import Geometry
+from pairlens.model.convolution import Geometry, _native, weight_gradient
 
 RESULTS = Path(__file__).parent / "results" / "cpu_step.json"
 BACKBONE = "efficientnet_lite0"
@@ -96,6 +97,36 @@ def steps() -> dict[str, Step]:
     }
 
 
+def layers() -> dict[str, Step]:
+    """Return parts of two layers: a depthwise one of 5 x 5 on 672 channels, a pointwise one from 112 channels to 672."""
+    torch.manual_seed(0)
+    found: dict[str, Step] = {}
+    wide = Geometry(padding=(2, 2), groups=672)
+    for dtype in (torch.float32, torch.bfloat16):
+        maps = torch.randn(BATCH, 672, 16, 16).to(dtype).contiguous(memory_format=torch.channels_last)
+        weight = torch.randn(672, 1, 5, 5).to(dtype)
+        name = f"depthwise, {dtype}".replace("torch.", "")
+        given = (maps, maps.clone(), weight, wide)
+        found[f"{name}, forward"] = partial(plain_convolution, maps, weight, None, wide)
+        found[f"{name}, weight gradient of PyTorch"] = partial(_native, *given, 1)
+        found[f"{name}, weight gradient"] = partial(weight_gradient, *given)
+    maps = torch.randn(BATCH, 672, 16, 16)
+    weight = torch.randn(672, 1, 5, 5)
+    found["depthwise, float32, forward, contiguous"] = partial(plain_convolution, maps, weight, None, wide)
+    found["depthwise, float32, weight gradient of PyTorch, contiguous"] = partial(_native, maps, maps, weight, wide, 1)
+    maps = torch.randn(BATCH, 112, 16, 16).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(672, 112, 1, 1)
+    rows = maps.permute(0, 2, 3, 1).reshape(-1, 112)
+    found["pointwise, float32, forward"] = partial(plain_convolution, maps, weight, None, Geometry())
+    found["pointwise, float32, forward as a matrix product"] = partial(torch.mm, rows, weight.view(672, 112).t())
+    return found
+
+
+def milliseconds(steps: dict[str, Step]) -> dict[str, float]:
+    times = {name: [1e3 * spent(step) for _ in range(TURNS + 1)][1:] for name, step in steps.items()}
+    return {name: statistics.median(some) for name, some in times.items()}
+
+
 def spent(step: Step) -> float:
     start = time.process_time()
     step()
@@ -122,7 +153,8 @@ def main() -> None:
         "ratio of --stride none to before": {
             name: rates[name] / rates["before, float32, --stride none"] for name in rates if "none" in name
         },
-        "bfloat16 / float32, forward": rates["forward, bfloat16"] / rates["forward, float32"],
+        "bfloat16 to float32, forward": rates["forward, bfloat16"] / rates["forward, float32"],
+        "milliseconds of a layer": milliseconds(layers()),
         "seconds": times,
     }
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from pairlens.losses import Margin, SoftTriple
-from pairlens.training.criterion import Criterion
 from pairlens.model.frozen_stages import stages_of
+from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
 from pairlens.training.optimizers import OptimizerConfig, make_optimizer, make_schedule

@@ -62,4 +62,3 @@ def _refusal(count: int, stages: int) -> str:
         f"--freeze_stages {count} leaves no stage of the backbone to train, which has {stages}; use at most {stages - 1}, "
         "or --freeze backbone"
     )
-

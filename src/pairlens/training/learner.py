@@ -38,8 +38,8 @@ class Objective:
         warm_up: number of first epochs in which the backbone is frozen.
         freeze: none, or backbone: it is never trained, and a run computes its features only once per photo and view, stores
             them beside the data set and trains the layers after it on them, hundreds of times as fast.
-        freeze_stages: number of first stages of the backbone that are never trained, the stem being the first one; no gradient
-            is computed through them, and their BatchNorm stays as it is.
+        freeze_stages: number of first stages of the backbone that are never trained, counted from the stem; no gradient is
+            computed through them, and their BatchNorm stays as it is.
         micro_batch: number of photos that go through the backbone at a time, which limits its memory; 0 is the whole
             batch. The gradient is the same as that of the whole batch, but takes about a third more time.
         on_nan: a loss or gradient that is not finite stops the run (stop), or its step is left out and counted (skip).
@@ -69,7 +69,7 @@ class Objective:
         )
         require(
             self.freeze == "none" or not self.freeze_stages,
-            f"--freeze backbone freezes every stage, so --freeze_stages {self.freeze_stages} adds nothing; leave one of them out",
+            f"--freeze backbone freezes every stage, so --freeze_stages {self.freeze_stages} adds nothing; leave one out",
         )
 
 
