@@ -34,13 +34,12 @@ def test_no_gradient_is_computed_through_frozen_stages():
 def test_batchnorm_of_frozen_stages_keeps_its_statistics():
     backbone = Backbone("test_resnet", "none", "none", 32).train()
     freeze_stages(backbone, 2)
-    norms = {
-        name: m.running_mean.clone() for name, m in backbone.network.named_modules() if isinstance(m, nn.BatchNorm2d)
-    }
+    norms = {name: m for name, m in backbone.network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    start = {name: norm.state_dict()["running_mean"].clone() for name, norm in norms.items()}
     backbone(torch.randn(4, 3, 32, 32))
     frozen = {name.rpartition(".")[0] for stage in stages_of(backbone.network)[:2] for name in stage}
-    for name, before in norms.items():
-        assert torch.equal(before, backbone.network.get_submodule(name).running_mean) == (name in frozen), name
+    for name, norm in norms.items():
+        assert torch.equal(start[name], norm.state_dict()["running_mean"]) == (name in frozen), name
 
 
 @pytest.mark.parametrize("count", [5, 6])

@@ -140,10 +140,11 @@ def _fuse(conv: Any, norm: Any) -> None:
 
 def _fused_conv(conv: Any, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
     # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
+    from timm.layers.conv2d_same import Conv2dSame
     from timm.layers.padding import pad_same
 
     weight, bias = (conv.weight, conv.bias) if norm.training else fused_weights(conv, norm)
-    if type(conv) is not nn.Conv2d:
+    if isinstance(conv, Conv2dSame):
         maps = pad_same(maps, conv.kernel_size, conv.stride, conv.dilation)
     return convolve(maps, weight, bias, Geometry(conv.stride, conv.padding, conv.dilation, conv.groups))
 

@@ -16,9 +16,9 @@ MAX_DEPTHWISE_WIDTH = 3
 class Geometry(NamedTuple):
     """How a convolution moves over a map: the arguments of `F.conv2d` after its bias."""
 
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    padding: Any = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
 
 
@@ -37,8 +37,10 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     >>> weight.grad[0, 0, 0].tolist()
     [36.0, 42.0, 48.0, 42.0, 36.0]
     """
-    # A frozen weight has no gradient, and a trace or a transform differentiates `F.conv2d` by rules of its own.
-    if maps.device.type != "cpu" or not (torch.is_grad_enabled() and weight.requires_grad) or is_traced():
+    # A frozen weight has no gradient, and a trace or a transform differentiates `F.conv2d` by rules of its own. A padding
+    # may be a word, same or valid, which only `F.conv2d` takes.
+    is_plain = maps.device.type != "cpu" or isinstance(geometry.padding, str) or is_traced()
+    if is_plain or not (torch.is_grad_enabled() and weight.requires_grad):
         return F.conv2d(maps, weight, bias, *geometry)
     if torch.is_autocast_enabled("cpu"):
         # Autocast does not see what happens inside of a function with its own gradient.
