@@ -133,18 +133,19 @@ def _matching_pairs(calls: list[Call], uses: Counter[Any]) -> list[tuple[nn.Conv
 
 
 def _fuse(conv: Any, norm: Any) -> None:
+    # Of the two kinds that are fused, the subclass pads by the size of its input.
+    pads = type(conv) is not nn.Conv2d
     # The methods are replaced, not the modules, so the names of parameters and buffers stay as timm has them.
-    conv.forward = partial(_fused_conv, conv, norm)
+    conv.forward = partial(_fused_conv, conv, norm, pads)
     norm.forward = partial(_after_fused_conv, norm)
 
 
-def _fused_conv(conv: Any, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
+def _fused_conv(conv: Any, norm: nn.BatchNorm2d, pads: bool, maps: Tensor) -> Tensor:
     # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
-    from timm.layers.conv2d_same import Conv2dSame
     from timm.layers.padding import pad_same
 
     weight, bias = (conv.weight, conv.bias) if norm.training else fused_weights(conv, norm)
-    if isinstance(conv, Conv2dSame):
+    if pads:
         maps = pad_same(maps, conv.kernel_size, conv.stride, conv.dilation)
     return convolve(maps, weight, bias, Geometry(conv.stride, conv.padding, conv.dilation, conv.groups))
 
