@@ -34,6 +34,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.model.cost import profile
 from pairlens.model.embedder import Embedder
+from pairlens.model.frozen_stages import freeze_stages
 from pairlens.training.criterion import Criterion
 from pairlens.training.training_step import training_step
 
@@ -101,6 +102,7 @@ def our_step(experiment: Experiment, photos: Tensor, labels: Tensor, folded: boo
     objective = experiment.objective
     learner.model.train()
     learner.model.freeze_batchnorm(objective.freeze_bn)
+    freeze_stages(learner.model.backbone, objective.freeze_stages)
     return lambda: training_step(learner, objective, photos, labels, probe=False)
 
 

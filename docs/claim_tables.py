@@ -115,6 +115,18 @@ def step_speed() -> str:
     return markdown((*head, "float32 / plain", "bfloat16 / plain"), rows)
 
 
+def cpu_step() -> str:
+    """Photos per second of a step of EfficientNet-Lite0 on a CPU, beside the plain loop."""
+    stored = read("cpu_step.json")
+    ratios = (stored["ratio to the plain loop"], stored["ratio to before"])
+    rows = [
+        (name, _speed(rate), *(f"{ratio[name]:.2f}" for ratio in ratios))
+        for name, rate in stored["photos a second"].items()
+        if not name.startswith("forward")
+    ]
+    return markdown(("", "photos/s", "/ plain loop", "/ before, float32"), rows)
+
+
 def _speed(photos_per_second: float) -> str:
     decimals = 2 if photos_per_second < 10 else 1 if photos_per_second < 100 else 0
     return f"{photos_per_second:,.{decimals}f}"
@@ -373,6 +385,7 @@ TABLES: dict[str, Callable[[], str]] = {
         start_time,
         starting,
         step_speed,
+        cpu_step,
         step_curve,
         step_memory,
         search,

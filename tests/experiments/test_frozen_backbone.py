@@ -178,6 +178,7 @@ def test_files_are_written_once_in_a_while_and_at_the_end(frozen, tmp_path):
     [
         ({"learn_power": True}, "--learn_power changes how the features"),
         ({"freeze_bn": "none"}, "--freeze_bn statistics"),
+        ({"freeze_stages": 2}, "freezes every stage, so --freeze_stages 2 adds nothing"),
         ({"views": 2, "augment": as_stored}, "not those of a function"),
         ({"views": 1, "augment": "two_views"}, "use --views 2 or more"),
         ({"freeze": "none", "views": 2}, "--views 2 is for --freeze backbone"),

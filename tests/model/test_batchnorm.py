@@ -12,8 +12,7 @@ from pairlens.model.batchnorm import fuse_batchnorm
 PAIRS = {
     "resnet50": (53, 53),
     "resnext50": (53, 53),
-    # Five of its convolutions pad by the size of their input.
-    "efficientnet_lite0": (44, 49),
+    "efficientnet_lite0": (49, 49),
     "test_resnet": (15, 15),
     # Here most BatchNorm precede a convolution, and the residual branch uses the same map.
     "resnetv2_50": (32, 49),

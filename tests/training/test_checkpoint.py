@@ -23,18 +23,19 @@ def state(made):
     return {**made.model.state_dict(), **made.criterion.state_dict()}
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("objective", [OBJECTIVE, Objective(freeze_bn="none", freeze_stages=2)])
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, objective):
     straight = learner(SoftTriple(centers=2))
-    list(fit(straight, Photos(), OBJECTIVE, 4))
+    list(fit(straight, Photos(), objective, 4))
     stopped = learner(SoftTriple(centers=2))
-    list(fit(stopped, Photos(), OBJECTIVE, 2))
+    list(fit(stopped, Photos(), objective, 2))
     save_checkpoint(stopped, tmp_path)
     next_numbers = torch.rand(3)
     resumed = learner(SoftTriple(centers=2))
     load_checkpoint(resumed, tmp_path)
     assert torch.equal(torch.rand(3), next_numbers)
     assert resumed.epoch == 2
-    list(fit(resumed, Photos(), OBJECTIVE, 4))
+    list(fit(resumed, Photos(), objective, 4))
     for name, tensor in state(straight).items():
         assert torch.equal(tensor, state(resumed)[name]), name
     assert resumed.optimizer.param_groups[-1]["lr"] == straight.optimizer.param_groups[-1]["lr"]

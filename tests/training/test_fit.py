@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pairlens.losses import Margin, SoftTriple
+from pairlens.model.frozen_stages import stages_of
 from pairlens.training.criterion import Criterion
 from pairlens.training.fit import Epoch, Step, fit
 from pairlens.training.learner import Objective
@@ -149,6 +150,15 @@ def test_the_backbone_is_frozen_during_warm_up_only(freeze_bn):
     assert any(not torch.equal(a, b) for a, b in zip(start, backbone.parameters(), strict=True))
     norms = [p for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters(recurse=False)]
     assert all(p.requires_grad == (freeze_bn != "all") for p in norms)
+
+
+def test_frozen_stages_are_never_trained_and_the_others_are():
+    made = learner()
+    start = {name: tensor.clone() for name, tensor in made.model.backbone.network.state_dict().items()}
+    list(fit(made, Photos(), Objective(freeze_stages=2, freeze_bn="none"), 2))
+    frozen = {name.rpartition(".")[0] for stage in stages_of(made.model.backbone.network)[:2] for name in stage}
+    for name, tensor in made.model.backbone.network.state_dict().items():
+        assert torch.equal(tensor, start[name]) == (name.rpartition(".")[0] in frozen), name
 
 
 def test_elements_of_a_gradient_are_clipped():

@@ -18,6 +18,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.losses.miners import DistanceWeighted
 from pairlens.losses.protocols import centers_of
 from pairlens.model.embedder import Architecture, Embedder
+from pairlens.model.frozen_stages import freeze_stages
 from pairlens.training.criterion import Criterion
 from pairlens.training.learner import Learner
 from pairlens.training.optimizer_state import check_storable
@@ -45,6 +46,8 @@ def make_learner(experiment: Experiment, classes: int, features: int = 0) -> Lea
     device = choose_device(experiment.run.device)
     model = Embedder.from_architecture(architecture(experiment, classes, features), experiment.weights)
     model.set_micro_batch(experiment.objective.micro_batch, experiment.objective.freeze_bn)
+    # Each epoch freezes them again; here a wrong number is refused before the folder of the run is made.
+    freeze_stages(model.backbone, experiment.objective.freeze_stages)
     # Convolutions are faster with the channels last in memory, on CPU and GPU.
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if experiment.run.compile == "yes" or (experiment.run.compile == "auto" and can_compile(device)):

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pairlens.core.distributed import all_reduce_sum
 from pairlens.core.similarity import working_precision
+from pairlens.model.convolution import Geometry, convolve
 from pairlens.model.evaluation_mode import in_evaluation_mode
 
 
@@ -71,8 +71,11 @@ def _record(network: Any, image_size: int) -> tuple[list[Call], Counter[Any]]:
 
 
 def _is_plain_conv(module: nn.Module) -> bool:
-    # A subclass that pads by the size of its input does more than F.conv2d.
-    return type(module) is nn.Conv2d and module.padding_mode == "zeros"
+    # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
+    from timm.layers.conv2d_same import Conv2dSame
+
+    # timm's convolution pads by the size of its input, as `_fused_conv` does; any other subclass may do more.
+    return type(module) in (nn.Conv2d, Conv2dSame) and module.padding_mode == "zeros"
 
 
 def _is_plain_norm(module: nn.Module) -> bool:
@@ -130,16 +133,21 @@ def _matching_pairs(calls: list[Call], uses: Counter[Any]) -> list[tuple[nn.Conv
 
 
 def _fuse(conv: Any, norm: Any) -> None:
+    # Of the two kinds that are fused, the subclass pads by the size of its input.
+    pads = type(conv) is not nn.Conv2d
     # The methods are replaced, not the modules, so the names of parameters and buffers stay as timm has them.
-    conv.forward = partial(_fused_conv, conv, norm)
+    conv.forward = partial(_fused_conv, conv, norm, pads)
     norm.forward = partial(_after_fused_conv, norm)
 
 
-def _fused_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d, maps: Tensor) -> Tensor:
-    if norm.training:
-        return nn.Conv2d.forward(conv, maps)
-    weight, bias = fused_weights(conv, norm)
-    return F.conv2d(maps, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+def _fused_conv(conv: Any, norm: nn.BatchNorm2d, pads: bool, maps: Tensor) -> Tensor:
+    # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
+    from timm.layers.padding import pad_same
+
+    weight, bias = (conv.weight, conv.bias) if norm.training else fused_weights(conv, norm)
+    if pads:
+        maps = pad_same(maps, conv.kernel_size, conv.stride, conv.dilation)
+    return convolve(maps, weight, bias, Geometry(conv.stride, conv.padding, conv.dilation, conv.groups))
 
 
 def fused_weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pairlens.core.inputs import as_whole_number
 from pairlens.losses.protocols import wants_unit_vectors
+from pairlens.model.frozen_stages import freeze_stages
 from pairlens.training.data_parallel import wrap_ddp
 from pairlens.training.divergence import DivergedError, Rollback
 from pairlens.training.epoch_progress import EpochProgress
@@ -159,6 +160,7 @@ def _prepare_epoch(learner: Learner, objective: Objective, number: int) -> None:
     learner.model.freeze_batchnorm(objective.freeze_bn)
     learner.model.raw = not wants_unit_vectors(learner.criterion.loss)
     learner.model.set_micro_batch(objective.micro_batch, objective.freeze_bn)
+    freeze_stages(learner.model.backbone, objective.freeze_stages)
     # After `freeze_batchnorm`, which would otherwise unfreeze the BatchNorm of a backbone that is frozen as a whole.
     if number <= objective.warm_up or objective.freeze == "backbone":
         learner.model.backbone.requires_grad_(False)

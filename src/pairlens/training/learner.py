@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pairlens.core.records import require
-from pairlens.core.settings import Rules, check_settings, setting
+from pairlens.core.settings import RULES, Rules, check_settings, setting
 from pairlens.model.embedder import Embedder, FreezeBN
 from pairlens.training.criterion import Criterion
 from pairlens.training.data_parallel import Network, wrap_ddp
@@ -38,6 +38,8 @@ class Objective:
         warm_up: number of first epochs in which the backbone is frozen.
         freeze: none, or backbone: it is never trained, and a run computes its features only once per photo and view, stores
             them beside the data set and trains the layers after it on them, hundreds of times as fast.
+        freeze_stages: number of first stages of the backbone that are never trained, counted from the stem; no gradient is
+            computed through them, and their BatchNorm stays as it is.
         micro_batch: number of photos that go through the backbone at a time, which limits its memory; 0 is the whole
             batch. The gradient is the same as that of the whole batch, but takes about a third more time.
         on_nan: a loss or gradient that is not finite stops the run (stop), or its step is left out and counted (skip).
@@ -54,6 +56,8 @@ class Objective:
     clip_value: float = setting(0.0, Rules(low=0))
     warm_up: int = setting(0, Rules(low=0, high=1 << 40))
     freeze: Frozen = "none"
+    # Left out where it is 0, so that stored settings stay readable for earlier versions.
+    freeze_stages: int = field(default=0, metadata={RULES: Rules(low=0, high=1 << 10), "omit_default": True})
     micro_batch: int = setting(0, Rules(low=0, high=1 << 20))
     on_nan: OnNaN = "stop"
 
@@ -62,6 +66,10 @@ class Objective:
         require(
             self.freeze == "none" or self.freeze_bn != "none",
             "--freeze backbone keeps the BatchNorm of the backbone as well; use --freeze_bn statistics",
+        )
+        require(
+            self.freeze == "none" or not self.freeze_stages,
+            f"--freeze backbone freezes every stage, so --freeze_stages {self.freeze_stages} adds nothing; leave one out",
         )
 
 

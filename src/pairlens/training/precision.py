@@ -1,4 +1,4 @@
-"""The number format that is fastest for the forward pass of a model on its device."""
+"""The number format of the forward pass of a model on its device."""
 
 import torch
 
@@ -7,13 +7,13 @@ from pairlens.training.learner import Precision
 
 
 def choose_precision(model: Embedder) -> Precision:
-    """Return float32 or bfloat16, whichever is faster for a model on the device of its weights."""
+    """Return the number format that `--precision auto` stands for, for a model on the device of its weights."""
     if next(model.parameters()).is_cuda:
         # GPUs before Ampere only emulate bfloat16, and have no bfloat16 convolutions.
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # On a CPU bfloat16 halves the time of a convolution, except of a depthwise one, which takes longer
-        # (docs/performance.md).
+        # On a CPU bfloat16 about halves the time of a convolution. Depthwise networks stay in float32: they were slower in
+        # bfloat16 before `model/convolution.py`, and another default would change their results (docs/performance.md).
         fast = _cpu_multiplies_bfloat16() and not _has_depthwise_convolutions(model)
     return "bfloat16" if fast else "float32"
 

@@ -1,0 +1,112 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pairlens.model.convolution import Geometry, convolve
+
+# Name: input channels, output channels, kernel (height, width), size of the map, geometry.
+CASES = {
+    "pointwise": (6, 4, (1, 1), 7, Geometry()),
+    "full": (4, 6, (5, 5), 9, Geometry(padding=(2, 2))),
+    "in two groups": (4, 6, (5, 5), 9, Geometry(padding=(2, 2), groups=2)),
+    "depthwise 3 x 3": (4, 4, (3, 3), 8, Geometry(padding=(1, 1), groups=4)),
+    "depthwise 5 x 5": (4, 4, (5, 5), 8, Geometry(padding=(2, 2), groups=4)),
+    "depthwise 7 x 7": (4, 4, (7, 7), 9, Geometry(padding=(3, 3), groups=4)),
+    "depthwise 2 x 4": (4, 4, (2, 4), 9, Geometry(padding=(0, 1), groups=4)),
+    "depthwise of stride 2": (4, 4, (5, 5), 11, Geometry((2, 2), (2, 2), groups=4)),
+    "depthwise of stride 2 that misses the last column": (4, 4, (5, 5), 10, Geometry((2, 2), (0, 0), groups=4)),
+    "depthwise with much padding": (4, 4, (5, 5), 4, Geometry(padding=(5, 5), groups=4)),
+    "depthwise and dilated": (4, 4, (5, 5), 12, Geometry(padding=(2, 2), dilation=(2, 2), groups=4)),
+    "depthwise with several outputs": (4, 8, (5, 5), 8, Geometry(padding=(2, 2), groups=4)),
+}
+
+
+def tensors(case, dtype):
+    channels, outputs, kernel, size, geometry = CASES[case]
+    torch.manual_seed(0)
+    maps = torch.randn(2, channels, size, size, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(outputs, channels // geometry.groups, *kernel, dtype=dtype)
+    bias = torch.randn(outputs, dtype=dtype)
+    return [t.requires_grad_() for t in (maps, weight, bias)], geometry
+
+
+def _plain(maps, weight, bias, geometry):
+    return F.conv2d(maps, weight, bias, *geometry)
+
+
+def gradients(function, inputs, geometry):
+    outputs = function(*inputs, geometry)
+    factors = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
+    return [outputs, *torch.autograd.grad((outputs * factors).sum(), inputs)]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
+def test_the_gradient_equals_that_of_pytorch_within_rounding(case, dtype, tolerance):
+    inputs, geometry = tensors(case, dtype)
+    ours = gradients(convolve, inputs, geometry)
+    plain = gradients(_plain, inputs, geometry)
+    for one, other in zip(ours, plain, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).norm() <= tolerance * other.norm()
+
+
+@pytest.mark.parametrize("case", ["depthwise 5 x 5", "depthwise of stride 2"])
+def test_second_derivatives_are_right(case):
+    inputs, geometry = tensors(case, torch.float64)
+    small = [inputs[0][:1, :, :6, :6].detach().requires_grad_(), *inputs[1:]]
+    assert torch.autograd.gradgradcheck(lambda maps, weight, bias: convolve(maps, weight, bias, geometry), small)
+
+
+def test_a_frozen_weight_passes_the_gradient_on_to_the_map():
+    (maps, weight, _), geometry = tensors("depthwise 5 x 5", torch.float32)
+    convolve(maps, weight.detach(), None, geometry).sum().backward()
+    assert maps.grad is not None
+    assert weight.grad is None
+
+
+def test_a_padding_may_be_a_word():
+    (maps, weight, bias), geometry = tensors("depthwise 5 x 5", torch.float32)
+    words = geometry._replace(padding="same")
+    assert torch.equal(convolve(maps, weight, bias, words), convolve(maps, weight, bias, geometry))
+
+
+@pytest.mark.parametrize("case", ["pointwise", "depthwise 5 x 5", "depthwise of stride 2"])
+def test_autocast_computes_in_bfloat16_with_gradients_in_float32(case):
+    inputs, geometry = tensors(case, torch.float32)
+    exact = gradients(convolve, inputs, geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = gradients(convolve, inputs, geometry)
+    assert half[0].dtype == torch.bfloat16
+    for ours, reference in zip(half[1:], exact[1:], strict=True):
+        assert ours.dtype == torch.float32
+        # bfloat16 has 8 bits.
+        assert (ours - reference).norm() <= 2**-6 * reference.norm()
+
+
+def test_a_wide_depthwise_gradient_is_computed_in_pieces_of_three_columns(monkeypatch):
+    widths = []
+    native = torch.ops.aten.convolution_backward
+
+    def watch(*given):
+        widths.append(given[2].shape[3])
+        return native(*given)
+
+    monkeypatch.setattr("torch.ops.aten.convolution_backward", watch)
+    inputs, geometry = tensors("depthwise 5 x 5", torch.float32)
+    gradients(convolve, inputs, geometry)
+    # The gradient of the map, then two pieces of that of the weight.
+    assert widths == [5, 3, 3]
+
+
+def test_torch_func_differentiates_it():
+    inputs, geometry = tensors("depthwise 5 x 5", torch.float64)
+    maps, weight, bias = (t.detach() for t in inputs)
+
+    def total(kernel: torch.Tensor) -> torch.Tensor:
+        return convolve(maps, kernel, bias, geometry).square().sum()
+
+    layer = nn.Parameter(weight.clone())
+    (expected,) = torch.autograd.grad(total(layer), layer)
+    assert torch.allclose(torch.func.grad(total)(weight), expected)
