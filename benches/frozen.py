@@ -32,8 +32,8 @@ class Options:
     data_path: Path = Path("data")
     backbone: str = "efficientnet_lite2"
     size: int = 224
-    batch: int = 64
-    steps: int = 6
+    batch: int = 32
+    steps: int = 4
 
 
 def settings(options: Options) -> Experiment:
@@ -90,6 +90,7 @@ def main(options: Options) -> None:
         "about": about("timm"),
         "backbone": options.backbone,
         "image_size": options.size,
+        "batch_size": options.batch,
         "photos_per_second": rates,
         "ratio": rates["frozen"] / rates["fine_tuning"],
         "ratio_of_medians": rates["frozen_median"] * sorted(fine_tuned)[len(fine_tuned) // 2] / options.batch,

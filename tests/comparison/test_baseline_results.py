@@ -16,6 +16,7 @@ from pairlens.evaluation.post_processing import fit_pca
 from pairlens.experiments.baseline import initial_backbone, plain_backbone
 from pairlens.experiments.post_processed import PostProcessing, post_process_run
 from pairlens.experiments.splits import open_splits
+from pairlens.report import sections
 from pairlens.report.write import write_report
 from support.commands import run as command
 from support.experiments import changed
@@ -96,7 +97,8 @@ def test_a_backbone_that_is_trained_is_whitened_as_it_came(tiny, tmp_path):
         assert one.metrics["MAP@R"].mean == pytest.approx(other.metrics["MAP@R"].mean, abs=1e-6)
 
 
-def test_tables_page_and_verdict_show_it(whitened, tmp_path):
+def test_tables_page_and_verdict_show_it(whitened, tmp_path, monkeypatch):
+    monkeypatch.setattr(sections, "PLANE_POINTS", 5)
     folder, result, _ = whitened
     table = post_table(result)
     assert [row[0] for row in table.rows] == [post.name for post in result.post]

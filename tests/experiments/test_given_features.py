@@ -130,7 +130,7 @@ def test_classes_that_are_in_both_splits_are_called_seen(settings, tmp_path):
 
 
 def test_its_page_has_no_photos_unless_they_are_there(finished, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(sections, "PLANE_POINTS", 9)
+    monkeypatch.setattr(sections, "PLANE_POINTS", 5)
     page, missing = write_report(finished.folder, tmp_path / "page.html")
     text = page.read_text(encoding="utf-8")
     assert missing == ""

@@ -39,6 +39,7 @@ from pairlens.training.checkpoint import has_checkpoint
 CHANGEABLE = ("on_nan", "checkpoint_minutes", "data_path", "log")
 # Metrics from outside must be given again, because what a stored run names is not imported.
 GIVEN_AGAIN = "metrics"
+_OTHERS = "--resume continues with the settings of {}; give no others beside it"
 
 
 def prepare(options: Preparation) -> None:
@@ -110,9 +111,11 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
             trust: beside --resume, a module such as my_code.losses that may be imported to find the loss of the run; this
                 runs its code.
         """
+        if resume is not None:
+            _check_alone(named, resume)
         experiment = as_experiment(settings)
         if resume is not None:
-            _check_resumed(experiment, base, named, resume)
+            _check_resumed(experiment, base, resume)
             changed = {key: value for key, value in _changeable(experiment).items() if key in named}
             metrics = experiment.evaluation.metrics if GIVEN_AGAIN in named else None
             continue_run(RunFolder(resume), changed, metrics, loss, trust)
@@ -156,11 +159,15 @@ def start(experiment: Experiment, run_folder: RunFolder, given: frozenset[str] =
     )
 
 
-def _check_resumed(experiment: Experiment, base: Experiment, named: frozenset[str], resume: Path) -> None:
+def _check_alone(named: frozenset[str], resume: Path) -> None:
+    """Raise ValueError if an option was given that makes a new run."""
+    require(not {"name", "recipe", "runs", "source"} & named, _OTHERS.format(resume))
+
+
+def _check_resumed(experiment: Experiment, base: Experiment, resume: Path) -> None:
     """Raise ValueError if an option was given that a run cannot change when it is resumed."""
     unchanged = _changeable(base) | {GIVEN_AGAIN: base.evaluation.metrics}
-    if with_settings(experiment, unchanged) != base or {"name", "recipe", "runs", "source"} & named:
-        raise ValueError(f"--resume continues with the settings of {resume}; give no others beside it")
+    require(with_settings(experiment, unchanged) == base, _OTHERS.format(resume))
 
 
 def _changeable(experiment: Experiment) -> dict[str, Any]:
