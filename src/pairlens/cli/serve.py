@@ -35,7 +35,7 @@ def serve(  # noqa: PLR0913 (all but the collection are named options)
         names: further names by which the server is called, as behind a reverse proxy.
         wait: seconds to wait for another process that writes into the collection.
         runtime: what computes the vectors of photos. With onnx, a model of PyTorch is converted when the server starts,
-            which takes some seconds; a CPU then takes a third of the time for each photo.
+            which takes some seconds; a CPU then embeds a photo faster.
     """
     try:
         from pairlens.serving.run_server import run_server
