@@ -12,7 +12,7 @@ from pairlens.comparison.study import Study, read_toml
 from pairlens.comparison.tuning import read_trials, space_of, tunable_values, tune, with_params
 from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.run import run
+from pairlens.experiments.run import train_without_files
 from pairlens.experiments.splits import fold_classes, open_catalog, split_catalog
 from pairlens.losses import Circle, Loss, Margin, ProxyAnchor, Triplet
 from pairlens.losses.loss_text import loss_name, loss_text, trainable_from_text
@@ -75,11 +75,11 @@ def test_too_many_folds_are_refused(quick):
 def test_trials_are_measured_on_every_fold_and_saved(quick, tmp_path, monkeypatch):
     seen = []
 
-    def spy(experiment, folder):
+    def spy(experiment):
         seen.append(experiment)
-        return run(experiment, folder)
+        return train_without_files(experiment)
 
-    monkeypatch.setattr(tuning, "run", spy)
+    monkeypatch.setattr(tuning, "train_without_files", spy)
     best = tune(quick, tmp_path, 2, 2, "MAP@R")
     trials = read_trials(tmp_path)
     assert [t.number for t in trials] == [0, 1]
@@ -92,15 +92,11 @@ def test_trials_are_measured_on_every_fold_and_saved(quick, tmp_path, monkeypatc
 
 
 def fake_runs(monkeypatch, calls):
-    class Found:
-        def __init__(self, value):
-            self.report = {"MAP@R": value}
-
-    def pretend(experiment, folder):
+    def pretend(experiment):
         calls.append(experiment)
-        return Found(1 - abs(experiment.loss.margin - 0.3) - experiment.evaluation.fold / 100)
+        return {"MAP@R": 1 - abs(experiment.loss.margin - 0.3) - experiment.evaluation.fold / 100}
 
-    monkeypatch.setattr(tuning, "run", pretend)
+    monkeypatch.setattr(tuning, "train_without_files", pretend)
 
 
 def test_an_interruption_changes_no_trial(quick, tmp_path, monkeypatch):
@@ -142,10 +138,10 @@ def test_trials_of_another_task_are_refused(quick, tmp_path, monkeypatch):
 
 
 def test_settings_that_diverge_count_as_worst(quick, tmp_path, monkeypatch):
-    def diverge(experiment, folder):
+    def diverge(experiment):
         raise FloatingPointError("the loss became nan")
 
-    monkeypatch.setattr(tuning, "run", diverge)
+    monkeypatch.setattr(tuning, "train_without_files", diverge)
     assert tune(quick, tmp_path, 1, 2, "MAP@R").folds == (0.0, 0.0)
 
 
@@ -224,7 +220,7 @@ def test_wrong_ranges_of_a_study_are_refused(tmp_path, spaces, sentence):
 
 
 def test_a_tuned_function_of_another_project_is_stored_with_its_settings(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "run", lambda experiment, folder: pytest.fail("no trial is missing"))
+    monkeypatch.setattr(tuning, "train_without_files", lambda experiment: pytest.fail("no trial is missing"))
     text = f"{FOREIGN}:mean_negative(power=2)"
     stored = changed(quick, loss=trainable_from_text(text, "mine"))
     assert not tuning.differing_settings(from_plain(Experiment, to_plain(stored)), stored)

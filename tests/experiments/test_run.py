@@ -83,6 +83,14 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(finished, tiny, t
     assert not all(torch.equal(state[name], different[name]) for name in state)
 
 
+def test_training_without_files_gives_the_report_of_a_run_and_writes_nothing(finished, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert running.train_without_files(tiny) == finished.report
+    with pytest.raises(FloatingPointError, match="became infinite or NaN"):
+        running.train_without_files(changed(tiny, weight_decay=1e30, num_epochs=1))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_resumed_after_an_epoch_equals_an_uninterrupted_one(finished, tiny, tmp_path):
     run_folder = RunFolder(tmp_path / "stopped")
     events = running.train(tiny, run_folder)
