@@ -85,6 +85,13 @@ def test_autocast_computes_in_bfloat16_with_gradients_in_float32(case):
         assert (ours - reference).norm() <= 2**-6 * reference.norm()
 
 
+def test_autocast_leaves_float64_as_it_is():
+    inputs, geometry = tensors("depthwise 5 x 5", torch.float64)
+    exact = gradients(convolve, inputs, geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(*both) for both in zip(gradients(convolve, inputs, geometry), exact, strict=True))
+
+
 def test_a_wide_depthwise_gradient_is_computed_in_pieces_of_three_columns(monkeypatch):
     widths = []
     native = torch.ops.aten.convolution_backward

@@ -42,8 +42,8 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     is_plain = maps.device.type != "cpu" or isinstance(geometry.padding, str) or is_traced()
     if is_plain or not (torch.is_grad_enabled() and weight.requires_grad):
         return F.conv2d(maps, weight, bias, *geometry)
-    if torch.is_autocast_enabled("cpu"):
-        # Autocast does not see what happens inside of a function with its own gradient.
+    # Autocast does not see what happens inside of a function with its own gradient. It leaves float64 as it is.
+    if torch.is_autocast_enabled("cpu") and maps.dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cpu")
         bias = None if bias is None else bias.to(dtype)
         return _Convolution.apply(maps.to(dtype), weight.to(dtype), bias, geometry)  # pyright: ignore[reportReturnType]
