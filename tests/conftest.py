@@ -2,6 +2,8 @@
 
 import io
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -141,12 +143,15 @@ def write_bars(file: Path, splits=("train", "test"), shots: int = 6, size: int =
 
 
 @pytest.fixture(scope="session")
-def data_path(tmp_path_factory) -> Path:
+def data_path(tmp_path_factory) -> Iterator[Path]:
     """A data folder with `bars` (train and test) and `shop` (train, query and gallery)."""
     folder = tmp_path_factory.mktemp("data")
     write_bars(folder / "bars" / "uncropped.arrow")
     write_bars(folder / "shop" / "uncropped.arrow", ("train", "query", "gallery"))
-    return folder
+    files = sorted(folder.rglob("*"))
+    yield folder
+    # Other tests copy the folder; a test that stores features beside the photos takes `tiny_with_own_data`.
+    assert sorted(folder.rglob("*")) == files, "a test has written into the data that all tests share"
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +177,12 @@ def tiny(data_path) -> Experiment:
         precision="float32",
         workers=0,
     )
+
+
+@pytest.fixture(scope="module")
+def tiny_with_own_data(tiny, data_path, tmp_path_factory) -> Experiment:
+    """The same experiment on a copy of its data, beside which features may be stored."""
+    return changed(tiny, data_path=shutil.copytree(data_path, tmp_path_factory.mktemp("own") / "data"))
 
 
 @pytest.fixture(scope="session")

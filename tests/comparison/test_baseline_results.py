@@ -25,8 +25,8 @@ WHITENED = PostProcessing(("whiten",), 8)
 
 
 @pytest.fixture(scope="module")
-def study(tiny):
-    settings = changed(tiny, num_epochs=1, freeze="backbone", freeze_bn="statistics")
+def study(tiny_with_own_data):
+    settings = changed(tiny_with_own_data, num_epochs=1, freeze="backbone", freeze_bn="statistics")
     arms = tuple(map(Arm.of, ("triplet", "circle:gamma=10 as circle 10")))
     return Study(arms, (Benchmark("bars", settings, seeds=2),))
 
@@ -86,8 +86,8 @@ def test_the_backbone_as_it_comes_is_whitened_too(whitened, study):
         assert gain == found
 
 
-def test_a_backbone_that_is_trained_is_whitened_as_it_came(tiny, tmp_path):
-    settings = changed(tiny, num_epochs=1, learning_rate=0.1)
+def test_a_backbone_that_is_trained_is_whitened_as_it_came(tiny_with_own_data, tmp_path):
+    settings = changed(tiny_with_own_data, num_epochs=1, learning_rate=0.1)
     arms = tuple(map(Arm.of, ("triplet", "contrastive")))
     study = Study(arms, (Benchmark("bars", settings, seeds=1),), processing=WHITENED)
     result = compare(study, tmp_path / "trained").fields[0]

@@ -12,8 +12,8 @@ from support.experiments import changed
 
 
 @pytest.fixture(scope="module")
-def finished(tiny, tmp_path_factory):
-    settings = changed(tiny, num_epochs=0, freeze="backbone", freeze_bn="statistics")
+def finished(tiny_with_own_data, tmp_path_factory):
+    settings = changed(tiny_with_own_data, num_epochs=0, freeze="backbone", freeze_bn="statistics")
     return pl.run(settings, tmp_path_factory.mktemp("post") / "run")
 
 

@@ -56,15 +56,13 @@ def test_one_graph_without_data_dependent_shapes_gives_the_eager_value_and_gradi
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_the_compiler_itself_agrees(backend, monkeypatch):
+def test_the_compiler_itself_agrees(backend):
     """One loss through the compiler's own autograd, and through the code that it generates."""
     if backend == "inductor" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("the code that torch.compile generates for a CPU needs a C++ compiler")
     torch._dynamo.reset()
     points = torch.randn(24, DIM).requires_grad_()
     labels = torch.arange(24) % CLASSES
-    # Processes that compile in parallel would import PyTorch for two kernels.
-    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     compiled = torch.compile(criterion(Circle(), "batch"), fullgraph=True, backend=backend)
     value, expected = compiled(points, labels), criterion(Circle(), "batch")(points, labels)
     assert torch.allclose(value, expected, rtol=1e-5)

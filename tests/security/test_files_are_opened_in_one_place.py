@@ -72,7 +72,7 @@ ALLOWED = {
     ("data/catalog_file.py", "file.open"), ("data/catalog_file.py", "pa.memory_map"),
     ("data/catalog_file.py", "writer.write_table"),
     # Our own method, without a path.
-    ("experiments/run.py", "recorder.open"),
+    ("experiments/run.py", "recorder.open"), ("experiments/stored_post.py", "run_folder.open"),
     # The files of killed writers, and the pictures of an earlier query: `unlink` removes a link, not what it leads to.
     ("data/catalog_writer.py", "leftover.unlink"), ("retrieval/match_pictures.py", "old.unlink"),
     ("data/prepare.py", "options.failures_file.unlink"), ("collection/result_pictures.py", "old.unlink"),

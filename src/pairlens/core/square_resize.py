@@ -26,8 +26,10 @@ def resize_by_torch(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     import torch
     from torchvision.transforms.v2 import functional
 
+    # torch does not share memory that nobody may write into, such as that of a Pillow picture.
+    owned = pixels if pixels.flags.writeable else pixels.copy()
     # torch resizes (3, height, width); the permuted view is not copied.
-    planes = functional.resize(torch.from_numpy(pixels).permute(2, 0, 1), [height, width], antialias=True)
+    planes = functional.resize(torch.from_numpy(owned).permute(2, 0, 1), [height, width], antialias=True)
     return planes.permute(1, 2, 0).numpy()
 
 

@@ -76,7 +76,8 @@ def measure_post_of_run(run_folder: RunFolder, processing: PostProcessing) -> No
     gallery = run_folder.read_embeddings().items
     done = post_process_run(run_folder.path, processing, device=run_folder.experiment().run.device)
     record = PostRecord(processing, gallery.model, gallery.catalog, done.report)
-    MeasuredPost(record, done.values.class_sums()).save(run_folder.post)
+    measured = MeasuredPost(record, done.values.class_sums())
+    measured.save(run_folder.post)
 
 
 def post_of_baseline(file: Path, baseline: Baseline, processing: PostProcessing) -> MeasuredPost | None:
@@ -101,10 +102,11 @@ def measure_post_of_baseline(run_folder: RunFolder, processing: PostProcessing, 
         return embed_plain(backbone, experiment, (splits.train, None), frozen=frozen).queries.vectors
 
     test = embed_plain(backbone, experiment, (splits.test, splits.gallery), frozen=frozen)
-    measured = measure_processed(test, processing, experiment.evaluation.recalls, training_vectors)
-    report = replace(test.summarize(measured), seen_classes=splits.seen_classes)
+    values = measure_processed(test, processing, experiment.evaluation.recalls, training_vectors)
+    report = replace(test.summarize(values), seen_classes=splits.seen_classes)
     record = PostRecord(processing, check_sum(backbone.network.state_dict()), splits.test.digest, report)
-    MeasuredPost(record, measured.class_sums()).save(file)
+    measured = MeasuredPost(record, values.class_sums())
+    measured.save(file)
 
 
 def _backbone(opened: OpenRun) -> tuple[Backbone | GivenFeatures, FrozenBackbone | None]:
