@@ -6,6 +6,15 @@ from collections.abc import Callable, Iterable
 from claim_baselines import baselines
 from claim_collection import calibration_rows, open_set_rows, store_rows, whole_rows
 from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
+from claim_study import (
+    setting_rows,
+    study_agreement,
+    study_contributions,
+    study_head,
+    study_predictors,
+    study_rows,
+    study_variance,
+)
 from claim_targets import read, targets
 
 from pairlens.model.cost import profile as model_cost
@@ -31,6 +40,16 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     names = list(head)
     lines = [names, ["---"] * len(names), *map(list, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cub_study() -> str:
+    """R@1 and MAP@R of every loss of the study of CUB-200-2011, beside the baselines."""
+    return markdown(study_head(), study_rows())
+
+
+def cub_settings() -> str:
+    """The settings that tuning chose for every loss of the study."""
+    return markdown(("loss", "with its settings", "rates"), setting_rows())
 
 
 def audit_own() -> str:
@@ -408,5 +427,11 @@ TABLES: dict[str, Callable[[], str]] = {
         rounding,
         every_loss,
         model_costs,
+        cub_study,
+        cub_settings,
+        study_contributions,
+        study_variance,
+        study_agreement,
+        study_predictors,
     )
 }

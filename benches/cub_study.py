@@ -1,0 +1,47 @@
+"""Stores the results of the study of CUB-200-2011: `python benches/cub_study.py runs/cub_study`.
+
+    pairlens compare benches/cub_study.toml --data_path data --out runs/cub_study --processes 2
+
+makes the runs and goes on where it was interrupted; this script takes over the results of what is finished, without learning
+curves and paths, into benches/results/cub_study.json. Missing runs are counted there and in docs/results.md.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+from provenance import RESULTS, about, write_result
+
+from pairlens.comparison.results import BenchmarkResult, read_results
+from pairlens.core.records import to_plain
+
+FILE = RESULTS / "cub_study.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options.
+
+    Attributes:
+        folder: of the comparison.
+    """
+
+    folder: tyro.conf.Positional[Path]
+
+
+def shortened(benchmark: BenchmarkResult) -> BenchmarkResult:
+    """Return the results of a benchmark without learning curves and folders of runs."""
+    return replace(benchmark, losses=tuple(replace(loss, curve=loss.curve[-1:], runs=()) for loss in benchmark.losses))
+
+
+def main(options: Options) -> None:
+    """Store and say how much is missing."""
+    found = read_results(options.folder)
+    stored = replace(found, fields=tuple(map(shortened, found.fields)))
+    write_result(FILE, {"about": about("timm", "optuna"), "results": to_plain(stored)})
+    for benchmark in stored.fields:
+        print(f"{benchmark.name}: {len(benchmark.losses)} losses, {benchmark.missing} runs missing")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,95 @@
+"""The tables of the study of CUB-200-2011, made from its stored results."""
+
+from functools import cache
+
+from claim_targets import read
+
+from pairlens.comparison.findings_tables import (
+    agreement_table,
+    contribution_table,
+    prediction_tables,
+    variance_table,
+)
+from pairlens.comparison.results import BenchmarkResult, LossResult, Results
+from pairlens.core.records import from_plain
+from pairlens.evaluation.intervals import Interval
+
+METRIC = "MAP@R"
+MISSING = "not run"
+
+
+@cache
+def study() -> Results:
+    """Return the stored results."""
+    return from_plain(Results, read("cub_study.json")["results"], "benches/results/cub_study.json")
+
+
+def study_head() -> tuple[str, ...]:
+    """Return the names of the columns."""
+    return ("R@1 / MAP@R in %", *(f"{one.name}, {_seeds(one)} seeds" for one in study().fields))
+
+
+def study_rows() -> list[tuple[str, ...]]:
+    """Return a row for each loss, best first on the first benchmark, and for each baseline."""
+    first, *_ = study().fields
+    losses = [(loss.name, *(_of_loss(one, loss.name) for one in study().fields)) for loss in first.losses]
+    baselines = [
+        (f"*{base.name}*", *(_of_baseline(one, base.name) for one in study().fields)) for base in first.baseline_results
+    ]
+    return losses + baselines
+
+
+def setting_rows() -> list[tuple[str, ...]]:
+    """Return the settings that tuning chose for each loss."""
+    return [(loss.name, f"`{loss.loss}`", loss.settings) for loss in study().fields[0].losses]
+
+
+def study_contributions() -> str:
+    """What backbone, post-processing, auxiliary loss and pairwise loss contribute."""
+    return contribution_table(study().findings.contributions, METRIC).markdown()
+
+
+def study_variance() -> str:
+    """Where the variance comes from."""
+    return variance_table(study().findings.variance).markdown()
+
+
+def study_agreement() -> str:
+    """Whether the benchmarks rank the losses alike."""
+    return agreement_table(study().findings.agreements).markdown()
+
+
+def study_predictors() -> str:
+    """Which cheap measurement predicts the test metric, on the first benchmark."""
+    first = study().fields[0].name
+    of_first = [one for one in study().findings.predictions if one.benchmark == first]
+    return prediction_tables(of_first, METRIC)[0].markdown()
+
+
+def _seeds(benchmark: BenchmarkResult) -> str:
+    counts = sorted({len(loss.seeds) for loss in benchmark.losses})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def _of_loss(benchmark: BenchmarkResult, name: str) -> str:
+    found = [loss for loss in benchmark.losses if loss.name == name]
+    return _pair(found[0]) if found else MISSING
+
+
+def _pair(loss: LossResult) -> str:
+    return f"{_mean(loss.metric('R@1').over_seeds)} / {_spread(loss.metric(METRIC).over_seeds)}"
+
+
+def _of_baseline(benchmark: BenchmarkResult, name: str) -> str:
+    found = [base for base in benchmark.baseline_results if base.name == name]
+    return f"{_mean(found[0].metrics['R@1'])} / {_mean(found[0].metrics[METRIC])}" if found else MISSING
+
+
+def _mean(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f}"
+
+
+def _spread(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return _mean(interval)
+    return f"{_mean(interval)} ± {50 * (interval.high - interval.low):.2f}"
