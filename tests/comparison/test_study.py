@@ -115,3 +115,10 @@ def test_names_that_would_share_a_folder_are_refused():
 def test_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not the folder of a comparison"):
         read_study(Path(tmp_path))
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "benches").glob("*study*.toml")), ids=lambda f: f.stem)
+def test_the_losses_of_a_study_of_the_benches_can_be_made(file):
+    trusted = {"pairlens.analysis.circle_variants", "pairlens.comparison.controls"}
+    study = read_toml(file, trusted)
+    assert all(experiment_of(arm, benchmark, 0) for arm in study.arms for benchmark in study.fields)
