@@ -16,6 +16,7 @@ from pairlens.comparison.results import BenchmarkResult, read_results
 from pairlens.core.records import to_plain
 
 FILE = RESULTS / "cub_study.json"
+METRICS = ("R@1", "MAP@R")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,12 @@ class Options:
 
 
 def shortened(benchmark: BenchmarkResult) -> BenchmarkResult:
-    """Return the results of a benchmark without learning curves and folders of runs."""
-    return replace(benchmark, losses=tuple(replace(loss, curve=loss.curve[-1:], runs=()) for loss in benchmark.losses))
+    """Return the results of a benchmark without learning curves, folders of runs and metrics that no document shows."""
+    losses = (
+        replace(loss, curve=loss.curve[-1:], runs=(), metrics=tuple(loss.metric(name) for name in METRICS))
+        for loss in benchmark.losses
+    )
+    return replace(benchmark, losses=tuple(losses))
 
 
 def main(options: Options) -> None:

@@ -1,5 +1,6 @@
 """The tables of the study of CUB-200-2011, made from its stored results."""
 
+import re
 from functools import cache
 
 from claim_targets import read
@@ -41,7 +42,7 @@ def study_rows() -> list[tuple[str, ...]]:
 
 def setting_rows() -> list[tuple[str, ...]]:
     """Return the settings that tuning chose for each loss."""
-    return [(loss.name, f"`{loss.loss}`", loss.settings) for loss in study().fields[0].losses]
+    return [(loss.name, f"`{_rounded(loss.loss)}`", loss.settings) for loss in study().fields[0].losses]
 
 
 def study_contributions() -> str:
@@ -64,6 +65,10 @@ def study_predictors() -> str:
     first = study().fields[0].name
     of_first = [one for one in study().findings.predictions if one.benchmark == first]
     return prediction_tables(of_first, METRIC)[0].markdown()
+
+
+def _rounded(text: str) -> str:
+    return re.sub(r"\d+\.\d{4,}", lambda found: f"{float(found[0]):.3g}", text)
 
 
 def _seeds(benchmark: BenchmarkResult) -> str:

@@ -117,7 +117,9 @@ def test_a_folder_without_a_study_is_refused(tmp_path):
         read_study(Path(tmp_path))
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "benches").glob("*study*.toml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[2] / "benches").glob("*study*.toml")), ids=lambda f: f.stem
+)
 def test_the_losses_of_a_study_of_the_benches_can_be_made(file):
     trusted = {"pairlens.analysis.circle_variants", "pairlens.comparison.controls"}
     study = read_toml(file, trusted)
