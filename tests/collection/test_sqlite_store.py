@@ -298,7 +298,7 @@ class TestBadFiles:
             "ALTER TABLE documents ADD COLUMN more TEXT",
         ],
     )
-    def test_tables_of_a_stranger_are_refused(self, closed, statement):
+    def test_third_party_tables_are_refused(self, closed, statement):
         execute(closed, [statement])
         with pytest.raises(ValueError, match="other tables, views or triggers"):
             SqliteStore.open(closed)
@@ -373,7 +373,7 @@ class TestBadFiles:
         assert store.thumbnails([4]) == {4: b"1000000000000"}
 
     @pytest.mark.parametrize("metadata", ["[1]", '{"a": {}}', "{", '{"a": [1]}', "[" * 5000])
-    def test_metadata_of_a_stranger_are_no_traceback(self, closed, metadata):
+    def test_third_party_metadata_gives_no_traceback(self, closed, metadata):
         execute(closed, ["UPDATE items SET metadata = ? WHERE id = 7", metadata])
         store = SqliteStore.open(closed)
         with pytest.raises(ValueError, match="item 7 cannot be read"):

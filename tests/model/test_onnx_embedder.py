@@ -179,7 +179,7 @@ def function(model):
         (made([helper.make_node("Gelu", ["photos"], ["vectors"], domain="evil")]), "not ONNX's own: evil"),
     ],
 )
-def test_a_strangers_file_is_refused_in_one_sentence(tmp_path, contents, reason):
+def test_a_third_party_file_is_refused_in_one_sentence(tmp_path, contents, reason):
     path = tmp_path / "model.onnx"
     path.write_bytes(contents)
     with pytest.raises(ValueError, match=reason) as refused:

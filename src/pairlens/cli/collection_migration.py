@@ -71,7 +71,7 @@ def _returned(collection: Collection, name: str, was_calibrated: bool) -> str:
     before = collection.active.fingerprint
     active = collection.return_to_former_model().fingerprint
     if active == before:
-        return f"the unfinished migration of {name} is given up; searches go on with the vectors of {active}"
+        return f"the unfinished migration of {name} is given up; searches use the vectors of {active}, as before"
     said = f"{name} searches the vectors of {active} again"
     if not was_calibrated:
         return said

@@ -121,16 +121,21 @@ def train_command(base: Experiment, named: frozenset[str] = frozenset(), loss: A
             continue_run(RunFolder(resume), changed, metrics, loss, trust)
             return
         require(not trust, "--trust is for --resume; a loss that is typed here is imported without it")
-        source = "" if experiment.data.holds_features else experiment.data.source
-        if source:
-            experiment = with_photos_of(source, with_settings(experiment, {"source": ""}), named)
-        run_folder = _start_fitted(experiment, named, runs, name)
-        if source and not rank():
-            say(f"move the collection to it: pairlens collection migrate {source} {run_folder.path}")
+        _start_new(experiment, named, runs, name)
 
     # tyro derives the options from this annotation, which depends on the defaults.
     train.__annotations__["settings"] = settings_record("Settings", base)
     return train
+
+
+def _start_new(experiment: Experiment, named: frozenset[str], runs: Path, name: str | None) -> None:
+    """Train an experiment in a new folder, on the photos of a collection if its source is one."""
+    source = "" if experiment.data.holds_features else experiment.data.source
+    if source:
+        experiment = with_photos_of(source, with_settings(experiment, {"source": ""}), named)
+    run_folder = _start_fitted(experiment, named, runs, name)
+    if source and not rank():
+        say(f"move the collection to it: pairlens collection migrate {source} {run_folder.path}")
 
 
 def _start_fitted(experiment: Experiment, named: frozenset[str], runs: Path, name: str | None) -> RunFolder:

@@ -1,7 +1,7 @@
 """The index of the metadata in SQLite: a row (key, value, item) for every value, written in the transaction of its item.
 
 Indexes on expressions would need one for every key, and the keys are not known before. Triggers are not used, because a
-file of a stranger may contain no function that SQLite runs by itself.
+third-party file may contain no function that SQLite runs by itself.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ _OF_ITEMS = f"{ALL_VALUES} AND items.id IN (SELECT value FROM json_each(?))"
 
 def index_metadata(db: sqlite3.Connection, ids: Sequence[int] | np.ndarray) -> None:
     """Write the rows of items that have none."""
-    # A stranger's JSON may have a key twice.
+    # JSON from a third party may have a key twice.
     db.execute(f"INSERT OR IGNORE INTO metadata_values {_OF_ITEMS}", (as_json_list(ids),))
 
 
