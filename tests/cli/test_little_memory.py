@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 # Where it fails depends on the limit: opening the data, building the model, the first step, a thread, the search.
 MEGABYTES = (5, 30, 60, 120, 200, 300, 450, 600, 900)
 # The C libraries that a process uses may end it where no Python code can help; docs/reliability.md names them.
-UNCATCHABLE = ("libgomp: Thread creation failed", "libgomp: Out of memory allocating", "OMP: Error")
+UNCATCHABLE = (
+    "libgomp: Thread creation failed",
+    "libgomp: Out of memory allocating",
+    "OMP: Error",
+    "cannot allocate memory for thread-local data: ABORT",
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of addresses that the system enforces")
 

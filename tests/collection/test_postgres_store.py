@@ -131,14 +131,23 @@ class TestWriters:
         store.start_model("model-b", 4)
         store.add_vectors("model-b", ids, unit_vectors(30, 4))
 
+        ended = threading.Event()
+
         def add():
-            for number in range(100, 130):
+            for number in range(100, 10_000):
+                # One more photo after the change: the writer must not end before it could be told.
+                is_last = ended.is_set()
                 other.add([photo(number)], unit_vectors(1), MODEL)
+                if is_last:
+                    break
 
         def activate():
-            while missing := store.without_vector("model-b", 100).tolist():
-                store.add_vectors("model-b", missing, unit_vectors(len(missing), 4))
-            store.activate_model("model-b")
+            try:
+                while missing := store.without_vector("model-b", 100).tolist():
+                    store.add_vectors("model-b", missing, unit_vectors(len(missing), 4))
+                store.activate_model("model-b")
+            finally:
+                ended.set()
 
         added, activated = in_threads(add, activate)
         # Either the change or the writer came last; the one that lost was told.

@@ -60,8 +60,8 @@ def dotted(node):
     return f"{dotted(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
-# `malloc_trim` of the C library gives memory back to the system; its name is fixed.
-MAY_USE_CTYPES = {"serving/decoding_lanes.py"}
+# Two functions of the C library keep freed memory and give it back; their names are fixed.
+MAY_USE_CTYPES = {"core/freed_memory.py"}
 
 
 def calls_that_run_code(text, name=""):

@@ -38,7 +38,7 @@ def migrate(
         reduce: how many principal components are kept.
         back: return to the model before the last migration.
         out: a folder for a contact sheet of the photos whose nearest photos changed most.
-        workers: number of threads that read photos.
+        workers: number of threads that read and embed photos.
         wait: seconds to wait for another process.
     """
     is_processed = bool(post) or reduce is not None

@@ -137,9 +137,11 @@ def _answer(words: list[str]) -> None:
 def _run_command(name: str, words: list[str]) -> None:
     # Imported here, because tyro takes long to import.
     from pairlens.cli.arguments import read_arguments
+    from pairlens.core.freed_memory import keep_freed_memory
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in DISTRIBUTED and "TORCHELASTIC_RUN_ID" in os.environ:
         raise ValueError("only pairlens train and evaluate run under torchrun; start other commands without it")
+    keep_freed_memory()
     _ignore_figure_settings()
     command, rest = find_command(name, words)
     # The verb of `pairlens collection` belongs to the name of the command.

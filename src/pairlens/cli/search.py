@@ -61,7 +61,7 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         yes: remove more than a tenth of the photos without asking.
         follow_links: follow links that lead out of a folder.
         engine: threads reads and embeds on this machine; ray on a cluster of many.
-        workers: number of threads that read photos, or of processes that embed them.
+        workers: number of threads, or of Ray's processes, that read and embed photos.
         wait: seconds to wait for another process that writes into the collection.
         refused: a CSV file for the photos that were refused or left out, each with its reason.
     """

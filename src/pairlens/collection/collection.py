@@ -186,7 +186,7 @@ class Collection:
             sync: also remove the photos of the folder that are gone.
             confirm: asked before more than a tenth is removed; without it, that is refused.
             follow_links: whether links that lead out of a folder are followed.
-            workers: number of threads that read photos, or of Ray's processes that embed them.
+            workers: number of threads, or of Ray's processes, that read and embed photos.
             engine: "threads" on this machine, or "ray" on a cluster of machines that see the same files.
             progress: called after each photo with the numbers of photos that are done and of all.
 

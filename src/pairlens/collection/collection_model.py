@@ -31,8 +31,11 @@ _FILES = {
 }
 # A document of a database has at most 1 GB.
 MAX_MODEL_BYTES = 1_000_000_000
-# Photos that go through the network at a time.
+# Photos that are read and embedded together.
 BATCH = 32
+# So many of them go through the network at a time: 16 photos of 128 pixels, 5 of 224. The maps of more do not fit into the
+# caches of a processor, nor below the size from which the C library asks the system for every block anew.
+_PIXELS_AT_ONCE = 16 * 128**2
 
 
 class NoModelError(ValueError):
@@ -78,7 +81,8 @@ class CollectionModel:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
         if not len(seen):
             return np.empty((0, self.dim), np.float32)
-        parts = [self._embed_batch(seen[start : start + BATCH]) for start in range(0, len(seen), BATCH)]
+        step = max(1, _PIXELS_AT_ONCE // (seen.shape[1] * seen.shape[2]))
+        parts = [self._embed_batch(seen[start : start + step]) for start in range(0, len(seen), step)]
         vectors = np.concatenate(parts)
         return vectors if self.mapped is None else self.mapped(vectors)
 

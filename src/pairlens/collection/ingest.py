@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,10 +15,10 @@ from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, NewItem, Region, Value
 from pairlens.collection.known_changes import KnownChanges
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, view_photo
-from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo, refusal
+from pairlens.collection.read_photo import Asked, ReadPhoto, in_batches, read_and_embed, refusal
 from pairlens.collection.sources import PhotoSource, Sources
 from pairlens.collection.store import Store
-from pairlens.core.threads import map_in_order
+from pairlens.core.threads import map_in_order, share_of_cores
 from pairlens.core.untrusted import read_bytes
 from pairlens.data.account import Exclusion
 
@@ -26,7 +26,7 @@ from pairlens.data.account import Exclusion
 ITEMS_PER_WRITE, SECONDS_PER_WRITE = 512, 10.0
 
 IndexEngine: TypeAlias = Literal["threads", "ray"]
-# Reads photos, and may embed them.
+# Reads photos and embeds those that are new.
 Reader = Callable[[Iterable[Asked]], Iterator[ReadPhoto]]
 # Called with the number of photos that are done, and the number of all.
 Progress = Callable[[int, int], None]
@@ -65,7 +65,7 @@ class Ingest:
         Args:
             store: where to.
             model: its active model.
-            workers: number of threads that read photos.
+            workers: number of threads that read and embed photos, among which the cores are divided.
             read_elsewhere: reads and embeds photos in place of this process, such as on the machines of a cluster.
         """
         self.store = store
@@ -122,7 +122,7 @@ class Ingest:
         return self.so_far()
 
     def _index(self, photos: Sequence[PhotoSource], progress: Progress) -> None:
-        """Read photos in threads while the model embeds those that were read before."""
+        """Read and embed photos, and write what is complete."""
         batch = _Batch()
         try:
             for done, read in enumerate(self._reader(self._with_old(photos)), 1):
@@ -140,8 +140,7 @@ class Ingest:
 
     def _with_old(self, photos: Iterable[PhotoSource]) -> Iterator[Asked]:
         """Yield each source with the items that the collection has at its path."""
-        rest = iter(photos)
-        while chunk := list(islice(rest, ITEMS_PER_WRITE)):
+        for chunk in in_batches(photos, ITEMS_PER_WRITE):
             held: dict[tuple[str, str], list[Item]] = defaultdict(list)
             for root in {source.root for source in chunk}:
                 paths = [source.name for source in chunk if source.root == root]
@@ -151,9 +150,18 @@ class Ingest:
                 yield source, tuple(held.get((source.root, source.name), ()))
 
     def _read_here(self, asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
-        """Read photos in threads, in their order."""
+        """Read and embed photos in threads, in their order.
+
+        Each thread does both for a batch of its own, so no thread waits for another one.
+        """
         was_moved = self._gone.has if self._gone is not None else (lambda digest: False)
-        return map_in_order(lambda one: read_photo(one, self.model.view, was_moved), asked, self.workers, ahead=BATCH)
+        batches = map_in_order(
+            lambda batch: read_and_embed(batch, self.model, was_moved),
+            in_batches(asked, BATCH),
+            self.workers,
+            cores=share_of_cores(self.workers),
+        )
+        return chain.from_iterable(batches)
 
     def _needs_embedding(self, read: ReadPhoto, known: KnownChanges) -> bool:
         """Count a source that needs no embedding; returns whether it needs one."""

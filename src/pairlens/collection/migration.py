@@ -1,18 +1,21 @@
 """Migration: a collection is embedded again by another model while searches go on, and changes over in one step."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from pairlens.collection.collection_model import CollectionModel, load_model, remove_model, save_model
+from pairlens.collection.collection_model import BATCH, CollectionModel, load_model, remove_model, save_model
 from pairlens.collection.ingest import Progress
 from pairlens.collection.item import Item
 from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.collection.photo_view import view_photo
+from pairlens.collection.read_photo import in_batches
 from pairlens.collection.store import Store, StoredModel
 from pairlens.collection.stored_calibration import drop_calibration
-from pairlens.core.threads import map_in_order
+from pairlens.core.threads import map_in_order, share_of_cores
 
 # Items that are embedded and written at a time.
 _CHUNK = 256
@@ -87,7 +90,7 @@ def migrate(
     Args:
         store: of the collection.
         model: the new model.
-        workers: number of threads that read photos.
+        workers: number of threads that read and embed photos.
         progress: called with the numbers of photos that are embedded and of all.
 
     Raises:
@@ -181,18 +184,20 @@ def _embed_missing(store: Store, model: CollectionModel, workers: int, progress:
     total = store.count()
     embedded = from_thumbnails = 0
     while len(ids := store.without_vector(model.fingerprint, _CHUNK)):
-        items = store.items(ids)
-        seen = map_in_order(lambda item: _seen(store, model, item), items, workers)
-        views = [view for view in seen if view is not None]
-        vectors = (
-            model.embed(np.stack([seen for _, seen, _ in views])) if views else np.empty((0, model.dim), np.float32)
+        batches = map_in_order(
+            lambda items: _embedded(store, model, items),
+            in_batches(store.items(ids), BATCH),
+            workers,
+            cores=share_of_cores(workers),
         )
+        done = list(chain.from_iterable(batches))
         # Photos that were removed or replaced meanwhile keep no vector of what they were.
-        now = {item.id: item.digest for item in store.items([item.id for item, _, _ in views])}
-        kept = [n for n, (item, _, _) in enumerate(views) if now.get(item.id) == item.digest]
-        store.add_vectors(model.fingerprint, [views[n][0].id for n in kept], vectors[kept])
+        now = {item.id: item.digest for item in store.items([item.id for item, _, _ in done])}
+        kept = [(item, vector, small) for item, vector, small in done if now.get(item.id) == item.digest]
+        vectors = np.array([vector for _, vector, _ in kept], np.float32).reshape(len(kept), model.dim)
+        store.add_vectors(model.fingerprint, [item.id for item, _, _ in kept], vectors)
         embedded += len(kept)
-        from_thumbnails += sum(views[n][2] for n in kept)
+        from_thumbnails += sum(small for _, _, small in kept)
         progress(min(embedded, total), total)
     return embedded, from_thumbnails
 
@@ -212,6 +217,15 @@ def _map_stored(store: Store, model: CollectionModel) -> int:
         store.add_vectors(model.fingerprint, ids[kept].tolist(), mapped[kept])
         count += len(kept)
     return count
+
+
+def _embedded(store: Store, model: CollectionModel, items: Sequence[Item]) -> list[tuple[Item, np.ndarray, bool]]:
+    """Return items with their (dim,) vectors, and whether they came from their thumbnails, without those removed since."""
+    views = [view for item in items if (view := _seen(store, model, item)) is not None]
+    if not views:
+        return []
+    vectors = model.embed(np.stack([seen for _, seen, _ in views]))
+    return [(item, vector, small) for (item, _, small), vector in zip(views, vectors, strict=True)]
 
 
 def _seen(store: Store, model: CollectionModel, item: Item) -> tuple[Item, np.ndarray, bool] | None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 from pairlens.collection.collection_model import CollectionModel, model_documents, model_from_documents
-from pairlens.collection.read_photo import Asked, ReadPhoto, read_photo
+from pairlens.collection.read_photo import Asked, ReadPhoto, in_batches, read_and_embed
 from pairlens.collection.store import Store
+from pairlens.core.freed_memory import keep_freed_memory
 
 # Photos of one task. A task whose process is killed is done again, so this is all that a killed process costs.
 BATCH = 64
@@ -62,35 +61,20 @@ class _Embedding:
     """One of Ray's processes: it opens the model once and embeds batches."""
 
     def __init__(self, documents: dict[str, bytes]) -> None:
+        keep_freed_memory()
         self.model = model_from_documents(documents)
 
     def read(self, asked: list[Asked]) -> list[ReadPhoto]:
         """Read a batch of photos and embed those that are new."""
-        read = [read_photo(one, self.model.view) for one in asked]
-        new = [n for n, photo in enumerate(read) if photo.view is not None]
-        if not new:
-            return read
-        vectors = self.model.embed(np.stack([view.seen for n in new if (view := read[n].view) is not None]))
-        for n, vector in zip(new, vectors, strict=True):
-            photo = read[n]
-            read[n] = ReadPhoto(photo.source, photo.digest, photo.view, photo.old, None, vector)
-        return read
+        return read_and_embed(asked, self.model)
 
 
 def _in_order(ray: Any, actors: list[Any], asked: Iterable[Asked]) -> Iterator[ReadPhoto]:
     """Give each process two batches at a time, and yield the results in the order of the batches."""
     pending: list[Any] = []
-    batch: list[Asked] = []
-    number = 0
-    for one in asked:
-        batch.append(one)
-        if len(batch) < BATCH:
-            continue
+    for number, batch in enumerate(in_batches(asked, BATCH)):
         pending.append(actors[number % len(actors)].read.remote(batch))
-        batch, number = [], number + 1
         if len(pending) >= 2 * len(actors):
             yield from ray.get(pending.pop(0))
-    if batch:
-        pending.append(actors[number % len(actors)].read.remote(batch))
     for result in pending:
         yield from ray.get(result)

@@ -1,10 +1,13 @@
-"""Reading one photo that is to be indexed: decoded only if its bytes are new to the collection."""
+"""Reading photos that are to be indexed: decoded and embedded only if their bytes are new to the collection."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
+from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.item import Item, Region
 from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, digest_of, view_photo
 from pairlens.collection.sources import PhotoSource
@@ -12,6 +15,8 @@ from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.untrusted import read_bytes
 from pairlens.data.account import Exclusion
 from pairlens.model.photo_input import PhotoInput
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,30 @@ def read_photo(asked: Asked, view: PhotoInput, was_moved: Callable[[str], bool] 
         return ReadPhoto(source, digest, seen, same or _with_region(old, seen.region))
     except (OSError, ValueError) as error:
         return ReadPhoto(source, refused=refusal(source, error))
+
+
+def read_and_embed(
+    asked: Sequence[Asked], model: CollectionModel, was_moved: Callable[[str], bool] = lambda digest: False
+) -> list[ReadPhoto]:
+    """Read photos as `read_photo` does, and embed those that are new as one batch."""
+    read = [read_photo(one, model.view, was_moved) for one in asked]
+    new = [(n, photo.view.seen) for n, photo in enumerate(read) if photo.view is not None]
+    if new:
+        vectors = model.embed(np.stack([seen for _, seen in new]))
+        for (n, _), vector in zip(new, vectors, strict=True):
+            read[n] = replace(read[n], vector=vector)
+    return read
+
+
+def in_batches(items: Iterable[Read], size: int) -> Iterator[list[Read]]:
+    """Yield what is to be read in lists of a size; the last one may be shorter.
+
+    >>> list(in_batches("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def refusal(source: PhotoSource, error: Exception) -> Exclusion:

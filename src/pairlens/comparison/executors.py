@@ -11,6 +11,8 @@ from typing import TypeAlias, TypeVar
 
 import torch
 
+from pairlens.core.freed_memory import keep_freed_memory
+
 Result = TypeVar("Result")
 Job: TypeAlias = Callable[[], Result]
 Engine: TypeAlias = Callable[[Sequence[Job]], Iterator]
@@ -67,6 +69,7 @@ def _initialize_worker(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parent that is killed cannot terminate its workers, which would go on for hours and keep the folders locked.
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    keep_freed_memory()
     torch.set_num_threads(threads)
 
 
@@ -119,4 +122,5 @@ def ray_engine(processes: int) -> Engine:
 def _run_on_one_cpu(job: Job[Result]) -> Result:
     # Each job reserves one CPU; more threads would slow down the other jobs of the node.
     torch.set_num_threads(1)
+    keep_freed_memory()
     return job()

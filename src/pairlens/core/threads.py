@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LOOKS = 0.001
 
 
 def map_in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 2, cores: int = 1
 ) -> Iterator[Result]:
     """Map `work` over items in threads; results come in the order of the items, and so do exceptions.
 
@@ -37,6 +37,7 @@ def map_in_order(
         items: read one by one, in the calling thread.
         threads: number of threads; 0 runs `work` in the calling thread.
         ahead: items per thread that may be submitted before their results are consumed, which bounds the memory.
+        cores: number of cores that torch may use in each thread.
 
     Raises:
         MemoryError: if a thread cannot be started, or ends without a result; nobody waits for such a result forever.
@@ -47,7 +48,7 @@ def map_in_order(
     if threads < 1:
         yield from map(work, items)
         return
-    pool = _Pool(work)
+    pool = _Pool(work, cores)
     pending: deque[_Task[Result]] = deque()
     try:
         pool.start(threads)
@@ -112,8 +113,9 @@ class _Pool(Generic[Item, Result]):
     its task, and the consumer would wait for the result forever.
     """
 
-    def __init__(self, work: Callable[[Item], Result]) -> None:
+    def __init__(self, work: Callable[[Item], Result], cores: int) -> None:
         self._work = work
+        self._cores = cores
         self._tasks: SimpleQueue[_Task[Result] | None] = SimpleQueue()
         self._threads: list[_Worker] = []
 
@@ -157,8 +159,8 @@ class _Pool(Generic[Item, Result]):
         try:
             torch = sys.modules.get("torch")
             if torch is not None:
-                # One core per thread: otherwise torch would start its own pool in each thread, and the pools would compete.
-                torch.set_num_threads(1)
+                # Otherwise torch would start a pool for all cores in each thread, and the pools would compete.
+                torch.set_num_threads(self._cores)
             while (task := self._tasks.get()) is not None:
                 self._finish(task)
                 # Otherwise this thread would hold the batch while it waits for the next task.
@@ -176,6 +178,12 @@ class _Pool(Generic[Item, Result]):
         except BaseException as error:
             task.error = error
         task.done.set()
+
+
+def share_of_cores(threads: int) -> int:
+    """Return how many cores each of several threads that run a model may use, of those that this thread may use."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else max(1, torch.get_num_threads() // max(1, threads))
 
 
 @contextmanager

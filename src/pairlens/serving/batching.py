@@ -15,6 +15,7 @@ import numpy as np
 from pairlens.collection.collection_model import CollectionModel
 from pairlens.collection.photo_view import PhotoView
 from pairlens.core.boxes import Box, ShareBox
+from pairlens.core.threads import share_of_cores
 from pairlens.serving.decoding_lanes import DecodingLanes
 
 Job = TypeVar("Job")
@@ -183,7 +184,7 @@ def share_cores() -> None:
     """Let a thread that embeds use its share of the cores; a model that runs without PyTorch has its own threads."""
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.set_num_threads(max(1, torch.get_num_threads() // embedding_threads()))
+        torch.set_num_threads(share_of_cores(embedding_threads()))
 
 
 def embed_jobs(jobs: list[EmbeddingJob]) -> list[np.ndarray]:

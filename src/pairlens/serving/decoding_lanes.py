@@ -1,6 +1,5 @@
 """Where photos are decoded: a costly one waits for other costly ones, and for nobody else does."""
 
-import ctypes
 import io
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from pairlens.core.freed_memory import give_memory_back
 from pairlens.core.image_formats import readable_formats
 
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ class DecodingLanes:
             try:
                 return thread.submit(work).result()
             finally:
-                _give_memory_back()
+                give_memory_back()
 
     def close(self) -> None:
         """End the threads once they have nothing to do."""
@@ -55,14 +55,6 @@ def _step_back() -> None:
     """Let other threads be first; only Linux has a priority for each thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-def _give_memory_back() -> None:
-    """Return memory to the system that the C library of Linux would keep for later."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def is_costly(contents: bytes) -> bool:

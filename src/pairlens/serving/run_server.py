@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from pairlens.collection.collection import Collection
+from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.model.onnx_file import import_onnx
 from pairlens.serving.app import make_app
 from pairlens.serving.settings import ServingLimits, ServingSettings
@@ -107,6 +108,7 @@ def _process_app(settings: ServingSettings) -> ASGIApp:
     """Return the application of a process that does nothing else."""
     # A thread that decodes in Python hands over after this time, and not after 5 ms, to those who answer others.
     sys.setswitchinterval(0.0005)
+    keep_freed_memory()
     return make_app(settings)
 
 
