@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import faiss
@@ -116,6 +117,42 @@ class TestBothIndexes:
         expected = index.search(queries, 5)[0]
         monkeypatch.setattr("pairlens.collection.index.QUERIES_AT_ONCE", 32)
         assert np.array_equal(index.search(queries, 5)[0], expected)
+
+
+@pytest.mark.parametrize("allowed", [None, np.arange(0, 3000, 2)], ids=["all", "filtered"])
+def test_a_batch_has_the_answers_of_its_queries_alone_to_the_last_bit(allowed):
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(3000, 173)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    # The same photo at several places, of which a product of matrices gives different scores.
+    vectors[[3, 1030, 2999]] = vectors[1500]
+    index = flat(np.arange(3000), vectors)
+    queries = vectors[[1500, 5, 70, 800, 801, 1502, 9]]
+    together = index.search(queries, 10, allowed)
+    alone = [index.search(query[None], 10, allowed) for query in queries]
+    assert np.array_equal(together[0], np.concatenate([ids for ids, _ in alone]))
+    assert np.array_equal(together[1], np.concatenate([scores for _, scores in alone]))
+    assert together[0][0, :3].tolist() == ([3, 1030, 1500] if allowed is None else [1030, 1500, together[0][0, 2]])
+
+
+def test_sixteen_queries_take_less_than_sixteen_times_as_long_as_one():
+    vectors = np.random.default_rng(0).normal(size=(20_000, 512)).astype(np.float32)
+    index = flat(np.arange(20_000), vectors)
+
+    def seconds(queries):
+        times = []
+        for _ in range(7):
+            start = time.thread_time()
+            index.search(vectors[:queries], 10)
+            times.append(time.thread_time() - start)
+        return min(times)
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        assert seconds(16) < 10 * seconds(1)
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def test_one_query_gets_one_thread_and_the_setting_is_restored():

@@ -12,8 +12,15 @@ from pairlens.core.memory import check_space_for_faiss
 GROWTH = 1.125
 # A search fills the bits of queries x k results: more queries than this are searched in parts.
 QUERIES_AT_ONCE = 1024
+# From this number of queries on, a product of matrices, which reads the vectors once for all of them, is faster than FAISS's
+# loop over the queries. FAISS 1.15 by itself changes over at 128,000 numbers of queries, such as 250 queries of 512.
+QUERIES_OF_A_PRODUCT = 4
+_ALWAYS, _NEVER = 1, (1 << 31) - 1
+# A product of matrices rounds in another order than the product of two vectors. So a few more candidates are taken, and all
+# scores are computed again in one way: a query has the same answer alone and in a batch.
+_SPARE_CANDIDATES = 8
 
-# float32 (query, dim) and k to float32 (query, k) scores, best first, and int64 (query, k) positions; -1 is none.
+# float32 (query, dim) and k to float32 (query, k or more) scores in any order, and int64 positions; -1 is none.
 PositionSearch: TypeAlias = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -152,12 +159,19 @@ class MemoryIndex:
         vectors = self._vectors[: len(self)]
 
         def nearest(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-            scores = np.empty((len(queries), k), np.float32)
-            positions = np.empty((len(queries), k), np.int64)
+            wide = min(k + _SPARE_CANDIDATES, len(vectors))
+            scores = np.empty((len(queries), wide), np.float32)
+            positions = np.empty((len(queries), wide), np.int64)
+            # The number belongs to the process; another thread that changes it meanwhile changes only the time this takes.
+            faiss.cvar.distance_compute_blas_threshold = _ALWAYS if len(queries) >= QUERIES_OF_A_PRODUCT else _NEVER
             # The search of IndexFlatIP, on our own array: an index would hold a copy of it.
             faiss.knn_inner_product(
-                faiss.swig_ptr(queries), faiss.swig_ptr(vectors), self.dim, len(queries), len(vectors), k,
+                faiss.swig_ptr(queries), faiss.swig_ptr(vectors), self.dim, len(queries), len(vectors), wide,
                 faiss.swig_ptr(scores), faiss.swig_ptr(positions), selector,
+            )  # fmt: skip
+            faiss.fvec_inner_products_by_idx(
+                faiss.swig_ptr(scores), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(positions),
+                self.dim, len(queries), wide,
             )  # fmt: skip
             return scores, positions
 
@@ -176,10 +190,12 @@ def ids_and_scores(
             for start in range(0, len(queries), QUERIES_AT_ONCE):
                 part = slice(start, start + QUERIES_AT_ONCE)
                 best, positions = nearest(np.ascontiguousarray(queries[part], np.float32), most)
-                found[part, :most] = np.where(positions < 0, -1, ids[positions])
-                scores[part, :most] = np.where(positions < 0, -np.inf, best)
-    order = np.lexsort((found, -scores))  # by score, then by id, in every row
-    return np.take_along_axis(found, order, 1), np.take_along_axis(scores, order, 1)
+                best = np.where(positions < 0, -np.inf, best)
+                candidates = np.where(positions < 0, -1, ids[positions])
+                order = np.lexsort((candidates, -best))[:, :most]  # by score, then by id, in every row
+                found[part, :most] = np.take_along_axis(candidates, order, 1)
+                scores[part, :most] = np.take_along_axis(best, order, 1)
+    return found, scores
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The application: a collection, the routes, and the checks that every request passes first."""
 
+import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -43,7 +44,11 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
         threads = ThreadPoolExecutor(settings.limits.bodies, "pairlens requests")
         app.state.serving = ServingState(service, settings, metrics, under_way, threads)
         service.warm_up()
+        # What the libraries have loaded stays; looking through it for cycles would stop every thread for a moment.
+        gc.collect()
+        gc.freeze()
         yield
+        gc.unfreeze()
         # Whoever has called is answered first.
         threads.shutdown()
         service.close()

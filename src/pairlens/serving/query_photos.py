@@ -2,6 +2,7 @@
 
 import re
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ from pathlib import Path
 from threading import Lock
 
 from pairlens.collection.photo_view import digest_of
-from pairlens.core.files import atomic_write
 from pairlens.core.untrusted import read_bytes
 
 _DIGEST = re.compile("[0-9a-f]{64}")
+# The folder is looked through after so many photos, or when so many seconds have passed; other processes write there too.
+_PHOTOS_BETWEEN_LOOKS, _SECONDS_BETWEEN_LOOKS = 256, 60.0
 # The bytes of the photos that are held in memory until they are on the disk, and a little longer.
 RECENT_BYTES = 32 << 20
 
@@ -31,6 +33,10 @@ class QueryPhotos:
         self._lock = Lock()
         # One thread, so that a search does not wait for the disk.
         self._writer = ThreadPoolExecutor(1, "pairlens query photos")
+        # What the folder held when this process looked through it, with what the process has written since.
+        self._held_bytes = 0
+        self._photos_since_look = _PHOTOS_BETWEEN_LOOKS
+        self._looked = now()
 
     def keep(self, contents: bytes) -> str:
         """Keep a photo, and return its digest."""
@@ -67,10 +73,27 @@ class QueryPhotos:
         # A photo that cannot be kept is no reason to fail: its link will say so.
         with suppress(OSError, ValueError):
             self._make_room(len(contents))
-            with atomic_write(self.folder / digest) as file:
-                file.write(contents)
+            # Not flushed to the disk, as `atomic_write` does: after a power failure nobody asks for these photos.
+            part = self.folder / f".{digest}.{uuid.uuid4().hex}"
+            try:
+                part.write_bytes(contents)
+                part.replace(self.folder / digest)
+            finally:
+                part.unlink(missing_ok=True)
 
     def _make_room(self, needed: int) -> None:
+        self._held_bytes += needed
+        self._photos_since_look += 1
+        is_recent = (
+            self._photos_since_look < _PHOTOS_BETWEEN_LOOKS and self._now() - self._looked < _SECONDS_BETWEEN_LOOKS
+        )
+        if is_recent and self._held_bytes <= self._most_bytes:
+            return
+        self._photos_since_look, self._looked = 0, self._now()
+        self._held_bytes = self._without_old(needed)
+
+    def _without_old(self, needed: int) -> int:
+        """Remove the oldest photos until there is room; returns the bytes of the rest and of what is needed."""
         entries = []
         for file in self.folder.iterdir():
             with suppress(OSError):
@@ -82,3 +105,4 @@ class QueryPhotos:
             if total > self._most_bytes or self._now() - written > self._seconds:
                 file.unlink(missing_ok=True)
                 total -= size
+        return total
