@@ -15,6 +15,7 @@ from pairlens.core.similarity import unit
 from pairlens.core.untrusted import first_mismatch, form_of, read_forms, read_json, regular_file
 from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import TIMM_NAMES, Backbone
+from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.embedder import WEIGHTS_FILE
 from pairlens.model.photo_input import check_batch
 
@@ -47,6 +48,9 @@ class PlainBackbone(nn.Module):
         if not set(network.state_dict()) <= set(weights):
             network = Backbone(name, "none", "none", image_size)
             weights = {f"network.{key}": tensor for key, tensor in weights.items()}
+        else:
+            # A `Backbone` has done so itself. Only the rounding changes, by a millionth of a cosine.
+            fuse_batchnorm(network, image_size)
         # By name, because the order of the tensors may differ.
         network.load_state_dict({key: weights[key] for key in network.state_dict()})
         self.network = network.eval()
