@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 # Names of `mallopt` in malloc.h of the GNU C library.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 # The largest value that `mallopt` takes. A block above it is asked from the system and given back as before: kept among
 # smaller ones, such blocks would leave gaps that no later block fits into.
 _LARGEST_KEPT_BLOCK = 32 << 20
@@ -25,6 +25,9 @@ def keep_freed_memory() -> bool:
     if set_option is None:
         return False
     settings = (
+        # One arena for all threads: what one of them has freed is there for the others, and `malloc_trim` gives back the
+        # end of this arena only.
+        (_ARENA_MAX, 1),
         (_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK),
         (_TRIM_THRESHOLD, _NEVER_TRIM),
         (_TOP_PAD, _BYTES_ASKED_AT_ONCE),

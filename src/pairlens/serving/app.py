@@ -1,5 +1,6 @@
 """The application: a collection, the routes, and the checks that every request passes first."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pairlens.collection.collection import Collection
 from pairlens.serving import api_collection, api_photos, api_search
 from pairlens.serving.access import AccessCheck
 from pairlens.serving.limits import RequestLimits, UnderWay
+from pairlens.serving.memory_at_rest import give_back_at_rest
 from pairlens.serving.metrics import Metrics
 from pairlens.serving.page_routes import page_problem, page_routes
 from pairlens.serving.problems import Problem, as_problem, problem_response
@@ -47,7 +49,9 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
         # What the libraries have loaded stays; looking through it for cycles would stop every thread for a moment.
         gc.collect()
         gc.freeze()
+        resting = asyncio.create_task(give_back_at_rest(under_way))
         yield
+        resting.cancel()
         gc.unfreeze()
         # Whoever has called is answered first.
         threads.shutdown()

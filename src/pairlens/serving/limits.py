@@ -13,10 +13,11 @@ WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(eq=False)
 class UnderWay:
-    """The requests that are being answered, and those of them that have a body."""
+    """The requests that are being answered, those of them that have a body, and how many have been answered."""
 
     requests: int = 0
     bodies: int = 0
+    answered: int = 0
 
 
 class RequestLimits:
@@ -45,6 +46,7 @@ class RequestLimits:
         finally:
             self.under_way.requests -= 1
             self.under_way.bodies -= has_body
+            self.under_way.answered += 1
 
     def _refusal(self, scope: Scope, has_body: bool) -> Problem | None:
         limits = self.limits
