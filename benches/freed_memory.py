@@ -3,8 +3,8 @@
     python benches/freed_memory.py          # about two minutes of 2 cores
 
 EfficientNet-Lite0 embeds batches, and training steps with circle loss are made, in a process that leaves the C library as it
-comes and in one that calls `keep_freed_memory`, as every command of Pairlens does. The two take turns, so a busy machine slows
-both. Writes benches/results/freed_memory.json.
+comes and in one that calls `keep_freed_memory`, as every command of Pairlens does. The two take turns, so a busy machine
+slows both. Writes benches/results/freed_memory.json.
 """
 
 import json

@@ -1,6 +1,7 @@
 """The tables of the study of CUB-200-2011, made from its stored results."""
 
 import re
+import statistics
 from functools import cache
 
 from claim_targets import read
@@ -17,6 +18,8 @@ from pairlens.evaluation.intervals import Interval
 
 METRIC = "MAP@R"
 MISSING = "not run"
+# The folder of the first benchmark of the fine-tuned study.
+FINETUNED = "cub-cropped-fine-tuned"
 
 
 @cache
@@ -65,6 +68,29 @@ def study_predictors() -> str:
     first = study().fields[0].name
     of_first = [one for one in study().findings.predictions if one.benchmark == first]
     return prediction_tables(of_first, METRIC)[0].markdown()
+
+
+def cub_finetuned_rows() -> list[tuple[str, ...]]:
+    """Return a row for each loss of the fine-tuned study, best first, with the seeds that are finished."""
+    runs = [run for run in read("cub_finetuned.json")["runs"] if run["benchmark"] == FINETUNED]
+    frozen = {loss.name.replace("_", "-").replace(" ", "-"): loss for loss in study().fields[0].losses}
+    rows = []
+    for name in sorted({run["loss"] for run in runs}):
+        seeds = [run for run in runs if run["loss"] == name]
+        recall, mean = (statistics.mean(run[metric] for run in seeds) for metric in ("R@1", METRIC))
+        spread = f"{100 * statistics.stdev(run[METRIC] for run in seeds):.2f}" if len(seeds) > 1 else "one run"
+        row = (frozen[name].name, str(len(seeds)), f"{100 * recall:.1f}", f"{100 * mean:.1f}", spread)
+        rows.append((mean, (*row, _mean(frozen[name].metric(METRIC).over_seeds))))
+    return [row for _, row in sorted(rows, reverse=True)]
+
+
+def cub_finetuned_agreement_rows() -> list[tuple[str, ...]]:
+    """Return a row for each benchmark with which the order of the fine-tuned losses was compared."""
+    return [
+        (one["with"], str(one["losses"]), f"{one['spearman']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]")
+        for one in read("cub_finetuned.json")["agreements"]
+        if one["benchmark"] == FINETUNED
+    ]
 
 
 def _rounded(text: str) -> str:

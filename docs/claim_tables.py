@@ -7,6 +7,8 @@ from claim_baselines import baselines
 from claim_collection import calibration_rows, open_set_rows, store_rows, whole_rows
 from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
 from claim_study import (
+    cub_finetuned_agreement_rows,
+    cub_finetuned_rows,
     setting_rows,
     study_agreement,
     study_contributions,
@@ -45,6 +47,37 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def cub_study() -> str:
     """R@1 and MAP@R of every loss of the study of CUB-200-2011, beside the baselines."""
     return markdown(study_head(), study_rows())
+
+
+def cub_finetuned() -> str:
+    """R@1 and MAP@R of every loss that fine-tuned a network on CUB-200-2011, beside MAP@R behind the frozen backbone."""
+    head = ("fine-tuned, %", "runs", "R@1", "MAP@R", "standard deviation over seeds", "MAP@R, frozen")
+    return markdown(head, cub_finetuned_rows())
+
+
+def cub_finetuned_agreement() -> str:
+    """Whether the fine-tuned network ranks the losses as other benchmarks do."""
+    return markdown(("fine-tuned on cropped CUB, and", "losses", "Spearman"), cub_finetuned_agreement_rows())
+
+
+def freed_memory() -> str:
+    """How much faster a network is that does not wait for the system to clear freed memory."""
+    rows = [
+        (
+            _freed_memory_names(name),
+            f"{row['as it comes']['ms']:.0f}",
+            f"{row['kept']['ms']:.0f}",
+            f"{row['speed']:.2f} ({min(row['speeds']):.2f} to {max(row['speeds']):.2f})",
+            f"{row['kept']['peak_mib'] / row['as it comes']['peak_mib']:.2f}",
+        )
+        for name, row in read("freed_memory.json")["results"].items()
+    ]
+    return markdown(("", "ms, C library as it comes", "ms, memory kept", "times as fast", "peak memory, ratio"), rows)
+
+
+def _freed_memory_names(name: str) -> str:
+    kind, *rest = name.split(" ")
+    return f"training step, batch of 64, {rest[0]}" if kind == "step" else f"embedding {rest[0]} photos of {rest[2]} px"
 
 
 def cub_settings() -> str:
@@ -429,6 +462,9 @@ TABLES: dict[str, Callable[[], str]] = {
         model_costs,
         cub_study,
         cub_settings,
+        cub_finetuned,
+        cub_finetuned_agreement,
+        freed_memory,
         study_contributions,
         study_variance,
         study_agreement,

@@ -25,6 +25,32 @@ def test_the_oldest_go_when_there_is_no_room(tmp_path, monkeypatch):
     assert len(kept._recent) == 3
 
 
+def test_the_folder_is_not_looked_through_for_every_photo(tmp_path, monkeypatch):
+    kept = QueryPhotos(tmp_path, 1 << 30, 60)
+    looks = []
+    look = kept._without_old
+    monkeypatch.setattr(kept, "_without_old", lambda needed: looks.append(needed) or look(needed))
+    for number in range(600):
+        kept.keep(number.to_bytes(2, "big"))
+    kept.close()
+    assert len(list(tmp_path.iterdir())) == 600
+    assert len(looks) == 3
+
+
+def test_photos_of_another_process_are_counted_after_a_while(tmp_path):
+    clock = [1e9]
+    first, second = (QueryPhotos(tmp_path, 1000, 1e12, now=lambda: clock[0]) for _ in range(2))
+    for number in range(4):
+        first.keep(bytes([number]) * 150)
+    first.close()
+    second.keep(bytes([9]) * 150)
+    clock[0] += 61
+    second.keep(bytes([10]) * 300)
+    second.close()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1000
+    assert len(list(tmp_path.iterdir())) == 5
+
+
 def test_they_are_gone_after_their_time(tmp_path):
     clock = [0.0]
     kept = QueryPhotos(tmp_path, 1000, 60)

@@ -85,7 +85,7 @@ def write_picture(file: Path, picture: "Image", quality: int = 95) -> None:
 
 
 @contextmanager
-def atomic_write(file: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def atomic_write(file: Path, previous: Path | None = None, flush: bool = True) -> Iterator[BinaryIO]:
     """Yield a new open file, whose content replaces `file` in one step when the block succeeds.
 
     Readers see either the old content or the new, also after a power failure: the content is flushed to the disk first,
@@ -95,6 +95,7 @@ def atomic_write(file: Path, previous: Path | None = None) -> Iterator[BinaryIO]
         file: what to write.
         previous: a second name in the same folder, under which the content that is replaced stays; there is no moment at
             which the file is missing.
+        flush: wait until the disk has the content; without it, a power failure may leave an empty file.
 
     Raises:
         UnwritableError: naming the file, the reason and what to do.
@@ -104,11 +105,13 @@ def atomic_write(file: Path, previous: Path | None = None) -> Iterator[BinaryIO]
     try:
         with open(part, "xb", opener=_open_new) as opened:
             yield opened
-        _flush_file(part)
+        if flush:
+            _flush_file(part)
         if previous is not None and file.is_file():
             _keep(file, previous)
         part.replace(file)
-        _flush_folder(file.parent)
+        if flush:
+            _flush_folder(file.parent)
     except (OSError, SafetensorError) as error:
         _remove(part)
         raise _unwritable(file, error) from error

@@ -2,7 +2,6 @@
 
 import re
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from pairlens.collection.photo_view import digest_of
+from pairlens.core.files import atomic_write
 from pairlens.core.untrusted import read_bytes
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -73,13 +73,9 @@ class QueryPhotos:
         # A photo that cannot be kept is no reason to fail: its link will say so.
         with suppress(OSError, ValueError):
             self._make_room(len(contents))
-            # Not flushed to the disk, as `atomic_write` does: after a power failure nobody asks for these photos.
-            part = self.folder / f".{digest}.{uuid.uuid4().hex}"
-            try:
-                part.write_bytes(contents)
-                part.replace(self.folder / digest)
-            finally:
-                part.unlink(missing_ok=True)
+            # After a power failure nobody asks for these photos.
+            with atomic_write(self.folder / digest, flush=False) as file:
+                file.write(contents)
 
     def _make_room(self, needed: int) -> None:
         self._held_bytes += needed

@@ -1,0 +1,99 @@
+"""Stores what the fine-tuned study of CUB-200-2011 has finished: `python benches/cub_finetuned.py runs/cub_finetuned_study`.
+
+    pairlens compare benches/cub_finetuned_study.toml --data_path data --out runs/cub_finetuned_study
+
+makes the runs and goes on where it was interrupted; this script reads every finished run, however many there are, and
+compares the order of the losses with that of the frozen study (benches/results/cub_study.json) and of Omniglot. Writes
+benches/results/cub_finetuned.json.
+"""
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import tyro
+from provenance import RESULTS, about, write_result
+
+from pairlens.comparison.rank_agreement import RankedLosses, agreement_of, read_ranked_losses
+from pairlens.comparison.results import Results
+from pairlens.core.records import from_plain
+from pairlens.core.untrusted import read_json
+from pairlens.experiments.run_folder import RunFolder
+
+FILE, FROZEN, OMNIGLOT = (RESULTS / name for name in ("cub_finetuned.json", "cub_study.json", "omniglot_study.csv"))
+METRICS = ("R@1", "MAP@R")
+# The name of the arm that has no pairwise loss.
+CONTROL = "none"
+
+
+def finished(folder: Path) -> list[dict[str, Any]]:
+    """Return benchmark, loss, seed and metrics of every finished run."""
+    found = []
+    for outcome in sorted((folder / "runs").glob("*/*/seed*/outcome.json")):
+        rows = RunFolder(outcome.parent).read_outcome().rows
+        loss, seed = outcome.parent.parent.name, int(outcome.parent.name.removeprefix("seed"))
+        values = {name: rows[-1].report.metric(name).value for name in METRICS}
+        before = {name: rows[0].report.metric(name).value for name in METRICS}
+        place = {"benchmark": outcome.parts[-4], "loss": loss, "seed": seed, "epochs": rows[-1].epoch}
+        found.append({**place, **values, "before": before})
+    return found
+
+
+def ranked(runs: list[dict[str, Any]], benchmark: str) -> RankedLosses:
+    """Return the mean MAP@R of each loss of a benchmark."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        if run["benchmark"] == benchmark and run["loss"] != CONTROL:
+            values[run["loss"]].append(run["MAP@R"])
+    errors = {name: stdev(some) / math.sqrt(len(some)) for name, some in values.items() if len(some) > 1}
+    return RankedLosses(benchmark, "MAP@R", {name: mean(some) for name, some in values.items()}, errors)
+
+
+def others() -> list[RankedLosses]:
+    """Return the frozen study and Omniglot, with the names of losses as they stand in the names of folders."""
+    results = from_plain(Results, read_json(FROZEN)["results"], str(FROZEN))
+    found = [*(RankedLosses.of(field) for field in results.fields), *read_ranked_losses(OMNIGLOT)]
+    return [
+        RankedLosses(
+            one.name, one.metric, *({_folder_name(n): v for n, v in of.items()} for of in (one.means, one.errors))
+        )
+        for one in found
+        if one.metric == "MAP@R"
+    ]
+
+
+def _folder_name(loss: str) -> str:
+    return loss.replace("_", "-").replace(" ", "-")
+
+
+def main(folder: Path, /) -> None:
+    """Store the finished runs of a study.
+
+    Args:
+        folder: of the comparison.
+    """
+    runs = finished(folder)
+    agreements = []
+    for benchmark in dict.fromkeys(run["benchmark"] for run in runs):
+        for other in others():
+            found = agreement_of(other, ranked(runs, benchmark))
+            if found is not None:
+                spearman = found.spearman
+                agreements.append(
+                    {
+                        "benchmark": benchmark,
+                        "with": other.name,
+                        "losses": len(found.losses),
+                        "spearman": spearman.value,
+                        "low": spearman.low,
+                        "high": spearman.high,
+                    }
+                )
+    write_result(FILE, {"about": about(), "runs": runs, "agreements": agreements})
+    print(f"{len(runs)} finished runs in {FILE.name}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
