@@ -32,7 +32,11 @@ def finished(folder: Path) -> list[dict[str, Any]]:
     """Return benchmark, loss, seed and metrics of every finished run."""
     found = []
     for outcome in sorted((folder / "runs").glob("*/*/seed*/outcome.json")):
-        rows = RunFolder(outcome.parent).read_outcome().rows
+        folder_of_run = RunFolder(outcome.parent)
+        rows = folder_of_run.read_outcome().rows
+        # A run that goes on has an outcome from its first evaluation on, before training.
+        if rows[-1].epoch < folder_of_run.experiment().run.epochs:
+            continue
         loss, seed = outcome.parent.parent.name, int(outcome.parent.name.removeprefix("seed"))
         values = {name: rows[-1].report.metric(name).value for name in METRICS}
         before = {name: rows[0].report.metric(name).value for name in METRICS}

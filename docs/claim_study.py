@@ -81,6 +81,9 @@ def cub_finetuned_rows() -> list[tuple[str, ...]]:
         spread = f"{100 * statistics.stdev(run[METRIC] for run in seeds):.2f}" if len(seeds) > 1 else "one run"
         row = (frozen[name].name, str(len(seeds)), f"{100 * recall:.1f}", f"{100 * mean:.1f}", spread)
         rows.append((mean, (*row, _mean(frozen[name].metric(METRIC).over_seeds))))
+    before = runs[0]["before"]
+    row = ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "")
+    rows.append((before[METRIC], row))
     return [row for _, row in sorted(rows, reverse=True)]
 
 
