@@ -1,6 +1,7 @@
 """A server gives memory back when it has grown and nobody asks for anything, and never during a request."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -23,45 +24,48 @@ class Process:
         self.held = self.used
 
 
-async def watched(under_way, changes):
-    """Watch while changes are made, a few looks apart."""
+async def watched(process, under_way, change, expected):
+    """Watch while something changes; returns once memory has been given back as often as expected, and a few looks later."""
     task = asyncio.create_task(give_back_at_rest(under_way, seconds=0.005))
-    for change in (lambda: None, *changes):
-        await asyncio.sleep(0.05)
-        change()
+    await asyncio.sleep(0.05)
+    change()
+    end = time.monotonic() + 20
+    while process.given_back < expected and time.monotonic() < end:
+        await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert process.given_back == expected
 
 
 def test_memory_that_has_grown_is_given_back_once(monkeypatch):
     process = Process(monkeypatch)
-    asyncio.run(watched(UnderWay(), [lambda: setattr(process, "held", 1500)]))
-    assert process.given_back == 1
+    asyncio.run(watched(process, UnderWay(), lambda: setattr(process, "held", 1500), 1))
     assert process.held == 1000
 
 
-def test_little_growth_and_what_is_in_use_stay(monkeypatch):
+def test_little_growth_stays(monkeypatch):
     process = Process(monkeypatch)
-    asyncio.run(watched(UnderWay(), [lambda: setattr(process, "held", 1090)]))
-    assert process.given_back == 0
+    asyncio.run(watched(process, UnderWay(), lambda: setattr(process, "held", 1090), 0))
+
+
+def test_what_is_in_use_is_asked_for_once(monkeypatch):
+    process = Process(monkeypatch)
 
     def add_photos():
         process.held = process.used = 3000
 
-    asyncio.run(watched(UnderWay(), [add_photos]))
-    assert process.given_back == 1
+    asyncio.run(watched(process, UnderWay(), add_photos, 1))
 
 
 def test_nothing_happens_while_somebody_is_answered(monkeypatch):
     process, under_way = Process(monkeypatch), UnderWay(requests=1)
-    asyncio.run(watched(under_way, [lambda: setattr(process, "held", 1500)]))
-    assert process.given_back == 0
+    asyncio.run(watched(process, under_way, lambda: setattr(process, "held", 1500), 0))
     process.held = 1000
 
     def end():
+        process.held = 1600
         under_way.requests, under_way.answered = 0, 1
 
-    asyncio.run(watched(under_way, [lambda: setattr(process, "held", 1600), end]))
-    assert process.given_back == 1
+    asyncio.run(watched(process, under_way, end, 1))
