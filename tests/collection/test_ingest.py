@@ -286,6 +286,20 @@ class TestInterruption:
         assert shop.add(folder, workers=workers).added == 10
         assert shop.check() == []
 
+    @pytest.mark.parametrize("workers", [None, 1, 5])
+    def test_the_number_of_threads_changes_no_vector(self, tmp_path, monkeypatch, workers):
+        monkeypatch.setattr(ingest, "BATCH", 3)
+        folder = photo_folder(tmp_path / "photos", "ab", 10)
+        found = []
+        for name, threads in (("alone", 0), ("threads", workers)):
+            with new_collection(tmp_path / name) as shop:
+                shop.add(folder, workers=threads)
+                ids = shop.store.ids()
+                found.append((list(paths(shop)), np.concatenate([rows for _, rows in shop.store.vector_blocks()])))
+                assert len(ids) == 20
+        assert found[0][0] == found[1][0]
+        assert np.allclose(found[0][1], found[1][1], rtol=0, atol=1e-6)
+
     def test_a_kill_loses_nothing_that_was_written(self, tmp_path):
         folder = photo_folder(tmp_path / "photos", "a", 60)
         new_collection(tmp_path / "shop").close()

@@ -78,7 +78,7 @@ def test_real_birds(birds, tmp_path, capfd):
 
 
 def test_a_tenth_of_cub_is_cropped_to_its_boxes_in_order(annotations, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.setattr(module, "available_cores", lambda: 2)
     root = tmp_path / "photos"
     root.mkdir()
     for file in (annotations / "CUB_200_2011").glob("*.txt"):
@@ -217,7 +217,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_cores(class_folders, tmp_path,
         return reduce(*arguments)
 
     monkeypatch.setattr(module, "reduce_photo", reduce_slowly)
-    monkeypatch.setattr(module, "_cores", lambda: cores)
+    monkeypatch.setattr(module, "available_cores", lambda: cores)
     catalog, _ = _prepare(tmp_path)
     jpegs = [encode(load_image(class_folders / path), 16) for path in catalog.paths]
     assert [bytes(catalog.jpeg(i)) for i in range(10)] == jpegs

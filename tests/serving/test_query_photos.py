@@ -37,6 +37,19 @@ def test_the_folder_is_not_looked_through_for_every_photo(tmp_path, monkeypatch)
     assert len(looks) == 3
 
 
+def test_a_full_folder_is_not_looked_through_for_every_photo(tmp_path, monkeypatch):
+    kept = QueryPhotos(tmp_path, 10_000, 60)
+    looks = []
+    look = kept._without_old
+    monkeypatch.setattr(kept, "_without_old", lambda needed: looks.append(needed) or look(needed))
+    for number in range(400):
+        kept.keep(number.to_bytes(2, "big") * 50)
+    kept.close()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 10_000
+    # Each look makes room for ten photos.
+    assert len(looks) < 40
+
+
 def test_photos_of_another_process_are_counted_after_a_while(tmp_path):
     clock = [1e9]
     first, second = (QueryPhotos(tmp_path, 1000, 1e12, now=lambda: clock[0]) for _ in range(2))
@@ -49,6 +62,20 @@ def test_photos_of_another_process_are_counted_after_a_while(tmp_path):
     second.close()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1000
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_the_same_photo_again_takes_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(query_photos, "RECENT_BYTES", 300)
+    kept = QueryPhotos(tmp_path, 10_000, 60)
+    for _ in range(9):
+        kept.keep(b"a" * 100)
+        kept.keep(b"b" * 100)
+    assert len(kept._recent) == 2
+    for number in range(9):
+        kept.keep(bytes([number]) * 100)
+    kept.close()
+    assert len(kept._recent) == 3
+    assert kept._recent_bytes == sum(map(len, kept._recent.values())) == 300
 
 
 def test_they_are_gone_after_their_time(tmp_path):

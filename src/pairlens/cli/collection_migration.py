@@ -24,7 +24,7 @@ def migrate(
     reduce: int | None = None,
     back: bool = False,
     out: Path | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     wait: float = 30.0,
 ) -> None:
     """Embed a collection again with another model; searches answer from the old vectors until one change-over.
@@ -38,7 +38,7 @@ def migrate(
         reduce: how many principal components are kept.
         back: return to the model before the last migration.
         out: a folder for a contact sheet of the photos whose nearest photos changed most.
-        workers: number of threads that read and embed photos.
+        workers: number of threads that read and embed photos; by default one for each core.
         wait: seconds to wait for another process.
     """
     is_processed = bool(post) or reduce is not None

@@ -38,7 +38,7 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
     yes: bool = False,
     follow_links: bool = False,
     engine: Literal["threads", "ray"] = "threads",
-    workers: int = 2,
+    workers: int | None = None,
     wait: float = 30.0,
     refused: Path | None = None,
 ) -> None:
@@ -61,7 +61,7 @@ def index(  # noqa: PLR0913 (the parameters are the options of the command)
         yes: remove more than a tenth of the photos without asking.
         follow_links: follow links that lead out of a folder.
         engine: threads reads and embeds on this machine; ray on a cluster of many.
-        workers: number of threads, or of Ray's processes, that read and embed photos.
+        workers: number of threads, or of Ray's processes, that read and embed photos; by default one for each core.
         wait: seconds to wait for another process that writes into the collection.
         refused: a CSV file for the photos that were refused or left out, each with its reason.
     """

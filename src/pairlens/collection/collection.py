@@ -13,7 +13,7 @@ from pairlens.collection.expand_query import expand_query
 from pairlens.collection.filters import Wanted, as_conditions
 from pairlens.collection.given_photos import add_given_photos
 from pairlens.collection.indexing import Indexing
-from pairlens.collection.ingest import IndexEngine, Progress
+from pairlens.collection.ingest import IndexEngine, Progress, show_nothing
 from pairlens.collection.ingested import Ingested, Removal
 from pairlens.collection.item import Item, Region, Value, checked_metadata
 from pairlens.collection.location import WAIT_SECONDS, create_store, open_store
@@ -172,9 +172,9 @@ class Collection:
         sync: bool = False,
         confirm: Callable[[Removal], bool] | None = None,
         follow_links: bool = False,
-        workers: int = 2,
+        workers: int | None = None,
         engine: IndexEngine = "threads",
-        progress: Progress = lambda done, total: None,
+        progress: Progress = show_nothing,
     ) -> Ingested:
         """Add photos; those that are there already are left as they are, and those that have changed are embedded again.
 
@@ -186,7 +186,7 @@ class Collection:
             sync: also remove the photos of the folder that are gone.
             confirm: asked before more than a tenth is removed; without it, that is refused.
             follow_links: whether links that lead out of a folder are followed.
-            workers: number of threads, or of Ray's processes, that read and embed photos.
+            workers: number of threads, or of Ray's processes, that read and embed photos; by default one for each core.
             engine: "threads" on this machine, or "ray" on a cluster of machines that see the same files.
             progress: called after each photo with the numbers of photos that are done and of all.
 
@@ -199,7 +199,8 @@ class Collection:
             if sync:
                 raise ValueError("sync is for folders, whose photos can be gone; give a folder, or leave it out")
             return add_given_photos(self.store, self.model, places, labels, metadata, progress=progress)
-        how = Indexing(self.store, self.model, as_whole_number(workers, "workers", least=0), engine, follow_links)
+        count = None if workers is None else as_whole_number(workers, "workers", least=0)
+        how = Indexing(self.store, self.model, count, engine, follow_links)
         return how.index(places, labels, metadata, sync=sync, confirm=confirm, progress=progress)
 
     def remove(self, ids: int | Iterable[int] | None = None, *, where: Mapping[str, Wanted] | None = None) -> int:
@@ -307,7 +308,7 @@ class Collection:
         return self._searcher.judge.calibration()
 
     def migrate(
-        self, model: str | Path | CollectionModel, *, workers: int = 2, progress: Progress = lambda done, total: None
+        self, model: str | Path | CollectionModel, *, workers: int | None = None, progress: Progress = show_nothing
     ) -> "Migrated":
         """Embed everything again with another model, and change over to it in one step; see `migration.migrate`.
 

@@ -33,8 +33,8 @@ _FILES = {
 MAX_MODEL_BYTES = 1_000_000_000
 # Photos that are read and embedded together.
 BATCH = 32
-# So many of them go through the network at a time: 16 photos of 128 pixels, 5 of 224. The maps of more do not fit into the
-# caches of a processor, nor below the size from which the C library asks the system for every block anew.
+# The network sees at most this many pixels at a time: 16 photos of 128 x 128, or 5 of 224 x 224. The maps of more photos do
+# not fit into the caches of a processor, and the C library gives blocks of their size back to the system after every layer.
 _PIXELS_AT_ONCE = 16 * 128**2
 
 

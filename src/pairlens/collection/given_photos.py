@@ -10,7 +10,7 @@ from unicodedata import normalize
 import numpy as np
 
 from pairlens.collection.arguments import checked_label
-from pairlens.collection.ingest import Progress, new_item
+from pairlens.collection.ingest import Progress, new_item, show_nothing
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import NewItem, Value, checked_metadata
 from pairlens.collection.known_changes import KnownChanges
@@ -36,7 +36,7 @@ def add_given_photos(
     labels: Any = None,
     metadata: Any = None,
     names: Sequence[str | None] | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = show_nothing,
 ) -> Ingested:
     """Add pictures, arrays, tensors, files or the bytes of picture files, and keep the bytes.
 

@@ -12,8 +12,8 @@ from pairlens.core.memory import check_space_for_faiss
 GROWTH = 1.125
 # A search fills the bits of queries x k results: more queries than this are searched in parts.
 QUERIES_AT_ONCE = 1024
-# From this number of queries on, a product of matrices, which reads the vectors once for all of them, is faster than FAISS's
-# loop over the queries. FAISS 1.15 by itself changes over at 128,000 numbers of queries, such as 250 queries of 512.
+# From this number of queries on, a product of matrices, which reads the vectors once for all queries, is faster than a loop
+# over the queries. FAISS 1.15 by itself uses the product only if the queries hold 128,000 numbers, as 250 queries of 512 do.
 QUERIES_OF_A_PRODUCT = 4
 _ALWAYS, _NEVER = 1, (1 << 31) - 1
 # A product of matrices rounds in another order than the product of two vectors. So a few more candidates are taken, and all

@@ -19,14 +19,14 @@ class Indexing:
     Attributes:
         store: where to.
         model: its active model.
-        workers: number of threads, or of Ray's processes.
+        workers: number of threads, or of Ray's processes; None for one for each core.
         engine: what reads and embeds.
         follow_links: whether links that lead out of a folder are followed.
     """
 
     store: Store
     model: CollectionModel
-    workers: int
+    workers: int | None
     engine: IndexEngine
     follow_links: bool
 
@@ -62,5 +62,5 @@ class Indexing:
                 # Imported here, because Ray is an extra.
                 from pairlens.collection.ray_reader import RayReader
 
-                return RayReader(self.store, self.model, max(1, self.workers))
+                return RayReader(self.store, self.model, self.workers)
         raise ValueError(f"engine {self.engine!r} must be threads or ray")

@@ -18,7 +18,7 @@ from pairlens.collection.photo_view import MAX_FILE_BYTES, PhotoView, view_photo
 from pairlens.collection.read_photo import Asked, ReadPhoto, in_batches, read_and_embed, refusal
 from pairlens.collection.sources import PhotoSource, Sources
 from pairlens.collection.store import Store
-from pairlens.core.threads import map_in_order, share_of_cores
+from pairlens.core.threads import available_cores, map_in_order, share_of_cores
 from pairlens.core.untrusted import read_bytes
 from pairlens.data.account import Exclusion
 
@@ -30,6 +30,10 @@ IndexEngine: TypeAlias = Literal["threads", "ray"]
 Reader = Callable[[Iterable[Asked]], Iterator[ReadPhoto]]
 # Called with the number of photos that are done, and the number of all.
 Progress = Callable[[int, int], None]
+
+
+def show_nothing(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(eq=False)
@@ -58,19 +62,20 @@ class Ingest:
     """One indexing of sources into a store; `run` does it, and can be repeated after any interruption."""
 
     def __init__(
-        self, store: Store, model: CollectionModel, workers: int = 2, read_elsewhere: Reader | None = None
+        self, store: Store, model: CollectionModel, workers: int | None = None, read_elsewhere: Reader | None = None
     ) -> None:
         """Prepare an indexing by the active model of a store.
 
         Args:
             store: where to.
             model: its active model.
-            workers: number of threads that read and embed photos, among which the cores are divided.
+            workers: number of threads that read and embed photos, among which the cores are divided; by default one for
+                each core.
             read_elsewhere: reads and embeds photos in place of this process, such as on the machines of a cluster.
         """
         self.store = store
         self.model = model
-        self.workers = workers
+        self.workers = available_cores() if workers is None else workers
         self._reader = read_elsewhere or self._read_here
         self._start = time.monotonic()
         self._counts: dict[str, int] = defaultdict(int)
@@ -101,7 +106,7 @@ class Ingest:
         *,
         sync: bool = False,
         confirm: Callable[[Removal], bool] | None = None,
-        progress: Progress = lambda done, total: None,
+        progress: Progress = show_nothing,
     ) -> Ingested:
         """Add what is new, and update what has changed.
 

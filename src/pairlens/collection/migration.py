@@ -8,14 +8,14 @@ from itertools import chain
 import numpy as np
 
 from pairlens.collection.collection_model import BATCH, CollectionModel, load_model, remove_model, save_model
-from pairlens.collection.ingest import Progress
+from pairlens.collection.ingest import Progress, show_nothing
 from pairlens.collection.item import Item
 from pairlens.collection.photo_bytes import photo_bytes
 from pairlens.collection.photo_view import view_photo
 from pairlens.collection.read_photo import in_batches
 from pairlens.collection.store import Store, StoredModel
 from pairlens.collection.stored_calibration import drop_calibration
-from pairlens.core.threads import map_in_order, share_of_cores
+from pairlens.core.threads import available_cores, map_in_order, share_of_cores
 
 # Items that are embedded and written at a time.
 _CHUNK = 256
@@ -80,7 +80,7 @@ class Migrated:
 
 
 def migrate(
-    store: Store, model: CollectionModel, workers: int = 2, progress: Progress = lambda done, total: None
+    store: Store, model: CollectionModel, workers: int | None = None, progress: Progress = show_nothing
 ) -> Migrated:
     """Embed a collection with another model, and change over to it.
 
@@ -90,7 +90,7 @@ def migrate(
     Args:
         store: of the collection.
         model: the new model.
-        workers: number of threads that read and embed photos.
+        workers: number of threads that read and embed photos; by default one for each core.
         progress: called with the numbers of photos that are embedded and of all.
 
     Raises:
@@ -132,7 +132,7 @@ def migrate(
     )
 
 
-def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
+def return_to_former_model(store: Store, workers: int | None = None) -> StoredModel:
     """Make the former model the active one again; photos that were added since are embedded with it first.
 
     If a migration has begun and is not finished, it is given up instead, and the active model stays.
@@ -149,7 +149,7 @@ def return_to_former_model(store: Store, workers: int = 2) -> StoredModel:
     if former is None:
         raise ValueError(f"{store.name} keeps no former model, so there is nothing to return to")
     if len(store.without_vector(former.fingerprint, 1)):
-        _embed_missing(store, load_model(store, former.fingerprint), workers, lambda done, total: None)
+        _embed_missing(store, load_model(store, former.fingerprint), workers, show_nothing)
     store.activate_model(former.fingerprint)
     drop_calibration(store)
     return former
@@ -160,7 +160,7 @@ def _begun(store: Store) -> StoredModel | None:
     return next((stored for stored in store.models() if stored.state == "new"), None)
 
 
-def _change_over(store: Store, model: CollectionModel, workers: int) -> StoredModel | None:
+def _change_over(store: Store, model: CollectionModel, workers: int | None) -> StoredModel | None:
     """Make the new model the active one; returns the one that was active."""
     kept = {stored.fingerprint for stored in store.models()}
     active = store.models()[0]
@@ -172,23 +172,24 @@ def _change_over(store: Store, model: CollectionModel, workers: int) -> StoredMo
             # Photos were added after the last look; the tenth time, somebody adds faster than this machine embeds.
             if attempt == 9 or not len(store.without_vector(model.fingerprint, 1)):
                 raise
-            _embed_missing(store, model, workers, lambda done, total: None)
+            _embed_missing(store, model, workers, show_nothing)
     drop_calibration(store)
     for fingerprint in kept - {stored.fingerprint for stored in store.models()}:
         remove_model(store, fingerprint)
     return active if active.fingerprint != model.fingerprint else None
 
 
-def _embed_missing(store: Store, model: CollectionModel, workers: int, progress: Progress) -> tuple[int, int]:
+def _embed_missing(store: Store, model: CollectionModel, workers: int | None, progress: Progress) -> tuple[int, int]:
     """Embed all items that have no vector of a model; returns how many, and how many of them from their thumbnails."""
     total = store.count()
+    threads = available_cores() if workers is None else workers
     embedded = from_thumbnails = 0
     while len(ids := store.without_vector(model.fingerprint, _CHUNK)):
         batches = map_in_order(
             lambda items: _embedded(store, model, items),
             in_batches(store.items(ids), BATCH),
-            workers,
-            cores=share_of_cores(workers),
+            threads,
+            cores=share_of_cores(threads),
         )
         done = list(chain.from_iterable(batches))
         # Photos that were removed or replaced meanwhile keep no vector of what they were.

@@ -16,8 +16,8 @@ _RETRIES = 3
 class RayReader:
     """Reads and embeds photos in Ray's processes; the collection is written by the process that calls."""
 
-    def __init__(self, store: Store, model: CollectionModel, workers: int) -> None:
-        """Prepare for the model of a store.
+    def __init__(self, store: Store, model: CollectionModel, workers: int | None) -> None:
+        """Prepare for the model of a store; `workers` is the number of processes, None for one for each free core.
 
         Raises:
             ValueError: if Ray is not installed.
@@ -43,7 +43,8 @@ class RayReader:
         documents = ray.put(self._documents)
         kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Embedding)
         # A process without a free core would never start, and its batches would wait for ever.
-        workers = max(1, min(self._workers, int(ray.available_resources().get("CPU", 1))))
+        free = int(ray.available_resources().get("CPU", 1))
+        workers = max(1, free if self._workers is None else min(self._workers, free))
         actors = [kind.remote(documents) for _ in range(workers)]
         try:
             yield from _in_order(ray, actors, asked)

@@ -3,6 +3,7 @@
 PyTorch is not imported here: a process that runs an ONNX model reads photos in threads without it.
 """
 
+import os
 import sys
 import time
 import weakref
@@ -178,6 +179,11 @@ class _Pool(Generic[Item, Result]):
         except BaseException as error:
             task.error = error
         task.done.set()
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use; in a container they are fewer than those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_of_cores(threads: int) -> int:

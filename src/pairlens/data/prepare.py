@@ -1,7 +1,6 @@
 """Preparation of a raw data set: every photo read once, cropped, resized and written to one Arrow file."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pairlens.core.deep_pixels import Depth
 from pairlens.core.files import UnwritableError, make_folder
 from pairlens.core.images import SmallPhoto, TooManyPixelsError, reduce_photo
 from pairlens.core.photo_reading import PhotoReading
-from pairlens.core.threads import map_in_order
+from pairlens.core.threads import available_cores, map_in_order
 from pairlens.data.account import Account, Exclusion, count_kinds, reasons_by_kind, write_exclusions
 from pairlens.data.annotations import SPLITS, Annotations, Photo
 from pairlens.data.catalog import Catalog, Description, Origin
@@ -179,7 +178,7 @@ def _disk_errors_as_sentences(options: Preparation) -> Iterator[None]:
 
 def _write(options: Preparation, annotations: Annotations, origin: Origin, show: Callable[[str], None]) -> Catalog:
     make_folder(options.folder)
-    depth = find_depth(annotations, _cores())
+    depth = find_depth(annotations, available_cores())
     if words := depth.words():
         show(f"Note: some photos hold {words}; they are scaled to 8 bits by that range, the same for all photos.")
     reading = replace(origin.reading, depth=depth)
@@ -207,7 +206,7 @@ def _encoded_rows(
     work = partial(_encode, root=annotations.root, options=options, reading=reading)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        encoded = map_in_order(work, annotations.photos, _cores(), _AHEAD)
+        encoded = map_in_order(work, annotations.photos, available_cores(), _AHEAD)
         tracked = progress.track(encoded, len(annotations.photos), description="Reading photos")
         for photo, result in zip(annotations.photos, tracked, strict=True):
             if isinstance(result, Exclusion):
@@ -242,11 +241,6 @@ def _refusal_kind(error: Exception) -> str:
     if isinstance(error, BoxOutsideError):
         return "box outside its photo"
     return "file with too many pixels" if isinstance(error.__cause__, TooManyPixelsError) else "unreadable file"
-
-
-def _cores() -> int:
-    # The cores this process may use; in a container they are fewer than those of the machine.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_failures(options: Preparation, results: _Results, photos: int) -> None:

@@ -53,7 +53,7 @@ async def upload(request: Request) -> Response:
         # A phone's page has two fields, one for its camera; the other one is empty.
         contents, _ = await uploaded_files(form, "photo")
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    digest = state.service.query_photos.keep(contents[0])
+    digest = await state.run(state.service.query_photos.keep, contents[0])
     shown = read_state([*fields, ("photo", digest)])
     if FRAGMENT_HEADER not in request.headers:
         return RedirectResponse(shown.address(), 303)

@@ -14,8 +14,10 @@ from pairlens.core.files import atomic_write
 from pairlens.core.untrusted import read_bytes
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-# The folder is looked through after so many photos, or when so many seconds have passed; other processes write there too.
+# How often the folder is looked through, because other processes write there, too.
 _PHOTOS_BETWEEN_LOOKS, _SECONDS_BETWEEN_LOOKS = 256, 60.0
+# A full folder is emptied to this share, so that the next photos find room without a look.
+_SHARE_THAT_STAYS = 0.9
 # The bytes of the photos that are held in memory until they are on the disk, and a little longer.
 RECENT_BYTES = 32 << 20
 
@@ -30,6 +32,7 @@ class QueryPhotos:
         self._seconds = seconds
         self._now = now
         self._recent: OrderedDict[str, bytes] = OrderedDict()
+        self._recent_bytes = 0
         self._lock = Lock()
         # One thread, so that a search does not wait for the disk.
         self._writer = ThreadPoolExecutor(1, "pairlens query photos")
@@ -42,10 +45,12 @@ class QueryPhotos:
         """Keep a photo, and return its digest."""
         digest = digest_of(contents)
         with self._lock:
+            # Equal digests have equal contents.
+            self._recent_bytes += 0 if digest in self._recent else len(contents)
             self._recent[digest] = contents
             self._recent.move_to_end(digest)
-            while len(self._recent) > 1 and sum(map(len, self._recent.values())) > RECENT_BYTES:
-                self._recent.popitem(last=False)
+            while len(self._recent) > 1 and self._recent_bytes > RECENT_BYTES:
+                self._recent_bytes -= len(self._recent.popitem(last=False)[1])
         self._writer.submit(self._write, digest, contents)
         return digest
 
@@ -97,8 +102,9 @@ class QueryPhotos:
                     status = file.stat()
                     entries.append((status.st_mtime, status.st_size, file))
         total = needed + sum(size for _, size, _ in entries)
+        most = self._most_bytes if total <= self._most_bytes else _SHARE_THAT_STAYS * self._most_bytes
         for written, size, file in sorted(entries):
-            if total > self._most_bytes or self._now() - written > self._seconds:
+            if total > most or self._now() - written > self._seconds:
                 file.unlink(missing_ok=True)
                 total -= size
         return total
