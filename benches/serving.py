@@ -3,7 +3,8 @@
     python benches/serving.py                                # all parts: about 6 minutes on 2 cores
     python benches/serving.py --parts vector --items 10000
 
-- vector: one client that sends a vector of 512 numbers over HTTP, against `Collection.search` with the same vector.
+- vector: one client that sends a vector of 512 numbers over HTTP, packed as `Collection.connect` sends it and as a list of
+  numbers, against `Collection.search` with the same vector.
 - photo: one client that sends real photos, against the model's forward pass alone, at the same number of items.
 - load, load_onnx, load_vector: 16 clients that search at the same time, against one client, and how much the slowest of
   them wait: real photos with PyTorch and with `--runtime onnx`, and vectors. Beside the ratio stands what free cores
@@ -49,6 +50,7 @@ import tyro
 from pairlens.collection.collection import Collection
 from pairlens.collection.collection_model import CollectionModel, backbone_model, onnx_model
 from pairlens.collection.item import NewItem
+from pairlens.collection.packed_vector import pack_vector
 from pairlens.collection.photo_view import view_photo
 from pairlens.export.onnx_model import onnx_contents
 
@@ -59,7 +61,7 @@ from support.server_process import ServerProcess, server_process  # noqa: E402 (
 
 Part = Literal["vector", "photo", "load", "load_onnx", "load_vector", "page", "start", "gradio"]
 # Of one comparison, after which the two sides have taken turns.
-ROUNDS = 5
+VECTOR_ROUNDS = 9
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,16 @@ class Client:
         return json.loads(contents)
 
     def search_vector(self, vector: np.ndarray) -> dict:
-        """Search with a vector."""
-        return self.post(json.dumps({"vector": vector.tolist(), "k": 10}).encode(), "application/json")
+        """Search with a vector as `Collection.connect` sends it."""
+        return self.search_json(pack_vector(vector))
+
+    def search_numbers(self, vector: np.ndarray) -> dict:
+        """Search with a vector as a list of numbers."""
+        return self.search_json(vector.tolist())
+
+    def search_json(self, vector: str | list[float]) -> dict:
+        """Search with a vector in a body of JSON."""
+        return self.post(json.dumps({"vector": vector, "k": 10}).encode(), "application/json")
 
     def search_photo(self, photo: bytes) -> dict:
         """Search with a picture file."""
@@ -155,22 +165,30 @@ def summary(times: list[float]) -> dict[str, float]:
 def measure_vector(server: ServerProcess, folder: Path, options: Options) -> dict:
     queries = clustered(options.repeats + 5, 512)
     client = Client(server)
-    http, python, ratios = [], [], []
     with Collection.open(folder) as collection:
+        ways = {
+            "python": partial(collection.search, k=10),
+            "http": client.search_vector,
+            "http_numbers": client.search_numbers,
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        ratios: dict[str, list[float]] = {"http": [], "http_numbers": []}
         for query in queries[:5]:
-            client.search_vector(query)
-            collection.search(query, k=10)
-        for _ in range(ROUNDS):
+            for way in ways.values():
+                way(query)
+        for _ in range(VECTOR_ROUNDS):
             # One side after the other: the vectors of one would drive the program of the other out of the caches.
-            python += [timed(lambda query=query: collection.search(query, k=10)) for query in queries[5:]]
-            http += [timed(lambda query=query: client.search_vector(query)) for query in queries[5:]]
-            last = slice(-options.repeats, None)
-            ratios.append(round(statistics.median(http[last]) / statistics.median(python[last]), 3))
+            last = {name: [timed(partial(way, query)) for query in queries[5:]] for name, way in ways.items()}
+            for name, values in last.items():
+                times[name] += values
+            for name, values in ratios.items():
+                values.append(round(statistics.median(last[name]) / statistics.median(last["python"]), 3))
     return {
-        "http": summary(http),
-        "python": summary(python),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
+        **{name: summary(values) for name, values in times.items()},
+        "ratio": statistics.median(ratios["http"]),
+        "ratios": ratios["http"],
+        "ratio_numbers": statistics.median(ratios["http_numbers"]),
+        "ratios_numbers": ratios["http_numbers"],
         "items": options.items,
     }
 

@@ -50,7 +50,15 @@ def test_searches_are_the_same(pair, options, tmp_path):
 def test_ids_vectors_and_several_photos(pair):
     own, remote = pair
     vector = own.store.vectors([2])[0]
-    for photos in (1, [1, 2], vector, [picture(100), 3], [picture(100), picture(101)]):
+    for photos in (
+        1,
+        [1, 2],
+        vector,
+        vector.astype(np.float64),
+        [vector, vector],
+        [picture(100), 3],
+        [picture(100), picture(101)],
+    ):
         assert scores(remote.search(photos, k=4))[0] == scores(own.search(photos, k=4))[0]
     np.testing.assert_allclose(remote.embed([picture(5)]), own.embed([picture(5)]), atol=1e-6)
 

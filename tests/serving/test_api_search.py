@@ -7,6 +7,7 @@ import pytest
 
 import pairlens as pl
 from pairlens.collection.collection import Collection
+from pairlens.collection.packed_vector import pack_vector
 from support.served_collection import picture
 
 
@@ -60,6 +61,14 @@ def test_ids_vectors_and_photos_that_are_not_wanted(client, shop):
     assert len(search(client, vector=[vector.tolist(), vector.tolist()], k=2)["matches"]) == 2
 
 
+def test_a_packed_vector_finds_what_its_numbers_find(client, shop):
+    first, second = shop.store.vectors([3, 5])
+    packed = [pack_vector(first), pack_vector(second)]
+    assert search(client, vector=packed[0]) == search(client, vector=first.tolist())
+    both = search(client, vector=[first.tolist(), second.tolist()])
+    assert search(client, vector=packed) == search(client, vector=[packed[0], second.tolist()]) == both
+
+
 @pytest.mark.parametrize(
     ("where", "python"),
     [
@@ -109,6 +118,9 @@ def test_vectors_of_photos(client, shop):
         ({"id": 1, "k": 5000}, 422, "at most 1,000 results"),
         ({"id": 1, "kk": 5}, 422, "kk: extra inputs"),
         ({"vector": [1, 2, 3]}, 422, "the query has 3 dimensions, but the collection has 512"),
+        ({"vector": "AACAPw=="}, 422, "the query has 1 dimensions, but the collection has 512"),
+        ({"vector": ["AACAPw"]}, 422, "vector: the text is no base64"),
+        ({"vector": "AACAfw=="}, 422, "vector: the text packs numbers that are infinite"),
         ({"id": 1, "where": {"label": {"from": 1}}}, 422, "a label is a text"),
         ({"id": 1, "where": ["label"]}, 422, "has no ="),
         ({"id": 1, "where": {"price": 1 << 70}}, 422, "63 bits"),
@@ -125,8 +137,28 @@ def test_what_is_wrong_is_said_in_one_sentence(client, body, status, words):
     assert problem["status"] == status
 
 
-def test_bodies_that_are_no_json_and_files_that_are_no_photos(client):
-    assert client.post("/api/search", content=b"{", headers={"content-type": "application/json"}).status_code == 400
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"{",
+        b"",
+        b'{"id": 1}{',
+        b'{"vector": [NaN]}',
+        b'{"k": Infinity}',
+        b'{"photo": "\\ud800"}',
+        b'{"photo": "\xff"}',
+        b'\xef\xbb\xbf{"id": 1}',
+        b'{"id": ' + b"9" * 100_000 + b"}",
+        b'{"id": ' + b"[" * 100_000,
+    ],
+)
+def test_bodies_that_are_no_json(client, contents):
+    answer = client.post("/api/search", content=contents, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("the body is not JSON (")
+
+
+def test_bodies_of_other_kinds_and_files_that_are_no_photos(client):
     assert client.post("/api/search", content=b"id=1").status_code == 415
     assert client.post("/api/search", data={"k": "3"}, files={"other": b"x"}).status_code == 422
     answer = client.post("/api/search", files={"photo": b"<svg onload=alert(1)>"})

@@ -34,10 +34,10 @@ def server_process(folder: Path, *options: str, seconds: dict[str, float] | None
     changes = seconds or {}
     code = (
         "import sys\n"
-        "from pairlens.serving import settings, run_server\n"
+        "from pairlens.serving import connection, settings\n"
         "import dataclasses\n"
         f"limits = dataclasses.replace(settings.ServingLimits(), **{changes!r})\n"
-        f"run_server.TimedConnection.seconds = {changes.get('seconds_for_headers', 15.0)}\n"
+        f"connection.LimitedConnection.seconds = {changes.get('seconds_for_headers', 15.0)}\n"
         "made = settings.ServingSettings\n"
         "settings.ServingSettings = lambda *args, **kwargs: made(*args, limits=limits, **kwargs)\n"
         "from pairlens.cli.main import main\n"

@@ -14,6 +14,7 @@ from pairlens.collection.filters import Wanted
 from pairlens.collection.http_answers import filter_as_json, item_of_json, result_of_json
 from pairlens.collection.ingested import Ingested
 from pairlens.collection.item import Item, Region, Value, checked_metadata
+from pairlens.collection.packed_vector import pack_vector
 from pairlens.collection.photo_view import MAX_FILE_BYTES
 from pairlens.collection.search import SearchResult
 from pairlens.collection.store import SearchMode
@@ -290,6 +291,11 @@ def _file(photo: Any) -> tuple[str, tuple[str, bytes]]:
     raise ValueError(f"a {type(photo).__name__} cannot be sent to a server; give a file, bytes, a vector or an id")
 
 
-def _as_vector(photo: Any) -> list[float] | None:
+def _as_vector(photo: Any) -> str | list[float] | None:
+    """Return a vector as a server reads it; None if it is none."""
     dtype = str(getattr(photo, "dtype", ""))
-    return np.asarray(photo, np.float64).tolist() if "float" in dtype and getattr(photo, "ndim", 0) == 1 else None
+    if "float" not in dtype or getattr(photo, "ndim", 0) != 1:
+        return None
+    # Numbers of more digits than float32 has are sent as they are, so that the results are those of the local search.
+    is_short = dtype.endswith(("float32", "float16"))
+    return pack_vector(np.asarray(photo)) if is_short else np.asarray(photo, np.float64).tolist()

@@ -7,15 +7,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from pairlens.collection.filters import Between, Condition, OneOf, as_conditions, between, parse_filter, under
 from pairlens.collection.item import Region
-from pairlens.core.untrusted import parse_json
+from pairlens.collection.packed_vector import unpack_vector
 from pairlens.serving.problems import Problem
 from pairlens.serving.query_photos import QueryPhotos
-from pairlens.serving.schemas import RangeCondition, SearchBody, UnderCondition
+from pairlens.serving.schemas import RangeCondition, SearchBody, UnderCondition, VectorText
 from pairlens.serving.search_request import SearchRequest
 from pairlens.serving.settings import ServingLimits
 
@@ -61,7 +62,8 @@ def checked_body(contents: bytes, kind: type[Body]) -> Body:
     3
     """
     try:
-        value = parse_json(contents.decode())
+        # Six times as fast as Python's own reader for a vector; NaN and Infinity are no JSON.
+        value = from_json(contents, allow_inf_nan=False)
     except ValueError as error:
         raise Problem(400, f"the body is not JSON ({error}); correct it") from None
     return _validated(value, kind)
@@ -122,12 +124,10 @@ def as_request(body: SearchBody, photos: Sequence[bytes], limits: ServingLimits)
         raise Problem(422, f"k is {body.k:,}, but this server returns at most {limits.results:,} results")
     if body.explain and body.k > limits.explained:
         raise Problem(422, f"at most {limits.explained} results are explained, but k is {body.k}; lower it")
-    vectors = body.vector
-    rows = [vectors] if vectors and isinstance(vectors[0], float) else vectors
     return SearchRequest(
         photos=tuple(photos),
         ids=_listed(body.id),
-        vectors=tuple(np.asarray(row, np.float64) for row in rows),
+        vectors=_vectors(body.vector),
         unlike=_listed(body.unlike),
         region=None if body.region is None else Region(*body.region),
         where=as_filter(body.where),
@@ -136,6 +136,20 @@ def as_request(body: SearchBody, photos: Sequence[bytes], limits: ServingLimits)
         group=body.group,
         rate=body.rate,
     )
+
+
+def _vectors(given: VectorText | list[float] | Sequence[VectorText | list[float]]) -> tuple[np.ndarray, ...]:
+    """Return the vectors of a body, each of them numbers or a text that packs them."""
+    is_one = isinstance(given, str) or (len(given) > 0 and isinstance(given[0], float))
+    rows: Any = [given] if is_one else given
+    return tuple(_unpacked(row) if isinstance(row, str) else np.asarray(row, np.float64) for row in rows)
+
+
+def _unpacked(text: VectorText) -> np.ndarray:
+    try:
+        return unpack_vector(text)
+    except ValueError as error:
+        raise Problem(422, f"vector: {error}") from None
 
 
 def _listed(ids: int | Sequence[int]) -> tuple[int, ...]:

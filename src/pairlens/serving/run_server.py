@@ -1,6 +1,5 @@
-"""Running the server: one process or several on one port, connections that say nothing are closed, SIGTERM is waited for."""
+"""Running the server: one process or several on one port, and requests that are under way finish after SIGTERM."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -14,33 +13,17 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from pairlens.collection.collection import Collection
 from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.model.onnx_file import import_onnx
 from pairlens.serving.app import make_app
-from pairlens.serving.settings import ServingLimits, ServingSettings
+from pairlens.serving.connection import LimitedConnection
+from pairlens.serving.settings import ServingSettings
 
 # Requests that are under way when the server is told to stop have this long.
 SECONDS_TO_FINISH = 60
-
-
-class TimedConnection(H11Protocol):
-    """A connection that is closed if its first request does not come in time."""
-
-    # Instances are made by uvicorn, which passes nothing else on.
-    seconds = ServingLimits().seconds_for_headers
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Start the clock of a new connection."""
-        super().connection_made(transport)
-        self.loop.call_later(self.seconds, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
 
 
 def run_server(
@@ -120,7 +103,7 @@ def _config(settings: ServingSettings, workers: int) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         workers=workers,
-        http=TimedConnection,
+        http=LimitedConnection,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -4,9 +4,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from pairlens.collection.packed_vector import MAX_NUMBERS
+
 MAX_ID = (1 << 63) - 1
 PhotoId = Annotated[int, Field(ge=0, le=MAX_ID, description="number of a photo of the collection")]
-PhotoVector = Annotated[list[float], Field(min_length=1, max_length=65536)]
+PhotoVector = Annotated[list[float], Field(min_length=1, max_length=MAX_NUMBERS)]
+VectorText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4 * MAX_NUMBERS * 4 // 3 + 4,
+        description="a vector in a fifth of the bytes: float32 numbers, little-endian, as base64",
+    ),
+]
 PhotoRegion = Annotated[
     list[Annotated[int, Field(ge=0, lt=1 << 31)]],
     Field(min_length=4, max_length=4, description="x, y, width, height in pixels of the upright photo"),
@@ -46,7 +56,7 @@ class SearchBody(BaseModel):
     )
     photo: str | None = Field(None, description="digest of a photo that was searched with before")
     id: PhotoId | list[PhotoId] = Field(default_factory=list)
-    vector: PhotoVector | list[PhotoVector] = Field(default_factory=list)
+    vector: VectorText | PhotoVector | list[VectorText | PhotoVector] = Field(default_factory=list)
     unlike: PhotoId | list[PhotoId] = Field(default_factory=list)
     region: PhotoRegion | None = None
     where: dict[str, WhereCondition] | list[str] = Field(
