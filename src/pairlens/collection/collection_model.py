@@ -17,6 +17,7 @@ from pairlens.core.boxes import Box, ShareBox
 from pairlens.core.files import atomic_write
 from pairlens.core.records import to_plain
 from pairlens.core.untrusted import parse_json, read_bytes, strip_control_characters
+from pairlens.model.passes import photos_of_a_pass
 from pairlens.model.photo_input import PhotoInput
 
 ModelKind: TypeAlias = Literal["run", "backbone", "onnx"]
@@ -33,9 +34,6 @@ _FILES = {
 MAX_MODEL_BYTES = 1_000_000_000
 # Photos that are read and embedded together.
 BATCH = 32
-# The network sees at most this many pixels at a time: 16 photos of 128 x 128, or 5 of 224 x 224. The maps of more photos do
-# not fit into the caches of a processor, and the C library gives blocks of their size back to the system after every layer.
-_PIXELS_AT_ONCE = 16 * 128**2
 
 
 class NoModelError(ValueError):
@@ -81,7 +79,7 @@ class CollectionModel:
         """Return float32 (photo, dim) unit vectors of uint8 (photo, image_size, image_size, 3) pixels."""
         if not len(seen):
             return np.empty((0, self.dim), np.float32)
-        step = max(1, _PIXELS_AT_ONCE // (seen.shape[1] * seen.shape[2]))
+        step = photos_of_a_pass(seen.shape[1], seen.shape[2])
         parts = [self._embed_batch(seen[start : start + step]) for start in range(0, len(seen), step)]
         vectors = np.concatenate(parts)
         return vectors if self.mapped is None else self.mapped(vectors)

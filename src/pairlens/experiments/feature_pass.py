@@ -14,6 +14,7 @@ from pairlens.experiments.feature_cache import LETTERS, SHARD_PHOTOS, FeatureCac
 from pairlens.model.descriptors import Letter, descriptor
 from pairlens.model.embedder import Embedder
 from pairlens.model.evaluation_mode import in_evaluation_mode
+from pairlens.model.passes import passes_of
 
 # A divisor of the photos of a shard, so that no batch belongs to two of them.
 BATCH = 32
@@ -108,5 +109,9 @@ def pool_all(model: Embedder, photos: Tensor) -> dict[Letter, Tensor]:
     """
     device = next(model.parameters()).device
     with torch.inference_mode():
-        features = model.feature_map(photos.to(device, non_blocking=True))
-        return {letter: descriptor(letter)(features).float().cpu() for letter in LETTERS}
+        parts = [_pooled(model.feature_map(part)) for part in passes_of(photos.to(device, non_blocking=True))]
+    return {letter: torch.cat([part[letter] for part in parts]) for letter in LETTERS}
+
+
+def _pooled(features: Tensor) -> dict[Letter, Tensor]:
+    return {letter: descriptor(letter)(features).float().cpu() for letter in LETTERS}

@@ -25,6 +25,7 @@ from pairlens.model.given_features import GivenFeatures
 from pairlens.model.given_module import IMAGENET_MEAN, IMAGENET_STD, GivenBackbone, GivenModule, module_name
 from pairlens.model.make_backbone import make_backbone
 from pairlens.model.micro_batch import run_in_micro_batches
+from pairlens.model.passes import passes_of
 from pairlens.model.photo_input import OnePhoto, PhotoInput, check_batch, single_photos
 
 FreezeBN: TypeAlias = Literal["statistics", "all", "none"]
@@ -218,9 +219,9 @@ class Embedder(nn.Module):
     def embed_batch(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit embeddings of a batch as `forward` takes it, in evaluation mode and without gradients."""
         with in_evaluation_mode(self), torch.inference_mode():
-            embeddings, _ = self(photos)
-        # A tensor of inference mode cannot take part in autograd later; its copy can.
-        return embeddings.clone()
+            parts = [self(part)[0] for part in passes_of(photos)]
+        # A tensor of inference mode cannot take part in autograd later; what is made of it here can.
+        return torch.cat(parts)
 
     def embed_features(self, vectors: Numbers) -> Tensor:
         """Return (item, dim) unit embeddings of features (item, channel) as a model of given features was trained on.

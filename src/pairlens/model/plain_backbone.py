@@ -17,6 +17,7 @@ from pairlens.model.architecture import Architecture
 from pairlens.model.backbone import TIMM_NAMES, Backbone
 from pairlens.model.batchnorm import fuse_batchnorm
 from pairlens.model.embedder import WEIGHTS_FILE
+from pairlens.model.passes import passes_of
 from pairlens.model.photo_input import check_batch
 
 PLAIN_FILE = "backbone.json"
@@ -74,9 +75,9 @@ class PlainBackbone(nn.Module):
     def embed_batch(self, photos: Tensor) -> Tensor:
         """Return (photo, dim) unit vectors, computed without gradients."""
         with torch.inference_mode():
-            vectors = self(photos)
-        # A tensor of inference mode cannot take part in autograd later; its copy can.
-        return vectors.clone()
+            parts = [self(part) for part in passes_of(photos)]
+        # A tensor of inference mode cannot take part in autograd later; what is made of it here can.
+        return torch.cat(parts)
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and backbone.json into a folder."""
