@@ -4,9 +4,9 @@
     python tools/serving_schema.py            # about a minute
     python tools/serving_schema.py --write    # keep the figures in benches/results/serving.json
 
-A server of a small collection is started. It fails (exit status 1) if an answer has a status of 5xx, or a status, type, header
-or body that the text does not describe. Two checks are left out. In a form every value is a text, so `{}` is a label, which
-schemathesis takes for an object. And a value may have the right form and no meaning, such as the id of no photo.
+A server of a small collection is started. It fails (exit status 1) if an answer has a status of 5xx, or a status, type,
+header or body that the text does not describe. Two checks are left out. In a form every value is a text, so `{}` is a
+label, which schemathesis takes for an object. And a value may have the right form and no meaning, as the id of no photo.
 """
 
 import re
