@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pairlens.model.convolution import Geometry, convolve
 
@@ -117,3 +118,94 @@ def test_torch_func_differentiates_it():
     layer = nn.Parameter(weight.clone())
     (expected,) = torch.autograd.grad(total(layer), layer)
     assert torch.allclose(torch.func.grad(total)(weight), expected)
+
+
+class Recorded(TorchDispatchMode):
+    """Records which operations run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+def has_onednn():
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("photos", [0, 1, 15, 16])
+def test_without_a_gradient_in_one_thread(threads, case, with_bias, photos):
+    (maps, weight, bias), geometry = tensors(case, torch.float32)
+    maps, bias = maps[:1].detach().expand(photos, -1, -1, -1), bias if with_bias else None
+    with torch.no_grad(), Recorded() as recorded:
+        found = convolve(maps, weight, bias, geometry)
+    used = "aten::mkldnn_convolution" in recorded.names
+    assert used == (has_onednn() and 0 < photos < 16)
+    expected = F.conv2d(maps.double(), weight.double(), None if bias is None else bias.double(), *geometry)
+    assert found.shape == expected.shape
+    assert (found - expected).norm() <= 2e-6 * expected.norm()
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize(
+    ("dtype", "context"),
+    [
+        (torch.float64, torch.no_grad()),
+        (torch.bfloat16, torch.no_grad()),
+        (torch.float32, torch.autocast("cpu", torch.bfloat16)),
+    ],
+    ids=["float64", "bfloat16", "autocast"],
+)
+def test_elsewhere_pytorch_chooses_the_kernel(threads, dtype, context):
+    (maps, weight, bias), geometry = tensors("pointwise", dtype)
+    with torch.no_grad(), context, Recorded() as recorded:
+        convolve(maps, weight, bias, geometry)
+    assert "aten::mkldnn_convolution" not in recorded.names
+
+
+@pytest.mark.parametrize("threads", [1], indirect=True)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "trained", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+)
+def test_with_a_gradient_in_one_thread_the_result_is_the_same(threads, case, trained):
+    inputs, geometry = tensors(case, torch.float32)
+    with torch.no_grad():
+        expected = convolve(*inputs, geometry)
+    given = [tensor.detach().requires_grad_(wanted) for tensor, wanted in zip(inputs, trained, strict=True)]
+    found = convolve(*given, geometry)
+    assert (found - expected).norm() <= 2e-6 * expected.norm()
+    ours = torch.autograd.grad(found.sum(), [one for one in given if one.requires_grad])
+    theirs = torch.autograd.grad(_plain(*given, geometry).sum(), [one for one in given if one.requires_grad])
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).norm() <= 2e-6 * other.norm()
+
+
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_with_several_threads_pytorch_uses_onednn_by_itself(threads):
+    (maps, weight, bias), geometry = tensors("pointwise", torch.float32)
+    with torch.no_grad(), Recorded() as recorded:
+        found = convolve(maps, weight, bias, geometry)
+    assert "aten::convolution" in recorded.names
+    torch.testing.assert_close(found, F.conv2d(maps, weight, bias, *geometry))
+
+
+def test_a_padding_that_is_a_word():
+    (maps, weight, bias), _ = tensors("full", torch.float32)
+    with torch.no_grad():
+        found = convolve(maps, weight, bias, Geometry(padding="same"))
+    torch.testing.assert_close(found, F.conv2d(maps, weight, bias, padding="same"))
