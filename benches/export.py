@@ -3,9 +3,10 @@
     python benches/export.py --backbones efficientnet_lite0 resnet50
     python benches/export.py --as_pairlens        # again, into the same file
 
-The forward passes of PyTorch (eager, evaluation mode, channels last) and of onnxruntime take turns in rounds, so that other
-work on the machine meets both; the figure is the median of the ratios of the rounds. With `--as_pairlens` both embed as the
-commands of Pairlens do: freed memory is kept, and a batch is divided into passes. The start is a new process that loads
+The forward passes of PyTorch (eager, evaluation mode, channels last, BatchNorm as layers of its own, as anybody would run
+the network) and of onnxruntime take turns in rounds, so that other work on the machine meets both; the figure is the median
+of the ratios of the rounds. With `--as_pairlens` both embed as the commands of Pairlens do: BatchNorm is fused, freed memory
+is kept, a batch is divided into passes, and every convolution goes to oneDNN. The start is a new process that loads
 the file, reads a JPEG photo of 500 × 375 pixels and embeds it; it must not have imported PyTorch. All seconds are CPU
 seconds, which are those of a clock where nothing else runs; the seconds of the clock are printed for the start as well.
 """
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
+from step import unfold
 
 from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.export.onnx_model import export_onnx
@@ -130,6 +132,8 @@ def measure(backbone: str, options: Options, folder: Path) -> dict[str, object]:
     noise = np.random.default_rng(1).integers(0, 256, (4, o.image_size, o.image_size, 3), dtype=np.uint8)
     parity = export_onnx(model, file, ComparedPhotos(noise))
     exported = OnnxEmbedder.load(file, threads=1)
+    if not o.as_pairlens:
+        unfold(model)
     batches = {batch: ratios(model, exported, batch, o) for batch in BATCHES}
     return {"least_cosine": parity.least_cosine, "batches": batches, "start": start_seconds(file, o.starts)}
 

@@ -9,7 +9,7 @@ from pairlens.comparison import tuning
 from pairlens.comparison.reproduce import study_text
 from pairlens.comparison.run_study import Plan, check
 from pairlens.comparison.study import Study, read_toml
-from pairlens.comparison.tuning import read_trials, space_of, tunable_values, tune, with_params
+from pairlens.comparison.tuning import Trial, goes_on, read_trials, space_of, tunable_values, tune, with_params
 from pairlens.core.records import from_plain, to_plain
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import train_without_files
@@ -117,6 +117,78 @@ def test_an_interruption_changes_no_trial(quick, tmp_path, monkeypatch):
     (tmp_path / "whole" / "trials.json").write_text(json.dumps(shortened), encoding="utf-8")
     tune(quick, tmp_path / "whole", 6, 2, "MAP@R")
     assert json.loads((tmp_path / "whole" / "trials.json").read_text(encoding="utf-8")) == first
+
+
+def test_with_halving_the_better_half_goes_on(quick, tmp_path, monkeypatch):
+    calls = []
+    fake_runs(monkeypatch, calls)
+    best = tune(quick, tmp_path / "halved", 16, 4, "MAP@R", halving=True)
+    trials = read_trials(tmp_path / "halved")
+    assert len(calls) == sum(len(trial.folds) for trial in trials)
+    # Of 16 settings on 4 folds 64 runs; 16 + 8 + 4 + 2 if half of them went on, but later suggestions are better ones.
+    assert 30 <= len(calls) <= 50
+    assert len(trials[0].folds) == len(best.folds) == 4
+    assert best.value == max(trial.value for trial in trials if len(trial.folds) == 4)
+    for number, trial in enumerate(trials[1:], 1):
+        earlier = trials[:number]
+        assert all(goes_on(trial.folds[:count], earlier) for count in range(1, len(trial.folds)))
+        assert len(trial.folds) == 4 or not goes_on(trial.folds, earlier)
+    assert abs(best.params["margin"] - 0.3) < 0.1
+
+
+def test_an_interruption_changes_no_trial_with_halving(quick, tmp_path, monkeypatch):
+    fake_runs(monkeypatch, [])
+    tune(quick, tmp_path, 8, 3, "MAP@R", halving=True)
+    whole = json.loads((tmp_path / "trials.json").read_text(encoding="utf-8"))
+    (tmp_path / "trials.json").write_text(json.dumps({**whole, "trials": whole["trials"][:5]}), encoding="utf-8")
+    tune(quick, tmp_path, 8, 3, "MAP@R", halving=True)
+    assert json.loads((tmp_path / "trials.json").read_text(encoding="utf-8")) == whole
+
+
+def test_trials_with_and_without_halving_do_not_mix(quick, tmp_path, monkeypatch):
+    fake_runs(monkeypatch, [])
+    tune(quick, tmp_path / "halved", 2, 2, "MAP@R", halving=True)
+    with pytest.raises(ValueError, match="another halving"):
+        tune(quick, tmp_path / "halved", 2, 2, "MAP@R")
+    tune(quick, tmp_path / "whole", 2, 2, "MAP@R")
+    with pytest.raises(ValueError, match="another halving"):
+        tune(quick, tmp_path / "whole", 2, 2, "MAP@R", halving=True)
+    # Trials of earlier versions do not say that they were not halved.
+    file = tmp_path / "whole" / "trials.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    del stored["halving"]
+    file.write_text(json.dumps(stored), encoding="utf-8")
+    assert tune(quick, tmp_path / "whole", 2, 2, "MAP@R").folds
+
+
+@pytest.mark.parametrize(
+    ("values", "earlier", "expected"),
+    [
+        ([0.1], [], True),
+        ([0.1], [(0.2,)], False),
+        ([0.2], [(0.2,)], False),
+        ([0.3], [(0.2,)], True),
+        ([0.2], [(0.3,), (0.1,)], True),
+        ([0.2], [(0.3,), (0.4,), (0.1,)], False),
+        ([0.2, 0.2], [(0.9,), (0.8,), (0.1, 0.2)], True),
+    ],
+)
+def test_what_goes_on(values, earlier, expected):
+    trials = [Trial(number, {}, folds, 0.0) for number, folds in enumerate(earlier)]
+    assert goes_on(values, trials) == expected
+
+
+def test_a_study_with_halving_is_stored_written_and_read(tmp_path):
+    file = tmp_path / "study.toml"
+    text = 'losses = ["circle", "triplet"]\ntune = 4\n'
+    file.write_text(text, encoding="utf-8")
+    # A study without it is stored as earlier versions store it.
+    assert "halving" not in to_plain(read_toml(file))
+    file.write_text(f"{text}halving = true\n", encoding="utf-8")
+    study = read_toml(file)
+    assert study.halving
+    assert from_plain(Study, json.loads(json.dumps(to_plain(study)))) == study
+    assert read_toml_text(study, tmp_path) == study
 
 
 def test_tuning_finds_what_is_better_on_the_folds(quick, tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
 import csv
 import json
-import time
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import pytest

@@ -57,12 +57,14 @@ class Question:
         seeds: number of runs of each loss.
         tune: number of settings of each loss that are tried first, on folds of the training classes; 0 tries none.
         metric: the metric by which losses are tuned and ranked.
+        halving: give up a setting after a fold if it is not in the better half of those that were tried so far.
     """
 
     losses: tuple[str, ...] = ()
     seeds: int = SEEDS
     tune: int = 0
     metric: str = METRIC
+    halving: bool = False
 
     def study(self, settings: Any) -> Study:
         """Return the study with these settings; raises ValueError if it is not possible."""
@@ -75,7 +77,8 @@ class Question:
         benchmarks = benchmark_grid(
             with_settings(Experiment(), shared), settings.data_name, settings.auxiliary, self.seeds
         )
-        return Study(tuple(map(Arm.of, self.losses)), benchmarks, self.tune, settings.folds, self.metric)
+        arms = tuple(map(Arm.of, self.losses))
+        return Study(arms, benchmarks, self.tune, settings.folds, self.metric, halving=self.halving)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pairlens.comparison.rank_correlation import LEAST_VALUES, clustered_spearma
 from pairlens.comparison.results import BenchmarkResult
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Benchmark
-from pairlens.comparison.tuning import read_trials
+from pairlens.comparison.tuning import best_trial, read_trials
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.geometry import decay_and_rank
@@ -91,7 +91,7 @@ def _measured_runs(plan: Plan, benchmark: Benchmark, result: BenchmarkResult) ->
 def _chosen_values(plan: Plan, benchmark: Benchmark) -> dict[str, float]:
     """Return the best value of each loss on the folds on which its settings were chosen."""
     trials = {arm.name: read_trials(plan.tuning_folder(benchmark, arm))[: plan.study.tune] for arm in plan.study.arms}
-    return {name: max(trial.value for trial in found) for name, found in trials.items() if found}
+    return {name: best_trial(found, plan.study.folds).value for name, found in trials.items() if found}
 
 
 def _spectrum(file: Path) -> tuple[float, float]:

@@ -30,7 +30,7 @@ MAX_COUNT = 10_000
 METRIC = "MAP@R"
 # A study sets loss, seed and folds of its runs itself; every other setting of an experiment can be given.
 SETTINGS = set(settings_of(Experiment)) - {"loss", "seed", "folds", "fold"}
-STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric", "spaces", "post", "reduce"}
+STUDY_KEYS = {"losses", "settings", "fields", "seeds", "tune", "folds", "metric", "spaces", "post", "reduce", "halving"}
 AS_IT_IS = PostProcessing()
 
 
@@ -125,6 +125,7 @@ class Study:
         tune: number of settings of each loss that are tried first, on training classes only; 0 uses the settings as
             they are given.
         folds: number of folds into which the training classes are divided for tuning.
+        halving: whether a setting that is not in the better half of those that were tried so far is given up after a fold.
         metric: the metric by which losses are tuned and ranked.
         spaces: tuning ranges of losses, by the name of the loss or the text of it without settings; they take the place of
             the ranges that the loss brings itself.
@@ -139,6 +140,7 @@ class Study:
     metric: str = METRIC
     spaces: dict[str, dict[str, Range]] = field(default_factory=dict)
     processing: PostProcessing = field(default=AS_IT_IS, metadata={"omit_default": True})
+    halving: bool = field(default=False, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         require(len(self.arms) > 1, "a comparison needs two losses or more; give them with --losses")
@@ -246,8 +248,8 @@ def read_toml(file: Path, trust: Collection[str] = ()) -> Study:
     """Read a study from a TOML file.
 
     `losses` lists the losses, `[settings]` holds options of `pairlens train` for all benchmarks, and every `[[fields]]`
-    is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `folds`, `metric`, `post` and
-    `reduce` are as on the command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low =
+    is a benchmark: a data set with the options that hold only there. `seeds`, `tune`, `halving`, `folds`, `metric`, `post`
+    and `reduce` are as on the command line. `[spaces."my_code:my_loss"]` holds the tuning ranges of a loss: margin = {low =
     0.1, high = 1, log = true}.
 
     Args:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,9 @@ class Trial:
     Attributes:
         number: from 0; trial 0 has the settings that were given.
         params: the settings that were tried.
-        folds: the metric on the held-out classes of each fold; 0 where the loss became infinite or NaN.
-        value: the mean over the folds.
+        folds: the metric on the held-out classes of each fold; 0 where the loss became infinite or NaN. A trial that was
+            given up has fewer folds.
+        value: the mean over these folds.
     """
 
     number: int
@@ -101,6 +102,7 @@ def tune(
     folds: int,
     metric: str,
     given: Mapping[str, Range] | None = None,
+    halving: bool = False,
 ) -> Trial:
     """Try several combinations of settings and return the best one, by cross-validation over training classes.
 
@@ -115,31 +117,63 @@ def tune(
         folds: number of folds of the training classes.
         metric: the metric to maximise.
         given: the ranges that the study gives for this loss.
+        halving: whether a trial is given up after a fold, see `goes_on`. Trial 0 is always finished.
 
     Raises:
         ValueError: if Optuna is not installed, or the trials in the folder belong to another experiment.
     """
     make_folder(folder)
-    _check_same(folder, experiment, {"folds": folds, "metric": metric})
+    task: dict[str, Any] = {"folds": folds, "metric": metric, "halving": halving}
+    _check_same(folder, experiment, task)
     if len(read_trials(folder)) < trials:
         # Several processes may read finished trials; one makes the missing ones.
         with lock_folder(folder):
-            _run_missing_trials(experiment, folder, trials, folds, metric, given)
-    return max(read_trials(folder)[:trials], key=lambda trial: trial.value)
+            _run_missing_trials(experiment, folder, trials, task, given)
+    return best_trial(read_trials(folder)[:trials], folds)
+
+
+def best_trial(trials: Sequence[Trial], folds: int) -> Trial:
+    """Return the best of the trials that have all folds; raises ValueError if there is none."""
+    return max((trial for trial in trials if len(trial.folds) == folds), key=lambda trial: trial.value)
+
+
+def goes_on(values: Sequence[float], others: Sequence[Trial]) -> bool:
+    """Return whether a trial goes on to its next fold: if it is in the better half of all that came as far.
+
+    Asynchronous successive halving with the folds as its resource: with n trials that have the first k folds, this one
+    among them, it goes on if at most ⌈n / 2⌉ of them, itself included, have its mean over these folds or a better one.
+
+    Source: Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar, "A System for Massively Parallel
+    Hyperparameter Tuning", 2020, arXiv 1810.05934, algorithm 2 with a reduction factor of 2. There a trial that was given
+    up may go on later; here it does not.
+
+    Args:
+        values: of the trial, on its first folds.
+        others: the trials before it.
+
+    >>> earlier = [Trial(0, {}, (0.3, 0.5), 0.4), Trial(1, {}, (0.1,), 0.1), Trial(2, {}, (0.4, 0.2), 0.3)]
+    >>> goes_on([0.35], earlier), goes_on([0.2], earlier), goes_on([0.9, 0.1], earlier)
+    (True, False, True)
+    """
+    count = len(values)
+    means = [sum(trial.folds[:count]) / count for trial in others if len(trial.folds) >= count]
+    mean = sum(values) / count
+    rank = 1 + sum(other >= mean for other in means)
+    return rank <= math.ceil((len(means) + 1) / 2)
 
 
 def _run_missing_trials(
-    experiment: Experiment, folder: Path, trials: int, folds: int, metric: str, given: Mapping[str, Range] | None
+    experiment: Experiment, folder: Path, trials: int, task: Mapping[str, Any], given: Mapping[str, Range] | None
 ) -> None:
-    task = {"experiment": to_plain(experiment), "folds": folds, "metric": metric}
     done = read_trials(folder)
     for number in range(len(done), trials):
         space = space_of(experiment, given)
-        params = tunable_values(experiment, given) if number == 0 else _suggest(space, done, number, trials)
-        values = _cross_validate(with_params(experiment, params, given), folds, metric)
+        params = tunable_values(experiment, given) if number == 0 else _suggest(space, done, trials, task["folds"])
+        earlier = done if task["halving"] and number else None
+        values = _cross_validate(with_params(experiment, params, given), task["folds"], task["metric"], earlier)
         done.append(Trial(number, params, values, sum(values) / len(values)))
         # Written after every trial, so that an interruption loses at most the trial that is running.
-        record = {**task, "trials": [asdict(trial) for trial in done]}
+        record = {"experiment": to_plain(experiment), **task, "trials": [asdict(trial) for trial in done]}
         write_text(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
 
 
@@ -209,7 +243,8 @@ def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> N
     if not record:
         return
     stored = from_plain(Experiment, record.get("experiment"), f"{folder / TRIALS_FILE}: experiment")
-    different = [name for name, value in task.items() if record.get(name) != value]
+    # Earlier versions knew no halving.
+    different = [name for name, value in task.items() if record.get(name, False) != value]
     if differing_settings(stored, experiment):
         different.insert(0, "experiment")
     if different:
@@ -219,7 +254,7 @@ def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> N
         )
 
 
-def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: int) -> dict[str, float]:
+def _suggest(space: dict[str, Range], done: list[Trial], trials: int, folds: int) -> dict[str, float]:
     """Return the settings that Optuna suggests next."""
     try:
         import optuna
@@ -228,7 +263,7 @@ def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: in
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Optuna's state is rebuilt from the finished trials, and the seed is the number of the trial: a study that was
     # interrupted suggests the same settings as one that was not.
-    sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, trials // 3), seed=number)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, trials // 3), seed=len(done))
     study = optuna.create_study(direction="maximize", sampler=sampler)
     known: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(float(range_.low), float(range_.high), log=range_.log)
@@ -237,13 +272,21 @@ def _suggest(space: dict[str, Range], done: list[Trial], number: int, trials: in
     for trial in done:
         # The settings that were given may lie outside the ranges, which Optuna does not accept.
         inside = {n: min(max(v, float(space[n].low)), float(space[n].high)) for n, v in trial.params.items()}
-        study.add_trial(optuna.trial.create_trial(params=inside, distributions=known, value=trial.value))
+        state = optuna.trial.TrialState.COMPLETE if len(trial.folds) == folds else optuna.trial.TrialState.PRUNED
+        steps = {count: sum(trial.folds[:count]) / count for count in range(1, len(trial.folds) + 1)}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, params=inside, distributions=known, value=trial.value, intermediate_values=steps
+            )
+        )
     return {name: float(value) for name, value in study.ask(known).params.items()}
 
 
-def _cross_validate(experiment: Experiment, folds: int, metric: str) -> tuple[float, ...]:
-    """Return the metric on the held-out classes of each fold."""
-    values = []
+def _cross_validate(
+    experiment: Experiment, folds: int, metric: str, earlier: Sequence[Trial] | None
+) -> tuple[float, ...]:
+    """Return the metric on the held-out classes of each fold; of the first ones if it is given up among earlier trials."""
+    values: list[float] = []
     for fold in range(folds):
         fold_settings = {"folds": folds, "fold": fold, "select": "last", "log": (), "log_analysis": False}
         try:
@@ -252,4 +295,6 @@ def _cross_validate(experiment: Experiment, folds: int, metric: str) -> tuple[fl
             # Settings with which the loss diverges get the lowest value, so that tuning avoids them.
             value = 0.0
         values.append(0.0 if math.isnan(value) else value)
+        if earlier is not None and len(values) < folds and not goes_on(values, earlier):
+            break
     return tuple(values)

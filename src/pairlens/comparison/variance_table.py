@@ -234,7 +234,8 @@ def _tuning_table(plan: Plan, benchmark: Benchmark) -> VarianceTable | None:
     arms = [arm for arm in plan.study.arms if not is_control(arm.loss)]
     trials = [read_trials(plan.tuning_folder(benchmark, arm))[: plan.study.tune] for arm in arms]
     tried = [found for found in trials if len(found) > 1]
-    if not plan.study.tune or not tried:
+    # With halving the worse settings have not all folds, and what is left would differ less than the settings do.
+    if not plan.study.tune or plan.study.halving or not tried:
         return None
     folds = len(tried[0][0].folds)
     design = f"{len(tried)} losses × {max(map(len, tried))} settings × {folds} folds of the training classes"

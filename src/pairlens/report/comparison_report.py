@@ -17,7 +17,7 @@ from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Benchmark, read_study, slug
-from pairlens.comparison.tuning import read_trials
+from pairlens.comparison.tuning import best_trial, read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.core.import_rules import is_trusted
 from pairlens.core.table import Table
@@ -124,6 +124,7 @@ def _findings(measured: Results, folder: Path) -> list[Section]:
 
 def _facts(plan: Plan, results: Sequence[BenchmarkResult]) -> list[tuple[str, str]]:
     tuning = f"{plan.study.tune} settings per loss, on {plan.study.folds} folds of the training classes"
+    tuning += ", of which the better half goes on after each fold" if plan.study.halving else ""
     data = "; ".join(
         f"{r.name}: {r.queries} queries of {counted_classes(r.classes, r.seen_classes, r.one_class)}" for r in results
     )
@@ -234,7 +235,7 @@ def _tuning(plan: Plan, benchmark: Benchmark, level: int) -> list[Section]:
     for arm in plan.study.arms:
         # More trials may be stored, from a study with a larger --tune in the same folder.
         trials = read_trials(plan.tuning_folder(benchmark, arm))[: plan.study.tune]
-        best = max(trials, key=lambda trial: trial.value, default=None)
+        best = best_trial(trials, plan.study.folds) if trials else None
         for trial in trials:
             name = f"{arm.name} {trial.number}"
             settings = ", ".join(f"{key} {value:.3g}" for key, value in trial.params.items())
@@ -244,6 +245,7 @@ def _tuning(plan: Plan, benchmark: Benchmark, level: int) -> list[Section]:
                 chosen.add(name)
     header = ("trial", "settings", f"{plan.study.metric} % on each fold", "mean", "")
     note = "Trial 0 is the loss with the settings that were given. Only training classes are used."
+    note += " A trial with fewer folds was given up, and is not chosen." if plan.study.halving else ""
     table = Table("Trials of the tuning, and the chosen ones", header, rows, (note,), frozenset(chosen), textual=True)
     return [Section("Tuning", [TableBlock(table, folded=len(rows) > MAX_UNFOLDED_PAIRS)], level)]
 
