@@ -1,6 +1,6 @@
 """How much time does a network take on a CPU because the system clears freed memory again and again?
 
-    python benches/freed_memory.py          # about two minutes of 2 cores
+    python benches/freed_memory.py          # about four minutes of 2 cores
 
 EfficientNet-Lite0 embeds batches, and training steps with circle loss are made, in a process that leaves the C library as it
 comes and in one that calls `keep_freed_memory`, as every command of Pairlens does. The two take turns, so a busy machine
@@ -23,7 +23,7 @@ from provenance import RESULTS, about, write_result
 FILE = RESULTS / "freed_memory.json"
 # Photos of a batch and their size; the last two are larger than the passes in which a collection embeds.
 BATCHES = ((16, 128), (5, 224), (32, 128), (32, 224))
-TURNS, REPEATS = 5, 8
+TURNS, REPEATS = 3, 8
 
 
 def embedding(photos: int, size: int) -> Callable[[], object]:

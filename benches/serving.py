@@ -297,6 +297,8 @@ def measure_page(server: ServerProcess, photos: list[bytes], options: Options) -
             elapsed = page.evaluate("async () => (await window.shown) - window.start")
             if number >= 0:
                 times.append(elapsed)
+        # What has been loaded is counted when it has ended.
+        page.wait_for_load_state("networkidle")
         browser.close()
     return {
         "choice_to_first_results": summary(times),
