@@ -120,7 +120,7 @@ def test_vectors_of_photos(client, shop):
         ({"vector": [1, 2, 3]}, 422, "the query has 3 dimensions, but the collection has 512"),
         ({"vector": "AACAPw=="}, 422, "the query has 1 dimensions, but the collection has 512"),
         ({"vector": ["AACAPw"]}, 422, "vector: the text is no base64"),
-        ({"vector": "AACAfw=="}, 422, "vector: the text packs numbers that are infinite"),
+        ({"vector": "AACAfw=="}, 422, "vector: the text packs an infinite number"),
         ({"id": 1, "where": {"label": {"from": 1}}}, 422, "a label is a text"),
         ({"id": 1, "where": ["label"]}, 422, "has no ="),
         ({"id": 1, "where": {"price": 1 << 70}}, 422, "63 bits"),

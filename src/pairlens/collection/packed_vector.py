@@ -34,5 +34,5 @@ def unpack_vector(text: str) -> np.ndarray:
         )
     numbers = np.frombuffer(contents, "<f4")
     if not np.isfinite(numbers).all():
-        raise ValueError("the text packs numbers that are infinite or none; send finite ones")
+        raise ValueError("the text packs an infinite number or NaN; send finite numbers")
     return numbers.astype(np.float64)

@@ -107,8 +107,8 @@ class Plan:
         """Return the best trial of a loss; trials that are missing are run first."""
         experiment = experiment_of(arm, self.owner(benchmark), 0)
         folder = make_folder(self.tuning_folder(benchmark, arm), below=self.folder)
-        s = self.study
-        return tune(experiment, folder, s.tune, s.folds, s.metric, s.space(arm), s.halving)
+        study = self.study
+        return tune(experiment, folder, study.tune, study.folds, study.metric, study.space(arm), study.halving)
 
     def runs(self, benchmark: Benchmark) -> Iterator[tuple[Benchmark, Arm, int]]:
         """Yield the runs of a benchmark, all losses with one seed before the next seed.
