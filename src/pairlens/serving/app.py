@@ -4,10 +4,9 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,6 +25,7 @@ from pairlens.serving.memory_at_rest import give_back_at_rest
 from pairlens.serving.metrics import Metrics
 from pairlens.serving.page_routes import page_problem, page_routes
 from pairlens.serving.problems import Problem, as_problem, problem_response
+from pairlens.serving.query_folder import query_folder
 from pairlens.serving.response_headers import AnswerHeaders
 from pairlens.serving.schemas import ProblemAnswer
 from pairlens.serving.service import CollectionService
@@ -41,8 +41,16 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # `run_server` gives all of its processes one folder; an application in another server has its own.
+        given = nullcontext(settings.folder) if settings.folder else query_folder()
+        with given as folder:
+            async with _serving(app, replace(settings, folder=str(folder))):
+                yield
+
+    @asynccontextmanager
+    async def _serving(app: FastAPI, settings: ServingSettings) -> AsyncIterator[None]:
         opened = collection if collection is not None else _opened(settings)
-        service = CollectionService(opened, _with_folder(settings), metrics)
+        service = CollectionService(opened, settings, metrics)
         threads = ThreadPoolExecutor(settings.limits.bodies, "pairlens requests")
         app.state.serving = ServingState(service, settings, metrics, under_way, threads)
         service.warm_up()
@@ -79,10 +87,6 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
 def _opened(settings: ServingSettings) -> Collection:
     location = settings.location if "://" in settings.location else Path(settings.location)
     return Collection.open(location, wait=settings.wait, read_only=settings.read_only)
-
-
-def _with_folder(settings: ServingSettings) -> ServingSettings:
-    return settings if settings.folder else replace(settings, folder=mkdtemp(prefix="pairlens-queries-"))
 
 
 def _answer_error(request: Request, error: Exception) -> Response:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +19,7 @@ from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.model.onnx_file import import_onnx
 from pairlens.serving.app import make_app
 from pairlens.serving.connection import LimitedConnection
+from pairlens.serving.query_folder import query_folder
 from pairlens.serving.settings import ServingSettings
 
 # Requests that are under way when the server is told to stop have this long.
@@ -46,8 +46,8 @@ def run_server(
     # A wrong name ends here with its sentence, and not in each process.
     location = settings.location if "://" in settings.location else Path(settings.location)
     Collection.open(location, wait=settings.wait, read_only=settings.read_only).close()
-    with TemporaryDirectory(prefix="pairlens-queries-") as folder:
-        config = _config(replace(settings, folder=folder), workers)
+    with query_folder() as folder:
+        config = _config(replace(settings, folder=str(folder)), workers)
         listener = _bound(settings)
         # Uvicorn finishes what is under way and then sends itself the signal again, for whoever started it.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
