@@ -2,7 +2,9 @@
 
 import re
 import statistics
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from claim_targets import read
 
@@ -14,7 +16,7 @@ from pairlens.comparison.findings_tables import (
 )
 from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.core.records import from_plain
-from pairlens.evaluation.intervals import Interval
+from pairlens.evaluation.intervals import Interval, t_interval
 
 METRIC = "MAP@R"
 MISSING = "not run"
@@ -80,11 +82,23 @@ def cub_finetuned_rows() -> list[tuple[str, ...]]:
         recall, mean = (statistics.mean(run[metric] for run in seeds) for metric in ("R@1", METRIC))
         spread = f"{100 * statistics.stdev(run[METRIC] for run in seeds):.2f}" if len(seeds) > 1 else "one run"
         row = (frozen[name].name, str(len(seeds)), f"{100 * recall:.1f}", f"{100 * mean:.1f}", spread)
-        rows.append((mean, (*row, _mean(frozen[name].metric(METRIC).over_seeds))))
+        rows.append((mean, (*row, _above_triplet(runs, name), _mean(frozen[name].metric(METRIC).over_seeds))))
     before = runs[0]["before"]
-    row = ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "")
+    row = ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "", "")
     rows.append((before[METRIC], row))
     return [row for _, row in sorted(rows, reverse=True)]
+
+
+def _above_triplet(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return how much better a loss is than triplet loss on the seeds that both have finished."""
+    by_seed = {loss: {run["seed"]: run[METRIC] for run in runs if run["loss"] == loss} for loss in (name, "triplet")}
+    common = sorted(by_seed[name].keys() & by_seed["triplet"].keys())
+    if name == "triplet" or not common:
+        return ""
+    found = t_interval([100 * (by_seed[name][seed] - by_seed["triplet"][seed]) for seed in common])
+    if found.low is None or found.high is None:
+        return f"{found.mean:+.1f} (one seed)"
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
 def cub_finetuned_agreement_rows() -> list[tuple[str, ...]]:

@@ -51,7 +51,15 @@ def cub_study() -> str:
 
 def cub_finetuned() -> str:
     """R@1 and MAP@R of every loss that fine-tuned a network on CUB-200-2011, beside MAP@R behind the frozen backbone."""
-    head = ("fine-tuned, %", "runs", "R@1", "MAP@R", "standard deviation over seeds", "MAP@R, frozen")
+    head = (
+        "fine-tuned, %",
+        "runs",
+        "R@1",
+        "MAP@R",
+        "its standard deviation",
+        "MAP@R - triplet, paired over seeds",
+        "frozen",
+    )
     return markdown(head, cub_finetuned_rows())
 
 
