@@ -84,6 +84,8 @@ ALLOWED = {
     ("collection/vector_table.py", "writer.write_table"),
     # A photo that somebody has searched with, in a temporary folder of the server; what the system says of this process.
     ("serving/query_photos.py", "file.unlink"), ("serving/metrics.py", "Path('/proc/self/statm').read_bytes"),
+    # The folder of these photos that a killed server has left.
+    ("serving/query_folder.py", "rmtree"),
 }  # fmt: skip
 
 
