@@ -9,10 +9,9 @@ benches/results/step_ideas.json.
 """
 
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from cpu_step import Step, spent
 from provenance import RESULTS, about, write_result
 from step import CLASSES, our_step, photos_of
 from torch import nn
@@ -30,7 +29,6 @@ SIZE, BATCH, TURNS = 128, 64, 3
 # The first of the 8 stages of EfficientNet-Lite: the stem and three groups of blocks.
 FROZEN = 4
 MICRO_BATCHES = (32, 16, 8)
-Step = Callable[[], object]
 
 
 def experiment(**changes: object) -> Experiment:
@@ -75,12 +73,6 @@ def steps() -> dict[str, Step]:
         found[f"{precision}, --freeze_stages {FROZEN}"] = step(freeze_stages=FROZEN)
         found[f"{precision}, --freeze_stages {FROZEN}, their maps from memory"] = step_from_maps(precision)
     return found
-
-
-def spent(step: Step) -> float:
-    start = time.process_time()
-    step()
-    return time.process_time() - start
 
 
 def main() -> None:

@@ -44,26 +44,13 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
         # `run_server` gives all of its processes one folder; an application in another server has its own.
         given = nullcontext(settings.folder) if settings.folder else query_folder()
         with given as folder:
-            async with _serving(app, replace(settings, folder=str(folder))):
+            own = replace(settings, folder=str(folder))
+            opened = collection if collection is not None else _opened(own)
+            service = CollectionService(opened, own, metrics)
+            threads = ThreadPoolExecutor(own.limits.bodies, "pairlens requests")
+            app.state.serving = ServingState(service, own, metrics, under_way, threads)
+            async with _running(app.state.serving):
                 yield
-
-    @asynccontextmanager
-    async def _serving(app: FastAPI, settings: ServingSettings) -> AsyncIterator[None]:
-        opened = collection if collection is not None else _opened(settings)
-        service = CollectionService(opened, settings, metrics)
-        threads = ThreadPoolExecutor(settings.limits.bodies, "pairlens requests")
-        app.state.serving = ServingState(service, settings, metrics, under_way, threads)
-        service.warm_up()
-        # What the libraries have loaded stays; looking through it for cycles would stop every thread for a moment.
-        gc.collect()
-        gc.freeze()
-        resting = asyncio.create_task(give_back_at_rest(under_way))
-        yield
-        resting.cancel()
-        gc.unfreeze()
-        # Whoever has called is answered first.
-        threads.shutdown()
-        service.close()
 
     app = FastAPI(
         title="Pairlens",
@@ -82,6 +69,22 @@ def make_app(settings: ServingSettings, collection: Collection | None = None) ->
         app.add_exception_handler(kind, _answer_error)
     checked: ASGIApp = RequestLimits(app, settings.limits, under_way)
     return AnswerHeaders(AccessCheck(checked, settings), metrics)
+
+
+@asynccontextmanager
+async def _running(state: ServingState) -> AsyncIterator[None]:
+    """Answer requests between a start that makes the first one fast and an end that finishes those under way."""
+    state.service.warm_up()
+    # What the libraries have loaded stays; looking through it for cycles would stop every thread for a moment.
+    gc.collect()
+    gc.freeze()
+    resting = asyncio.create_task(give_back_at_rest(state.under_way))
+    yield
+    resting.cancel()
+    gc.unfreeze()
+    # Whoever has called is answered first.
+    state.threads.shutdown()
+    state.service.close()
 
 
 def _opened(settings: ServingSettings) -> Collection:

@@ -13,8 +13,8 @@ MAX_BYTES_OUTSIDE_BODY = 64 << 10
 class LimitedConnection(HttpToolsProtocol):
     """A connection that ends if the headers of a request are too long, or do not come in time.
 
-    The clock runs from the start of the connection, and from the first byte after an answer, to the end of the headers.
-    Between requests it stands still; uvicorn closes a connection on which nothing comes.
+    The time counts from the start of the connection, and from the first byte after an answer, to the end of the headers.
+    Between requests nothing is timed here; uvicorn closes a connection on which nothing comes.
     """
 
     # Instances are made by uvicorn, which passes nothing else on.
