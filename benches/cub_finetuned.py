@@ -80,9 +80,11 @@ def main(folder: Path, /) -> None:
     """
     runs = finished(folder)
     agreements = []
-    for benchmark in dict.fromkeys(run["benchmark"] for run in runs):
-        for other in others():
-            found = agreement_of(other, ranked(runs, benchmark))
+    compared = others()
+    for benchmark in sorted({run["benchmark"] for run in runs}, reverse=True):
+        order = ranked(runs, benchmark)
+        for other in compared:
+            found = agreement_of(other, order)
             if found is not None:
                 spearman = found.spearman
                 agreements.append(
@@ -95,6 +97,8 @@ def main(folder: Path, /) -> None:
                         "high": spearman.high,
                     }
                 )
+        # The next benchmark of this study is compared with this one, too.
+        compared.append(order)
     write_result(FILE, {"about": about(), "runs": runs, "agreements": agreements})
     print(f"{len(runs)} finished runs in {FILE.name}")
 

@@ -17,6 +17,7 @@ from pairlens.core.records import to_plain
 
 FILE = RESULTS / "cub_study.json"
 METRICS = ("R@1", "MAP@R")
+COMPARED = ("triplet", "circle")
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,18 @@ class Options:
 
 
 def shortened(benchmark: BenchmarkResult) -> BenchmarkResult:
-    """Return the results of a benchmark without learning curves, folders of runs and metrics that no document shows."""
+    """Return the results of a benchmark without what no document shows.
+
+    That is the learning curves, the folders of the runs, most metrics, and most of the differences between any two of its
+    many losses: those from the best loss and from triplet and circle loss are kept.
+    """
     losses = (
         replace(loss, curve=loss.curve[-1:], runs=(), metrics=tuple(loss.metric(name) for name in METRICS))
         for loss in benchmark.losses
     )
-    return replace(benchmark, losses=tuple(losses))
+    compared = {benchmark.losses[0].name, *COMPARED}
+    differences = (one for one in benchmark.differences if {one.first, one.second} & compared)
+    return replace(benchmark, losses=tuple(losses), differences=tuple(differences))
 
 
 def main(options: Options) -> None:

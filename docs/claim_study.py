@@ -20,8 +20,10 @@ from pairlens.evaluation.intervals import Interval, t_interval
 
 METRIC = "MAP@R"
 MISSING = "not run"
-# The folder of the first benchmark of the fine-tuned study.
+# The folders of the benchmarks of the fine-tuned study.
 FINETUNED = "cub-cropped-fine-tuned"
+FINETUNED_AUXILIARY = "cub-cropped-fine-tuned-with-the-auxiliary-loss"
+FINETUNED_CARS = "cars196-half-fine-tuned"
 
 
 @cache
@@ -74,28 +76,75 @@ def study_predictors() -> str:
 
 def cub_finetuned_rows() -> list[tuple[str, ...]]:
     """Return a row for each loss of the fine-tuned study, best first, with the seeds that are finished."""
-    runs = [run for run in read("cub_finetuned.json")["runs"] if run["benchmark"] == FINETUNED]
-    frozen = {loss.name.replace("_", "-").replace(" ", "-"): loss for loss in study().fields[0].losses}
+    runs = _finetuned(FINETUNED)
+    frozen = {_folder_name(loss.name): loss for loss in study().fields[0].losses}
     rows = []
-    for name in sorted({run["loss"] for run in runs}):
-        seeds = [run for run in runs if run["loss"] == name]
-        recall, mean = (statistics.mean(run[metric] for run in seeds) for metric in ("R@1", METRIC))
-        spread = f"{100 * statistics.stdev(run[METRIC] for run in seeds):.2f}" if len(seeds) > 1 else "one run"
-        row = (frozen[name].name, str(len(seeds)), f"{100 * recall:.1f}", f"{100 * mean:.1f}", spread)
-        rows.append((mean, (*row, _above_triplet(runs, name), _mean(frozen[name].metric(METRIC).over_seeds))))
+    for name in _losses_best_first(runs):
+        spread = _deviation([run[METRIC] for run in runs if run["loss"] == name])
+        row = (frozen[name].name, *_summary(runs, name), spread, _above_triplet(runs, name))
+        rows.append((*row, _mean(frozen[name].metric(METRIC).over_seeds)))
     before = runs[0]["before"]
-    row = ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "", "")
-    rows.append((before[METRIC], row))
-    return [row for _, row in sorted(rows, reverse=True)]
+    return [*rows, ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "", "")]
+
+
+def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
+    """Return a row for each loss that fine-tuned the network beside the auxiliary loss, or on the half of CARS196."""
+    alone, auxiliary, cars = (_finetuned(name) for name in (FINETUNED, FINETUNED_AUXILIARY, FINETUNED_CARS))
+    names = {_folder_name(loss.name): loss.name for loss in study().fields[0].losses}
+    return [
+        (
+            names[loss],
+            *_summary(auxiliary, loss),
+            _difference(auxiliary, alone, loss, loss),
+            *_summary(cars, loss),
+            _above_triplet(cars, loss),
+        )
+        for loss in _losses_best_first(cars or auxiliary or alone)
+    ]
+
+
+def _finetuned(benchmark: str) -> list[dict[str, Any]]:
+    return [run for run in read("cub_finetuned.json")["runs"] if run["benchmark"] == benchmark]
+
+
+def _folder_name(loss: str) -> str:
+    return loss.replace("_", "-").replace(" ", "-")
+
+
+def _losses_best_first(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    means = {
+        name: statistics.mean(run[METRIC] for run in runs if run["loss"] == name)
+        for name in sorted({run["loss"] for run in runs})
+    }
+    return sorted(means, key=lambda name: -means[name])
+
+
+def _summary(runs: Sequence[Mapping[str, Any]], name: str) -> tuple[str, str, str]:
+    """Return the number of finished runs of a loss and the means of both metrics."""
+    seeds = [run for run in runs if run["loss"] == name]
+    if not seeds:
+        return MISSING, "", ""
+    recall, mean = (statistics.mean(run[metric] for run in seeds) for metric in ("R@1", METRIC))
+    return str(len(seeds)), f"{100 * recall:.1f}", f"{100 * mean:.1f}"
+
+
+def _deviation(values: Sequence[float]) -> str:
+    return f"{100 * statistics.stdev(values):.2f}" if len(values) > 1 else "one run"
 
 
 def _above_triplet(runs: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return how much better a loss is than triplet loss on the seeds that both have finished."""
-    by_seed = {loss: {run["seed"]: run[METRIC] for run in runs if run["loss"] == loss} for loss in (name, "triplet")}
-    common = sorted(by_seed[name].keys() & by_seed["triplet"].keys())
-    if name == "triplet" or not common:
+    return "" if name == "triplet" else _difference(runs, runs, name, "triplet")
+
+
+def _difference(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], name: str, other: str) -> str:
+    """Return how much better a loss is in some runs than another one in others, on the seeds that both have finished."""
+    mine = {run["seed"]: run[METRIC] for run in runs if run["loss"] == name}
+    theirs = {run["seed"]: run[METRIC] for run in others if run["loss"] == other}
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
         return ""
-    found = t_interval([100 * (by_seed[name][seed] - by_seed["triplet"][seed]) for seed in common])
+    found = t_interval([100 * (mine[seed] - theirs[seed]) for seed in common])
     if found.low is None or found.high is None:
         return f"{found.mean:+.1f} (one seed)"
     return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
@@ -103,10 +152,20 @@ def _above_triplet(runs: Sequence[Mapping[str, Any]], name: str) -> str:
 
 def cub_finetuned_agreement_rows() -> list[tuple[str, ...]]:
     """Return a row for each benchmark with which the order of the fine-tuned losses was compared."""
+    fine_tuned = {FINETUNED: "cropped CUB", FINETUNED_CARS: "CARS196 half"}
+    names = {
+        FINETUNED: "cropped CUB, fine-tuned",
+        FINETUNED_AUXILIARY: "cropped CUB, fine-tuned, with the auxiliary loss",
+    }
     return [
-        (one["with"], str(one["losses"]), f"{one['spearman']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]")
+        (
+            fine_tuned[one["benchmark"]],
+            names.get(one["with"], one["with"]),
+            str(one["losses"]),
+            f"{one['spearman']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]",
+        )
         for one in read("cub_finetuned.json")["agreements"]
-        if one["benchmark"] == FINETUNED
+        if one["benchmark"] in fine_tuned
     ]
 
 

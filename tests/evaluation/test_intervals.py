@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pairlens.evaluation.intervals import bonferroni, class_bootstrap, t_interval
+from pairlens.evaluation.intervals import (
+    RESAMPLES,
+    VALUES_PER_BLOCK,
+    bonferroni,
+    class_bootstrap,
+    resamples_for,
+    t_interval,
+)
 from support.naive import statistics as naive
 
 
@@ -60,6 +67,36 @@ def test_all_statistics_share_the_resampled_classes():
     assert low[2] == pytest.approx(-high[0])
     narrow = class_bootstrap(sums, counts, 0.5)
     assert low[0] < narrow[0][0] < narrow[1][0] < high[0]
+
+
+def test_statistics_in_several_blocks_share_the_resampled_classes():
+    sums, counts = np.array([[1.0, 5.0, 2.0, 8.0]]), np.full(4, 10)
+    number = 2 * (VALUES_PER_BLOCK // RESAMPLES) + 3
+    low, high = class_bootstrap(sums.repeat(number, axis=0), counts)
+    assert low.shape == high.shape == (number,)
+    assert set(low.tolist()) == {float(class_bootstrap(sums, counts)[0][0])}
+    assert set(high.tolist()) == {float(class_bootstrap(sums, counts)[1][0])}
+    none = class_bootstrap(np.empty((0, 4)), counts)
+    assert [ends.shape for ends in none] == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("comparisons", [1, 9, 10, 20, 41, 400])
+def test_at_least_ten_resamples_lie_beyond_each_end(comparisons):
+    level = bonferroni(comparisons)
+    resamples = resamples_for(level)
+    assert resamples * (1 - level) / 2 >= 10 - 1e-6
+    assert resamples == RESAMPLES or resamples * (1 - level) / 2 < 10.2
+    assert resamples % 50 == 0
+
+
+def test_the_ends_at_a_high_level_are_those_of_the_normal_distribution():
+    """A mean over many classes is nearly normal, so its interval at any level is known: mean ± z · s/√n."""
+    rng = np.random.default_rng(2)
+    values, level = rng.normal(size=400), bonferroni(41)
+    low, high = class_bootstrap(values[None], np.ones(400), level)
+    half = stats.norm.ppf((1 + level) / 2) * values.std() / 20
+    assert low[0] == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high[0] == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
 def test_more_comparisons_need_wider_intervals():

@@ -1,5 +1,6 @@
 """Confidence intervals of means: over seeds (Student's t) and over test classes (bootstrap). Pure functions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,10 @@ import numpy as np
 
 RESAMPLES = 4000
 RESAMPLES_PER_CHUNK = 50
+# So many resamples lie beyond each end of an interval, or more: with fewer, its ends would depend on single resamples.
+BEYOND_AN_END = 10
+# Resamples of statistics that are held at a time, which bounds the memory: 32 MiB.
+VALUES_PER_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def bonferroni(comparisons: int, level: float = 0.95) -> float:
 
 
 def class_bootstrap(
-    sums: np.ndarray, counts: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES
+    sums: np.ndarray, counts: np.ndarray, level: float = 0.95, resamples: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentile intervals of Σ sums / Σ counts when the classes are resampled with replacement.
 
@@ -78,7 +83,8 @@ def class_bootstrap(
         sums: (statistic, class) sums over the queries of each class, or differences of two such sums.
         counts: (class,) number of queries of each class.
         level: confidence level.
-        resamples: number of resamples, a multiple of 50.
+        resamples: number of resamples, a multiple of 50; by default 4,000, and more at a level that needs more, see
+            `resamples_for`.
 
     Returns:
         (statistic,) lower ends and (statistic,) upper ends.
@@ -87,6 +93,33 @@ def class_bootstrap(
     >>> float(low[0]), float(high[0])
     (0.0, 1.0)
     """
+    number = resamples_for(level) if resamples is None else resamples
+    size = max(1, VALUES_PER_BLOCK // number)
+    blocks = np.split(sums, range(size, len(sums), size))
+    ends = [np.quantile(_resampled(block, counts, number), _tails(level), axis=0) for block in blocks]
+    low, high = np.concatenate(ends, axis=1)
+    return low, high
+
+
+def resamples_for(level: float) -> int:
+    """Return how many resamples a percentile interval at a level needs: 4,000, or so many that 10 lie beyond each end.
+
+    >>> resamples_for(0.95), resamples_for(bonferroni(41))
+    (4000, 16400)
+    """
+    # In floating point the quotient may lie above a whole number by rounding alone.
+    needed = math.ceil(round(BEYOND_AN_END / _tails(level)[0] / RESAMPLES_PER_CHUNK, 6))
+    return max(RESAMPLES, needed * RESAMPLES_PER_CHUNK)
+
+
+def _tails(level: float) -> tuple[float, float]:
+    # In floating point (1 - 0.95) / 2 is not 0.025; rounded, so that the quantiles are the ones that the level names.
+    tail = round((1 - level) / 2, 12)
+    return tail, 1 - tail
+
+
+def _resampled(sums: np.ndarray, counts: np.ndarray, resamples: int) -> np.ndarray:
+    """Return Σ sums / Σ counts of each resample, (resample, statistic)."""
     rng, classes = np.random.default_rng(0), len(counts)
     class_sums = np.ascontiguousarray(sums.T)  # (class, statistic)
     weights = counts.astype(float)
@@ -98,7 +131,4 @@ def class_bootstrap(
         # (resample, class): how often each resample has drawn each class.
         times = np.bincount(draws.ravel(), minlength=offsets.size * classes).reshape(-1, classes).astype(float)
         means.append(times @ class_sums / (times @ weights)[:, None])
-    # In floating point (1 - 0.95) / 2 is not 0.025; rounded, so that the quantiles are the ones that the level names.
-    tail = round((1 - level) / 2, 12)
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    return low, high
+    return np.concatenate(means)
