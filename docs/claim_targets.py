@@ -162,4 +162,4 @@ def _robustness() -> Iterator[Row]:
         "met",
     )
     least = min(target["runs"] for target in fuzz.values())
-    yield "fuzzing", "≥ 100,000 inputs per target", f"{least:,} for each of {len(fuzz)} targets, no failure", "met"
+    yield "fuzzing", "≥ 100,000 inputs per target", f"{least:,} for each of {len(fuzz)} targets, no failure; fewer for the newer ones", "met for these"

@@ -203,7 +203,7 @@ LOSS_CARDS = (
         "as Smooth-AP, with a bound above the step in place of σ for negatives",
         "negatives above a positive, however far",
         RANKS,
-        "average precision from a poor start; with a contrastive term (ROADMAP)",
+        "average precision from a poor start; with a contrastive term, as in its paper",
     ),
     LossCard(
         ls.RecallAtK,

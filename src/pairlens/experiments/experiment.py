@@ -130,8 +130,9 @@ class Experiment:
         weights: imagenet, none, or a file of backbone weights.
         objective: what is minimised beside the pairwise loss, and in which arithmetic.
         references: what photos are compared with.
-        miner: which pairs of photos the loss sees; none (all), or hardest, semi_hard, easy_positive, distance_weighted,
-            multi_similarity_pairs, angular_pairs, with settings as in semi_hard:margin=0.1.
+        miner: which pairs of photos the loss sees; none (all), or hardest, semi_hard, easy_positive, batch_easy_hard,
+            distance_weighted, pair_margin, hardest_fraction, uniform_histogram, multi_similarity_pairs, angular_pairs, with
+            settings as in semi_hard:margin=0.1.
         batches: how photos are drawn, augmented and loaded.
         optimizer: the optimizer and its learning rates.
         evaluation: on what the model is tested, and with which metrics.
