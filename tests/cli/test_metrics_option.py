@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -132,7 +133,26 @@ def test_a_missing_file_of_class_values_is_one_sentence(compared):
     file.write_text(json.dumps(stored), encoding="utf-8")
     with pytest.raises(ValueError, match="mAP@1 has 5 classes, the gallery 4"):
         measure(compared)
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"class_values\.json is damaged .*; write it again with pairlens train --resume"
+    ):
+        measure(compared)
     file.write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", ["cut", "fewer", "missing"])
+def test_a_damaged_file_of_class_values_is_written_again(trained, tmp_path, change):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    file = folder / "class_values.json"
+    content = file.read_text(encoding="utf-8")
+    fewer = json.loads(content)
+    fewer["metrics"] = fewer["metrics"][:1]
+    file.write_text({"cut": content[:40], "fewer": json.dumps(fewer), "missing": ""}[change], encoding="utf-8")
+    if change == "missing":
+        file.unlink()
+    assert run("train", "--resume", folder, *METRICS) == 0
+    assert file.read_text(encoding="utf-8") == content
 
 
 @pytest.mark.parametrize(

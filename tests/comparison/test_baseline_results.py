@@ -135,7 +135,9 @@ def test_a_study_file_and_the_command_ask_for_it(whitened, tmp_path, capsys):
     assert "4 runs to make" in out
     assert "After aqe, on bars" in out
     assert command("compare", "--resume", folder, "--reduce", 4000) == 2
-    assert "--reduce 4000 is not possible" in " ".join(capsys.readouterr().err.split())
+    assert "--reduce 4000 is more than the --feature_dim 16 of bars; use 1 to 16" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_a_metric_that_is_not_measured_after_post_processing_cannot_rank(study):

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from pairlens.comparison import figures as figures
+from pairlens.comparison import statistics
 from pairlens.comparison.results import (
     BenchmarkResult,
     Difference,
@@ -24,7 +25,7 @@ from pairlens.comparison.study import Arm, read_study, write_study
 from pairlens.comparison.tables import latex, markdown, values_table, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.evaluation.intervals import t_interval
+from pairlens.evaluation.intervals import bonferroni, t_interval
 from pairlens.evaluation.per_query import ClassSums
 from support.naive import statistics as naive
 
@@ -348,3 +349,68 @@ def test_one_seed_is_counted_in_the_singular():
     axes = Figure().subplots()
     figures._draw_ranks(axes, made({"a": (0.5,), "b": (0.4,)}))
     assert axes.get_xlabel() == "rank by MAP@R among 2 losses, 1 seed"
+
+
+def finished(values, sums):
+    """Runs made by hand from {seed: value}; every run has the same sums of its classes."""
+    return [Run(seed, value, sums) for seed, value in values.items()]
+
+
+def differences(runs):
+    """The differences of losses given as {name: runs}."""
+    by_arm = {Arm(name, name): of_loss for name, of_loss in runs.items()}
+    ranked = sorted(by_arm, key=lambda arm: -np.mean([run.row.report["MAP@R"] for run in by_arm[arm]]))
+    return statistics._differences(ranked, by_arm, "MAP@R", 0.95)
+
+
+def test_a_difference_names_the_better_loss_of_the_seeds_that_both_have():
+    # "fragile" has the higher mean, because its hard seeds failed; on the seeds that both have it is worse.
+    runs = {
+        "fragile": finished({0: 0.62, 1: 0.621, 2: 0.622}, [1.0, 2.0, 1.5]),
+        "steady": finished({0: 0.65, 1: 0.651, 2: 0.652, 3: 0.5, 4: 0.5}, [2.0, 3.0, 2.5]),
+    }
+    (found,) = differences(runs)
+    assert (found.first, found.second, found.distinguishable) == ("steady", "fragile", True)
+    assert found.over_seeds.mean == pytest.approx(0.03)
+    assert found.class_low == found.class_high == pytest.approx(1.0)
+    result = made({"fragile": (0.62, 0.622), "steady": (0.59, 0.591)})
+    result = replace(result, differences=(replace(found, metric="MAP@R"),))
+    assert "On the seeds that both have finished, steady is better than fragile." in verdict(result)
+    assert "fragile is better" not in verdict(result)
+    assert headline(result).endswith("but steady is better on the seeds that both have finished")
+    assert pair_verdict(result, "fragile", "steady") == "steady is better than fragile on bars by 3.0 points of MAP@R."
+
+
+def test_queries_of_one_class_distinguish_no_losses():
+    runs = {"a": finished({0: 0.9, 1: 0.91}, [9.0]), "b": finished({0: 0.1, 1: 0.11}, [1.0])}
+    (found,) = differences(runs)
+    assert found.over_seeds.low > 0
+    assert not found.distinguishable
+    result = replace(made({"a": (0.9, 0.91), "b": (0.1, 0.11)}), classes=1)
+    assert "All queries are of one class" in verdict(result)
+
+
+def test_baselines_are_paired_by_seed_and_not_by_position():
+    # The best loss has failed with seed 1; seed 1 of the baseline belongs to no gain.
+    losses = made({"a": (0.30, 0.50), "b": (0.1, 0.1, 0.1)}, backbone=0.2)
+    best = replace(losses.losses[0], seeds=(2, 3))
+    other = replace(losses.losses[1], seeds=(1, 2, 3))
+    result = replace(losses, losses=(best, other), baseline=t_interval([0.49, 0.29, 0.49]))
+    # 0.30 - 0.29 and 0.50 - 0.49, which are equal gains.
+    assert "is not distinguishable from the pretrained backbone" not in verdict(result)
+    shifted = replace(result, baseline=t_interval([0.29, 0.49, 0.29]))
+    assert "a is not distinguishable from the pretrained backbone" in verdict(shifted)
+
+
+def test_the_truly_best_loss_is_called_worse_in_at_most_a_twentieth_of_all_studies():
+    """With the level of the verdict, the best loss is seldom rejected, however many others there are."""
+    rng, studies, seeds, losses = np.random.default_rng(0), 2000, 5, 10
+    level = bonferroni(losses - 1)
+    # Loss 0 is the best by nothing at all, which is the hardest case; seeds share a part of their noise.
+    values = rng.normal(size=(studies, losses, seeds)) + rng.normal(size=(studies, 1, seeds))
+    winner = values.mean(axis=2).argmax(axis=1)
+    rejected = 0
+    for study, of_study in enumerate(values):
+        interval = t_interval(of_study[winner[study]] - of_study[0], level)
+        rejected += bool(winner[study] and interval.low > 0)
+    assert rejected / studies <= 0.05

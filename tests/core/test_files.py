@@ -16,6 +16,7 @@ from pairlens.core.files import (
     lock_folder,
     make_folder,
     remove_folder,
+    remove_old_leftovers,
     write_tensors,
     write_text,
 )
@@ -122,6 +123,17 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     with lock_folder(tmp_path):
         assert names(tmp_path) == [".lock", ".lock_holder", "kept.csv"]
+
+
+def test_old_leftovers_are_removed_where_there_is_no_lock(tmp_path):
+    for name in ("old.safetensors.part", ".tmpOld", "new.safetensors.part", "000001.safetensors"):
+        (tmp_path / name).write_bytes(b"x")
+    two_days_ago = time.time() - 2 * 86_400
+    for name in ("old.safetensors.part", ".tmpOld", "000001.safetensors"):
+        os.utime(tmp_path / name, (two_days_ago, two_days_ago))
+    remove_old_leftovers(tmp_path)
+    assert names(tmp_path) == ["000001.safetensors", "new.safetensors.part"]
+    remove_old_leftovers(tmp_path / "missing")
 
 
 def fork(work):

@@ -118,6 +118,15 @@ def test_reranking_finds_more_of_a_class_than_the_cosine():
     assert precision(rerank(photos)) > precision(photos @ photos.T) + 0.01
 
 
+def test_vectors_that_are_all_the_same_have_no_components():
+    with pytest.raises(
+        ValueError, match="the 6 training vectors are all the same, so they have no principal components"
+    ):
+        fit_pca(torch.ones(6, 3))
+    with pytest.raises(ValueError, match="have 1 components; use 1 to 1"):
+        fit_pca(torch.eye(3)[[0, 1, 0, 1]], 2)
+
+
 def test_a_matrix_that_is_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(post_processing, "MAX_SCORES", 99)
     with pytest.raises(ValueError, match="of 10 queries and 10 items in memory"):

@@ -23,6 +23,7 @@ from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.splits import open_splits
 from pairlens.model.backbone import Backbone
 from pairlens.model.plain_backbone import PlainBackbone
+from support.commands import run as command
 from support.experiments import changed
 
 
@@ -205,6 +206,17 @@ def test_a_run_without_it_gets_it_later(finished, tmp_path):
     # A run is resumed to the same outcome.
     list(running.resume(old))
     assert old.read_outcome() == finished.outcome
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors"])
+def test_a_damaged_file_of_it_is_measured_again(finished, tmp_path, content, capsys):
+    damaged = RunFolder(shutil.copytree(finished.folder, tmp_path / "damaged"))
+    damaged.baseline.unlink()
+    if content is not None:
+        damaged.baseline.write_bytes(content)
+    assert command("evaluate", damaged.path) == 0
+    assert MeasuredBaseline.load(damaged.baseline).record == finished.outcome.baseline
+    assert damaged.read_outcome() == finished.outcome
 
 
 def test_weights_that_are_gone_are_named(tiny):

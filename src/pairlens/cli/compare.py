@@ -19,7 +19,7 @@ from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import Plan, RunFinished, check
 from pairlens.comparison.study import AS_IT_IS, METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
-from pairlens.comparison.verdicts import verdict
+from pairlens.comparison.verdicts import verdict, without_result
 from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings
 from pairlens.experiments.experiment import Experiment
@@ -268,6 +268,8 @@ def show_results(results: Results, folder: Path, all_metrics: bool = False) -> N
         if tables.post is not None:
             show_table(console, tables.post)
         say(verdict(result))
+    for sentence in without_result(results):
+        say(sentence)
     say(f"written: results.json, tables (Markdown, LaTeX, CSV) and figures in {folder}")
     say(f"what the study shows as a whole, such as where the variance comes from: {folder / 'comparison.md'}")
     if not all_metrics:

@@ -107,13 +107,11 @@ def _with_baseline(
     display: Display,
 ) -> tuple[Outcome, str]:
     """Return the outcome with the baseline, measured if the run lacks it, and why it could not be measured."""
-    if outcome.baseline is not None:
-        return outcome, ""
     try:
         return add_baseline(run, metrics=metrics, data_path=data_path, device=device, progress=display.watch), ""
     except ValueError as error:
         # The weights that the run started from may not exist any more; the evaluation itself does not need them.
-        return outcome, str(error)
+        return outcome, "" if outcome.baseline is not None else str(error)
 
 
 def _same_metrics(first: Report, second: Report) -> bool:

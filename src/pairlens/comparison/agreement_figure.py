@@ -18,9 +18,14 @@ AGREEMENT_FILE = "rank-agreement.svg"
 
 
 def draw_rank_agreement(benchmarks: Sequence[RankedLosses], file: Path) -> Picture | None:
-    """Draw the rank of each loss on every benchmark; None if the benchmarks have fewer than two losses in common."""
+    """Draw the rank of each loss on every benchmark.
+
+    Returns:
+        None if the benchmarks have fewer than two losses in common; an older figure in the file is removed then.
+    """
     losses = [name for name in benchmarks[0].means if all(name in other.means for other in benchmarks)]
     if len(losses) < 2 or len(benchmarks) < 2:
+        file.unlink(missing_ok=True)
         return None
     # By benchmark, the rank of every loss, 1 for the highest mean.
     ranks = [ranks_of([-benchmark.means[name] for name in losses]) for benchmark in benchmarks]

@@ -55,7 +55,8 @@ class _ProcessEngine:
         except BrokenProcessPool as error:
             raise ValueError(
                 "a process of the comparison was killed, most likely because memory ran out; finished runs are saved: "
-                "start the comparison again with fewer --processes"
+                "start the comparison again with fewer --processes (a script of your own must start it below "
+                'if __name__ == "__main__")'
             ) from error
         finally:
             # The pool alone would wait for jobs that are running, which may take hours after an interruption.

@@ -1,6 +1,6 @@
 """The figures of a comparison: means and ranks, paired differences, learning curves, accuracy against cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,16 @@ def draw_comparison(results: Results, folder: Path) -> list[tuple[str, Picture]]
         for name, draw in FIGURES.items():
             file = folder / FIGURES_FOLDER / f"{slug(result.name)}-{name}.svg"
             pictures.append((result.name, draw(result, file)))
+    _remove_older({picture.file for _, picture in pictures}, folder / FIGURES_FOLDER)
     return pictures
+
+
+def _remove_older(drawn: Collection[Path], folder: Path) -> None:
+    """Remove the figures of benchmarks that the study has no more."""
+    for name in FIGURES:
+        for file in folder.glob(f"*-{name}.svg"):
+            if file not in drawn:
+                file.unlink()
 
 
 def draw_ranks(result: BenchmarkResult, file: Path) -> Picture:
@@ -193,7 +202,7 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
     axes = figure.subplots()
     for number, loss in enumerate(result.losses):
         color, dash = look(number)
-        epochs = np.arange(len(loss.curve))
+        epochs = np.array(loss.evaluated_epochs)
         means = [100 * point.mean for point in loss.curve]
         axes.plot(epochs, means, dash, color=color, label=shortened(loss.name))
         # With one seed there is no interval.

@@ -17,12 +17,14 @@ class FinishedRun:
         run_folder: its folder.
         outcome: the reports of all its epochs.
         by_class: the sums of each metric over the queries of each test class.
+        photos: digest of the prepared data set on which it was tested; empty in runs of version 0.1.
     """
 
     seed: int
     run_folder: RunFolder
     outcome: Outcome
     by_class: ClassSums
+    photos: str = ""
 
     @classmethod
     def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
@@ -30,16 +32,17 @@ class FinishedRun:
 
         Further metrics are not measured again, because their code may not be here; they are stored for each class.
         """
-        measured = run_folder.read_embeddings().measure(run_folder.experiment().evaluation.recalls)
+        embeddings = run_folder.read_embeddings()
+        measured = embeddings.measure(run_folder.experiment().evaluation.recalls)
         by_class = ClassValues.load(run_folder.class_values).join(measured.class_sums())
         outcome = run_folder.read_outcome()
         missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
         if missing:
             raise ValueError(
                 f"{run_folder.class_values} lacks the metric {missing[0]}; write it again with pairlens train --resume "
-                f"{run_folder.path}"
+                f"{run_folder.path}, or, if an epoch before the last was kept, remove that folder and compare again"
             )
-        return cls(seed, run_folder, outcome, by_class)
+        return cls(seed, run_folder, outcome, by_class, embeddings.queries.catalog)
 
     @property
     def row(self) -> EpochRow:

@@ -1,6 +1,7 @@
 """Records of a comparison's results: means with intervals, paired differences, learning curves, costs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,13 +55,14 @@ class LossResult:
         loss: the loss with its hyper-parameters, as text.
         settings: the settings beside the loss that tuning chose, as text; empty if nothing was tuned.
         metrics: the metrics of the selected epoch.
-        curve: the ranking metric after every epoch; the first value is the model before training (epoch 0).
+        curve: the ranking metric after every epoch of `evaluated_epochs`; the first value is the model before training.
         mean_s_p: mean cosine of the positive test pairs, of the selected epoch.
         mean_s_n: mean cosine of the negative test pairs, of the selected epoch.
         seconds: duration of a whole run, training and evaluation.
         seeds: the seeds whose runs are finished.
         runs: the folders of these runs, relative to the folder of the comparison.
         failed: for each seed whose run ended because the loss became infinite or NaN, the error message.
+        epochs: the epochs of `curve`; empty in older files, whose runs were evaluated after every epoch.
     """
 
     name: str
@@ -74,6 +76,17 @@ class LossResult:
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     failed: tuple[str, ...] = ()
+    epochs: tuple[int, ...] = field(default=(), metadata={"omit_default": True})
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.epochs) in (0, len(self.curve)), f"{self.name[:60]} has a curve and epochs of different lengths"
+        )
+
+    @property
+    def evaluated_epochs(self) -> Sequence[int]:
+        """The epochs after which the ranking metric was measured; 0 is before training."""
+        return self.epochs or range(len(self.curve))
 
     @property
     def is_control(self) -> bool:
@@ -90,17 +103,30 @@ class LossResult:
 
 
 @dataclass(frozen=True)
+class FailedLoss:
+    """A loss that has no result on a benchmark.
+
+    Attributes:
+        name: its name.
+        messages: the error message of each seed.
+    """
+
+    name: str
+    messages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Difference:
     """By how much `first` is better than `second` in one metric, paired over the seeds that both have.
 
     Attributes:
         metric: the name of the metric.
-        first: the name of the loss with the higher mean.
+        first: the name of the loss with the higher mean over these seeds.
         second: the name of the other loss.
         over_seeds: mean and t-interval of the differences (of values from 0 to 1), at the level of the benchmark.
         class_low: lower end of the interval over test classes (bootstrap of the classes), at the same level.
         class_high: upper end of the same interval.
-        distinguishable: whether both intervals lie on the same side of 0 as the mean.
+        distinguishable: whether both intervals lie above 0, and there are several test classes.
     """
 
     metric: str
@@ -158,8 +184,8 @@ class BenchmarkResult:
         classes: number of test classes.
         queries: number of queries.
         metric: the metric by which the losses are ranked.
-        level: confidence of the interval of each difference, so that all intervals of the benchmark hold together with
-            95 %.
+        level: confidence of the interval of each difference, such that those of the truly best loss with each of the
+            others hold together with 95 %; see `comparison.verdicts.verdict`.
         untrained: the ranking metric of the model before training, over the seeds.
         losses: one result per loss, the highest mean first.
         differences: one per pair of losses, the one with the higher mean first.
@@ -171,6 +197,7 @@ class BenchmarkResult:
         baseline_results: every metric of the baselines, of the backbone as it comes also after post-processing.
         post_name: what post-processing does, in words; empty if the study does not ask for it.
         post: the losses after post-processing in the order of `losses`, and the backbone as it comes.
+        failed_losses: the losses that have no result, because they became infinite or NaN with every seed.
     """
 
     name: str
@@ -190,6 +217,7 @@ class BenchmarkResult:
     baseline_results: tuple[BaselineResult, ...] = field(default=(), metadata={"omit_default": True})
     post_name: str = field(default="", metadata={"omit_default": True})
     post: tuple[PostResult, ...] = field(default=(), metadata={"omit_default": True})
+    failed_losses: tuple[FailedLoss, ...] = field(default=(), metadata={"omit_default": True})
 
     @property
     def baselines(self) -> list[tuple[str, Interval]]:
@@ -217,12 +245,14 @@ class Results:
     Attributes:
         fields: one record per benchmark; stored files have this key from the time when a benchmark was called a field.
         findings: what the study shows as a whole; empty in files of form 1, which did not have it.
+        failed: the names of benchmarks without a record, because every loss became infinite or NaN with every seed.
     """
 
     VERSION: ClassVar[int] = 2
 
     fields: tuple[BenchmarkResult, ...]
     findings: Findings = field(default_factory=Findings)
+    failed: tuple[str, ...] = field(default=(), metadata={"omit_default": True})
 
     @classmethod
     def upgrade(cls, data: dict[str, Any], version: int, where: str) -> dict[str, Any]:

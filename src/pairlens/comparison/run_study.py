@@ -1,6 +1,6 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,19 @@ from pairlens.comparison.study import (
     slug,
     write_study,
 )
-from pairlens.comparison.tuning import Trial, differing_settings, read_trials, tunable_values, tune, with_params
+from pairlens.comparison.tuning import (
+    ELSEWHERE,
+    Trial,
+    differing_settings,
+    read_trials,
+    tunable_values,
+    tune,
+    with_params,
+)
 from pairlens.core.files import check_not_linked, lock_folder, make_folder, write_text
+from pairlens.core.memory import is_out_of_memory
+from pairlens.core.records import require
+from pairlens.core.settings import flat_settings
 from pairlens.evaluation.post_processing import check_scores
 from pairlens.experiments.baseline import Baseline
 from pairlens.experiments.experiment import Experiment
@@ -166,7 +177,10 @@ def run_missing(
             # Before the jobs, which may run in several processes and would all compute them.
             store_features(benchmark.settings)
         # All trials come before the first run, because they choose the settings of the runs.
-        yield from engine([partial(_tune, plan, plan.owner(benchmark), arm) for arm in plan.untuned(benchmark)])
+        untuned = plan.untuned(benchmark)
+        yield from engine([partial(_tune, plan, plan.owner(benchmark), arm) for arm in untuned])
+        # Further trials may have chosen other settings than those of runs that are finished.
+        _check_stored_runs(plan, benchmark, untuned)
         yield from engine([partial(_run, plan, *run, draw) for run in unfinished])
 
 
@@ -182,11 +196,21 @@ def check(plan: Plan) -> None:
         check_installed(benchmark.settings.run.log)
         check_ranking_metric(plan.study.metric, benchmark.settings, benchmark.metrics())
         splits = open_splits(benchmark.settings, draw=benchmark.may_draw)
+        _check_components(plan.study, benchmark)
         if plan.study.processing.compares_all:
             check_scores(len(splits.test), len(splits.test if splits.gallery is None else splits.gallery))
-        # The settings of the runs are known only after tuning.
-        if not plan.untuned(benchmark):
-            _check_stored_runs(plan, benchmark)
+        _check_stored_photos(plan, benchmark, splits.test.digest)
+        # The settings of the runs of other losses are known only after tuning.
+        untuned = plan.untuned(benchmark)
+        _check_stored_runs(plan, benchmark, [arm for arm in plan.study.arms if arm not in untuned])
+
+
+def _check_components(study: Study, benchmark: Benchmark) -> None:
+    reduce, dim = study.processing.reduce, benchmark.settings.model.dim
+    require(
+        reduce is None or reduce <= dim,
+        f"--reduce {reduce} is more than the --feature_dim {dim} of {benchmark.name}; use 1 to {dim}",
+    )
 
 
 def _check_folders(plan: Plan) -> None:
@@ -198,11 +222,28 @@ def _check_folders(plan: Plan) -> None:
         check_not_linked(path, below=plan.folder)
 
 
-def _check_stored_runs(plan: Plan, benchmark: Benchmark) -> None:
+def _check_stored_runs(plan: Plan, benchmark: Benchmark, arms: Collection[Arm]) -> None:
+    """Raise ValueError if runs or trials of some losses, which are tuned, have other settings than the study."""
+    for arm in arms if plan.study.tune else ():
+        # The trials are compared with the study when the best of them is looked up.
+        plan.chosen(benchmark, arm)
     for run in plan.runs(benchmark):
         run_folder = plan.run_folder(*run)
-        if run_folder.config.is_file():
+        if run[1] in arms and run_folder.config.is_file():
             _check_same(run_folder, plan.experiment(*run))
+
+
+def _check_stored_photos(plan: Plan, benchmark: Benchmark, photos: str) -> None:
+    """Raise ValueError if a finished run was tested on photos that were prepared otherwise."""
+    for run in plan.runs(benchmark):
+        run_folder = plan.run_folder(*run)
+        # A run without a baseline does not say so here; its photos are compared when it is measured.
+        baseline = run_folder.read_outcome().baseline if run_folder.outcome.is_file() else None
+        if baseline is not None and baseline.photos != photos:
+            raise ValueError(
+                f"the data set of {benchmark.name} was prepared again with other photos since {run_folder.path} was "
+                "trained; prepare it as it was, give the comparison another --out, or remove that folder"
+            )
 
 
 def is_done(run_folder: RunFolder) -> bool:
@@ -216,7 +257,11 @@ def is_done(run_folder: RunFolder) -> bool:
 
 
 def _tune(plan: Plan, benchmark: Benchmark, arm: Arm) -> RunFinished:
-    best = plan.chosen(benchmark, arm)
+    try:
+        best = plan.chosen(benchmark, arm)
+    except (TypeError, RuntimeError, LookupError) as error:
+        _blame_third_party_loss(f"{benchmark.name}: {arm.name}", experiment_of(arm, benchmark, 0), error)
+        raise
     what = f"{benchmark.name}: tuned {arm.name}, trial {best.number} of {plan.study.tune} chosen"
     return RunFinished(what, best.value)
 
@@ -225,8 +270,8 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
     what = f"{benchmark.name}: {arm.name}, seed {seed}"
     run_folder = plan.run_folder(benchmark, arm, seed)
     if is_done(run_folder):
-        _post_process(plan, benchmark, run_folder)
-        return RunFinished(f"{what}, post-processed", run_folder.read_outcome().report[plan.study.metric])
+        reached = run_folder.read_outcome().report[plan.study.metric]
+        return RunFinished(f"{what}, {_post_process(plan, benchmark, run_folder)}", reached)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
@@ -238,27 +283,46 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
         write_text(run_folder.path / FAILED_FILE, f"{error}\n")
         return RunFinished(what, None, str(error))
     except (TypeError, RuntimeError, LookupError) as error:
-        # An error of a third-party loss is the user's to fix; any other error is a fault of Pairlens, shown in full.
-        if is_own_loss(experiment.loss):
-            raise
+        _blame_third_party_loss(what, experiment, error)
+        raise
+    reached = run_folder.read_outcome().report[plan.study.metric]
+    if plan.study.processing.name:
+        what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
+    return RunFinished(what, reached)
+
+
+def _blame_third_party_loss(what: str, experiment: Experiment, error: Exception) -> None:
+    """Raise a ValueError that names the loss if it is of another project, because its error is the user's to fix.
+
+    Any other error is a fault of Pairlens, shown in full, or of the machine, such as too little memory, which has a
+    sentence of its own.
+    """
+    if not is_own_loss(experiment.loss) and not is_out_of_memory(error):
         raise ValueError(
             f"{what}: the loss raised {type(error).__name__}: {error}; try it with pairlens audit"
         ) from error
-    if plan.study.processing.name:
-        _post_process(plan, benchmark, run_folder)
-    return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
-def _post_process(plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> None:
-    """Measure a finished run after post-processing, and its backbone as it comes if no other run has done so."""
+def _post_process(plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> str:
+    """Measure a finished run after post-processing, and its backbone as it comes if no other run has done so.
+
+    Returns:
+        In words, that it is done, or why it is not possible for this run: embeddings that are all equal, for example,
+        have no principal components. The other runs of the study go on.
+    """
     processing, baseline = plan.study.processing, run_folder.read_outcome().baseline
-    if baseline is not None:
-        file = plan.post_file(benchmark, baseline)
-        if post_of_baseline(file, baseline, processing) is None:
-            make_folder(file.parent, below=plan.folder)
-            measure_post_of_baseline(run_folder, processing, file)
-    if post_of_run(run_folder, processing) is None:
-        measure_post_of_run(run_folder, processing)
+    settings = benchmark.settings
+    try:
+        if baseline is not None:
+            file = plan.post_file(benchmark, baseline)
+            if post_of_baseline(file, baseline, processing) is None:
+                make_folder(file.parent, below=plan.folder)
+                measure_post_of_baseline(run_folder, processing, file, settings.data.path, settings.run.device)
+        if post_of_run(run_folder, processing) is None:
+            measure_post_of_run(run_folder, processing, settings.data.path, settings.run.device)
+    except ValueError as error:
+        return f"not post-processed ({error})"
+    return "post-processed"
 
 
 def _events(
@@ -276,9 +340,9 @@ def _events(
         run_folder.clear()
         return train(experiment, run_folder, others=others, draw=draw)
     _check_same(run_folder, experiment)
-    # The trackers are the present ones, because a comparison may be continued with others.
-    log = experiment.run.log
-    changed = {} if run_folder.experiment().run.log == log else {"log": log}
+    # A comparison may be continued on another machine, with its data elsewhere, or with other trackers.
+    stored, present = (flat_settings(one) for one in (run_folder.experiment(), experiment))
+    changed = {name: present[name] for name in ELSEWHERE if stored[name] != present[name]}
     metrics = experiment.evaluation.metrics
     return resume(run_folder, loss=experiment.loss, metrics=metrics, others=others, settings=changed, draw=draw)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from pairlens.comparison.baseline_results import baseline_results, post_results
 from pairlens.comparison.finished_run import FinishedRun
-from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
+from pairlens.comparison.results import BenchmarkResult, Difference, FailedLoss, LossResult, Measured, Results
 from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done
 from pairlens.comparison.study import Arm, Benchmark, read_study
 from pairlens.comparison.study_findings import findings_of
@@ -41,6 +41,10 @@ class PairedRuns:
         by_seed = {run.seed: run for run in runs[second]}
         return cls(first, second, [(run, by_seed[run.seed]) for run in runs[first] if run.seed in by_seed])
 
+    def reversed(self) -> "PairedRuns":
+        """Return the same runs with the losses the other way round."""
+        return PairedRuns(self.second, self.first, [(second, first) for first, second in self.runs])
+
     def differences(self, metric: str) -> list[float]:
         """Return the difference of a metric for each seed, first loss minus second."""
         return [first.row.report[metric] - second.row.report[metric] for first, second in self.runs]
@@ -61,9 +65,15 @@ def measure(folder: Path) -> Results:
     plan = Plan(read_study(folder), folder)
     results = [measure_benchmark(plan, benchmark) for benchmark in plan.study.fields]
     measured = tuple(result for result in results if result is not None)
+    failed = tuple(one.name for one in plan.study.fields if len(_all_failed(plan, one)) == len(plan.study.arms))
+    if not measured and failed:
+        raise ValueError(
+            f"every loss became infinite or NaN with every seed on {', '.join(failed)}; start the comparison again with a "
+            "lower --learning_rate and another --out"
+        )
     if not measured:
         raise ValueError(f"no run is finished in {folder} yet; start the comparison again with the same command")
-    return Results(measured, findings_of(plan, measured))
+    return Results(measured, findings_of(plan, measured), failed)
 
 
 def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | None:
@@ -72,9 +82,10 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
     runs = {arm: finished for arm, finished in all_runs.items() if finished}
     if not runs:
         return None
+    _check_same_photos([run for finished in runs.values() for run in finished])
     metric = plan.study.metric
     ranked = sorted(runs, key=lambda arm: -_mean(runs[arm], metric))
-    # The best loss is compared with each of the others, and these comparisons are to hold together.
+    # The comparisons of the truly best loss, whichever it is, with each of the others are to hold together.
     level = bonferroni(len(ranked) - 1)
     counts = runs[ranked[0]][0].by_class.counts
     # For one seed, the baselines are the same whatever the loss, so one run per seed is enough.
@@ -104,7 +115,33 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         baseline_results=baselines,
         post_name=plan.study.processing.name,
         post=post if post_of_plain is None else (*post, post_of_plain),
+        failed_losses=tuple(
+            FailedLoss(arm.name, _failures(plan, benchmark, arm)) for arm in _all_failed(plan, benchmark)
+        ),
     )
+
+
+def _check_same_photos(runs: Sequence[FinishedRun]) -> None:
+    """Raise ValueError if the data set was prepared again between runs: their classes would be compared with others."""
+    # Runs of version 0.1 do not say on which photos they were tested.
+    known = [run for run in runs if run.photos]
+    for first, run in pairwise(known):
+        if run.photos != first.photos:
+            raise ValueError(
+                f"{run.run_folder.path} was tested on other photos than {first.run_folder.path}, because the data set was "
+                "prepared again; remove the folder of the older run, or give the comparison another --out"
+            )
+
+
+def _all_failed(plan: Plan, benchmark: Benchmark) -> list[Arm]:
+    """Return the losses that became infinite or NaN with every seed."""
+    return [arm for arm in plan.study.arms if len(_failures(plan, benchmark, arm)) == benchmark.seeds]
+
+
+def _failures(plan: Plan, benchmark: Benchmark, arm: Arm) -> tuple[str, ...]:
+    """Return for each seed whose run ended because the loss became infinite or NaN the error message."""
+    files = [plan.run_folder(benchmark, arm, seed).path / FAILED_FILE for seed in benchmark.seed_numbers]
+    return tuple(read_text(file).strip() for file in files if file.is_file())
 
 
 def _finished_runs(plan: Plan, benchmark: Benchmark, arm: Arm) -> list[FinishedRun]:
@@ -122,8 +159,7 @@ def _mean(runs: Sequence[FinishedRun], metric: str) -> float:
 
 def _loss_result(plan: Plan, benchmark: Benchmark, arm: Arm, runs: list[FinishedRun]) -> LossResult:
     experiment = runs[0].run_folder.experiment()
-    failures = [plan.run_folder(benchmark, arm, seed).path / FAILED_FILE for seed in benchmark.seed_numbers]
-    # Every run has the same number of epochs; rows are paired by epoch.
+    # Every run is evaluated after the same epochs; rows are paired by epoch.
     epochs = zip(*(run.outcome.rows for run in runs), strict=True)
     return LossResult(
         name=arm.name,
@@ -137,7 +173,8 @@ def _loss_result(plan: Plan, benchmark: Benchmark, arm: Arm, runs: list[Finished
         seconds=t_interval([sum(row.seconds for row in run.outcome.rows) for run in runs]),
         seeds=tuple(run.seed for run in runs),
         runs=tuple(run.run_folder.path.relative_to(plan.folder).as_posix() for run in runs),
-        failed=tuple(read_text(file).strip() for file in failures if file.is_file()),
+        failed=_failures(plan, benchmark, arm),
+        epochs=tuple(row.epoch for row in runs[0].outcome.rows),
     )
 
 
@@ -176,14 +213,19 @@ def _differences(
     weights = runs[ranked[0]][0].by_class.weights(metric)
     lows, highs = class_bootstrap(sums, weights, level)
     return tuple(
-        _difference(pair, metric, level, float(low), float(high))
+        _difference(pair, metric, level, (float(low), float(high)), several_classes=len(weights) > 1)
         for pair, low, high in zip(pairs, lows, highs, strict=True)
     )
 
 
-def _difference(pair: PairedRuns, metric: str, level: float, low: float, high: float) -> Difference:
+def _difference(
+    pair: PairedRuns, metric: str, level: float, over_classes: tuple[float, float], several_classes: bool
+) -> Difference:
     over_seeds = t_interval(pair.differences(metric), level)
-    # Two losses are distinguishable if both intervals exclude 0 on the side of the mean.
-    same_side = over_seeds.mean * low > 0 and over_seeds.mean * high > 0
-    distinguishable = over_seeds.excludes_zero and same_side
+    low, high = over_classes
+    if over_seeds.mean < 0:
+        # The losses were ranked over all seeds of each; on the seeds that both have, the order may be the other one.
+        return _difference(pair.reversed(), metric, level, (-high, -low), several_classes)
+    # Two losses are distinguishable if both intervals lie above 0. The classes say nothing if there is only one.
+    distinguishable = over_seeds.excludes_zero and low > 0 and several_classes
     return Difference(metric, pair.first.name, pair.second.name, over_seeds, low, high, distinguishable)

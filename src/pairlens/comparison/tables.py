@@ -6,7 +6,7 @@ from pathlib import Path
 from pairlens.comparison.findings_tables import findings_tables
 from pairlens.comparison.findings_verdict import findings_sentences
 from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
-from pairlens.comparison.verdicts import verdict
+from pairlens.comparison.verdicts import verdict, without_result
 from pairlens.core.files import write_text
 from pairlens.core.table import Table, decimal
 from pairlens.evaluation.evaluate import percent
@@ -117,13 +117,13 @@ def stands_out(result: BenchmarkResult, loss: LossResult) -> bool:
     """Return whether a loss has the highest mean, or is not distinguishable from the loss that has it."""
     # The losses are ordered by their means.
     best = result.losses[0]
-    pair = {best.name, loss.name}
-    return loss is best or not any(d.distinguishable for d in result.differences if {d.first, d.second} == pair)
+    pair = (best.name, loss.name)
+    return loss is best or not any(d.distinguishable for d in result.differences if (d.first, d.second) == pair)
 
 
 def markdown(results: Results) -> str:
     """Return every benchmark as a Markdown table below its verdict, and then what the study shows as a whole."""
-    sections = [_markdown_section(result) for result in results.fields]
+    sections = [*(f"{text}\n" for text in without_result(results)), *map(_markdown_section, results.fields)]
     metric = results.fields[0].metric
     sentences, tables = findings_sentences(results.findings, metric), findings_tables(results.findings, metric)
     if sentences:
@@ -169,7 +169,8 @@ def values_table(results: Results) -> Table:
 def _value_rows(result: BenchmarkResult, loss: LossResult) -> Iterator[list[str]]:
     # The stored words "field" and "kept" are older than the words that are used elsewhere now.
     series = [("kept", metric.name, metric.over_seeds) for metric in loss.metrics]
-    series += [(str(epoch), result.metric, point) for epoch, point in enumerate(loss.curve)]
+    epochs = zip(loss.evaluated_epochs, loss.curve, strict=True)
+    series += [(str(epoch), result.metric, point) for epoch, point in epochs]
     series += [("all", "seconds", loss.seconds)]
     series += [
         (f"kept, {result.post_name}", metric.name, metric.over_seeds)

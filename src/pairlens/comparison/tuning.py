@@ -2,24 +2,27 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pairlens.core.files import lock_folder, make_folder, write_text
-from pairlens.core.records import from_plain, to_plain
+from pairlens.core.records import from_plain, require, to_plain
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.run import train_without_files
-from pairlens.experiments.stored_paths import NO_FILE
+from pairlens.experiments.stored_paths import NO_FILE, as_opened, as_stored
 from pairlens.losses.loss_settings import loss_settings, with_loss_settings
 from pairlens.losses.protocols import is_learned_loss, tuning_space
 from pairlens.losses.third_party import Wrapped, WrappedPairs, stored_form
 from pairlens.losses.tuning_space import Range
 
 TRIALS_FILE = "trials.json"
+# Paths in the stored settings lead from the folder of the trials.
+FROM_FOLDER = "from this folder"
 # Settings of the machine: they do not change the results of a run, so runs and trials may differ in them.
 ELSEWHERE = ("data_path", "device", "workers", "checkpoint_minutes", "log")
 RATES = ("learning_rate", "proxy_learning_rate")
@@ -124,17 +127,20 @@ def tune(
     """
     make_folder(folder)
     task: dict[str, Any] = {"folds": folds, "metric": metric, "halving": halving}
-    _check_same(folder, experiment, task)
+    ranges = {name: asdict(one) for name, one in (given or {}).items()}
+    _check_same(folder, experiment, task | {"ranges": ranges})
     if len(read_trials(folder)) < trials:
         # Several processes may read finished trials; one makes the missing ones.
         with lock_folder(folder):
-            _run_missing_trials(experiment, folder, trials, task, given)
+            _run_missing_trials(experiment, folder, trials, task | {"ranges": ranges}, given)
     return best_trial(read_trials(folder)[:trials], folds)
 
 
 def best_trial(trials: Sequence[Trial], folds: int) -> Trial:
     """Return the best of the trials that have all folds; raises ValueError if there is none."""
-    return max((trial for trial in trials if len(trial.folds) == folds), key=lambda trial: trial.value)
+    complete = [trial for trial in trials if len(trial.folds) == folds]
+    require(bool(complete), f"no stored trial has {folds} folds; start the comparison again with the same command")
+    return max(complete, key=lambda trial: trial.value)
 
 
 def goes_on(values: Sequence[float], others: Sequence[Trial]) -> bool:
@@ -173,7 +179,8 @@ def _run_missing_trials(
         values = _cross_validate(with_params(experiment, params, given), task["folds"], task["metric"], earlier)
         done.append(Trial(number, params, values, sum(values) / len(values)))
         # Written after every trial, so that an interruption loses at most the trial that is running.
-        record = {"experiment": to_plain(experiment), **task, "trials": [asdict(trial) for trial in done]}
+        stored = {"experiment": to_plain(as_stored(experiment, folder)), "paths": FROM_FOLDER}
+        record = {**stored, **task, "trials": [asdict(trial) for trial in done]}
         write_text(folder / TRIALS_FILE, json.dumps(record, indent=1) + "\n")
 
 
@@ -233,7 +240,9 @@ def _comparable(name: str, value: Any) -> Any:
         return to_plain(stored_form(value))
     if name == "weights" and value not in NO_FILE:
         # The same file may be written as a path from another folder.
-        return Path(value).absolute().as_posix()
+        return os.path.normpath(Path.cwd() / value)
+    if name == "source" and value and "://" not in value:
+        return os.path.normpath(Path.cwd() / value)
     return to_plain(value)
 
 
@@ -243,8 +252,11 @@ def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> N
     if not record:
         return
     stored = from_plain(Experiment, record.get("experiment"), f"{folder / TRIALS_FILE}: experiment")
-    # Earlier versions knew no halving.
-    different = [name for name, value in task.items() if record.get(name, False) != value]
+    # Earlier versions stored paths as they were given, which lead from the folder in which the command was started.
+    stored = as_opened(stored, folder) if record.get("paths") == FROM_FOLDER else stored
+    # Earlier versions knew no halving, and did not store the ranges that a study gives.
+    known = {"halving": False, "ranges": task["ranges"]} | record
+    different = [name for name, value in task.items() if known.get(name) != value]
     if differing_settings(stored, experiment):
         different.insert(0, "experiment")
     if different:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult
+from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import class_words, percent
 from pairlens.evaluation.intervals import Interval, t_interval
@@ -16,8 +16,14 @@ def verdict(result: BenchmarkResult) -> str:
     """Return what can be said about the losses of a benchmark.
 
     A loss is called better than another only if two intervals of their difference lie above 0: Student's interval over
-    the seeds, and the bootstrap interval over the test classes. The level of both is such that all comparisons with the
-    best loss hold together with 95 %.
+    the seeds, and the bootstrap interval over the test classes. The level of both is such that the comparisons of the
+    truly best loss with each of the others hold together with 95 %. Which loss that is need not be known: it is then not
+    among those that are called worse than the one with the highest mean, so the losses that are "not distinguishable"
+    from it, and it itself, contain the best one (multiple comparisons with the best). The level does not cover every
+    statement about two other losses at once.
+
+    Source: Hsu, "Simultaneous Confidence Intervals for all Distances from the 'Best'", Annals of Statistics 9 (5), 1981;
+    here with Bonferroni's level and intervals of both sides, which are wider.
     """
     sentences = [_best(result), *_seen_classes(result), _against_baselines(result), _against_other_losses(result)]
     sentences += _after_post(result)
@@ -26,6 +32,9 @@ def verdict(result: BenchmarkResult) -> str:
     failed = sum(len(loss.failed) for loss in result.losses)
     if failed:
         sentences.append(f"{_runs(failed)} left out, because the loss became infinite or NaN.")
+    sentences += [
+        f"{one.name} has no result: it became infinite or NaN with every seed." for one in result.failed_losses
+    ]
     return " ".join(sentences)
 
 
@@ -35,7 +44,11 @@ def _seen_classes(result: BenchmarkResult) -> list[str]:
         "some": "Some of the test classes were seen in training, with other photos.",
         "all": "The test classes were seen in training, with other photos.",
     }
-    only = ["There is one test class only, so every figure is 100 % by construction."] if result.one_class else []
+    only = []
+    if result.one_class:
+        only = ["There is one test class only, so every figure is 100 % by construction."]
+    elif result.classes == 1:
+        only = ["All queries are of one class, which says nothing about other classes."]
     return [*only, sentences[result.seen_classes]] if result.seen_classes in sentences else only
 
 
@@ -56,7 +69,9 @@ def headline(result: BenchmarkResult) -> str:
         return f"{lead}, but one seed is not enough to tell whether it is better"
     if not others:
         return f"{lead}; there is no other loss to compare with"
-    worse, similar = _worse_and_similar(result)
+    worse, similar, better = _compared_with_best(result)
+    if better:
+        return f"{lead}, but {_named(better)} {_is(better)} better on the seeds that both have finished"
     if not worse:
         return f"{lead}, but with {len(best.seeds)} seeds it is not distinguishable from any other loss"
     if similar:
@@ -78,6 +93,11 @@ def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
         return f"{best.pop()} has the highest {results[0].metric} on all {len(results)} benchmarks"
     parts = [f"{r.losses[0].name if r in improved else 'no loss'} on {r.name}" for r in results]
     return f"No loss is best everywhere: {'; '.join(parts)}"
+
+
+def without_result(results: Results) -> list[str]:
+    """Return a sentence for each benchmark that has no result."""
+    return [f"There is no result on {name}: every loss became infinite or NaN." for name in results.failed]
 
 
 def _named(losses: Sequence[LossResult]) -> str:
@@ -111,8 +131,9 @@ def _against_baselines(result: BenchmarkResult) -> str:
     over_seeds = best.metric(result.metric).over_seeds
     if over_seeds.mean <= baseline.mean:
         return f"No loss improves on {noun}, which has {value}."
-    # The values of a baseline are known by seed only if there is one for every seed up to the highest.
-    by_seed = dict(enumerate(baseline.values)) if len(baseline.values) > max(best.seeds) else {}
+    # A baseline has one value for each seed that some loss has finished, in the order of the seeds.
+    seeds = sorted({seed for loss in result.losses for seed in loss.seeds})
+    by_seed = dict(zip(seeds, baseline.values, strict=True)) if len(baseline.values) == len(seeds) else {}
     gains = [
         after - by_seed[seed] for seed, after in zip(best.seeds, over_seeds.values, strict=True) if seed in by_seed
     ]
@@ -149,7 +170,9 @@ def _against_other_losses(result: BenchmarkResult) -> str:
         return (
             f"One seed does not show the effect of chance, so whether {best.name} is better is unknown; run more seeds."
         )
-    worse, similar = _worse_and_similar(result)
+    worse, similar, better = _compared_with_best(result)
+    if better:
+        return f"On the seeds that both have finished, {listed(better)} {_is(better)} better than {best.name}."
     if not worse:
         return (
             f"With these {len(best.seeds)} seeds and {result.classes} test classes, {best.name} is not distinguishable from "
@@ -160,14 +183,21 @@ def _against_other_losses(result: BenchmarkResult) -> str:
     return f"{best.name} is better than every other loss: {listed(worse)}."
 
 
-def _worse_and_similar(result: BenchmarkResult) -> tuple[list[LossResult], list[LossResult]]:
-    """Return the losses that are distinguishably worse than the best one, and those that are not."""
+def _compared_with_best(result: BenchmarkResult) -> tuple[list[LossResult], list[LossResult], list[LossResult]]:
+    """Return the losses that are distinguishably worse than the one with the highest mean, not distinguishable, or better.
+
+    A loss can be better although its mean is lower if some of its seeds failed or are missing.
+    """
     best = result.losses[0]
-    # The order of the two names in a difference depends on the metric, hence sets.
-    distinguishable = [{d.first, d.second} for d in result.differences if d.distinguishable]
+    distinguishable = {(d.first, d.second) for d in result.differences if d.distinguishable}
     others = result.losses[1:]
-    worse = [other for other in others if {best.name, other.name} in distinguishable]
-    return worse, [other for other in others if other not in worse]
+    worse = [other for other in others if (best.name, other.name) in distinguishable]
+    better = [other for other in others if (other.name, best.name) in distinguishable]
+    return worse, [other for other in others if other not in worse and other not in better], better
+
+
+def _is(losses: Sequence[LossResult]) -> str:
+    return "is" if len(losses) == 1 else "are"
 
 
 def listed(losses: Sequence[LossResult]) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -270,6 +271,18 @@ def lock_folder(folder: Path) -> Iterator[None]:
         # Removed before the release: afterwards it may already be the file of the next holder.
         _remove(folder / HOLDER_FILE)
         lock.release()
+
+
+def remove_old_leftovers(folder: Path, seconds: float = 86_400) -> None:
+    """Remove what killed processes left unfinished in a folder that has no lock, if it is older than a day.
+
+    Something younger may be what another process is writing now.
+    """
+    for pattern in LEFTOVERS:
+        for leftover in folder.glob(pattern):
+            with suppress(OSError):
+                if time.time() - leftover.lstat().st_mtime > seconds:
+                    _remove(leftover)
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:

@@ -17,7 +17,8 @@ class DataConfig:
 
     Attributes:
         path: folder of the prepared data sets.
-        name: car, cub, sop, isc, minicars, folder, csv, coco, features, collection, or the name given to `pairlens prepare --name`.
+        name: car, cub, sop, isc, minicars, folder, csv, coco, features, collection, or the name given to `pairlens prepare
+            --name`.
         crop: whole photos, or photos cropped to their bounding box (car, cub, coco, tables with boxes).
         source: for --data_name features, the Parquet file with the features of the photos; for --data_name collection, the
             collection whose labelled photos are trained on: its folder, or

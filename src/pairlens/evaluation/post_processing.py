@@ -51,7 +51,7 @@ def fit_pca(vectors: Tensor, components: int | None = None, whiten: bool = True)
         whiten: whether each component gets unit variance.
 
     Raises:
-        ValueError: if the vectors have fewer components.
+        ValueError: if the vectors have fewer components, or none because they are all the same.
 
     >>> corners = torch.tensor([[3.0, 1.0], [3.0, -1.0], [-3.0, 1.0], [-3.0, -1.0]])
     >>> fit_pca(corners)(torch.tensor([[3.0, 1.0]])).abs()
@@ -64,6 +64,7 @@ def fit_pca(vectors: Tensor, components: int | None = None, whiten: bool = True)
     # `eigh` returns ascending eigenvalues.
     variances, directions = variances.flip(0), directions.flip(1)
     known = int((variances > LEAST_VARIANCE * variances[0]).sum()) if variances[0] > 0 else 0
+    require(known > 0, f"the {len(vectors)} training vectors are all the same, so they have no principal components")
     kept = known if components is None else components
     require(
         1 <= kept <= known,

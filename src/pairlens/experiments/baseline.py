@@ -74,6 +74,15 @@ class MeasuredBaseline:
             ) from error
 
 
+def is_readable(file: Path) -> bool:
+    """Return whether a file holds a baseline that is not damaged."""
+    try:
+        MeasuredBaseline.load(file)
+    except ValueError:
+        return False
+    return True
+
+
 def baseline_name(weights: str) -> str:
     """Return what the baseline is called in tables.
 

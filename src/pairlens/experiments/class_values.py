@@ -64,4 +64,11 @@ class ClassValues:
     @classmethod
     def load(cls, file: Path) -> "ClassValues":
         """Read the values; none if there is no file; raises ValueError if the file is damaged."""
-        return from_plain(cls, read_json(file), str(file)) if file.is_file() else cls(())
+        if not file.is_file():
+            return cls(())
+        try:
+            return from_plain(cls, read_json(file), str(file))
+        except ValueError as error:
+            raise ValueError(
+                f"{file} is damaged ({error}); write it again with pairlens train --resume {file.parent}"
+            ) from error

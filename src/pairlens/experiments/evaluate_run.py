@@ -9,7 +9,7 @@ from pairlens.core.distributed import rank, world_size
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
-from pairlens.experiments.baseline import initial_backbone, measure_baseline
+from pairlens.experiments.baseline import initial_backbone, is_readable, measure_baseline
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.embed_photos import embed_photos
 from pairlens.experiments.metric_spec import stored_metrics
@@ -82,7 +82,7 @@ def add_baseline(
 ) -> Outcome:
     """Measure the backbone of a run as it comes, store it with the run and return the outcome that holds it.
 
-    Runs of version 0.1 lack it; a run that has it stays as it is.
+    Runs of version 0.1 lack it, and its file may be damaged; a run that has it stays as it is.
 
     Args:
         folder: the folder of the run.
@@ -98,7 +98,7 @@ def add_baseline(
     """
     opened = RunFolder(Path(folder)).open(data_path)
     run_folder = opened.run_folder
-    if opened.outcome.baseline is not None:
+    if opened.outcome.baseline is not None and is_readable(run_folder.baseline):
         return opened.outcome
     further = stored_metrics(opened.experiment.evaluation.metrics, metrics, run_folder.path)
     with lock_on_first_rank(run_folder):

@@ -92,7 +92,13 @@ class FrozenBackbone:
         # An experiment refuses a function, whose results a key cannot name.
         augment: AugmentName = config.augment  # pyright: ignore[reportAssignmentType]
         views = [View(augment, number, VIEW_SEED) for number in range(config.views)]
-        return torch.stack([self._features(photos, self.train, view) for view in views])
+        first = self._features(photos, self.train, views[0])
+        # Filled view by view, so that no view lies in memory twice.
+        found = first.new_empty(len(views), *first.shape)
+        found[0] = first
+        for number, view in enumerate(views[1:], 1):
+            found[number] = self._features(photos, self.train, view)
+        return found
 
     def pooled(self, photos: Catalog) -> Tensor:
         """Return the features of photos as they are tested, (photo, descriptor, channel)."""
@@ -130,7 +136,7 @@ class FrozenBackbone:
 
     def embed(self, photos: Catalog) -> Embeddings:
         """Return the embeddings of photos by the layers after the backbone, as they are now."""
-        parts = [self.model.embed_batch(part) for part in self._on_device(self.pooled(photos)).split(CHUNK)]
+        parts = [self.model.embed_batch(self._on_device(part)) for part in self.pooled(photos).split(CHUNK)]
         return self._embeddings(torch.cat(parts).float().cpu(), photos)
 
     def embed_set(self, queries: Catalog, gallery: Catalog | None) -> RetrievalSet:

@@ -66,6 +66,7 @@ class RunRecorder:
         last_good: a sentence that names the last checkpoint, for errors.
         saved: time of the last checkpoint, in seconds of `time.perf_counter`.
         evaluating: how long the last evaluation took, in seconds.
+        unevaluated: duration of the epochs since the last evaluation, in seconds.
         start_norms: the norms of the learner's state at the start of the run.
         norms: those of the last good checkpoint, which a new checkpoint is compared with.
     """
@@ -84,6 +85,7 @@ class RunRecorder:
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
     evaluating: float = 0.0
+    unevaluated: float = 0.0
     start_norms: StateNorms = field(init=False)
     norms: StateNorms = field(init=False)
 
@@ -152,10 +154,18 @@ class RunRecorder:
             gallery = Embeddings.load(self.run_folder.gallery)
         except ValueError:
             return True
-        if self.metrics and not self.run_folder.class_values.is_file():
+        if self.metrics and not self._holds_further_metrics():
             return True
         # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
+
+    def _holds_further_metrics(self) -> bool:
+        further = further_metrics(self.metrics, self.experiment.evaluation.recalls)
+        try:
+            stored = ClassValues.load(self.run_folder.class_values)
+        except ValueError:
+            return False
+        return {metric.name for metric in stored.metrics} == {metric.name for metric in further}
 
     def measure_baseline(self, others: Sequence[RunFolder]) -> None:
         """Measure the backbone as it comes, which takes one pass over the test photos, and store the result.
@@ -187,6 +197,7 @@ class RunRecorder:
         """Evaluate the model after an epoch, and write the checkpoint and all files."""
         # The row is stored in the checkpoint, so the evaluation comes before it.
         self.rows += (self.measure(epoch),)
+        self.unevaluated = 0.0
         if not self._may_wait(epoch):
             self._save_checkpoint()
             self._write(self._outcome())
@@ -248,7 +259,7 @@ class RunRecorder:
             report=report,
             mean_s_p=_none_for_nan(mean_s_p),
             mean_s_n=_none_for_nan(mean_s_n),
-            seconds=epoch.seconds + self.evaluating,
+            seconds=self.unevaluated + epoch.seconds + self.evaluating,
             validation=validation,
             gradient_cosine=_none_for_nan(epoch.gradient_cosine),
             **statistics,

@@ -311,6 +311,8 @@ def _records(recorder: RunRecorder, photos: TrainingPhotos, others: Sequence[Run
                 yield record
             elif experiment.evaluation.is_due(record.epoch, experiment.run.epochs):
                 yield recorder.finish(record)
+            else:
+                recorder.unevaluated += record.seconds
     except DivergedError as error:
         raise DivergedError(f"{error}; {recorder.last_good}") from error
     except UnwritableError as error:

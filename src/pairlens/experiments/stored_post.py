@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
+from pairlens.core.settings import with_settings
 from pairlens.evaluation.evaluate import Report
+from pairlens.evaluation.metric_definitions import is_standard
 from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.baseline import Baseline, embed_plain, initial_backbone
 from pairlens.experiments.build import choose_device
@@ -28,12 +31,14 @@ class PostRecord:
         weights: check sum of the weights that made the embeddings.
         photos: digest of the prepared data set.
         report: the standard metrics.
+        image_size: height and width of the photos; None in older files.
     """
 
     processing: PostProcessing
     weights: str
     photos: str
     report: Report
+    image_size: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +76,22 @@ def post_of_run(run_folder: RunFolder, processing: PostProcessing) -> MeasuredPo
     return MeasuredPost.find(run_folder.post, processing, gallery.model, gallery.catalog)
 
 
-def measure_post_of_run(run_folder: RunFolder, processing: PostProcessing) -> None:
-    """Measure a finished run after post-processing and store it in its folder; raises as `post_process_run`."""
+def measure_post_of_run(
+    run_folder: RunFolder, processing: PostProcessing, data_path: Path, device: Literal["auto", "cpu", "cuda"]
+) -> None:
+    """Measure a finished run after post-processing and store it in its folder.
+
+    Args:
+        run_folder: of the run.
+        processing: what is done.
+        data_path: folder of the prepared data sets, which may have moved since the run was trained.
+        device: where photos are embedded.
+
+    Raises:
+        ValueError: as `post_process_run`.
+    """
     gallery = run_folder.read_embeddings().items
-    done = post_process_run(run_folder.path, processing, device=run_folder.experiment().run.device)
+    done = post_process_run(run_folder.path, processing, data_path=data_path, device=device)
     record = PostRecord(processing, gallery.model, gallery.catalog, done.report)
     measured = MeasuredPost(record, done.values.class_sums())
     measured.save(run_folder.post)
@@ -82,19 +99,40 @@ def measure_post_of_run(run_folder: RunFolder, processing: PostProcessing) -> No
 
 def post_of_baseline(file: Path, baseline: Baseline, processing: PostProcessing) -> MeasuredPost | None:
     """Return the backbone as it comes after post-processing, if that is stored in a file."""
-    return MeasuredPost.find(file, processing, baseline.weights, baseline.photos)
+    found = MeasuredPost.find(file, processing, baseline.weights, baseline.photos)
+    if found is None or [metric.name for metric in found.record.report.metrics] != _standard_names(baseline.report):
+        return None
+    return found if found.record.image_size in (None, baseline.image_size) else None
 
 
-def measure_post_of_baseline(run_folder: RunFolder, processing: PostProcessing, file: Path) -> None:
+def _standard_names(report: Report) -> list[str]:
+    return [metric.name for metric in report.metrics if is_standard(metric.name)]
+
+
+def measure_post_of_baseline(
+    run_folder: RunFolder,
+    processing: PostProcessing,
+    file: Path,
+    data_path: Path,
+    device: Literal["auto", "cpu", "cuda"],
+) -> None:
     """Measure the backbone of a finished run as it comes after post-processing, and store it.
 
     Unless the run has stored features, the training photos are embedded once more.
+
+    Args:
+        run_folder: of the run.
+        processing: what is done.
+        file: where it is stored.
+        data_path: folder of the prepared data sets, which may have moved since the run was trained.
+        device: where photos are embedded.
 
     Raises:
         ValueError: if the weights that the run started from are gone, or as `measure_processed`.
         FileNotFoundError: if the data set is not there.
     """
-    opened = run_folder.open()
+    opened = run_folder.open(data_path)
+    opened = replace(opened, experiment=with_settings(opened.experiment, {"device": device}))
     experiment, splits = opened.experiment, opened.splits
     backbone, frozen = _backbone(opened)
 
@@ -104,7 +142,8 @@ def measure_post_of_baseline(run_folder: RunFolder, processing: PostProcessing, 
     test = embed_plain(backbone, experiment, (splits.test, splits.gallery), frozen=frozen)
     values = measure_processed(test, processing, experiment.evaluation.recalls, training_vectors)
     report = replace(test.summarize(values), seen_classes=splits.seen_classes)
-    record = PostRecord(processing, check_sum(backbone.network.state_dict()), splits.test.digest, report)
+    weights = check_sum(backbone.network.state_dict())
+    record = PostRecord(processing, weights, splits.test.digest, report, experiment.model.image_size)
     measured = MeasuredPost(record, values.class_sums())
     measured.save(file)
 

@@ -18,7 +18,7 @@ from pairlens.comparison.run_study import Plan
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Benchmark, read_study, slug
 from pairlens.comparison.tuning import best_trial, read_trials
-from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
+from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict, without_result
 from pairlens.core.import_rules import is_trusted
 from pairlens.core.table import Table
 from pairlens.evaluation.evaluate import counted_classes
@@ -90,10 +90,11 @@ def comparison_page(
         # With several benchmarks each has a main section, which opens with its own figure and table.
         opening = [Section(result.name, [Paragraph(verdict(result)), *part.lead])] if several else []
         sections += [*opening, *part.sections]
+    left_out = [f"The parts that need the photos are left out: {why}." for why in missing]
     page = Page(
         kind=f"report of the comparison {folder.resolve().name}",
         title=(headline_of_all(results) if several else headlines[0]) + ".",
-        verdict=[*sentences, *(f"The parts that need the photos are left out: {why}." for why in missing)],
+        verdict=[*sentences, *without_result(measured), *left_out],
         facts=_facts(plan, results),
         lead=[*([] if several else parts[0].lead), metric_meanings(names)],
         # What several benchmarks have in common comes before each of them.
@@ -199,6 +200,7 @@ def _loss_table(result: BenchmarkResult) -> Table:
         (loss.name, rounded(loss.loss), loss.settings or "as given", "; ".join(loss.failed) or "none")
         for loss in result.losses
     ]
+    rows += [(one.name, "", "", "; ".join(one.messages)) for one in result.failed_losses]
     note = "Numbers have four digits here; study.json and the trials hold all digits."
     return Table("The losses in full", ("name", "loss", "learning rates", "failed runs"), rows, (note,), textual=True)
 
