@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from pairlens.comparison import run_study as comparing
+from pairlens.comparison import tuning
 from pairlens.comparison.compare import compare
 from pairlens.comparison.executors import local_engine
-from pairlens.comparison.run_study import FAILED_FILE, Plan, is_done, run_study
+from pairlens.comparison.run_study import run_study
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
+from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
 from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.splits import open_catalog, split_catalog
@@ -127,7 +128,8 @@ def test_runs_have_the_tuned_settings_also_on_a_benchmark_that_is_tuned_in_anoth
             assert experiment.loss.margin == best.params["margin"]
             assert experiment.objective.auxiliary == benchmark.settings.objective.auxiliary
     assert not (tmp_path / "tuning" / "beside").exists()
-    monkeypatch.setattr(comparing, "tune", partial(pytest.fail, "tuned again"))
+    monkeypatch.setattr(tuning, "train_without_files", partial(pytest.fail, "tuned again"))
+    assert list(run_study(study, tmp_path)) == []
 
 
 def test_two_processes_give_the_results_of_one(compared, tmp_path):

@@ -19,9 +19,9 @@ from pairlens.comparison.results import (
     read_results,
     write_results,
 )
-from pairlens.comparison.run_study import FAILED_FILE, Plan
 from pairlens.comparison.statistics import PairedRuns, measure
 from pairlens.comparison.study import Arm, read_study, write_study
+from pairlens.comparison.study_plan import FAILED_FILE, Plan
 from pairlens.comparison.tables import latex, markdown, values_table, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict
 from pairlens.evaluation.embeddings import Embeddings

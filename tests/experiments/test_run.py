@@ -52,6 +52,7 @@ def test_the_run_folder_has_all_files(finished):
         "model.json",
         "gallery.safetensors",
         "baseline.safetensors",
+        "class_sums.safetensors",
         "checkpoint.safetensors",
         "checkpoint_previous.safetensors",
         "curves.png",

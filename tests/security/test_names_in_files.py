@@ -172,8 +172,8 @@ def test_what_is_no_name_of_a_module_is_not_given_to_python(name, monkeypatch):
 def test_the_report_of_a_hostile_comparison_is_written_without_its_code(compared, tmp_path, sentinel, monkeypatch):
     import shutil
 
-    from pairlens.comparison.run_study import Plan
     from pairlens.comparison.statistics import measure
+    from pairlens.comparison.study_plan import Plan
     from pairlens.report.comparison_report import _loss_of
 
     folder = tmp_path / "copied"

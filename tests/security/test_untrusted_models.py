@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Arm, Benchmark, Study, read_study
+from pairlens.comparison.study_plan import Plan
 from pairlens.core.records import to_plain
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.experiments.build import make_learner

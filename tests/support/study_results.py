@@ -1,8 +1,8 @@
 """Results of a study made by hand, from the values of each loss and seed."""
 
 from pairlens.comparison.results import BenchmarkResult, LossResult, Measured
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_plan import Plan
 from pairlens.evaluation.intervals import t_interval
 from pairlens.experiments.experiment import Experiment
 from support.experiments import changed

@@ -13,12 +13,14 @@ from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.options import settings_record
 from pairlens.cli.terminal import open_console, say
 from pairlens.cli.tracked_pictures import draw_tracked_pictures
+from pairlens.comparison.check_study import check
 from pairlens.comparison.compare import compare as run_comparison
 from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
-from pairlens.comparison.run_study import Plan, RunFinished, check
+from pairlens.comparison.run_study import RunFinished
 from pairlens.comparison.study import AS_IT_IS, METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.verdicts import verdict, without_result
 from pairlens.core.import_rules import ANY_MODULE
 from pairlens.core.settings import settings_of, with_settings

@@ -12,9 +12,10 @@ from pairlens.cli.demo_collection import COLLECTION, make_demo_collection
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.tables import report_table
 from pairlens.cli.terminal import open_console
-from pairlens.comparison.run_study import Plan, lock_study
+from pairlens.comparison.run_study import lock_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import STUDY_FILE, Arm, Benchmark, Study, write_study
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.verdicts import headline
 from pairlens.core.files import make_folder, write_picture
 from pairlens.core.threads import single_thread

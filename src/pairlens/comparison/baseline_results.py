@@ -1,13 +1,14 @@
 """What the losses of a benchmark are compared with, and every loss after post-processing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pairlens.comparison.finished_run import FinishedRun
 from pairlens.comparison.results import BaselineResult, Measured, PostResult
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Arm, Benchmark
+from pairlens.comparison.study_plan import Plan
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.intervals import RESAMPLES, class_bootstrap, t_interval
 from pairlens.evaluation.per_query import ClassSums
@@ -56,8 +57,9 @@ def post_results(plan: Plan, runs: Mapping[Arm, Sequence[FinishedRun]]) -> tuple
     for arm, finished in runs.items():
         stored = [(run, post_of_run(run.run_folder, processing)) for run in finished]
         pairs = [((run.row.report, run.by_class), _values(post)) for run, post in stored if post is not None]
+        seeds = tuple(run.seed for run, post in stored if post is not None)
         if pairs:
-            results.append(_post_result(arm.name, pairs, plan.study.metric))
+            results.append(replace(_post_result(arm.name, pairs, plan.study.metric), seeds=seeds))
     return tuple(results)
 
 

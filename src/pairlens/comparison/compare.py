@@ -3,12 +3,14 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from pairlens.comparison.check_study import check
 from pairlens.comparison.executors import Engine, run_here
 from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.results import Results, write_results
-from pairlens.comparison.run_study import FIGURES_FOLDER, Plan, RunFinished, check, lock_study, run_missing
+from pairlens.comparison.run_study import RunFinished, lock_study, run_missing
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Study, read_toml
+from pairlens.comparison.study_plan import FIGURES_FOLDER, Plan
 from pairlens.comparison.tables import write_tables
 from pairlens.experiments.tracking import DrawPictures
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from pairlens.comparison.findings import Contribution
 from pairlens.comparison.results import BenchmarkResult, LossResult
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Benchmark
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.variance_table import settings_of_benchmark
 from pairlens.core.records import to_plain
 from pairlens.evaluation.intervals import t_interval

@@ -14,8 +14,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
-from pairlens.comparison.run_study import FIGURES_FOLDER
 from pairlens.comparison.study import slug
+from pairlens.comparison.study_plan import FIGURES_FOLDER
 from pairlens.core.table import decimal
 from pairlens.evaluation.evaluate import class_words
 from pairlens.evaluation.intervals import Interval

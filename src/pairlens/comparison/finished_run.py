@@ -6,6 +6,7 @@ from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_sums import RunSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +29,22 @@ class FinishedRun:
 
     @classmethod
     def open(cls, seed: int, run_folder: RunFolder) -> "FinishedRun":
-        """Read the outcome of a run, and measure its stored embeddings query by query.
+        """Read the outcome of a run and its sums over each class.
 
-        Further metrics are not measured again, because their code may not be here; they are stored for each class.
+        The embeddings of a run of an earlier version, which lacks the sums, are measured again query by query. Further
+        metrics are not, because their code may not be here; they are stored for each class.
         """
+        outcome = run_folder.read_outcome()
+        measured = RunSums.find(run_folder.class_sums, outcome.report)
+        if measured is not None:
+            return cls(seed, run_folder, outcome, measured.by_class, measured.record.photos)
+        return cls._measured_again(seed, run_folder, outcome)
+
+    @classmethod
+    def _measured_again(cls, seed: int, run_folder: RunFolder, outcome: Outcome) -> "FinishedRun":
         embeddings = run_folder.read_embeddings()
         measured = embeddings.measure(run_folder.experiment().evaluation.recalls)
         by_class = ClassValues.load(run_folder.class_values).join(measured.class_sums())
-        outcome = run_folder.read_outcome()
         missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
         if missing:
             raise ValueError(

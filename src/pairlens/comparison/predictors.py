@@ -10,8 +10,8 @@ import numpy as np
 from pairlens.comparison.findings import Estimate, Prediction, SourceOfMeasurement
 from pairlens.comparison.rank_correlation import LEAST_VALUES, clustered_spearman, spearman
 from pairlens.comparison.results import BenchmarkResult
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Benchmark
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import best_trial, read_trials
 from pairlens.evaluation.embedding_stats import EmbeddingStats
 from pairlens.evaluation.embeddings import Embeddings

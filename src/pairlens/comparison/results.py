@@ -161,6 +161,7 @@ class PostResult:
         over_seeds: what the ranking metric gains, after minus before, of the same runs; mean and 95 % t-interval.
         class_low: lower end of the 95 % interval of this gain over the test classes (bootstrap).
         class_high: upper end of the same interval.
+        seeds: the seeds of these runs, which may be fewer than those of the loss; empty in older files.
     """
 
     name: str
@@ -168,6 +169,7 @@ class PostResult:
     over_seeds: Interval
     class_low: float
     class_high: float
+    seeds: tuple[int, ...] = field(default=(), metadata={"omit_default": True})
 
     def metric(self, name: str) -> Measured:
         """Return a metric by its name; KeyError if it was not measured."""

@@ -7,7 +7,7 @@ from pairlens.comparison.findings import Findings
 from pairlens.comparison.predictors import predictions_of
 from pairlens.comparison.rank_agreement import RankedLosses, agreements_of
 from pairlens.comparison.results import BenchmarkResult
-from pairlens.comparison.run_study import Plan
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.variance_table import variance_tables
 
 

@@ -168,18 +168,19 @@ def values_table(results: Results) -> Table:
 
 def _value_rows(result: BenchmarkResult, loss: LossResult) -> Iterator[list[str]]:
     # The stored words "field" and "kept" are older than the words that are used elsewhere now.
-    series = [("kept", metric.name, metric.over_seeds) for metric in loss.metrics]
+    series = [("kept", metric.name, metric.over_seeds, loss.seeds) for metric in loss.metrics]
     epochs = zip(loss.evaluated_epochs, loss.curve, strict=True)
-    series += [(str(epoch), result.metric, point) for epoch, point in epochs]
-    series += [("all", "seconds", loss.seconds)]
+    series += [(str(epoch), result.metric, point, loss.seeds) for epoch, point in epochs]
+    series += [("all", "seconds", loss.seconds, loss.seeds)]
+    # Some runs of a loss may be measured after post-processing, and others not yet.
     series += [
-        (f"kept, {result.post_name}", metric.name, metric.over_seeds)
+        (f"kept, {result.post_name}", metric.name, metric.over_seeds, post.seeds or loss.seeds)
         for post in result.post
         if post.name == loss.name
         for metric in post.metrics
     ]
-    for epoch, metric, interval in series:
-        for seed, value in zip(loss.seeds, interval.values, strict=True):
+    for epoch, metric, interval, seeds in series:
+        for seed, value in zip(seeds, interval.values, strict=True):
             yield [result.name, loss.name, str(seed), epoch, metric, str(value)]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from pairlens.comparison.controls import is_control
 from pairlens.comparison.findings import VarianceTable
 from pairlens.comparison.results import BenchmarkResult, LossResult
-from pairlens.comparison.run_study import Plan
 from pairlens.comparison.study import Benchmark
+from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import ELSEWHERE, Trial, read_trials
 from pairlens.comparison.variance_components import (
     Component,

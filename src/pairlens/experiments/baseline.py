@@ -74,7 +74,7 @@ class MeasuredBaseline:
             ) from error
 
 
-def is_readable(file: Path) -> bool:
+def baseline_is_readable(file: Path) -> bool:
     """Return whether a file holds a baseline that is not damaged."""
     try:
         MeasuredBaseline.load(file)

@@ -62,6 +62,14 @@ class ClassValues:
         write_text(file, json.dumps(to_plain(self)) + "\n")
 
     @classmethod
+    def hold(cls, file: Path, names: set[str]) -> bool:
+        """Return whether a file holds these metrics and no others; a missing file holds none."""
+        try:
+            return {metric.name for metric in cls.load(file).metrics} == names
+        except ValueError:
+            return False
+
+    @classmethod
     def load(cls, file: Path) -> "ClassValues":
         """Read the values; none if there is no file; raises ValueError if the file is damaged."""
         if not file.is_file():

@@ -9,7 +9,7 @@ from pairlens.core.distributed import rank, world_size
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice
 from pairlens.evaluation.retrieval_set import RetrievalSet
-from pairlens.experiments.baseline import initial_backbone, is_readable, measure_baseline
+from pairlens.experiments.baseline import baseline_is_readable, initial_backbone, measure_baseline
 from pairlens.experiments.build import choose_device
 from pairlens.experiments.embed_photos import embed_photos
 from pairlens.experiments.metric_spec import stored_metrics
@@ -98,7 +98,7 @@ def add_baseline(
     """
     opened = RunFolder(Path(folder)).open(data_path)
     run_folder = opened.run_folder
-    if opened.outcome.baseline is not None and is_readable(run_folder.baseline):
+    if opened.outcome.baseline is not None and baseline_is_readable(run_folder.baseline):
         return opened.outcome
     further = stored_metrics(opened.experiment.evaluation.metrics, metrics, run_folder.path)
     with lock_on_first_rank(run_folder):

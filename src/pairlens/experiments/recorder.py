@@ -17,7 +17,7 @@ from pairlens.evaluation.embedding_stats import EmbeddingStats, embedding_stats_
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.evaluate import Report
 from pairlens.evaluation.metric_definitions import MetricChoice, further_metrics, standard_metrics
-from pairlens.evaluation.per_query import QueryValues
+from pairlens.evaluation.per_query import ClassSums, QueryValues
 from pairlens.evaluation.retrieval_set import RetrievalSet
 from pairlens.experiments.baseline import Baseline, MeasuredBaseline, find_baseline, measure_baseline
 from pairlens.experiments.class_values import ClassValues
@@ -26,6 +26,7 @@ from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.learning_curves import draw_learning_curves
 from pairlens.experiments.outcome import EpochRow, Outcome, best_epoch
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_sums import write_run_sums
 from pairlens.experiments.splits import Splits, seen_classes
 from pairlens.model.backbone import Backbone
 from pairlens.model.embedder import Embedder
@@ -62,7 +63,7 @@ class RunRecorder:
         frozen: the features of a frozen backbone, from which photos are embedded; None if the backbone is trained.
         baseline: the backbone as it comes; None if it was not measured.
         test: the test photos embedded by the present model; None if the model was not evaluated yet.
-        values: the further metrics of each test class, of the present model; None if it was not evaluated yet.
+        by_class: its metrics, summed over each test class; None if it was not evaluated yet.
         last_good: a sentence that names the last checkpoint, for errors.
         saved: time of the last checkpoint, in seconds of `time.perf_counter`.
         evaluating: how long the last evaluation took, in seconds.
@@ -81,7 +82,7 @@ class RunRecorder:
     frozen: FrozenBackbone | None = None
     baseline: Baseline | None = None
     test: RetrievalSet | None = None
-    values: ClassValues | None = None
+    by_class: ClassSums | None = None
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
     evaluating: float = 0.0
@@ -145,7 +146,7 @@ class RunRecorder:
         if broadcast_text("complete" if complete else "") == "complete":
             return
         if has_kept_model:
-            self.values = ClassValues.of(self._measure(self._embed_test()).class_sums())
+            self.by_class = self._measure(self._embed_test()).class_sums()
         self._write(outcome)
 
     def _is_damaged(self) -> bool:
@@ -154,18 +155,11 @@ class RunRecorder:
             gallery = Embeddings.load(self.run_folder.gallery)
         except ValueError:
             return True
-        if self.metrics and not self._holds_further_metrics():
+        names = {metric.name for metric in further_metrics(self.metrics, self.experiment.evaluation.recalls)}
+        if not ClassValues.hold(self.run_folder.class_values, names):
             return True
         # A run that was stopped between the two files has a model and a gallery of different epochs.
         return gallery.model != model.fingerprint()
-
-    def _holds_further_metrics(self) -> bool:
-        further = further_metrics(self.metrics, self.experiment.evaluation.recalls)
-        try:
-            stored = ClassValues.load(self.run_folder.class_values)
-        except ValueError:
-            return False
-        return {metric.name for metric in stored.metrics} == {metric.name for metric in further}
 
     def measure_baseline(self, others: Sequence[RunFolder]) -> None:
         """Measure the backbone as it comes, which takes one pass over the test photos, and store the result.
@@ -228,7 +222,7 @@ class RunRecorder:
         test = self._embed_test()
         _check_finite_embeddings(epoch, test.queries)
         measured = self._measure(test)
-        self.values = ClassValues.of(measured.class_sums())
+        self.by_class = measured.class_sums()
         report = replace(test.summarize(measured), seen_classes=self.splits.seen_classes)
         validation = None
         if self.splits.validation is not None:
@@ -302,8 +296,8 @@ class RunRecorder:
         if outcome.epoch == self.learner.epoch and self.test is not None:
             self.learner.model.save(self.run_folder.path)
             self.run_folder.write_embeddings(self.test, self.learner.model.fingerprint())
-            if self.values is not None and self.values.metrics:
-                self.values.save(self.run_folder.class_values)
+            if self.by_class is not None:
+                write_run_sums(self.run_folder, outcome.report, self.splits.test.digest, self.by_class)
         self.run_folder.write_tables(outcome)
         draw_learning_curves(outcome, self.run_folder.path.name, self.run_folder.curves)
         self.run_folder.write_outcome(outcome)

@@ -97,6 +97,11 @@ class RunFolder:
         return self.path / "class_values.json"
 
     @property
+    def class_sums(self) -> Path:
+        """The metrics of the kept epoch, summed over each test class; runs of earlier versions lack it."""
+        return self.path / "class_sums.safetensors"
+
+    @property
     def baseline(self) -> Path:
         """The backbone as it comes, measured on the test photos; missing if it was not measured."""
         return self.path / "baseline.safetensors"

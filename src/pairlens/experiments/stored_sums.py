@@ -52,8 +52,9 @@ def read_sums(file: Path, key: str, kind: type[Record]) -> tuple[Record, ClassSu
         with safe_open(regular_file(file), framework="pt") as stored:
             record = from_plain(kind, parse_json(stored.metadata()[key]), str(file))
             class_metrics = parse_json(stored.metadata()["class_metrics"])
-            sums = stored.get_tensor("sums").numpy()
-            counts = stored.get_tensor("counts").numpy()
+            # Copied, because safetensors gives the pages of the file, which somebody else may write to.
+            sums = stored.get_tensor("sums").numpy().copy()
+            counts = stored.get_tensor("counts").numpy().copy()
         report: Report = record.report  # pyright: ignore[reportAttributeAccessIssue]
         _check_sums(sums, counts, report)
         if not isinstance(class_metrics, list) or not set(class_metrics) <= {m.name for m in report.metrics}:
