@@ -8,6 +8,7 @@ curves and paths, into benches/results/cub_study.json. Missing runs are counted 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 from provenance import RESULTS, about, write_result
@@ -38,19 +39,35 @@ def shortened(benchmark: BenchmarkResult) -> BenchmarkResult:
     many losses: those from the best loss and from triplet and circle loss are kept.
     """
     losses = (
-        replace(loss, curve=loss.curve[-1:], runs=(), metrics=tuple(loss.metric(name) for name in METRICS))
+        replace(
+            loss,
+            curve=loss.curve[-1:],
+            epochs=loss.epochs[-1:],
+            runs=(),
+            metrics=tuple(loss.metric(name) for name in METRICS),
+        )
         for loss in benchmark.losses
     )
     compared = {benchmark.losses[0].name, *COMPARED}
     differences = (one for one in benchmark.differences if {one.first, one.second} & compared)
-    return replace(benchmark, losses=tuple(losses), differences=tuple(differences))
+    post = (replace(one, metrics=tuple(one.metric(name) for name in METRICS)) for one in benchmark.post)
+    return replace(benchmark, losses=tuple(losses), differences=tuple(differences), post=tuple(post))
+
+
+def rounded(plain: Any) -> Any:
+    """Return stored values with seven digits, which is more than any document shows."""
+    if isinstance(plain, dict):
+        return {name: rounded(value) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [rounded(value) for value in plain]
+    return float(f"{plain:.7g}") if isinstance(plain, float) else plain
 
 
 def main(options: Options) -> None:
     """Store and say how much is missing."""
     found = read_results(options.folder)
     stored = replace(found, fields=tuple(map(shortened, found.fields)))
-    write_result(FILE, {"about": about("timm", "optuna"), "results": to_plain(stored)})
+    write_result(FILE, {"about": about("timm", "optuna"), "results": rounded(to_plain(stored))})
     for benchmark in stored.fields:
         print(f"{benchmark.name}: {len(benchmark.losses)} losses, {benchmark.missing} runs missing")
 
