@@ -51,7 +51,7 @@ WRITING = {
 # Methods called `save` and `savefig` that write to what they get: their argument must be an open file or our own method.
 SAVING = {"save", "savefig"}
 OWN_SAVING = {
-    "marked.items.save", "marked.queries.save", "self.learner.model.save", "self.values.save", "model.network.save",
+    "marked.items.save", "marked.queries.save", "self.learner.model.save", "values.save", "model.network.save",
     "measured.save", "save",
     "style.save",
 }  # fmt: skip
@@ -77,6 +77,8 @@ ALLOWED = {
     ("data/catalog_writer.py", "leftover.unlink"), ("retrieval/match_pictures.py", "old.unlink"),
     ("data/prepare.py", "options.failures_file.unlink"), ("collection/result_pictures.py", "old.unlink"),
     ("cli/search.py", "old.unlink"),
+    # Figures of a comparison that it has no more.
+    ("comparison/figures.py", "file.unlink"), ("comparison/agreement_figure.py", "file.unlink"),
     # An empty folder of a copy that failed.
     ("collection/snapshot.py", "folder.rmdir"),
     # Our own methods: other paths in a database, a table into an open file, and a model into a temporary folder.

@@ -61,7 +61,8 @@ def write_run_sums(run_folder: RunFolder, report: Report, photos: str, by_class:
         photos: digest of the prepared data set.
         by_class: the sums of the metrics of the report.
     """
-    RunSums(SummedReport(report, photos), by_class).save(run_folder.class_sums)
+    measured = RunSums(SummedReport(report, photos), by_class)
+    measured.save(run_folder.class_sums)
     # Earlier versions read the further metrics from a file of their own.
     values = ClassValues.of(by_class)
     if values.metrics:
