@@ -85,7 +85,8 @@ def main(folder: Path, /) -> None:
         order = ranked(runs, benchmark)
         for other in compared:
             found = agreement_of(other, order)
-            if found is not None:
+            # Too few losses have no interval, and then the correlation says nothing.
+            if found is not None and found.spearman.low is not None:
                 spearman = found.spearman
                 agreements.append(
                     {
