@@ -5,7 +5,7 @@ import pytest
 
 from pairlens.comparison.finished_run import FinishedRun
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.run_sums import RunSums, SummedReport
+from pairlens.experiments.run_sums import write_run_sums
 
 
 @pytest.fixture
@@ -44,5 +44,5 @@ def test_sums_that_do_not_fit_the_outcome_are_measured_again(finished, change):
     else:
         report = finished.read_outcome().untrained
         wrong = type(right)({name: 0 * sums for name, sums in right.sums.items()}, right.counts)
-        RunSums(SummedReport(report, "photos"), wrong).save(finished.class_sums)
+        write_run_sums(finished, report, "photos", wrong)
     assert same(FinishedRun.open(0, finished).by_class, right)

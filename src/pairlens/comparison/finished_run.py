@@ -6,7 +6,7 @@ from pairlens.evaluation.per_query import ClassSums
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.outcome import EpochRow, Outcome
 from pairlens.experiments.run_folder import RunFolder
-from pairlens.experiments.run_sums import RunSums
+from pairlens.experiments.run_sums import read_run_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,11 @@ class FinishedRun:
         metrics are not, because their code may not be here; they are stored for each class.
         """
         outcome = run_folder.read_outcome()
-        measured = RunSums.find(run_folder.class_sums, outcome.report)
-        if measured is not None:
-            return cls(seed, run_folder, outcome, measured.by_class, measured.record.photos)
-        return cls._measured_again(seed, run_folder, outcome)
+        stored = read_run_sums(run_folder.class_sums, outcome.report)
+        if stored is None:
+            return cls._measured_again(seed, run_folder, outcome)
+        record, by_class = stored
+        return cls(seed, run_folder, outcome, by_class, record.photos)
 
     @classmethod
     def _measured_again(cls, seed: int, run_folder: RunFolder, outcome: Outcome) -> "FinishedRun":

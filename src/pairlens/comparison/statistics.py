@@ -65,7 +65,7 @@ def measure(folder: Path) -> Results:
     plan = Plan(read_study(folder), folder)
     results = [measure_benchmark(plan, benchmark) for benchmark in plan.study.fields]
     measured = tuple(result for result in results if result is not None)
-    failed = tuple(one.name for one in plan.study.fields if len(_all_failed(plan, one)) == len(plan.study.arms))
+    failed = tuple(one.name for one in plan.study.fields if len(_failed_losses(plan, one)) == len(plan.study.arms))
     if not measured and failed:
         raise ValueError(
             f"every loss became infinite or NaN with every seed on {', '.join(failed)}; start the comparison again with a "
@@ -87,10 +87,10 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
     ranked = sorted(runs, key=lambda arm: -_mean(runs[arm], metric))
     # The comparisons of the truly best loss, whichever it is, with each of the others are to hold together.
     level = bonferroni(len(ranked) - 1)
-    counts = runs[ranked[0]][0].by_class.counts
-    # For one seed, the baselines are the same whatever the loss, so one run per seed is enough.
-    run_of_seed = {run.seed: run for finished in runs.values() for run in finished}
-    by_seed = [run_of_seed[seed] for seed in sorted(run_of_seed)]
+    # All runs have the same test photos.
+    of_best = runs[ranked[0]][0]
+    counts = of_best.by_class.counts
+    by_seed = _one_run_of_each_seed(runs)
     outcomes = [run.outcome for run in by_seed]
     plain = [outcome.baseline for outcome in outcomes if outcome.baseline is not None]
     baselines, post_of_plain = baseline_results(plan, benchmark, by_seed)
@@ -110,15 +110,19 @@ def measure_benchmark(plan: Plan, benchmark: Benchmark) -> BenchmarkResult | Non
         # A mean over some of the seeds would not be comparable with that of the losses.
         baseline=t_interval([b.report[metric] for b in plain]) if len(plain) == len(outcomes) else None,
         baseline_name=plain[0].name if plain else "",
-        seen_classes=runs[ranked[0]][0].outcome.report.seen_classes,
-        one_class=runs[ranked[0]][0].outcome.report.one_class,
+        seen_classes=of_best.outcome.report.seen_classes,
+        one_class=of_best.outcome.report.one_class,
         baseline_results=baselines,
         post_name=plan.study.processing.name,
         post=post if post_of_plain is None else (*post, post_of_plain),
-        failed_losses=tuple(
-            FailedLoss(arm.name, _failures(plan, benchmark, arm)) for arm in _all_failed(plan, benchmark)
-        ),
+        failed_losses=_failed_losses(plan, benchmark),
     )
+
+
+def _one_run_of_each_seed(runs: Mapping[Arm, list[FinishedRun]]) -> list[FinishedRun]:
+    """Return one run of each seed; the baselines of a seed are the same whatever the loss."""
+    run_of_seed = {run.seed: run for finished in runs.values() for run in finished}
+    return [run_of_seed[seed] for seed in sorted(run_of_seed)]
 
 
 def _check_same_photos(runs: Sequence[FinishedRun]) -> None:
@@ -133,9 +137,10 @@ def _check_same_photos(runs: Sequence[FinishedRun]) -> None:
             )
 
 
-def _all_failed(plan: Plan, benchmark: Benchmark) -> list[Arm]:
+def _failed_losses(plan: Plan, benchmark: Benchmark) -> tuple[FailedLoss, ...]:
     """Return the losses that became infinite or NaN with every seed."""
-    return [arm for arm in plan.study.arms if len(_failures(plan, benchmark, arm)) == benchmark.seeds]
+    messages = {arm.name: _failures(plan, benchmark, arm) for arm in plan.study.arms}
+    return tuple(FailedLoss(name, found) for name, found in messages.items() if len(found) == benchmark.seeds)
 
 
 def _failures(plan: Plan, benchmark: Benchmark, arm: Arm) -> tuple[str, ...]:

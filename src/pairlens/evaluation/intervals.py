@@ -8,7 +8,7 @@ import numpy as np
 
 RESAMPLES = 4000
 RESAMPLES_PER_CHUNK = 50
-# So many resamples lie beyond each end of an interval, or more: with fewer, its ends would depend on single resamples.
+# The least number of resamples beyond each end of an interval; with fewer, its ends would depend on single resamples.
 BEYOND_AN_END = 10
 # Resamples of statistics that are held at a time, which bounds the memory: 32 MiB.
 VALUES_PER_BLOCK = 2**22
@@ -102,7 +102,7 @@ def class_bootstrap(
 
 
 def resamples_for(level: float) -> int:
-    """Return how many resamples a percentile interval at a level needs: 4,000, or so many that 10 lie beyond each end.
+    """Return how many resamples a percentile interval at a level needs: 4,000, or more, until 10 lie beyond each end.
 
     >>> resamples_for(0.95), resamples_for(bonferroni(41))
     (4000, 16400)

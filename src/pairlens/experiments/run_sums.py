@@ -23,33 +23,18 @@ class SummedReport:
     photos: str
 
 
-@dataclass(frozen=True, eq=False)
-class RunSums:
-    """The report of a run with its values summed over each test class.
+def read_run_sums(file: Path, report: Report) -> tuple[SummedReport, ClassSums] | None:
+    """Read a file that `write_run_sums` wrote, with the sums of the metrics over the queries of each test class.
 
-    Attributes:
-        record: the report.
-        by_class: the sums of its metrics over the queries of each class.
+    Returns:
+        None if it is missing, as for runs of earlier versions, damaged, or of another report, as that of another epoch;
+        the embeddings can then be measured again.
     """
-
-    record: SummedReport
-    by_class: ClassSums
-
-    def save(self, file: Path) -> None:
-        """Write both into one safetensors file, completely or not at all."""
-        write_sums(file, "run", self.record, self.by_class)
-
-    @classmethod
-    def find(cls, file: Path, report: Report) -> "RunSums | None":
-        """Read a file that `save` wrote; None if it is missing, damaged, or of another report, as that of another epoch.
-
-        Runs of earlier versions lack it; their embeddings can be measured again.
-        """
-        try:
-            found = cls(*read_sums(file, "run", SummedReport))
-        except ValueError:
-            return None
-        return found if found.record.report == report else None
+    try:
+        record, by_class = read_sums(file, "run", SummedReport)
+    except ValueError:
+        return None
+    return (record, by_class) if record.report == report else None
 
 
 def write_run_sums(run_folder: RunFolder, report: Report, photos: str, by_class: ClassSums) -> None:
@@ -61,8 +46,7 @@ def write_run_sums(run_folder: RunFolder, report: Report, photos: str, by_class:
         photos: digest of the prepared data set.
         by_class: the sums of the metrics of the report.
     """
-    measured = RunSums(SummedReport(report, photos), by_class)
-    measured.save(run_folder.class_sums)
+    write_sums(run_folder.class_sums, "run", SummedReport(report, photos), by_class)
     # Earlier versions read the further metrics from a file of their own.
     values = ClassValues.of(by_class)
     if values.metrics:
