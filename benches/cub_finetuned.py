@@ -18,6 +18,7 @@ from provenance import RESULTS, about, write_result
 
 from pairlens.comparison.rank_agreement import RankedLosses, agreement_of, read_ranked_losses
 from pairlens.comparison.results import Results
+from pairlens.comparison.study import slug
 from pairlens.core.records import from_plain
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.run_folder import RunFolder
@@ -60,16 +61,10 @@ def others() -> list[RankedLosses]:
     results = from_plain(Results, read_json(FROZEN)["results"], str(FROZEN))
     found = [*(RankedLosses.of(field) for field in results.fields), *read_ranked_losses(OMNIGLOT)]
     return [
-        RankedLosses(
-            one.name, one.metric, *({_folder_name(n): v for n, v in of.items()} for of in (one.means, one.errors))
-        )
+        RankedLosses(one.name, one.metric, *({slug(n): v for n, v in of.items()} for of in (one.means, one.errors)))
         for one in found
         if one.metric == "MAP@R"
     ]
-
-
-def _folder_name(loss: str) -> str:
-    return loss.replace("_", "-").replace(" ", "-")
 
 
 def main(folder: Path, /) -> None:

@@ -15,6 +15,7 @@ from pairlens.comparison.findings_tables import (
     variance_table,
 )
 from pairlens.comparison.results import BenchmarkResult, LossResult, Results
+from pairlens.comparison.study import slug
 from pairlens.core.records import from_plain
 from pairlens.evaluation.intervals import Interval, t_interval
 
@@ -77,20 +78,19 @@ def study_predictors() -> str:
 def cub_finetuned_rows() -> list[tuple[str, ...]]:
     """Return a row for each loss of the fine-tuned study, best first, with the seeds that are finished."""
     runs = _finetuned(FINETUNED)
-    frozen = {_folder_name(loss.name): loss for loss in study().fields[0].losses}
+    frozen = {slug(loss.name): loss for loss in study().fields[0].losses}
     rows = []
     for name in _losses_best_first(runs):
         spread = _deviation([run[METRIC] for run in runs if run["loss"] == name])
         row = (frozen[name].name, *_summary(runs, name), spread, _above_triplet(runs, name))
         rows.append((*row, _mean(frozen[name].metric(METRIC).over_seeds)))
-    before = runs[0]["before"]
-    return [*rows, ("*before training*", "", f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}", "", "", "")]
+    return [*rows, ("*before training*", "", *_before(runs), "", "", "")]
 
 
 def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
     """Return a row for each loss that fine-tuned the network beside the auxiliary loss, or on the half of CARS196."""
     alone, auxiliary, cars = (_finetuned(name) for name in (FINETUNED, FINETUNED_AUXILIARY, FINETUNED_CARS))
-    names = {_folder_name(loss.name): loss.name for loss in study().fields[0].losses}
+    names = {slug(loss.name): loss.name for loss in study().fields[0].losses}
     return [
         (
             names[loss],
@@ -105,10 +105,6 @@ def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
 
 def _finetuned(benchmark: str) -> list[dict[str, Any]]:
     return [run for run in read("cub_finetuned.json")["runs"] if run["benchmark"] == benchmark]
-
-
-def _folder_name(loss: str) -> str:
-    return loss.replace("_", "-").replace(" ", "-")
 
 
 def _losses_best_first(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,8 +126,10 @@ def _summary(runs: Sequence[Mapping[str, Any]], name: str) -> tuple[str, str, st
 
 def _before(runs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Return both metrics of the model before training, of the first seed."""
-    before = runs[0]["before"] if runs else {}
-    return tuple(f"{100 * before[metric]:.1f}" if before else "" for metric in ("R@1", METRIC))  # pyright: ignore[reportReturnType]
+    if not runs:
+        return "", ""
+    before = runs[0]["before"]
+    return f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}"
 
 
 def _deviation(values: Sequence[float]) -> str:

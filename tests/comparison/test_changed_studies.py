@@ -49,7 +49,7 @@ class TestTunedStudies:
         list(run_study(study, tmp_path))
         longer = Benchmark("bars", changed(quick, num_epochs=2), 1)
         more = replace(study, arms=(*study.arms, Arm("contrastive", "contrastive")), fields=(longer,))
-        with pytest.raises(ValueError, match=r"the trials in .* were made with another experiment"):
+        with pytest.raises(ValueError, match=r"the trials in .* differ from this comparison in experiment"):
             list(run_study(more, tmp_path))
         assert not Plan(more, tmp_path).tuning_folder(longer, more.arms[2]).exists()
 
@@ -65,7 +65,7 @@ class TestTunedStudies:
         narrow, wide = ({"margin": Range(0.1, high)} for high in (0.2, 0.4))
         tune(quick, tmp_path, 1, 2, "MAP@R", narrow)
         assert len(read_trials(tmp_path)) == 1
-        with pytest.raises(ValueError, match="were made with another ranges"):
+        with pytest.raises(ValueError, match="differ from this comparison in ranges"):
             tune(quick, tmp_path, 2, 2, "MAP@R", wide)
         stored = json.loads((tmp_path / "trials.json").read_text(encoding="utf-8"))
         del stored["ranges"], stored["paths"]
@@ -85,7 +85,7 @@ class TestTunedStudies:
         monkeypatch.chdir(tmp_path)
         tune(changed(quick, weights="w.pth"), tmp_path / "project" / "trials", 1, 2, "MAP@R")
         tune(changed(quick, weights=str(weights)), tmp_path / "project" / "trials", 1, 2, "MAP@R")
-        with pytest.raises(ValueError, match="another experiment"):
+        with pytest.raises(ValueError, match="in experiment"):
             tune(changed(quick, weights="other.pth"), tmp_path / "project" / "trials", 1, 2, "MAP@R")
 
     def test_too_little_memory_is_not_called_a_fault_of_the_loss(self, quick, tmp_path):

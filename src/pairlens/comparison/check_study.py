@@ -58,10 +58,10 @@ def check_stored_runs(plan: Plan, benchmark: Benchmark, arms: Collection[Arm]) -
     for arm in arms if plan.study.tune else ():
         # The trials are compared with the study when the best of them is looked up.
         plan.chosen(benchmark, arm)
-    for run in plan.runs(benchmark):
-        run_folder = plan.run_folder(*run)
-        if run[1] in arms and run_folder.config.is_file():
-            check_same(run_folder, plan.experiment(*run))
+    for _, arm, seed in plan.runs(benchmark):
+        run_folder = plan.run_folder(benchmark, arm, seed)
+        if arm in arms and run_folder.config.is_file():
+            check_same(run_folder, plan.experiment(benchmark, arm, seed))
 
 
 def _check_stored_photos(plan: Plan, benchmark: Benchmark, photos: str) -> None:

@@ -261,7 +261,7 @@ def _check_same(folder: Path, experiment: Experiment, task: dict[str, Any]) -> N
         different.insert(0, "experiment")
     if different:
         raise ValueError(
-            f"the trials in {folder} were made with another {different[0]}; give the comparison another --out, or remove "
+            f"the trials in {folder} differ from this comparison in {different[0]}; give it another --out, or remove "
             "that folder"
         )
 

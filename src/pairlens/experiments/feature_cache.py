@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pairlens.core.files import make_folder, remove_old_leftovers, write_tensors
+from pairlens.core.files import make_folder, write_tensors
 from pairlens.core.untrusted import TensorForm, read_forms, regular_file
 from pairlens.data.catalog import Catalog
 from pairlens.model.descriptors import Letter
@@ -94,7 +94,6 @@ class FeatureCache:
         """Store the features of a shard, (photo, channel) for each letter; raises ValueError through a link."""
         data_folder = self.photos.file.parent
         make_folder(self.folder, below=data_folder)
-        remove_old_leftovers(self.folder)
         write_tensors(self._file(shard), {name: pooled[name].contiguous() for name in LETTERS}, {"key": self.key.text})
 
     def read(self, positions: Tensor, letters: Sequence[Letter]) -> Tensor:

@@ -8,6 +8,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from pairlens.core.files import remove_old_leftovers
 from pairlens.data.augmentation import AugmentName
 from pairlens.data.loader import TestBatches, TrainingBatches
 from pairlens.experiments.feature_cache import LETTERS, SHARD_PHOTOS, FeatureCache
@@ -77,6 +78,8 @@ def fill_cache(
     missing = cache.missing(positions)
     if not missing:
         return
+    # The folder has no lock, because several processes may compute features of the same photos.
+    remove_old_leftovers(cache.folder)
     rows = [cache.shard_rows(shard) for shard in missing]
     count = sum(-(-(part.stop - part.start) // BATCH) for part in rows)
     batches = ((shard, photos) for shard in missing for photos in _photos_of_shard(cache, shard, model, view, workers))
