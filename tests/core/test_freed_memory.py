@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 
@@ -10,7 +11,7 @@ from pairlens.core import freed_memory
 from pairlens.core.freed_memory import give_memory_back, keep_freed_memory
 from support.commands import run
 
-# How many pages the system clears for six layers, whose maps have 18 MB each, once they have run; what is given back then.
+# How many pages the system clears in each of twelve turns of six layers, whose maps have 18 MB each; what is given back then.
 PROGRAM = """
 import json, resource
 import torch
@@ -22,11 +23,12 @@ def resident():
 kept = keep_freed_memory()
 layers = torch.nn.Sequential(*(torch.nn.Conv2d(16, 16, 3, padding=1) for _ in range(6)))
 photos = torch.zeros(32, 16, 96, 96)
+faults = []
 with torch.inference_mode():
-    for turn in range(6):
+    for turn in range(12):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         layers(photos)
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 held = resident()
 give_memory_back()
 print(json.dumps({"kept": kept, "faults": faults, "given_back": held - resident()}))
@@ -45,8 +47,11 @@ def test_kept_memory_is_not_cleared_again_and_can_be_given_back():
     kept = measured()
     if not kept["kept"]:
         pytest.skip("this C library has no mallopt")
-    # The maps of one layer alone are 4,608 pages of 4 KiB; without `keep_freed_memory`, those of all layers are cleared.
-    assert kept["faults"] < 461
+    # The maps of one layer alone are 4,608 pages of 4 KiB; without `keep_freed_memory`, those of all layers are cleared in every
+    # turn. The process grows in its first turn, and by the maps of one layer in a later turn where a small block lies in a gap
+    # that these maps had before; a growing process clears pages that it has not had, so the median of the turns is compared.
+    assert median(kept["faults"]) < 461
+    assert sum(kept["faults"]) < 12 * 4608
     assert kept["given_back"] > 18_000_000
 
 
