@@ -11,7 +11,7 @@ from pairlens.core import freed_memory
 from pairlens.core.freed_memory import give_memory_back, keep_freed_memory
 from support.commands import run
 
-# How many pages the system clears in each of twelve turns of six layers, whose maps have 18 MB each; what is given back then.
+# How many pages the system clears in each of twelve turns of six layers, whose maps have 18 MB each, and what is given back.
 PROGRAM = """
 import json, resource
 import torch
@@ -47,9 +47,9 @@ def test_kept_memory_is_not_cleared_again_and_can_be_given_back():
     kept = measured()
     if not kept["kept"]:
         pytest.skip("this C library has no mallopt")
-    # The maps of one layer alone are 4,608 pages of 4 KiB; without `keep_freed_memory`, those of all layers are cleared in every
-    # turn. The process grows in its first turn, and by the maps of one layer in a later turn where a small block lies in a gap
-    # that these maps had before; a growing process clears pages that it has not had, so the median of the turns is compared.
+    # The maps of one layer alone are 4,608 pages of 4 KiB; without `keep_freed_memory`, those of all layers are cleared in
+    # every turn. The process grows in its first turn, and once or twice later, when a small block lies in a gap where maps
+    # were before. Pages that a process has not had yet are cleared, so the median of the turns is compared.
     assert median(kept["faults"]) < 461
     assert sum(kept["faults"]) < 12 * 4608
     assert kept["given_back"] > 18_000_000

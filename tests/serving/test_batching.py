@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from time import monotonic, sleep
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -37,34 +37,32 @@ def test_what_waits_is_one_batch():
 
 def test_a_batch_waits_for_what_is_coming_but_not_long(monkeypatch):
     monkeypatch.setattr(batching.os, "cpu_count", lambda: 2)
-    sizes, coming = [], [0]
+    sizes, coming, patience = [], [0], [60.0]
 
     def work(numbers):
         sizes.append(len(numbers))
         return numbers
 
-    queue = BatchQueue(work, coming=lambda: coming[0], patience=lambda number: 0.4)
+    queue = BatchQueue(work, most=2, coming=lambda: coming[0], patience=lambda number: patience[0])
     # Nothing is coming: done at once, in the thread of the caller or in that of the queue.
+    start = monotonic()
     assert (queue.run_here(0), queue.run(1)) == (0, 1)
     with ThreadPoolExecutor(8) as threads:
-        # Five are coming, which are more than the cores: the first one waits for the second.
+        # Five are coming, which are more than the cores: the first one waits for the second, with which the batch is full.
         coming[0] = 5
         first = threads.submit(queue.run_here, 2)
         second = threads.submit(queue.run, 3)
-        sleep(0.05)
-        coming[0] = 0
-        assert (first.result(5), second.result(5)) == (2, 3)
+        assert (first.result(30), second.result(30)) == (2, 3)
         assert sizes == [1, 1, 2]
-        # What was to come does not.
-        coming[0] = 5
-        start = monotonic()
-        assert queue.run(4) == 4
-        assert 0.35 < monotonic() - start < 5
-        # One that is coming has a core of its own.
-        coming[0] = 1
-        start = monotonic()
-        assert queue.run_here(5) == 5
-        assert monotonic() - start < 0.35
+    # One that is coming has a core of its own.
+    coming[0] = 1
+    assert queue.run_here(4) == 4
+    assert monotonic() - start < 30
+    # What was to come does not.
+    coming[0], patience[0] = 5, 0.3
+    start = monotonic()
+    assert queue.run(5) == 5
+    assert monotonic() - start > 0.29
     assert sizes == [1, 1, 2, 1, 1]
     queue.close()
 
