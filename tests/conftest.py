@@ -25,11 +25,13 @@ from pairlens.plotting.panel_layout import PanelLayout
 from pairlens.report import sections
 from pairlens.report.write import write_report
 from support.experiments import changed
+from support.made_once import made_once
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 # Files that take longest, at the end of which no other process should be waiting; the others follow as they are.
 LONGEST = (
     "tests/tools/test_faults.py",
+    "tests/report/test_reports.py",
     "tests/examples/test_your_own_loop.py",
     "tests/benches/test_gpu.py",
     "tests/cli/test_launch.py",
@@ -37,7 +39,6 @@ LONGEST = (
     "tests/serving/test_run_server.py",
     "tests/serving/test_page_browser.py",
     "tests/report/test_report_browser.py",
-    "tests/report/test_reports.py",
     "tests/losses/test_compile.py",
     "tests/training/test_one_rank.py",
     "tests/cli/test_little_memory.py",
@@ -196,10 +197,16 @@ def compared(tiny, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reports(compared, tmp_path_factory) -> dict[str, Path]:
+def reports(request) -> dict[str, Path]:
     """The page of a run and of a comparison, their similarity planes coarse."""
-    out = tmp_path_factory.mktemp("reports")
-    folders = {"run": compared / "runs/bars/circle-10/seed0", "comparison": compared}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sections, "PLANE_POINTS", 9)
-        return {name: write_report(folder, out / f"{name}.html")[0] for name, folder in folders.items()}
+
+    def write(out):
+        # Only the process that writes the pages needs the runs.
+        compared = request.getfixturevalue("compared")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sections, "PLANE_POINTS", 9)
+            write_report(compared / "runs/bars/circle-10/seed0", out / "run.html")
+            write_report(compared, out / "comparison.html")
+
+    pages = made_once(request, "reports", write)
+    return {name: pages / f"{name}.html" for name in ("run", "comparison")}

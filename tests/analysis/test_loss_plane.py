@@ -31,7 +31,7 @@ def test_circle_has_the_value_and_the_forces_of_its_paper():
 
 def test_the_boundary_of_circle_is_its_circle():
     m = 0.25
-    plane = similarity_plane(ls.Circle(m, 32), points=161)
+    plane = similarity_plane(ls.Circle(m, 32), points=61)
     assert plane.boundary == pytest.approx(math.log(2))
     s_n, s_p = plane.s_n[None, :], plane.s_p[:, None]
     within = (s_n**2 + (1 - s_p) ** 2 < 2 * m**2) & (s_n > -m) & (s_p < 1 + m)

@@ -87,7 +87,7 @@ def test_a_comparison_has_every_section_figure_and_table(pages, compared):
 
 
 @pytest.mark.usefixtures("without_rendering")
-def test_every_benchmark_has_its_own_part(tiny, tmp_path):
+def test_every_benchmark_has_its_own_part(tiny, tmp_path, without_rendering):
     settings = changed(tiny, num_epochs=0, backbone="test_resnet")
     benchmarks = [Benchmark(name, changed(settings, data_name=name), 1) for name in ("bars", "shop")]
     list(run_study(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))

@@ -61,8 +61,8 @@ def length(tensors):
 
 @pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
 def test_the_gradient_is_that_of_the_whole_batch_at_once(loss, source):
-    # In float64: feature maps of 5 photos are rounded differently from those of 16, and the histogram loss amplifies that so far
-    # that in float32 the processor would decide whether the gradients agree.
+    # In float64: feature maps of 5 photos are rounded differently from those of 16, and the histogram loss amplifies that so
+    # far that in float32 the processor would decide whether the gradients agree.
     photos = torch.randn(PHOTOS, 3, 9, 9, dtype=torch.float64)
     whole, chunked = (in_float64(learner(loss, source, micro_batch)) for micro_batch in (0, 5))
     (one, expected), (two, found) = gradients(whole, photos), gradients(chunked, photos)
