@@ -337,7 +337,10 @@ _OPENERS: dict[ModelKind, Callable[[Path], CollectionModel]] = {
 
 def _torch_model(kind: ModelKind, name: str, network: _Torch) -> CollectionModel:
     from pairlens.model.check_sum import check_sum
+    from pairlens.model.packed_convolution import pack_convolutions
 
+    # Nobody trains the network of a collection.
+    pack_convolutions(network)
     shape = network.architecture
     view = PhotoInput(shape.image_size, shape.stored_size, shape.stored_quality, shape.stored_reading)
     fingerprint = model_fingerprint(check_sum(network.state_dict()), view)

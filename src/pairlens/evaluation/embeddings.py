@@ -18,6 +18,7 @@ from pairlens.core.untrusted import is_plain_text, parse_json, regular_file
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TestBatches
 from pairlens.model.embedder import Architecture
+from pairlens.model.packed_convolution import packed_convolutions
 
 
 class PhotoModel(Protocol):
@@ -141,8 +142,9 @@ def embed(
     shard_of_rank = catalog.at(rows)
     batches = TestBatches(shard_of_rank, model.architecture.image_size, batch_size, workers, pin=device.type == "cuda")
     watched = batches if watch is None else watch(batches, len(batches))
-    # (photo, dim) of each batch; the vectors are collected on the CPU, because a data set need not fit on a GPU.
-    parts = [model.embed_batch(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
+    with packed_convolutions(model):
+        # (photo, dim) of each batch; the vectors are collected on the CPU, because a data set need not fit on a GPU.
+        parts = [model.embed_batch(batch.photos.to(device, non_blocking=True)).float().cpu() for batch in watched]
     # The empty tensor gives a rank without photos a tensor of the right width to send.
     vectors = gather_rows(torch.cat([torch.empty(0, model.architecture.dim), *parts]))
     return Embeddings(vectors, catalog.labels, catalog.paths, catalog.class_names, catalog.digest)

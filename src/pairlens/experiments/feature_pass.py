@@ -15,6 +15,7 @@ from pairlens.experiments.feature_cache import LETTERS, SHARD_PHOTOS, FeatureCac
 from pairlens.model.descriptors import Letter, descriptor
 from pairlens.model.embedder import Embedder
 from pairlens.model.evaluation_mode import in_evaluation_mode
+from pairlens.model.packed_convolution import packed_convolutions
 from pairlens.model.passes import passes_of
 
 # A divisor of the photos of a shard, so that no batch belongs to two of them.
@@ -84,7 +85,7 @@ def fill_cache(
     count = sum(-(-(part.stop - part.start) // BATCH) for part in rows)
     batches = ((shard, photos) for shard in missing for photos in _photos_of_shard(cache, shard, model, view, workers))
     watched = batches if watch is None else watch(batches, count)
-    with in_evaluation_mode(model):
+    with in_evaluation_mode(model), packed_convolutions(model):
         for shard, group in groupby(watched, key=itemgetter(0)):
             parts = [pool_all(model, photos) for _, photos in group]
             cache.write(shard, {name: torch.cat([part[name] for part in parts]) for name in LETTERS})

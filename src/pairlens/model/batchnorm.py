@@ -16,6 +16,23 @@ from pairlens.core.similarity import working_precision
 from pairlens.model.convolution import Geometry, convolve
 from pairlens.model.evaluation_mode import in_evaluation_mode
 
+# The attribute of a map that is normalised and activated.
+_ACTIVATED = "pairlens_activated"
+
+
+class FusedPair(NamedTuple):
+    """A convolution that applies its BatchNorm while that is frozen, see `fuse_batchnorm`.
+
+    Attributes:
+        conv: the convolution.
+        norm: the BatchNorm, with timm's activation where that is a part of it.
+        pads: whether the convolution pads by the size of its input.
+    """
+
+    conv: Any
+    norm: Any
+    pads: bool
+
 
 class Call(NamedTuple):
     """One call of a convolution or a BatchNorm during a forward pass.
@@ -51,6 +68,16 @@ def fuse_batchnorm(network: Any, image_size: int) -> int:
     for conv, norm in pairs:
         _fuse(conv, norm)
     return len(pairs)
+
+
+def find_fused_pairs(network: nn.Module) -> list[FusedPair]:
+    """Return the pairs of a network that `fuse_batchnorm` has fused."""
+    found = []
+    for module in network.modules():
+        forward = vars(module).get("forward")
+        if isinstance(forward, partial) and forward.func is _fused_conv:
+            found.append(FusedPair(*forward.args))
+    return found
 
 
 def _record(network: Any, image_size: int) -> tuple[list[Call], Counter[Any]]:
@@ -141,13 +168,18 @@ def _fuse(conv: Any, norm: Any) -> None:
 
 
 def _fused_conv(conv: Any, norm: nn.BatchNorm2d, pads: bool, maps: Tensor) -> Tensor:
+    weight, bias = (conv.weight, conv.bias) if norm.training else fused_weights(conv, norm)
+    if pads:
+        maps = pad_by_size(conv, maps)
+    return convolve(maps, weight, bias, Geometry(conv.stride, conv.padding, conv.dilation, conv.groups))
+
+
+def pad_by_size(conv: Any, maps: Tensor) -> Tensor:
+    """Return the maps with the border of zeros that a convolution of timm gives to maps of their size."""
     # Imported here, because timm takes as long to import as PyTorch; whoever has a backbone has imported it already.
     from timm.layers.padding import pad_same
 
-    weight, bias = (conv.weight, conv.bias) if norm.training else fused_weights(conv, norm)
-    if pads:
-        maps = pad_same(maps, conv.kernel_size, conv.stride, conv.dilation)
-    return convolve(maps, weight, bias, Geometry(conv.stride, conv.padding, conv.dilation, conv.groups))
+    return pad_same(maps, conv.kernel_size, conv.stride, conv.dilation)
 
 
 def fused_weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -166,11 +198,20 @@ def fused_weights(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor
     return conv.weight * scale.view(-1, 1, 1, 1), shift
 
 
+def mark_activated(maps: Tensor) -> Tensor:
+    """Return a normalised map whose BatchNorm finds that the convolution has computed the activation, too."""
+    # Where the mark is lost, the activation is computed again, which changes nothing: relu(relu(x)) = relu(x).
+    setattr(maps, _ACTIVATED, True)
+    return maps
+
+
 def _after_fused_conv(norm: Any, maps: Tensor) -> Tensor:
     """Apply what is left of a BatchNorm when its convolution has normalised the map: timm's activation."""
     if norm.training:
         return type(norm).forward(norm, maps)
-    return maps if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(maps))
+    if type(norm) is nn.BatchNorm2d or hasattr(maps, _ACTIVATED):
+        return maps
+    return norm.act(norm.drop(maps))
 
 
 def synchronize_batchnorm(network: nn.Module) -> None:

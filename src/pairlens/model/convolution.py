@@ -66,13 +66,14 @@ def _need_gradient(*tensors: Tensor | None) -> bool:
 def _forward(maps: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Return `F.conv2d` without a gradient, by oneDNN also where PyTorch would not use it."""
     is_left_out = 0 < len(maps) < ONEDNN_BATCH and torch.get_num_threads() == 1
-    if not (is_left_out and maps.dtype == torch.float32 and _has_onednn() and not torch.is_autocast_enabled("cpu")):
+    if not (is_left_out and maps.dtype == torch.float32 and has_onednn() and not torch.is_autocast_enabled("cpu")):
         return F.conv2d(maps, weight, bias, *geometry)
     stride, padding, dilation, groups = geometry
     return torch.ops.aten.mkldnn_convolution(maps, weight, bias, padding, stride, dilation, groups)
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Return whether this processor computes convolutions by oneDNN as it was measured."""
     # On other processors than those of Intel and AMD, PyTorch has other rules, which were not measured.
     return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
