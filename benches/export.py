@@ -5,10 +5,11 @@
 
 The forward passes of PyTorch (eager, evaluation mode, channels last, BatchNorm as layers of its own, as anybody would run
 the network) and of onnxruntime take turns in rounds, so that other work on the machine meets both; the figure is the median
-of the ratios of the rounds. With `--as_pairlens` both embed as the commands of Pairlens do: BatchNorm is fused, freed memory
-is kept, a batch is divided into passes, and every convolution goes to oneDNN. The start is a new process that loads
-the file, reads a JPEG photo of 500 × 375 pixels and embeds it; it must not have imported PyTorch. All seconds are CPU
-seconds, which are those of a clock where nothing else runs; the seconds of the clock are printed for the start as well.
+of the ratios of the rounds. With `--as_pairlens` both embed as a collection does: BatchNorm is fused, convolutions are
+packed, freed memory is kept, a batch is divided into passes, and every convolution goes to oneDNN. The start is a new
+process that loads the file, reads a JPEG photo of 500 × 375 pixels and embeds it; it must not have imported PyTorch. All
+seconds are CPU seconds, which are those of a clock where nothing else runs; the seconds of the clock are printed for the
+start as well.
 """
 
 import json
@@ -36,6 +37,7 @@ from pairlens.export.onnx_model import export_onnx
 from pairlens.export.parity import ComparedPhotos
 from pairlens.model.embedder import Embedder
 from pairlens.model.onnx_embedder import OnnxEmbedder
+from pairlens.model.packed_convolution import pack_convolutions
 from pairlens.model.passes import photos_of_a_pass
 
 RESULTS = Path(__file__).parent / "results" / "export.json"
@@ -63,7 +65,7 @@ class Options:
         image_size: height and width of the photos.
         rounds: how often the two forward passes take turns.
         starts: how often a process is started.
-        as_pairlens: whether both embed as the commands of Pairlens do.
+        as_pairlens: whether both embed as a collection does.
     """
 
     backbones: tuple[str, ...] = ("efficientnet_lite0", "resnet50")
@@ -132,7 +134,9 @@ def measure(backbone: str, options: Options, folder: Path) -> dict[str, object]:
     noise = np.random.default_rng(1).integers(0, 256, (4, o.image_size, o.image_size, 3), dtype=np.uint8)
     parity = export_onnx(model, file, ComparedPhotos(noise))
     exported = OnnxEmbedder.load(file, threads=1)
-    if not o.as_pairlens:
+    if o.as_pairlens:
+        pack_convolutions(model)
+    else:
         unfold(model)
     batches = {batch: ratios(model, exported, batch, o) for batch in BATCHES}
     return {"least_cosine": parity.least_cosine, "batches": batches, "start": start_seconds(file, o.starts)}

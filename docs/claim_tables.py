@@ -318,6 +318,17 @@ def embedding() -> str:
     return markdown(("", "photos/s", "bare forward pass", "share", "lowest and highest turn"), rows)
 
 
+def packed_convolution() -> str:
+    """Milliseconds of forward passes with and without packed convolutions."""
+    rows = []
+    for name, row in read("packed_convolution.json")["rows"].items():
+        network, threads, photos = name.split("; ")
+        turns = f"{row['ratio']:.2f} × ({row['least']:.2f} to {row['greatest']:.2f})"
+        count = photos.removeprefix("photos ")
+        rows.append((network, threads.split()[0], count, *(f"{row[key]:.1f}" for key in ("plain_ms", "packed_ms")), turns))
+    return markdown(("", "threads", "photos", "before, ms", "packed, ms", "times as fast"), rows)
+
+
 def approximate() -> str:
     """Build time, search time and recall of the approximate indexes."""
     stored = read("evaluation.json")["approximate"]
@@ -490,6 +501,7 @@ TABLES: dict[str, Callable[[], str]] = {
         peer_metrics,
         growth,
         embedding,
+        packed_convolution,
         small_batches,
         collection,
         collection_verbs,
