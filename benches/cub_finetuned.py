@@ -1,13 +1,16 @@
-"""Stores what the fine-tuned study of CUB-200-2011 has finished: `python benches/cub_finetuned.py runs/cub_finetuned_study`.
+"""Stores what fine-tuned studies of CUB-200-2011 have finished: `python benches/cub_finetuned.py runs/cub_finetuned_study`.
 
     pairlens compare benches/cub_finetuned_study.toml --data_path data --out runs/cub_finetuned_study
+    pairlens compare benches/cub_finetuned_tuning.toml --data_path data --out runs/cub_finetuned_tuning
 
-makes the runs and goes on where it was interrupted; this script reads every finished run, however many there are, and
-compares the order of the losses with that of the frozen study (benches/results/cub_study.json) and of Omniglot. Writes
-benches/results/cub_finetuned.json.
+make the runs and go on where they were interrupted. This script reads every finished run of a study and every setting that
+it tried, however many there are, adds them to those of benches/results/cub_finetuned.json, and compares the order of the
+losses with that of the frozen study (benches/results/cub_study.json) and of Omniglot. A run that the file has already is
+replaced, so the runs of one study may be made on several machines.
 """
 
 import math
+import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,6 +22,7 @@ from provenance import RESULTS, about, write_result
 from pairlens.comparison.rank_agreement import RankedLosses, agreement_of, read_ranked_losses
 from pairlens.comparison.results import Results
 from pairlens.comparison.study import slug
+from pairlens.comparison.tuning import read_trials
 from pairlens.core.records import from_plain
 from pairlens.core.untrusted import read_json
 from pairlens.experiments.run_folder import RunFolder
@@ -42,8 +46,24 @@ def finished(folder: Path) -> list[dict[str, Any]]:
         values = {name: rows[-1].report.metric(name).value for name in METRICS}
         before = {name: rows[0].report.metric(name).value for name in METRICS}
         place = {"benchmark": outcome.parts[-4], "loss": loss, "seed": seed, "epochs": rows[-1].epoch}
+        place["date"] = time.strftime("%Y-%m-%d", time.gmtime(outcome.stat().st_mtime))
         found.append({**place, **values, "before": before})
     return found
+
+
+def tried(folder: Path) -> list[dict[str, Any]]:
+    """Return the settings of every loss that a study has tried on folds, in the order in which they were tried."""
+    found = []
+    for file in sorted((folder / "tuning").glob("*/*/trials.json")):
+        trials = [{"params": trial.params, "folds": trial.folds} for trial in read_trials(file.parent)]
+        found.append({"benchmark": file.parts[-3], "loss": file.parts[-2], "trials": trials})
+    return found
+
+
+def merged(stored: list[dict[str, Any]], new: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    """Return stored records with the new ones, of which each takes the place of the one with the same keys."""
+    records = {tuple(record[key] for key in keys): record for record in (*stored, *new)}
+    return [records[place] for place in sorted(records)]
 
 
 def ranked(runs: list[dict[str, Any]], benchmark: str) -> RankedLosses:
@@ -73,7 +93,9 @@ def main(folder: Path, /) -> None:
     Args:
         folder: of the comparison.
     """
-    runs = finished(folder)
+    stored = read_json(FILE) if FILE.is_file() else {}
+    runs = merged(stored.get("runs", []), finished(folder), "benchmark", "loss", "seed")
+    tuning = merged(stored.get("tuning", []), tried(folder), "benchmark", "loss")
     agreements = []
     compared = others()
     for benchmark in sorted({run["benchmark"] for run in runs}, reverse=True):
@@ -95,8 +117,8 @@ def main(folder: Path, /) -> None:
                 )
         # The next benchmark of this study is compared with this one, too.
         compared.append(order)
-    write_result(FILE, {"about": about(), "runs": runs, "agreements": agreements})
-    print(f"{len(runs)} finished runs in {FILE.name}")
+    write_result(FILE, {"about": about(), "runs": runs, "tuning": tuning, "agreements": agreements})
+    print(f"{len(runs)} finished runs in {FILE.name}, and the tuning of {len(tuning)} losses")
 
 
 if __name__ == "__main__":
