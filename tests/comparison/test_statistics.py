@@ -119,9 +119,9 @@ def test_the_headline_is_the_verdict_in_one_sentence(result, sentence):
 def test_the_headline_of_several_benchmarks():
     one, two = made(THREE, {("a", "b"), ("a", "c")}), replace(made({"b": (0.5,), "a": (0.1,)}), name="shop")
     assert headline_of_all([one, one]) == "a has the highest MAP@R on all 2 benchmarks"
-    assert headline_of_all([one, two]) == "No loss is best everywhere: a on bars; b on shop"
+    assert headline_of_all([one, two]) == "No loss has the highest MAP@R everywhere: a on bars; b on shop"
     none = made(THREE, untrained=0.9)
-    assert headline_of_all([one, none]) == "No loss is best everywhere: a on bars; no loss on bars"
+    assert headline_of_all([one, none]) == "No loss has the highest MAP@R everywhere: a on bars; no loss on bars"
     nowhere = "On none of the 2 benchmarks does any loss improve on"
     assert headline_of_all([none, none]) == f"{nowhere} the model before training"
     above = made(THREE, backbone=0.9)

@@ -115,6 +115,20 @@ def test_what_does_not_fit_is_left_out_by_importance_and_said(tmp_path):
         render(page_of(), max_bytes=100)
 
 
+def test_a_drawing_without_importance_gives_way_before_photos_and_any_other_drawing_stays(line, tmp_path):
+    drawing, folded = FigureBlock(line), FigureBlock(Picture(line.file, "A matrix.", "In a file."), importance=0)
+    photo = FigureBlock(noise(tmp_path, "low"))
+    sizes = [len(render(page_of(*some)).encode()) for some in ((drawing,), (drawing, folded))]
+    text = render(page_of(folded, drawing), max_bytes=max(sizes) - 100)
+    assert "Left out to keep this page small: A matrix. In a file." in text
+    assert "<figcaption>A line.</figcaption>" in text
+    fits = len(render(page_of(drawing, photo), max_bytes=10_000_000).encode())
+    both = render(page_of(folded, photo, drawing), max_bytes=fits)
+    assert "<figcaption>Noise low.</figcaption>" in both
+    with pytest.raises(ValueError, match="compare fewer losses or benchmarks"):
+        render(page_of(drawing, folded, photo), max_bytes=min(sizes) - 100)
+
+
 def test_tables_say_what_their_cells_are():
     text = render(
         page_of(

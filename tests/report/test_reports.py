@@ -93,7 +93,9 @@ def test_every_benchmark_has_its_own_part(tiny, tmp_path, without_rendering):
     list(run_study(Study((Arm("triplet", "triplet"), Arm("circle", "circle")), tuple(benchmarks)), tmp_path))
     file, missing = write_report(tmp_path)
     assert missing == ""
-    titles = headings(file.read_text(encoding="utf-8"))
+    page = file.read_text(encoding="utf-8")
+    titles = headings(page)
+    assert page.count("The losses have the same settings as in bars, where they are described.") == 1
     assert titles.index("bars") < titles.index("shop")
     assert [title.partition(":")[0] for title in titles].count("Typical queries") == 2
     assert titles.count("Losses compared") == 2

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pairlens.comparison.results import BenchmarkResult, LossResult, Measured, Results
+from pairlens.comparison.results import BenchmarkResult, Difference, LossResult, Measured, Results
 from pairlens.comparison.study import slug
 from pairlens.comparison.study_plan import FIGURES_FOLDER
 from pairlens.core.table import decimal
@@ -24,8 +24,15 @@ from pairlens.plotting.style import CYCLE, DASHES, FAINT, INK, PULL, PUSH, Pictu
 
 # A longer name would take more room than the figure itself.
 MAX_NAME_LENGTH = 24
+# More losses than this cannot be told apart by colour; then the first ones are named, and the others are grey.
+MOST_NAMED, NAMED_OF_MANY = 16, 8
+# A matrix of more losses is not readable on a page; then the first ones are drawn.
+MOST_IN_MATRIX, IN_MATRIX_OF_MANY = 20, 12
+# Height of a row in inches, for some losses and for many.
+ROW, LOW_ROW = 0.34, 0.24
 MEAN_MARK = {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": PUSH}
 # Blue is for differences only, so that no cell without a decision has one of its shades.
+_GREY: dict[str, Any] = {"color": FAINT, "linewidth": 0.7, "zorder": 1}
 DIFFERENCES = LinearSegmentedColormap.from_list("differences", ("#cfe1f2", "#08306b"))
 UNDECIDED = "#e4e4e4"
 
@@ -56,7 +63,8 @@ def _remove_older(drawn: Collection[Path], folder: Path) -> None:
 def draw_ranks(result: BenchmarkResult, file: Path) -> Picture:
     """Draw each loss's mean with both of its intervals and every seed, and its rank with every seed."""
     count = len(result.losses)
-    figure = Figure(figsize=(10.4, 1.0 + 0.34 * count), layout="constrained")
+    row_height = ROW if count <= MOST_IN_MATRIX else LOW_ROW
+    figure = Figure(figsize=(10.4, 1.0 + row_height * count), layout="constrained")
     means, ranks = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for row, loss in enumerate(result.losses):
         _draw_mean(means, _ranking_metric(result, loss), row)
@@ -135,12 +143,16 @@ def _values_of_seeds(metric: Measured, loss: LossResult, seeds: Sequence[int]) -
 
 
 def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
-    """Draw the paired difference of every two losses, in the cell of the better one's row and the other one's column."""
-    names = [loss.name for loss in result.losses]
-    count = len(names)
+    """Draw the paired difference of every two losses, in the cell of the better one's row and the other one's column.
+
+    Of many losses the first ones are drawn, whose differences are looked for.
+    """
+    count = len(result.losses) if len(result.losses) <= MOST_IN_MATRIX else IN_MATRIX_OF_MANY
+    names, left_out = [loss.name for loss in result.losses[:count]], len(result.losses) - count
+    differences = [d for d in result.differences if d.first in names and d.second in names]
     figure = Figure(figsize=(max(4.4, 2.0 + 0.62 * count), 1.9 + 0.42 * count), layout="constrained")
     axes = figure.subplots()
-    _draw_cells(axes, result, names)
+    _draw_cells(axes, differences, names)
     axes.set_xticks(range(count), [shortened(name) for name in names], rotation=30, ha="right")
     axes.set_yticks(range(count), [shortened(name) for name in names])
     # Above the figure, not above the panel, which is too narrow for it on a phone.
@@ -156,23 +168,24 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     tidy([axes])
     save(figure, file, file.stem)
     sentences = [
-        f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in result.differences if d.distinguishable
+        f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in differences if d.distinguishable
     ]
+    others = f" The other {left_out} losses are in differences.csv." if left_out else ""
     return Picture(
         file,
         f"{result.name}: paired differences over the seeds that both losses have, in points of {result.metric}. Each pair "
-        "is shown once, in the row of the better loss.",
+        f"is shown once, in the row of the better loss.{others}",
         f"Distinguishable pairs: {'; '.join(sentences) or 'none'}",
     )
 
 
-def _draw_cells(axes: Axes, result: BenchmarkResult, names: list[str]) -> None:
+def _draw_cells(axes: Axes, differences: Sequence[Difference], names: list[str]) -> None:
     """Draw one cell per pair, and one for each loss with itself."""
     count = len(names)
     # One scale for all cells, from no difference (light) to the largest one (dark).
-    scale = Normalize(0, max((100 * d.over_seeds.mean for d in result.differences if d.distinguishable), default=1.0))
+    scale = Normalize(0, max((100 * d.over_seeds.mean for d in differences if d.distinguishable), default=1.0))
     values = np.full((count, count), np.nan)
-    for difference in result.differences:
+    for difference in differences:
         row, column = names.index(difference.first), names.index(difference.second)
         points = 100 * difference.over_seeds.mean
         if difference.distinguishable:
@@ -200,16 +213,13 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
     """Draw the ranking metric over the epochs; the band is the 95 % t-interval over seeds."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     axes = figure.subplots()
-    for number, loss in enumerate(result.losses):
+    named, others = _named_and_others(result)
+    for loss in others:
+        _draw_curve(axes, loss, **_GREY)
+    for number, loss in enumerate(named):
         color, dash = look(number)
-        epochs = np.array(loss.evaluated_epochs)
-        means = [100 * point.mean for point in loss.curve]
-        axes.plot(epochs, means, dash, color=color, label=shortened(loss.name))
-        # With one seed there is no interval.
-        ends = [(100 * p.low, 100 * p.high) for p in loss.curve if p.low is not None and p.high is not None]
-        if len(ends) == len(epochs):
-            lows, highs = np.array(ends).T
-            axes.fill_between(epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
+        _draw_curve(axes, loss, color=color, linestyle=dash, label=shortened(loss.name))
+        _draw_band(axes, loss, color)
     # The model before training is epoch 0 of every curve; the backbone as it comes is not on any.
     if result.baseline is not None:
         line = _baseline_line(result.baseline_name)
@@ -224,24 +234,38 @@ def draw_metric_curves(result: BenchmarkResult, file: Path) -> Picture:
     last = ", ".join(f"{loss.name} {100 * loss.curve[-1].mean:.1f} %" for loss in result.losses)
     return Picture(
         file,
-        f"{result.name}: {result.metric} after every epoch, mean over seeds; band: 95 % t-interval over seeds.",
+        f"{result.name}: {result.metric} after every epoch, mean over seeds; band: 95 % t-interval over seeds."
+        f"{_about_others(others)}",
         f"Learning curves; after the last epoch: {last}",
     )
+
+
+def _draw_curve(axes: Axes, loss: LossResult, **style: Any) -> None:
+    axes.plot(loss.evaluated_epochs, [100 * point.mean for point in loss.curve], **style)
+
+
+def _draw_band(axes: Axes, loss: LossResult, color: str) -> None:
+    # With one seed there is no interval.
+    ends = [(100 * p.low, 100 * p.high) for p in loss.curve if p.low is not None and p.high is not None]
+    if len(ends) == len(loss.curve):
+        lows, highs = np.array(ends).T
+        axes.fill_between(loss.evaluated_epochs, lows, highs, color=color, alpha=0.13, linewidth=0)
 
 
 def draw_costs(result: BenchmarkResult, file: Path) -> Picture:
     """Draw the ranking metric against the duration of a run, evaluations included."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for number, loss in enumerate(result.losses):
-        over_seeds = _ranking_metric(result, loss).over_seeds
-        seconds = loss.seconds.mean
-        percent = 100 * over_seeds.mean
+    named, others = _named_and_others(result)
+    for loss in others:
+        axes.plot(*_place(result, loss), ".", color=FAINT, zorder=1)
+    for number, loss in enumerate(named):
         # The same colour as in the learning curves; the markers tell apart what colours do not.
         color, _ = look(number)
-        axes.errorbar(seconds, percent, 100 * _half_width(over_seeds), _half_width(loss.seconds), color=color)
+        heights, widths = (100 * _half_width(_ranking_metric(result, loss).over_seeds), _half_width(loss.seconds))
+        axes.errorbar(*_place(result, loss), heights, widths, color=color)
         marker = MARKERS[number % len(MARKERS)]
-        axes.plot(seconds, percent, marker, color=color, label=shortened(loss.name))
+        axes.plot(*_place(result, loss), marker, color=color, label=shortened(loss.name))
     axes.set(xlabel="seconds per run, evaluations included", ylabel=f"{result.metric} (%)")
     _add_legend_beside(axes)
     tidy([axes])
@@ -250,9 +274,24 @@ def draw_costs(result: BenchmarkResult, file: Path) -> Picture:
     return Picture(
         file,
         f"{result.name}: accuracy against cost; lines: 95 % intervals over seeds. The seconds depend on the machine and on "
-        "what else it was doing.",
+        f"what else it was doing.{_about_others(others)}",
         "; ".join(points),
     )
+
+
+def _place(result: BenchmarkResult, loss: LossResult) -> tuple[float, float]:
+    """Return the seconds and the percentage of a loss."""
+    return loss.seconds.mean, 100 * _ranking_metric(result, loss).over_seeds.mean
+
+
+def _named_and_others(result: BenchmarkResult) -> tuple[Sequence[LossResult], Sequence[LossResult]]:
+    """Return the losses that a figure tells apart, best first, and those that it draws in grey."""
+    count = len(result.losses) if len(result.losses) <= MOST_NAMED else NAMED_OF_MANY
+    return result.losses[:count], result.losses[count:]
+
+
+def _about_others(others: Sequence[LossResult]) -> str:
+    return f" Grey: the other {len(others)} losses, without intervals." if others else ""
 
 
 def _half_width(interval: Interval) -> float:

@@ -92,7 +92,7 @@ def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
     if len(best) == 1 and len(improved) == len(results):
         return f"{best.pop()} has the highest {results[0].metric} on all {len(results)} benchmarks"
     parts = [f"{r.losses[0].name if r in improved else 'no loss'} on {r.name}" for r in results]
-    return f"No loss is best everywhere: {'; '.join(parts)}"
+    return f"No loss has the highest {results[0].metric} everywhere: {'; '.join(parts)}"
 
 
 def without_result(results: Results) -> list[str]:

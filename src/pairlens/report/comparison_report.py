@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairlens.comparison.agreement_figure import AGREEMENT_FILE, draw_rank_agreement
-from pairlens.comparison.figures import FIGURES
+from pairlens.comparison.figures import FIGURES, MOST_NAMED
 from pairlens.comparison.findings_tables import findings_tables
 from pairlens.comparison.findings_verdict import findings_sentences
 from pairlens.comparison.rank_agreement import RankedLosses
@@ -28,6 +28,8 @@ from pairlens.losses.protocols import obstacle_of
 from pairlens.report.page import Block, CodeBlock, FigureBlock, Page, Paragraph, Section, TableBlock
 from pairlens.report.result_table import result_tables
 from pairlens.report.sections import (
+    MOST_PLANES,
+    PLANES_OF_MANY,
     losses_section,
     metric_meanings,
     model_sections,
@@ -78,7 +80,11 @@ def comparison_page(
     benchmarks = {benchmark.name: benchmark for benchmark in plan.study.fields}
     several = len(results) > 1
     level = 3 if several else 2
-    parts = [_part(plan, benchmarks[result.name], result, scratch, data_path, trust, level) for result in results]
+    losses = _losses_sections(plan, results, scratch, trust, level)
+    parts = [
+        _part(plan, benchmarks[result.name], result, section, scratch, data_path, level)
+        for result, section in zip(results, losses, strict=True)
+    ]
     # Several benchmarks often lack the same data set; the reason is given once.
     missing = list(dict.fromkeys(part.missing for part in parts if part.missing))
     headlines = [headline(result) for result in results]
@@ -142,9 +148,9 @@ def _part(
     plan: Plan,
     benchmark: Benchmark,
     result: BenchmarkResult,
+    losses: Section,
     scratch: Path,
     data_path: Path | None,
-    trust: Collection[str],
     level: int,
 ) -> BenchmarkPart:
     folder = scratch / slug(benchmark.name)
@@ -164,16 +170,35 @@ def _part(
     tables = result_tables(result)
     lead: list[Block] = [FigureBlock(FIGURES["ranks"](result, folder / "ranks.svg")), TableBlock(tables.short)]
     lead += [] if tables.post is None else [TableBlock(tables.post)]
-    losses = [(loss.name, _loss_of(plan, loss, trust)) for loss in result.losses]
     sections = [
         *model,
         _details(result, tables.complete, folder, level),
         Section("Learning curves", [FigureBlock(FIGURES["curves"](result, folder / "curves.svg"))], level),
         Section("Accuracy against cost", [FigureBlock(FIGURES["costs"](result, folder / "costs.svg"))], level),
-        losses_section(losses, folder, level),
+        losses,
         *_tuning(plan, benchmark, level),
     ]
     return BenchmarkPart(lead, sections, missing)
+
+
+def _losses_sections(
+    plan: Plan, results: Sequence[BenchmarkResult], scratch: Path, trust: Collection[str], level: int
+) -> list[Section]:
+    """Return the section about the losses by themselves of each benchmark, which are described once if they are the same."""
+    described = [frozenset((loss.name, loss.loss) for loss in result.losses) for result in results]
+    # A benchmark may lack runs of some losses: the first one that has all losses of another describes them.
+    owners = [results[next(i for i, whole in enumerate(described) if whole >= some)].name for some in described]
+    are_many = max(len(result.losses) for result in results) > MOST_NAMED
+    most = max(1, (PLANES_OF_MANY if are_many else MOST_PLANES) // len(set(owners)))
+    sections = []
+    for result, owner in zip(results, owners, strict=True):
+        if owner == result.name:
+            losses = [(loss.name, _loss_of(plan, loss, trust)) for loss in result.losses]
+            sections.append(losses_section(losses, scratch / slug(result.name), level, most=most))
+        else:
+            same = Paragraph(f"The losses have the same settings as in {owner}, where they are described.")
+            sections.append(Section("The losses by themselves", [same], level))
+    return sections
 
 
 def _loss_of(plan: Plan, result: LossResult, trust: Collection[str]) -> Any:
@@ -191,7 +216,7 @@ def _details(result: BenchmarkResult, complete: Sequence[Table], folder: Path, l
         # Two losses have one difference, which is a sentence; a matrix of it would show nothing more.
         blocks.append(TableBlock(_pair_table(result), folded=len(result.differences) > MAX_UNFOLDED_PAIRS))
     if len(result.losses) > 2:
-        blocks.append(FigureBlock(FIGURES["differences"](result, folder / "differences.svg")))
+        blocks.append(FigureBlock(FIGURES["differences"](result, folder / "differences.svg"), importance=0))
     return Section("Losses compared", [*blocks, *map(TableBlock, complete), TableBlock(_loss_table(result))], level)
 
 

@@ -52,7 +52,8 @@ class FigureBlock:
 
     Attributes:
         picture: an SVG, or a PNG made of photos.
-        importance: if the page becomes too large, pictures of photos are left out, those of least importance first.
+        importance: if the page becomes too large, pictures of photos are left out, those of least importance first. A
+            drawing is left out only if it has importance 0, because its numbers are elsewhere.
     """
 
     picture: Picture

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeGuard
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -50,8 +51,8 @@ Images = dict[int, InlineFigure | list[list[InlineImage]]]
 def render(page: Page, max_bytes: int = MAX_BYTES) -> str:
     """Return a page as HTML of limited size.
 
-    Photos are stored as large and as exact as the size allows; if they do not fit even in the lowest quality, the least
-    important ones are left out, and the page says so.
+    Photos are stored as large and as exact as the size allows; if they do not fit even in the lowest quality, photos and the
+    drawings without importance are left out, the least important ones first, and the page says so.
 
     Args:
         page: the page; the files of its figures must exist.
@@ -60,22 +61,27 @@ def render(page: Page, max_bytes: int = MAX_BYTES) -> str:
     Raises:
         ValueError: if the page exceeds the limit without any photo.
     """
-    drawings: Images = {}
-    photos: list[FigureBlock | PhotoBlock] = []
+    kept: Images = {}
+    giving_way: list[FigureBlock | PhotoBlock] = []
     for block in page.blocks():
-        if isinstance(block, FigureBlock) and block.picture.file.suffix == ".svg":
-            drawings[id(block)] = _inline_drawing(block)
+        # Most drawings are needed to read the page, and stay as they are.
+        if _is_drawing(block) and block.importance:
+            kept[id(block)] = _inline_drawing(block)
         elif isinstance(block, FigureBlock | PhotoBlock):
-            photos.append(block)
+            giving_way.append(block)
     text = ""
-    # Drawings are needed to read the page and stay as they are; only photos give way.
-    for images in _photo_attempts(sorted(photos, key=lambda block: block.importance)):
-        text = _fill_template(page, drawings | images)
+    for images in _attempts(sorted(giving_way, key=lambda block: block.importance)):
+        text = _fill_template(page, kept | images)
         if len(text.encode()) <= max_bytes:
             return text
     raise ValueError(
-        f"the report takes {len(text.encode()) / 1e6:.1f} MB without any photo, more than {max_bytes / 1e6:.1f} MB"
+        f"the report takes {len(text.encode()) / 1e6:.1f} MB without any photo, more than {max_bytes / 1e6:.1f} MB; compare "
+        "fewer losses or benchmarks in one study"
     )
+
+
+def _is_drawing(block: Block) -> TypeGuard[FigureBlock]:
+    return isinstance(block, FigureBlock) and block.picture.file.suffix == ".svg"
 
 
 def _inline_drawing(block: FigureBlock) -> InlineFigure:
@@ -84,15 +90,16 @@ def _inline_drawing(block: FigureBlock) -> InlineFigure:
     return InlineFigure(inline_svg(block.picture.file), narrow, None, is_drawing=True)
 
 
-def _photo_attempts(photos: Sequence[FigureBlock | PhotoBlock]) -> Iterator[Images]:
-    """Yield the photos smaller and smaller, then fewer and fewer, the least important ones being left out first."""
+def _attempts(blocks: Sequence[FigureBlock | PhotoBlock]) -> Iterator[Images]:
+    """Yield the photos smaller and smaller, then fewer and fewer blocks, the first ones being left out first."""
+    drawings: Images = {id(block): _inline_drawing(block) for block in blocks if _is_drawing(block)}
     images: Images = {}
     for quality in QUALITIES:
-        images = {id(block): _inline_photos(block, quality) for block in photos}
+        images = drawings | {id(block): _inline_photos(block, quality) for block in blocks if not _is_drawing(block)}
         yield images
-    for left_out in range(1, len(photos) + 1):
-        # Here they have the lowest quality, with which the loop above has ended.
-        yield {id(block): images[id(block)] for block in photos[left_out:]}
+    for left_out in range(1, len(blocks) + 1):
+        # Here photos have the lowest quality, with which the loop above has ended.
+        yield {id(block): images[id(block)] for block in blocks[left_out:]}
 
 
 def _inline_photos(block: FigureBlock | PhotoBlock, quality: Quality) -> InlineFigure | list[list[InlineImage]]:

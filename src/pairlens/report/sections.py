@@ -22,7 +22,6 @@ from pairlens.analysis.loss_figures import draw_explanations
 from pairlens.analysis.model_figures import draw_epochs, draw_similarities
 from pairlens.analysis.statistic_meanings import SHAPE_MEANINGS
 from pairlens.comparison.reproduce import differing, plain_text
-from pairlens.comparison.study import slug
 from pairlens.core.records import to_plain
 from pairlens.core.table import Table, decimal
 from pairlens.evaluation.open_set import LEAST_CLASSES
@@ -38,6 +37,8 @@ from pairlens.report.photo_rows import confused_class_rows, hub_rows, typical_qu
 PACKAGES = ("pairlens", "torch", "timm", "numpy", "scipy", "faiss-cpu", "matplotlib", "pillow")
 # Fewer points than `pairlens explain` has, so that the report of many losses takes a minute and not ten.
 PLANE_POINTS = 41
+# Losses whose similarity planes are on a page, where 350 KB are those of one loss; fewer beside the figures of many losses.
+MOST_PLANES, PLANES_OF_MANY = 8, 3
 
 
 @dataclass(frozen=True)
@@ -133,31 +134,43 @@ def metric_meanings(names: Iterable[str]) -> TableBlock:
     return TableBlock(Table("What the numbers mean", ("number", "meaning"), rows, textual=True), folded=True)
 
 
-def draw_planes(losses: Sequence[tuple[str, Any]], file: Path) -> Picture | None:
-    """Draw the similarity planes of the losses that are functions of pairs; None if there is no such loss."""
+def draw_planes(losses: Sequence[tuple[str, Any]], file: Path, most: int) -> Picture | None:
+    """Draw the similarity planes of the first losses that are functions of pairs; None if there is no such loss.
+
+    Args:
+        losses: name and loss, best first.
+        file: of the figure.
+        most: number of losses that are drawn.
+    """
     # A loss of embeddings or a function of them has no value at a single pair of similarities.
     drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss) and not obstacle_of(loss)]
     if not drawable:
         return None
-    draw_explanations([explain_loss(loss, name=name, points=PLANE_POINTS) for name, loss in drawable], file)
-    names = ", ".join(name for name, _ in drawable)
+    drawn, others = drawable[:most], len(drawable[most:])
+    draw_explanations([explain_loss(loss, name=name, points=PLANE_POINTS) for name, loss in drawn], file)
+    names = ", ".join(name for name, _ in drawn)
+    left_out = (
+        f" The other {others} losses are not drawn here; pairlens explain LOSS draws any of them." if others else ""
+    )
     return Picture(
         file,
         "What each loss does to a positive pair of similarity s_p and a negative pair of similarity s_n: its value as "
         "contours, how hard it pulls and pushes (one colour scale for all losses), where gradient descent leads from a "
-        "grid of starting points, and the weight of one pair within a batch.",
+        f"grid of starting points, and the weight of one pair within a batch.{left_out}",
         f"Six panels per loss ({names}); the numbers are in the CSV files of pairlens explain.",
     )
 
 
-def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int = 2, stem: str = "plane") -> Section:
-    """Return what the losses are: their similarity planes, and the results of their audits."""
-    drawn = draw_planes(losses, folder / f"{slug(stem)}.svg")
+def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int = 2, most: int = MOST_PLANES) -> Section:
+    """Return what the losses are: the similarity planes of the first ones, and the results of all audits."""
+    drawn = draw_planes(losses, folder / "plane.svg", most)
     title = "The loss by itself" if len(losses) == 1 else "The losses by themselves"
     # The audit of a single loss is read; of many losses, a reader opens those of interest.
     folded = len(losses) > 1
     audits = [_audit_block(name, loss, folded) for name, loss in losses]
-    return Section(title, [*([FigureBlock(drawn)] if drawn else []), *audits], level)
+    # Of a single loss the planes are what there is to see; those of several can be drawn by another command.
+    blocks = [FigureBlock(drawn, importance=0 if folded else 1)] if drawn else []
+    return Section(title, [*blocks, *audits], level)
 
 
 def _audit_block(name: str, loss: Any, folded: bool) -> Block:
