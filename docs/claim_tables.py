@@ -325,7 +325,9 @@ def packed_convolution() -> str:
         network, threads, photos = name.split("; ")
         turns = f"{row['ratio']:.2f} × ({row['least']:.2f} to {row['greatest']:.2f})"
         count = photos.removeprefix("photos ")
-        rows.append((network, threads.split()[0], count, *(f"{row[key]:.1f}" for key in ("plain_ms", "packed_ms")), turns))
+        rows.append(
+            (network, threads.split()[0], count, *(f"{row[key]:.1f}" for key in ("plain_ms", "packed_ms")), turns)
+        )
     return markdown(("", "threads", "photos", "before, ms", "packed, ms", "times as fast"), rows)
 
 
