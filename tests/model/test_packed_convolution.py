@@ -218,3 +218,14 @@ def test_the_network_of_a_collection_stays_packed_and_is_stored_as_it_was(kind, 
     again = (Embedder if kind == "run" else PlainBackbone).load(tmp_path / "saved")
     expected = again.embed_batch(torch.from_numpy(photos).permute(0, 3, 1, 2))
     assert torch.allclose(torch.from_numpy(vectors), expected, atol=1e-5)
+
+
+def test_a_trace_of_a_packed_network_takes_any_number_of_photos():
+    network = backbone("test_resnet")
+    pack_convolutions(network)
+    with torch.no_grad():
+        shapes = {"photos": {0: torch.export.Dim("photo", min=1)}}
+        program = torch.export.export(network, (torch.randn(2, 3, 64, 64),), dynamic_shapes=shapes)
+        for count in (1, 2, 5):
+            photos = torch.randn(count, 3, 64, 64)
+            assert torch.allclose(program.module()(photos), network(photos), atol=1e-4)

@@ -106,6 +106,9 @@ class PackedConvolution:
         return {**vars(self), "packed": {}}
 
     def _may_be_packed(self, maps: Tensor) -> bool:
+        # First of all: in a trace, the question how many photos there are would make their number a constant.
+        if is_traced() or type(maps) is not Tensor:
+            return False
         return (
             not self.pair.norm.training
             and maps.device.type == "cpu"
@@ -113,7 +116,6 @@ class PackedConvolution:
             and len(maps) > 0
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
-            and not is_traced()
         )
 
     def _convolve(self, maps: Tensor) -> Tensor:
