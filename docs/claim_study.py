@@ -103,6 +103,28 @@ def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
     ] + [("*before training*", "", *_before(auxiliary), "", "", *_before(cars), "")]
 
 
+def cub_finetuned_tuning_rows() -> list[tuple[str, ...]]:
+    """Return a row for each setting that was tried on folds with the whole network trained."""
+    rows = []
+    for tuned in read("cub_finetuned.json")["tuning"]:
+        most = max(len(trial["folds"]) for trial in tuned["trials"])
+        complete = [trial for trial in tuned["trials"] if len(trial["folds"]) == most]
+        chosen = max(complete, key=lambda trial: statistics.mean(trial["folds"]))
+        for number, trial in enumerate(tuned["trials"]):
+            settings = ", ".join(f"{name} {value:.2g}" for name, value in trial["params"].items())
+            folds = ", ".join(f"{100 * value:.1f}" for value in trial["folds"])
+            mean = f"{100 * statistics.mean(trial['folds']):.2f}"
+            mark = (
+                "chosen"
+                if trial is chosen
+                else ""
+                if trial in complete
+                else f"given up after fold {len(trial['folds'])}"
+            )
+            rows.append((f"{tuned['loss']} {number}", settings, folds, mean, mark))
+    return rows
+
+
 def _finetuned(benchmark: str) -> list[dict[str, Any]]:
     return [run for run in read("cub_finetuned.json")["runs"] if run["benchmark"] == benchmark]
 
