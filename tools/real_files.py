@@ -19,7 +19,7 @@ from pairlens.data.prepare import Preparation, prepare
 class Sources:
     """Options: the folder of the files, and that of the prepared data sets."""
 
-    shared: Path = Path("../shared/data")
+    shared: Path = Path(__file__).resolve().parents[2] / "shared" / "data"
     out: Path = Path("data")
 
 

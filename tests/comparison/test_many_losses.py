@@ -46,7 +46,7 @@ def test_the_first_of_many_losses_are_named_and_the_others_grey(draw, count, dra
     named = count if count <= 16 else 8
     assert names == [f"loss {n}" for n in range(named)]
     assert len([line for line in axes.lines if line.get_color() == figures.FAINT]) == count - named
-    assert (f"Grey: the other {count - named} losses" in picture.caption) == (named < count)
+    assert ("Grey: the other losses, without intervals." in picture.caption) == (named < count)
     # The text alternative has the value of every loss.
     assert f"loss {count - 1} " in picture.alt
 
@@ -71,7 +71,7 @@ def test_the_planes_of_the_first_losses_are_drawn_and_all_are_audited(without_re
     losses = [("a", Circle()), ("b", Triplet()), ("c", Circle(gamma=10))]
     section = losses_section(losses, tmp_path, most=2)
     figure, *audits = section.blocks
-    assert "The other 1 losses are not drawn here; pairlens explain LOSS draws any of them." in figure.picture.caption
+    assert "The other losses are not drawn here; pairlens explain LOSS draws any of them." in figure.picture.caption
     assert "(a, b)" in figure.picture.alt
     assert figure.importance == 0
     assert [audit.table.title.split(":")[0] for audit in audits] == ["Audit of a", "Audit of b", "Audit of c"]

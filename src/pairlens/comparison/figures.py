@@ -145,10 +145,10 @@ def _values_of_seeds(metric: Measured, loss: LossResult, seeds: Sequence[int]) -
 def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     """Draw the paired difference of every two losses, in the cell of the better one's row and the other one's column.
 
-    Of many losses the first ones are drawn, whose differences are looked for.
+    Of many losses, the best ones are drawn.
     """
     count = len(result.losses) if len(result.losses) <= MOST_IN_MATRIX else IN_MATRIX_OF_MANY
-    names, left_out = [loss.name for loss in result.losses[:count]], len(result.losses) - count
+    names = [loss.name for loss in result.losses[:count]]
     differences = [d for d in result.differences if d.first in names and d.second in names]
     figure = Figure(figsize=(max(4.4, 2.0 + 0.62 * count), 1.9 + 0.42 * count), layout="constrained")
     axes = figure.subplots()
@@ -170,7 +170,7 @@ def draw_differences(result: BenchmarkResult, file: Path) -> Picture:
     sentences = [
         f"{d.first} above {d.second} by {100 * d.over_seeds.mean:.1f}" for d in differences if d.distinguishable
     ]
-    others = f" The other {left_out} losses are in differences.csv." if left_out else ""
+    others = " The other losses are in differences.csv." if count < len(result.losses) else ""
     return Picture(
         file,
         f"{result.name}: paired differences over the seeds that both losses have, in points of {result.metric}. Each pair "
@@ -262,8 +262,8 @@ def draw_costs(result: BenchmarkResult, file: Path) -> Picture:
     for number, loss in enumerate(named):
         # The same colour as in the learning curves; the markers tell apart what colours do not.
         color, _ = look(number)
-        heights, widths = (100 * _half_width(_ranking_metric(result, loss).over_seeds), _half_width(loss.seconds))
-        axes.errorbar(*_place(result, loss), heights, widths, color=color)
+        height = 100 * _half_width(_ranking_metric(result, loss).over_seeds)
+        axes.errorbar(*_place(result, loss), height, _half_width(loss.seconds), color=color)
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(*_place(result, loss), marker, color=color, label=shortened(loss.name))
     axes.set(xlabel="seconds per run, evaluations included", ylabel=f"{result.metric} (%)")
@@ -291,7 +291,7 @@ def _named_and_others(result: BenchmarkResult) -> tuple[Sequence[LossResult], Se
 
 
 def _about_others(others: Sequence[LossResult]) -> str:
-    return f" Grey: the other {len(others)} losses, without intervals." if others else ""
+    return " Grey: the other losses, without intervals." if others else ""
 
 
 def _half_width(interval: Interval) -> float:

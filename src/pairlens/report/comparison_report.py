@@ -91,11 +91,6 @@ def comparison_page(
     sentences = [f"{text}." for text in headlines] if several else [verdict(results[0])]
     names = dict.fromkeys(metric.name for result in results for loss in result.losses for metric in loss.metrics)
     findings = _findings(measured, scratch)
-    sections: list[Section] = []
-    for result, part in zip(results, parts, strict=True):
-        # With several benchmarks each has a main section, which opens with its own figure and table.
-        opening = [Section(result.name, [Paragraph(verdict(result)), *part.lead])] if several else []
-        sections += [*opening, *part.sections]
     left_out = [f"The parts that need the photos are left out: {why}." for why in missing]
     page = Page(
         kind=f"report of the comparison {folder.resolve().name}",
@@ -106,7 +101,7 @@ def comparison_page(
         # What several benchmarks have in common comes before each of them.
         sections=[
             *(findings if several else []),
-            *sections,
+            *_sections_of_benchmarks(results, parts),
             *([] if several else findings),
             _study_section(plan),
             _commands(plan),
@@ -115,6 +110,15 @@ def comparison_page(
         origin=origin(),
     )
     return page, " ".join(missing)
+
+
+def _sections_of_benchmarks(results: Sequence[BenchmarkResult], parts: Sequence[BenchmarkPart]) -> list[Section]:
+    sections: list[Section] = []
+    for result, part in zip(results, parts, strict=True):
+        # With several benchmarks each has a main section, which opens with its own figure and table.
+        opening = [Section(result.name, [Paragraph(verdict(result)), *part.lead])] if len(results) > 1 else []
+        sections += [*opening, *part.sections]
+    return sections
 
 
 def _findings(measured: Results, folder: Path) -> list[Section]:

@@ -146,17 +146,15 @@ def draw_planes(losses: Sequence[tuple[str, Any]], file: Path, most: int) -> Pic
     drawable = [(name, loss) for name, loss in losses if not is_embedding_loss(loss) and not obstacle_of(loss)]
     if not drawable:
         return None
-    drawn, others = drawable[:most], len(drawable[most:])
+    drawn = drawable[:most]
     draw_explanations([explain_loss(loss, name=name, points=PLANE_POINTS) for name, loss in drawn], file)
     names = ", ".join(name for name, _ in drawn)
-    left_out = (
-        f" The other {others} losses are not drawn here; pairlens explain LOSS draws any of them." if others else ""
-    )
+    others = " The other losses are not drawn here; pairlens explain LOSS draws any of them." if drawable[most:] else ""
     return Picture(
         file,
         "What each loss does to a positive pair of similarity s_p and a negative pair of similarity s_n: its value as "
         "contours, how hard it pulls and pushes (one colour scale for all losses), where gradient descent leads from a "
-        f"grid of starting points, and the weight of one pair within a batch.{left_out}",
+        f"grid of starting points, and the weight of one pair within a batch.{others}",
         f"Six panels per loss ({names}); the numbers are in the CSV files of pairlens explain.",
     )
 
