@@ -120,12 +120,14 @@ class TestData:
         with pytest.raises(ValueError, match="was tested on other photos than"):
             measure(folder)
 
-    def test_an_interrupted_run_goes_on_where_the_data_are_now(self, quick, tmp_path, data_path):
+    def test_an_interrupted_run_goes_on_where_the_data_are_now(self, quick, tmp_path, data_path, monkeypatch):
         shutil.copytree(data_path, tmp_path / "old")
         settings = changed(quick, data_path=tmp_path / "old", num_epochs=2)
         whitened = PostProcessing(("whiten",))
         study = Study((TRIPLET, CIRCLE), (Benchmark("bars", settings, 1),), processing=whitened)
         folder = tmp_path / "study"
+        # A finished run is made an interrupted one, which still has its checkpoint.
+        monkeypatch.setattr("pairlens.comparison.run_study.remove_checkpoints", lambda folder: None)
         jobs = run_study(study, folder)
         next(jobs)
         jobs.close()

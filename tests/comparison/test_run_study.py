@@ -14,7 +14,10 @@ from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read
 from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
 from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner, training_batches
+from pairlens.experiments.outcome import EpochRow
+from pairlens.experiments.run import train
 from pairlens.experiments.splits import open_catalog, split_catalog
+from pairlens.training.checkpoint import has_checkpoint
 from support.experiments import changed
 
 ARMS = (Arm("triplet", "triplet"), Arm("circle", "circle:gamma=10"))
@@ -57,6 +60,23 @@ def test_an_interrupted_comparison_is_resumed_and_runs_nothing_twice(quick, tmp_
     assert len(rest) == 3
     assert outcome.stat().st_mtime_ns == written
     assert list(run_study(study, tmp_path)) == []
+
+
+def test_a_run_keeps_its_checkpoint_until_it_is_finished(quick, tmp_path):
+    study = Study(ARMS, (Benchmark("bars", changed(quick, num_epochs=2), 1),))
+    plan = Plan(study, tmp_path)
+    first, second = (plan.run_folder(*run) for run in plan.runs(study.fields[0]))
+    # Stopped after the first epoch of its second run.
+    next(run_study(study, tmp_path))
+    second.path.mkdir(parents=True)
+    events = train(plan.experiment(study.fields[0], ARMS[1], 0), second)
+    next(event for event in events if isinstance(event, EpochRow) and event.epoch)
+    events.close()
+    assert not has_checkpoint(first.path)
+    assert has_checkpoint(second.path)
+    list(run_study(study, tmp_path))
+    assert not has_checkpoint(second.path)
+    assert all((run_folder.path / "model.safetensors").is_file() for run_folder in (first, second))
 
 
 def test_more_losses_and_seeds_can_be_added_to_finished_runs(compared, tiny):

@@ -111,9 +111,21 @@ def test_a_finished_run_without_its_checkpoint_is_not_changed(finished, tmp_path
     copy = RunFolder(shutil.copytree(finished.folder, tmp_path / "copy"))
     (copy.path / "checkpoint.safetensors").unlink()
     (copy.path / "checkpoint_previous.safetensors").unlink()
+    before = {file.name: file.read_bytes() for file in copy.path.iterdir() if file.name != ".lock"}
+    assert [type(event) for event in running.resume(copy)] == [running.Started]
+    assert {file.name: file.read_bytes() for file in copy.path.iterdir() if file.name != ".lock"} == before
+
+
+def test_an_unfinished_run_without_its_checkpoint_is_refused_and_not_changed(tiny, tmp_path):
+    run_folder = RunFolder(tmp_path / "run")
+    events = running.train(tiny, run_folder)
+    next(event for event in events if isinstance(event, EpochRow))
+    events.close()
+    (run_folder.path / "checkpoint.safetensors").unlink()
+    outcome = run_folder.read_outcome()
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors does not exist"):
-        list(running.resume(copy))
-    assert copy.read_outcome() == finished.outcome
+        list(running.resume(run_folder))
+    assert run_folder.read_outcome() == outcome
 
 
 def test_a_run_resumes_without_the_weights_that_it_started_from(tiny, tmp_path):

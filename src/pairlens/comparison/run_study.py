@@ -34,6 +34,7 @@ from pairlens.experiments.stored_post import (
 )
 from pairlens.experiments.tracking import DrawPictures
 from pairlens.losses.third_party import is_own_loss
+from pairlens.training.checkpoint import remove_checkpoints
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
     what = f"{benchmark.name}: {arm.name}, seed {seed}"
     run_folder = plan.run_folder(benchmark, arm, seed)
     if is_done(run_folder):
-        reached = run_folder.read_outcome().report[plan.study.metric]
-        return RunFinished(f"{what}, {_post_process(plan, benchmark, run_folder)}", reached)
+        what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
+        return _finish(what, plan, run_folder)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
@@ -133,10 +134,16 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
     except (TypeError, RuntimeError, LookupError) as error:
         _blame_third_party_loss(what, experiment, error)
         raise
-    reached = run_folder.read_outcome().report[plan.study.metric]
     if plan.study.processing.name:
         what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
-    return RunFinished(what, reached)
+    return _finish(what, plan, run_folder)
+
+
+def _finish(what: str, plan: Plan, run_folder: RunFolder) -> RunFinished:
+    # A study has hundreds of runs, which are compared by their results; four fifths of their disk space are checkpoints.
+    with run_folder.lock():
+        remove_checkpoints(run_folder.path)
+    return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
 def _blame_third_party_loss(what: str, experiment: Experiment, error: Exception) -> None:

@@ -85,7 +85,4 @@ def is_done(run_folder: RunFolder) -> bool:
     """Return whether a run has all its epochs, or has failed for good."""
     if (run_folder.path / FAILED_FILE).is_file():
         return True
-    # The outcome is written after every epoch; a run is done when it has the last one.
-    if not run_folder.outcome.is_file():
-        return False
-    return run_folder.read_outcome().rows[-1].epoch >= run_folder.experiment().run.epochs
+    return run_folder.has_all_epochs()

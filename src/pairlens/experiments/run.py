@@ -238,6 +238,10 @@ def resume(  # noqa: PLR0913 (all but the folder are named options)
         splits = open_splits(experiment)
         # A run that was stopped before its first checkpoint starts from the beginning.
         started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
+        # A comparison removes the checkpoints of its finished runs: nothing is left to train, and nothing to train it from.
+        if started and not has_checkpoint(run_folder.path) and run_folder.has_all_epochs():
+            yield Started(experiment, splits)
+            return
         # The checkpoint replaces the weights that the run started from, whose file need not exist any more.
         learner = _make_learner(replace(experiment, weights="none") if started else experiment, splits.train)
         frozen = _frozen_backbone(experiment, learner, splits, progress)

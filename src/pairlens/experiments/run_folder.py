@@ -205,6 +205,13 @@ class RunFolder:
             )
         return _read(Outcome, self.outcome, f"write it again with pairlens train --resume {self.path}")
 
+    def has_all_epochs(self) -> bool:
+        """Return whether the run is finished; raises ValueError if a file is damaged."""
+        # The outcome is written after every evaluated epoch, as the last of the files, and the last epoch is evaluated.
+        if not self.outcome.is_file():
+            return False
+        return self.read_outcome().rows[-1].epoch >= self.experiment().run.epochs
+
     def holds(self, outcome: Outcome) -> bool:
         """Whether the outcome on disk is this one; it is written last, so then all other files are up to date too."""
         try:

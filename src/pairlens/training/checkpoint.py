@@ -70,6 +70,12 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE))
 
 
+def remove_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of a run that is never resumed; the caller holds the lock of its folder."""
+    for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def load_checkpoint(learner: Learner, folder: Path) -> Any:
     """Load a stored state into a learner that was made from the same experiment, and return the record stored with it.
 
