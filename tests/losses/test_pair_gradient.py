@@ -17,8 +17,9 @@ from pairlens.losses import (
     SubCenterArcFace,
     ThresholdConsistentMargin,
 )
-from pairlens.losses.pair_gradient import pair_gradient, similarity_measure
-from pairlens.losses.protocols import weighs_pairs
+from pairlens.losses.pair_gradient import pair_gradient, pair_gradients, similarity_measure
+from pairlens.losses.protocols import centers_of, possible_sources, weighs_pairs
+from pairlens.losses.third_party import wrap_pairs
 from support import naive
 from support.loss_cases import BATCH, PROXIES, parameter_name
 from support.naive import pairwise, proxies, whole_batch
@@ -109,3 +110,32 @@ def test_the_similarities_are_left_as_they_were():
     pair_gradient(SimilarityContrastive(), similarity, Pairs.within(torch.tensor([0, 0, 1])))
     assert similarity.grad is None
     assert torch.equal(similarity, torch.eye(3))
+
+
+@pytest.mark.parametrize("loss", [loss for loss in [*BATCH, *PROXIES] if weighs_pairs(loss)], ids=parameter_name)
+def test_many_matrices_at_a_time_give_what_each_gives_alone(loss, monkeypatch):
+    labels = torch.tensor(LAYOUTS[0])
+    pairs = Pairs.within(labels)
+    if "batch" not in possible_sources(loss):
+        pairs = Pairs.between(labels, torch.arange(CLASSES).repeat_interleave(centers_of(loss)))
+    matrices = 2 * torch.rand(5, *pairs.positive.shape, dtype=torch.float64) - 1
+    # Two at a time, so that the last one is alone.
+    monkeypatch.setattr("pairlens.losses.pair_gradient.ENTRIES", 2 * matrices[0].numel())
+    values, gradients = pair_gradients(loss, matrices, pairs)
+    for matrix, value, gradient in zip(matrices, values, gradients, strict=True):
+        assert torch.allclose(value, similarity_measure(loss)(matrix, pairs), rtol=1e-12)
+        alone = pair_gradient(similarity_measure(loss), matrix, pairs)
+        assert (gradient - alone).abs().max() <= 1e-12 * (1 + alone.abs().max())
+
+
+def test_a_loss_from_outside_sees_one_matrix_after_another():
+    def reads_a_number(similarity, pairs):
+        # No loss of many matrices at a time can do this.
+        scale = 1 + similarity.max().item()
+        return scale * similarity[pairs.negative].mean()
+
+    matrices = torch.tensor([[[1.0, 0.5, 0.0]], [[1.0, 0.5, 1.0]]])
+    pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1, 1]))
+    values, gradients = pair_gradients(wrap_pairs(reads_a_number), matrices, pairs)
+    assert values.tolist() == [0.5, 1.5]
+    assert gradients.tolist() == [[[0.0, 1.0, 1.0]], [[0.0, 1.0, 1.0]]]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.pair_gradient import PairMeasure, similarity_measure
+from pairlens.losses.pair_gradient import pair_gradients
 from pairlens.losses.protocols import centers_of, possible_sources
 
 POINTS = 41
@@ -95,33 +95,23 @@ def similarity_plane(loss: Any, points: int = POINTS) -> SimilarityPlane:
            [0., 0., 1.],
            [0., 0., 1.]])
     """
-    measure = similarity_measure(loss)
     side = torch.linspace(-0.999, 0.999, points, dtype=torch.float64)
-    cells = [_forces_at(measure, loss, float(s_p), float(s_n)) for s_p in side for s_n in side]
-    value, pull, push = np.array(cells).T.reshape(3, points, points)  # (cell, 3) -> 3 × (row, column)
+    s_p, s_n = torch.cartesian_prod(side, side).T[:, :, None, None]  # (2, cell, 1, 1), the columns of a row together
+    pairs = _pairs(loss)
+    # (cell, anchor, reference); what is neither positive nor negative is a photo with itself.
+    similarities = torch.where(pairs.positive, s_p, torch.where(pairs.negative, s_n, 1.0))
+    value, gradient = pair_gradients(loss, similarities, pairs)
+    # All pairs of a kind have one similarity, so its slope is the sum of theirs.
+    slopes = [(gradient * kind).sum((1, 2)) for kind in (pairs.positive, pairs.negative)]
+    value, pull, push = (x.view(points, points).numpy() for x in (value, -slopes[0], slopes[1]))
     return SimilarityPlane(side.numpy(), side.numpy(), value, pull, push)
 
 
-def _forces_at(measure: PairMeasure, loss: Any, s_p: float, s_n: float) -> tuple[float, float, float]:
-    """Return the loss, the pull and the push at one point."""
-    point = torch.tensor([s_p, s_n], dtype=torch.float64, requires_grad=True)
-    value = measure(*_similarities(loss, point))
-    (gradient,) = torch.autograd.grad(value, point)
-    return float(value.detach()), -float(gradient[0]), float(gradient[1])
-
-
-def _similarities(loss: Any, point: torch.Tensor) -> tuple[torch.Tensor, Pairs]:
-    """Return the similarity matrix and the pairs that a loss sees at a point (s_p, s_n)."""
+def _pairs(loss: Any) -> Pairs:
+    """Return the pairs that a loss sees in the plane."""
     if "batch" in possible_sources(loss):
-        one = point.new_ones(())
-        s_p, s_n = point
-        # Photos 0 and 1 have one class, photo 2 another one.
-        rows = [one, s_p, s_n, s_p, one, s_n, s_n, s_n, one]
-        return torch.stack(rows).view(3, 3), Pairs.within(torch.tensor([0, 0, 1]))
-    centers = centers_of(loss)
-    classes = torch.arange(2).repeat_interleave(centers)
-    # (1, class · centre): all centres of a class have the same similarity to the photo.
-    return point.repeat_interleave(centers)[None], Pairs.between(torch.tensor([0]), classes)
+        return Pairs.within(torch.tensor([0, 0, 1]))
+    return Pairs.between(torch.tensor([0]), torch.arange(2).repeat_interleave(centers_of(loss)))
 
 
 @dataclass(frozen=True, eq=False)

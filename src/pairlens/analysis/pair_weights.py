@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
-from pairlens.losses.pair_gradient import PairMeasure, pair_gradient, similarity_measure
+from pairlens.losses.pair_gradient import pair_gradients
 from pairlens.losses.protocols import centers_of, possible_sources
 
 STEPS = 161
@@ -70,14 +70,10 @@ def weight_curve(loss: Any, batch: ProbeBatch = DEFAULT_BATCH) -> WeightCurve:
     Raises:
         ValueError: for a loss that is not a function of similarities.
     """
-    measure = similarity_measure(loss)
     similarity, pairs = batch.similarity(loss)
     steps = torch.linspace(-0.999, 0.999, STEPS, dtype=similarity.dtype)
-    positive_cells = _cells_of_pair(pairs.positive, loss)
-    negative_cells = _cells_of_pair(pairs.negative, loss)
-    positive = [_gradient_at(measure, similarity, pairs, positive_cells, float(s)) for s in steps]
-    negative = [_gradient_at(measure, similarity, pairs, negative_cells, float(s)) for s in steps]
-    return WeightCurve(steps, -steps.new_tensor(positive), steps.new_tensor(negative))
+    positive, negative = (_slopes(loss, similarity, pairs, kind, steps) for kind in (pairs.positive, pairs.negative))
+    return WeightCurve(steps, -positive, negative)
 
 
 def _cells_of_pair(mask: Tensor, loss: Any) -> Tensor:
@@ -89,11 +85,11 @@ def _cells_of_pair(mask: Tensor, loss: Any) -> Tensor:
     return torch.tensor([[0, column + center] for center in range(centers_of(loss))])
 
 
-def _gradient_at(measure: PairMeasure, similarity: Tensor, pairs: Pairs, cells: Tensor, s: float) -> float:
-    """Return dL/ds of one anchor for a pair whose similarity is s."""
-    rows, columns = cells.T
-    changed = similarity.clone()
-    changed[rows, columns] = s
+def _slopes(loss: Any, similarity: Tensor, pairs: Pairs, kind: Tensor, steps: Tensor) -> Tensor:
+    """Return dL/ds of one anchor, (step,), for a pair of a kind that has each similarity in turn."""
+    rows, columns = _cells_of_pair(kind, loss).T
+    changed = similarity.repeat(len(steps), 1, 1)  # (step, anchor, reference)
+    changed[:, rows, columns] = steps[:, None]
     # The loss is a mean over anchors; times their number it is that of one anchor.
-    gradient = pair_gradient(measure, changed, pairs) * len(similarity)
-    return float(gradient[rows, columns].sum() / len(rows.unique()))
+    gradient = pair_gradients(loss, changed, pairs)[1] * len(similarity)
+    return gradient[:, rows, columns].sum(1) / len(rows.unique())

@@ -10,6 +10,10 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.losses.base import mean_over_anchors
 from pairlens.losses.protocols import is_embedding_loss, is_learned_loss, parts_of, weighs_pairs
+from pairlens.losses.third_party import is_own_loss
+
+# Similarities that are differentiated at a time.
+ENTRIES = 2**16
 
 PairMeasure = Callable[[Tensor, Pairs], Tensor]
 
@@ -32,6 +36,38 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
     leaf = similarity.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(measure(leaf, pairs), leaf)
     return gradient
+
+
+def pair_gradients(loss: Any, similarities: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return a loss, (matrix,), and dL/ds of every pair, (matrix, anchor, reference), for several matrices of similarities.
+
+    A loss of Pairlens is evaluated on many matrices at a time. The code of a loss from outside may not allow that, so such a
+    loss sees one matrix after another.
+
+    Args:
+        loss: a loss that `similarity_measure` takes.
+        similarities: (matrix, anchor, reference).
+        pairs: the positives and negatives among them, which all matrices share.
+
+    Raises:
+        ValueError: for a loss of the embeddings without pair weights.
+
+    >>> from pairlens.losses import SimilarityContrastive
+    >>> similarities = torch.tensor([[[0.9, 0.7]], [[0.9, 0.2]]])
+    >>> pairs = Pairs.between(torch.tensor([0]), torch.tensor([0, 1]))
+    >>> pair_gradients(SimilarityContrastive(), similarities, pairs)[1].tolist()
+    [[[-1.0, 1.0]], [[-1.0, 0.0]]]
+    """
+    measure = similarity_measure(loss)
+    if not is_own_loss(loss):
+        values = [measure(similarity, pairs).detach() for similarity in similarities]
+        gradients = [pair_gradient(measure, similarity, pairs) for similarity in similarities]
+        return torch.stack(values), torch.stack(gradients)
+    # Some losses make a tensor with a further axis for each similarity, so the memory is bounded.
+    count = max(1, ENTRIES // similarities[0].numel())
+    of_one = torch.func.grad_and_value(lambda similarity: measure(similarity, pairs))
+    gradients, values = torch.vmap(of_one, chunk_size=count)(similarities.detach())
+    return values, gradients
 
 
 def similarity_measure(loss: Any) -> PairMeasure:
