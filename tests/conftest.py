@@ -17,7 +17,7 @@ from pairlens.core.files import atomic_write
 from pairlens.data.annotations import Photo
 from pairlens.data.catalog import Catalog
 from pairlens.data.catalog_writer import write_catalog
-from pairlens.experiments import recorder
+from pairlens.experiments import learning_curves
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle
 from pairlens.plotting import style
@@ -74,9 +74,9 @@ def seeded():
 def curves_drawn_once_of_each_kind():
     """Draw learning curves once per number of epochs and kind of rows, and write that picture again for other runs.
 
-    Drawing after every epoch would take four fifths of the time of a tiny run.
+    Drawing them would take half of the time of a tiny run.
     """
-    drawn_before, draw = {}, recorder.draw_learning_curves
+    drawn_before, draw = {}, learning_curves.draw_learning_curves
 
     def draw_or_repeat(outcome, title, file):
         # `without_rendering` replaces the function that renders, whose empty pictures are no curves.
@@ -89,7 +89,7 @@ def curves_drawn_once_of_each_kind():
             part.write(drawn_before[kind])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder, "draw_learning_curves", draw_or_repeat)
+        patch.setattr(learning_curves, "draw_learning_curves", draw_or_repeat)
         yield
 
 

@@ -1,9 +1,12 @@
+from functools import partial
+
 import huggingface_hub
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
+from pairlens.core.untrusted import form_of
 from pairlens.model.backbone import Backbone
 
 
@@ -23,6 +26,19 @@ def test_the_named_downsampling_is_removed(name, stride, side, changed):
         assert network(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
     assert all(layer.startswith(changed) for layer in network.changed_layers)
     assert bool(network.changed_layers) == bool(changed)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "efficientnet_lite0", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
+)
+def test_a_network_that_never_ran_has_the_forms_of_its_weights(name, monkeypatch):
+    with torch.device("meta"):
+        ran = Backbone(name, "none", "port", 64)
+        monkeypatch.setattr(type(ran.network), "forward_features", partial(pytest.fail, "it ran"))
+        never_ran = Backbone(name, "none", "port", 64, runs_once=False)
+    forms = [{key: form_of(tensor) for key, tensor in one.state_dict().items()} for one in (ran, never_ran)]
+    assert forms[0] == forms[1]
+    assert (never_ran.channels, never_ran.mean, never_ran.std) == (ran.channels, ran.mean, ran.std)
 
 
 def test_removing_a_downsampling_keeps_the_training_mode():

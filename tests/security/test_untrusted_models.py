@@ -86,9 +86,9 @@ def test_a_model_that_is_larger_than_its_weights_is_never_allocated(model, chang
     devices = []
     from_architecture = Embedder.from_architecture.__func__
 
-    def watched(kind, architecture, weights="none", module=None):
+    def watched(kind, architecture, weights="none", module=None, runs_once=True):
         devices.append(torch.zeros(()).device.type)
-        return from_architecture(kind, architecture, weights, module)
+        return from_architecture(kind, architecture, weights, module, runs_once)
 
     monkeypatch.setattr(Embedder, "from_architecture", classmethod(watched))
     with pytest.raises(ValueError, match=message):

@@ -114,10 +114,10 @@ def atomic_write(file: Path, previous: Path | None = None, flush: bool = True) -
         if flush:
             _flush_folder(file.parent)
     except (OSError, SafetensorError) as error:
-        _remove(part)
+        remove_file(part)
         raise _unwritable(file, error) from error
     except BaseException:
-        _remove(part)
+        remove_file(part)
         raise
 
 
@@ -197,6 +197,12 @@ def remove_folder(folder: Path, below: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_file(file: Path) -> None:
+    """Remove a file, if it is there; of a link the link itself is removed, and what cannot be removed stays."""
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
+
+
 def _keep(file: Path, previous: Path) -> None:
     """Give the content of a file a second name, in one step."""
     part = _random_name(previous)
@@ -226,11 +232,6 @@ def _flush(path: Path, flags: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove(file: Path) -> None:
-    with suppress(OSError):
-        file.unlink(missing_ok=True)
 
 
 def _unwritable(file: Path, error: Exception) -> UnwritableError:
@@ -265,11 +266,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         for pattern in LEFTOVERS:
             for leftover in folder.glob(pattern):
-                _remove(leftover)
+                remove_file(leftover)
         yield
     finally:
         # Removed before the release: afterwards it may already be the file of the next holder.
-        _remove(folder / HOLDER_FILE)
+        remove_file(folder / HOLDER_FILE)
         lock.release()
 
 
@@ -282,7 +283,7 @@ def remove_old_leftovers(folder: Path, seconds: float = 86_400) -> None:
         for leftover in folder.glob(pattern):
             with suppress(OSError):
                 if time.time() - leftover.lstat().st_mtime > seconds:
-                    _remove(leftover)
+                    remove_file(leftover)
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Learning curves of a run as a figure: loss, retrieval and similarities over the epochs."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from pairlens.plotting.style import save
 # Training imports this module, and its help text must not wait for Matplotlib.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+# Shortest time between two drawings of a run, in seconds: a short epoch would spend most of its time on them.
+SECONDS_BETWEEN = 5.0
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
@@ -40,6 +44,22 @@ def draw_learning_curves(outcome: Outcome, title: str, file: Path) -> None:
     if title:
         figure.suptitle(f"{title}\nselected: {outcome.selection}", fontsize=9, parse_math=False)
     save(figure, file)
+
+
+def draw_if_due(outcome: Outcome, title: str, file: Path, drawn: float, is_finished: bool) -> float:
+    """Draw the curves if the run is finished or its last drawing is old; returns the time of the last drawing.
+
+    Args:
+        outcome: the result of the run.
+        title: title of the figure.
+        file: a PNG file.
+        drawn: when they were drawn last, or the run was started, in seconds of `time.perf_counter`.
+        is_finished: whether the run has its last epoch.
+    """
+    if not is_finished and time.perf_counter() - drawn < SECONDS_BETWEEN:
+        return drawn
+    draw_learning_curves(outcome, title, file)
+    return time.perf_counter()
 
 
 def _draw_loss(axes: "Axes", outcome: Outcome) -> None:

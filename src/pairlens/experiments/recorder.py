@@ -23,7 +23,7 @@ from pairlens.experiments.baseline import Baseline, MeasuredBaseline, find_basel
 from pairlens.experiments.class_values import ClassValues
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.frozen_backbone import FrozenBackbone
-from pairlens.experiments.learning_curves import draw_learning_curves
+from pairlens.experiments.learning_curves import draw_if_due
 from pairlens.experiments.outcome import EpochRow, Outcome, best_epoch
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.run_sums import write_run_sums
@@ -66,6 +66,7 @@ class RunRecorder:
         by_class: its metrics, summed over each test class; None if it was not evaluated yet.
         last_good: a sentence that names the last checkpoint, for errors.
         saved: time of the last checkpoint, in seconds of `time.perf_counter`.
+        drawn: time of the last drawing of the learning curves.
         evaluating: how long the last evaluation took, in seconds.
         unevaluated: duration of the epochs since the last evaluation, in seconds.
         start_norms: the norms of the learner's state at the start of the run.
@@ -85,6 +86,7 @@ class RunRecorder:
     by_class: ClassSums | None = None
     last_good: str = "there is no checkpoint yet"
     saved: float = 0.0
+    drawn: float = 0.0
     evaluating: float = 0.0
     unevaluated: float = 0.0
     start_norms: StateNorms = field(init=False)
@@ -92,7 +94,7 @@ class RunRecorder:
 
     def __post_init__(self) -> None:
         self.start_norms = self.norms = StateNorms.of(self.learner)
-        self.saved = time.perf_counter()
+        self.saved = self.drawn = time.perf_counter()
 
     @property
     def checkpoint(self) -> Path:
@@ -299,7 +301,9 @@ class RunRecorder:
             if self.by_class is not None:
                 write_run_sums(self.run_folder, outcome.report, self.splits.test.digest, self.by_class)
         self.run_folder.write_tables(outcome)
-        draw_learning_curves(outcome, self.run_folder.path.name, self.run_folder.curves)
+        is_finished = outcome.rows[-1].epoch >= self.experiment.run.epochs
+        name, file = self.run_folder.path.name, self.run_folder.curves
+        self.drawn = draw_if_due(outcome, name, file, self.drawn, is_finished)
         self.run_folder.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:

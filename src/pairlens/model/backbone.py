@@ -1,6 +1,8 @@
 """Backbones from timm: normalised photos to a feature map."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +18,8 @@ from pairlens.model.weights_hub import TIMM_NAMES, is_hub_reachable
 from pairlens.model.weights_package import WEIGHT_PACKAGES, package_weights
 
 Stride: TypeAlias = Literal["port", "paper", "none"]
+
+_REMEDY = "use another backbone, such as resnet50 or vit_small_patch16_224"
 
 
 class Backbone(nn.Module):
@@ -33,6 +37,8 @@ class Backbone(nn.Module):
         stride: which down-sampling is removed so that the feature map is twice as large: "paper" the last one (layer 4
             of a ResNet), "port" the second to last (layer 3, as in leftthomas/CGD), "none" none of them.
         image_size: height and width of the photos; a transformer is built for one size.
+        runs_once: whether the network runs on a photo of zeros, which shows what is to be changed in it and whether it takes
+            the size. Without that, it is good only for the names and forms of its weights.
 
     Raises:
         ValueError: if the name is unknown, the weights are not available or do not fit the backbone, the backbone does not
@@ -42,11 +48,23 @@ class Backbone(nn.Module):
     torch.Size([1, 512, 2, 2])
     """
 
-    def __init__(self, name: str, weights: str, stride: Stride, image_size: int) -> None:
+    def __init__(self, name: str, weights: str, stride: Stride, image_size: int, runs_once: bool = True) -> None:
         super().__init__()
         timm_name = TIMM_NAMES.get(name, name)
         self.network: Any = _create(timm_name, weights)
-        _set_size(name, self.network, image_size)
+        with _named_size_error(name, image_size):
+            if hasattr(self.network, "set_input_size"):
+                self.network.set_input_size(img_size=(image_size, image_size))
+        settings = self.network.pretrained_cfg
+        self.mean = tuple(settings["mean"])
+        self.std = tuple(settings["std"])
+        self.channels: int = self.network.num_features
+        if runs_once:
+            self._change(name, stride, image_size)
+
+    def _change(self, name: str, stride: Stride, image_size: int) -> None:
+        """Check that the network takes photos of a size, remove down-sampling, and fuse BatchNorm into convolutions."""
+        _check_map(name, self.network, image_size)
         try:
             self.changed_layers = remove_downsampling(self.network, stride, image_size)
         # The type of the error depends on the code of the network.
@@ -56,10 +74,6 @@ class Backbone(nn.Module):
                 "use --stride none"
             ) from error
         self.fused_pairs = fuse_batchnorm(self.network, image_size)
-        settings = self.network.pretrained_cfg
-        self.mean = tuple(settings["mean"])
-        self.std = tuple(settings["std"])
-        self.channels: int = self.network.num_features
 
     def forward(self, photos: Tensor) -> Tensor:
         """Return the last feature map."""
@@ -78,25 +92,29 @@ def _as_map(network: Any, features: Tensor) -> Tensor:
     return features.movedim(3, 1) if channels_last else features
 
 
-def _set_size(name: str, network: Any, image_size: int) -> None:
-    """Build a network for a size of photos; raises ValueError unless it then returns one feature map with its channels."""
-    remedy = "use another backbone, such as resnet50 or vit_small_patch16_224"
+@contextmanager
+def _named_size_error(name: str, image_size: int) -> Iterator[None]:
+    """Turn any error of a network that is built for a size, or runs at it, into one sentence."""
     try:
-        if hasattr(network, "set_input_size"):
-            network.set_input_size(img_size=(image_size, image_size))
-        features = features_of_one_photo(network, image_size)
+        yield
     # The type of the error depends on the code of the network.
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(
-            f"{name} does not take photos of {image_size} px ({reason}); choose another --image_size, or {remedy}"
+            f"{name} does not take photos of {image_size} px ({reason}); choose another --image_size, or {_REMEDY}"
         ) from error
+
+
+def _check_map(name: str, network: Any, image_size: int) -> None:
+    """Raise ValueError unless a network returns one feature map with its channels for photos of a size."""
+    with _named_size_error(name, image_size):
+        features = features_of_one_photo(network, image_size)
     if not isinstance(features, Tensor) or features.ndim not in (3, 4):
         what = f"{len(features)} maps" if isinstance(features, list | tuple) else "something else"
-        raise ValueError(f"{name} returns {what} instead of one feature map, so nothing can be pooled; {remedy}")
+        raise ValueError(f"{name} returns {what} instead of one feature map, so nothing can be pooled; {_REMEDY}")
     channels = _as_map(network, features).shape[1]
     if channels != network.num_features:
-        raise ValueError(f"the feature map of {name} has {channels} channels, not {network.num_features}; {remedy}")
+        raise ValueError(f"the feature map of {name} has {channels} channels, not {network.num_features}; {_REMEDY}")
 
 
 def remove_downsampling(network: nn.Module, stride: Stride, image_size: int) -> tuple[str, ...]:

@@ -133,13 +133,13 @@ class Embedder(nn.Module):
 
     @classmethod
     def from_architecture(
-        cls, architecture: Architecture, weights: str = "none", module: nn.Module | None = None
+        cls, architecture: Architecture, weights: str = "none", module: nn.Module | None = None, runs_once: bool = True
     ) -> Self:
-        """Build the model of an `Architecture`, with backbone weights, or around the module from outside that it names."""
+        """Build the model of an `Architecture`, or around the module that it names; `runs_once` is as for `Backbone`."""
         # Not by `__init__`, whose arguments name a backbone and do not have all settings of an architecture.
         model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model._assemble(architecture, make_backbone(architecture, weights, module))
+        model._assemble(architecture, make_backbone(architecture, weights, module, runs_once))
         return model
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -342,7 +342,7 @@ def _check_forms(
     """Raise RuntimeError if stored tensors do not have the forms of an architecture, before anything is allocated."""
     # On the meta device a model of any size takes no memory.
     with torch.device("meta"):
-        tensors = kind.from_architecture(architecture, module=module).state_dict()
+        tensors = kind.from_architecture(architecture, module=module, runs_once=False).state_dict()
     expected = {name: form_of(tensor) for name, tensor in tensors.items()}
     mismatch = first_mismatch(expected, stored)
     if mismatch is not None:

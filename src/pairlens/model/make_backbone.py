@@ -9,9 +9,11 @@ from pairlens.model.given_module import GivenBackbone
 
 
 def make_backbone(
-    shape: Architecture, weights: str, module: nn.Module | None
+    shape: Architecture, weights: str, module: nn.Module | None, runs_once: bool = True
 ) -> Backbone | GivenBackbone | GivenFeatures:
     """Return the backbone of an architecture, with weights, or around the module from outside that it names.
+
+    `runs_once` is as for `Backbone`.
 
     Raises:
         ValueError: if a module is missing or not needed, or backbone or weights are unknown.
@@ -27,4 +29,4 @@ def make_backbone(
         return GivenFeatures(shape.features)
     if module is not None:
         raise ValueError(f"the backbone of this model is {shape.backbone}, built by its name; leave module out")
-    return Backbone(shape.backbone, weights, shape.stride, shape.image_size)
+    return Backbone(shape.backbone, weights, shape.stride, shape.image_size, runs_once)

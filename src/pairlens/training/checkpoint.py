@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pairlens.core.files import write_tensors
+from pairlens.core.files import remove_file, write_tensors
 from pairlens.core.untrusted import first_mismatch, form_of, parse_json, regular_file
 from pairlens.training.epoch_progress import EpochProgress
 from pairlens.training.learner import Learner
@@ -73,7 +73,7 @@ def has_checkpoint(folder: Path) -> bool:
 def remove_checkpoints(folder: Path) -> None:
     """Delete the checkpoints of a run that is never resumed; the caller holds the lock of its folder."""
     for name in (CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE):
-        (folder / name).unlink(missing_ok=True)
+        remove_file(folder / name)
 
 
 def load_checkpoint(learner: Learner, folder: Path) -> Any:
