@@ -84,7 +84,7 @@ class PanelLayout:
             _wrap_texts(panel, width / columns)
         # The constrained layout starts from the old positions; one pass leaves labels outside of the figure.
         for _ in range(LAYOUT_PASSES):
-            self.figure.draw_without_rendering()
+            self.figure.get_layout_engine().execute(self.figure)
 
 
 def _columns_that_fit(columns: int, panel_width: float, width: float) -> int:
