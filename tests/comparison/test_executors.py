@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pairlens.comparison.run_study import run_study
 from pairlens.comparison.study import read_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.core.files import lock_folder
-from support.executor_jobs import die, fail, where, work
+from support.executor_jobs import die, fail, hold_lock, where, work
 
 TESTS = Path(__file__).parent.parent
 
@@ -55,12 +56,30 @@ def test_the_workers_of_a_killed_comparison_end_and_free_their_folders(tmp_path)
         pass
     parent.kill()
     parent.wait()
+    wait_until_free(tmp_path)
+
+
+def wait_until_free(folder):
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        with suppress(ValueError), lock_folder(tmp_path):
+        with suppress(ValueError), lock_folder(folder):
             return
         time.sleep(0.1)
     pytest.fail("the worker still holds the lock of its folder")
+
+
+def test_only_its_own_processes_are_ended(tmp_path):
+    results = local_engine(2)([partial(work, 0), partial(hold_lock, tmp_path)])
+    next(results)
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.1)
+    results.close()
+    wait_until_free(tmp_path)
+    assert other.is_alive()
+    other.kill()
+    other.join()
 
 
 def test_zero_processes_are_refused():

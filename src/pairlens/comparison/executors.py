@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -47,8 +48,8 @@ class _ProcessEngine:
         # Processes are spawned, not forked: a fork of a process whose PyTorch has started threads may hang.
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // self.processes)
-        children_before = set(multiprocessing.active_children())
-        pool = ProcessPoolExecutor(self.processes, context, _initialize_worker, (threads,))
+        ended, end = context.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(self.processes, context, _initialize_worker, (threads, ended))
         try:
             for done in as_completed([pool.submit(job) for job in jobs]):
                 yield done.result()
@@ -61,25 +62,25 @@ class _ProcessEngine:
         finally:
             # The pool alone would wait for jobs that are running, which may take hours after an interruption.
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - children_before:
-                process.terminate()
+            # No worker reads it, so that all of them see it. Other processes that the caller has started go on.
+            end.send_bytes(b"end")
 
 
-def _initialize_worker(threads: int) -> None:
-    # Ctrl-C reaches every process of the terminal. Only the parent handles it, and then terminates the workers.
+def _initialize_worker(threads: int, ended: Connection) -> None:
+    # Ctrl-C reaches every process of the terminal. Only the parent handles it, and then ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A parent that is killed cannot terminate its workers, which would go on for hours and keep the folders locked.
-    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    # A parent that is killed cannot end its workers, which would go on for hours and keep the folders locked.
+    threading.Thread(target=_end_with_parent, args=(ended,), name="end with parent", daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(ended: Connection) -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        # At once, without cleaning up: what a job has not finished is made again by the next comparison.
-        os._exit(1)
+    assert parent is not None, "a worker has a parent"
+    wait([parent.sentinel, ended])
+    # At once, without cleaning up: what a job has not finished is made again by the next comparison.
+    os._exit(1)
 
 
 def ray_engine(processes: int) -> Engine:
