@@ -11,6 +11,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from pairlens.cli import search as search_commands
+from pairlens.cli import train as train_command
 from pairlens.cli.collection import VERBS
 from pairlens.collection.collection import Collection
 from pairlens.collection.location import exists
@@ -367,8 +368,12 @@ class TestTraining:
         assert "shop: 201 labelled photos; left out are 1 without a label and 1 without a file" in text
         assert "train: 20 classes, 100 photos" in text
         assert "move the collection to it: pairlens collection migrate shop runs/r" in text
-        text = printed(capsys, "train", "circle", *quick[:-1], "again", "--seed", 5, "--source", "shop")
+        with monkeypatch.context() as patch:
+            patch.setattr(train_command, "worse_than_backbone", lambda outcome: "it is worse")
+            text = printed(capsys, "train", "circle", *quick[:-1], "again", "--seed", 5, "--source", "shop")
         assert "is prepared already, from the same photos" in text
+        assert "it is worse; train on more photos, or with another --learning_rate" in text
+        assert "move the collection to it" not in text
         text = printed(capsys, "collection", "migrate", "shop", "runs/r")
         assert "Embedded 203 photos" in text
         text = printed(capsys, "collection", "calibrate", "shop", "--run", "runs/r", "--rates", "0.1")
@@ -385,6 +390,13 @@ class TestTraining:
         )
         text = printed(capsys, "collection", "migrate", "shop", "--back")
         assert "its calibration was for the other model and is removed, so make a new one" in text
+        outcome = json.loads((tmp_path / "runs/r/outcome.json").read_text(encoding="utf-8"))
+        (of_backbone,) = [m for m in outcome["baseline"]["report"]["metrics"] if m["name"] == "MAP@R"]
+        of_backbone["value"] = 0.999
+        (tmp_path / "runs/r/outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+        text = printed(capsys, "collection", "migrate", "shop", "runs/r")
+        assert "note: the run retrieves its test photos worse than the random backbone does: MAP@R is" in text
+        assert "%, not 99.9 %" in text
 
     def test_regions_are_cropped(self, tmp_path, capsys):
         photos = tmp_path / "photos"

@@ -49,6 +49,8 @@ def migrate(
         if back:
             say(_returned(collection, name, was_calibrated))
             return
+        if model is not None and (Path(model) / "outcome.json").is_file():
+            _warn_if_worse(Path(model))
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
@@ -64,6 +66,16 @@ def migrate(
             say(f"the photos that changed most: {sheet}")
         say(_calibrated_again(collection) if was_calibrated else f"no verdicts yet: {NOT_CALIBRATED} {name}")
         say(f"go back with: pairlens collection migrate {name} --back")
+
+
+def _warn_if_worse(run: Path) -> None:
+    # Imported here, because a collection with an ONNX model needs no PyTorch, and a run does.
+    from pairlens.cli.collection_training import worse_than_backbone
+    from pairlens.experiments.run_folder import RunFolder
+
+    worse = worse_than_backbone(RunFolder(run).read_outcome())
+    if worse:
+        say(f"note: {worse}")
 
 
 def _returned(collection: Collection, name: str, was_calibrated: bool) -> str:

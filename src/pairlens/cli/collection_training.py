@@ -17,8 +17,10 @@ from pairlens.data.data_config import COLLECTION
 from pairlens.data.preparation import RECORDS, Preparation
 from pairlens.data.prepare import prepare
 from pairlens.experiments.experiment import Experiment
+from pairlens.experiments.outcome import Outcome
 
 _ORIGINALS = "originals"
+RANKING = "MAP@R"
 _PAGE = 1024
 
 
@@ -45,6 +47,19 @@ def with_photos_of(source: str, experiment: Experiment, named: Names[str]) -> Ex
             _prepare(collection, source, experiment)
     barrier()
     return experiment
+
+
+def worse_than_backbone(outcome: Outcome) -> str:
+    """Return a sentence that says so if the model of a run retrieves worse than its backbone as it comes; else nothing."""
+    if outcome.baseline is None:
+        return ""
+    before, after = (report.metric(RANKING).value for report in (outcome.baseline.report, outcome.report))
+    if after >= before:
+        return ""
+    return (
+        f"the run retrieves its test photos worse than the {outcome.baseline.name} does: {RANKING} is {100 * after:.1f} %, "
+        f"not {100 * before:.1f} %"
+    )
 
 
 def _prepare(collection: Collection, source: str, experiment: Experiment) -> None:
