@@ -75,6 +75,22 @@ def study_predictors() -> str:
     return prediction_tables(of_first, METRIC)[0].markdown()
 
 
+def cub_repetition_rows() -> list[tuple[str, ...]]:
+    """Return a row for each benchmark of the study that was made twice, on two processors."""
+    return [
+        (
+            row["benchmark"],
+            str(row["losses"]),
+            str(row["seeds"]),
+            f"{row['spearman']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            f"{row['median_apart']:.5f}",
+            f"{row['farthest_apart']:+.2f} ({row['farthest']})",
+            " and ".join(f"{value:+.2f}" for value in row["circle_above_triplet"]),
+        )
+        for row in read("cub_repetition.json")["benchmarks"]
+    ]
+
+
 def cub_finetuned_rows() -> list[tuple[str, ...]]:
     """Return a row for each loss of the fine-tuned study, best first, with the seeds that are finished."""
     runs = _finetuned(FINETUNED)

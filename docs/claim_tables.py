@@ -11,6 +11,7 @@ from claim_study import (
     cub_finetuned_other_rows,
     cub_finetuned_rows,
     cub_finetuned_tuning_rows,
+    cub_repetition_rows,
     setting_rows,
     study_agreement,
     study_contributions,
@@ -49,6 +50,12 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def cub_study() -> str:
     """R@1 and MAP@R of every loss of the study of CUB-200-2011, beside the baselines."""
     return markdown(study_head(), study_rows())
+
+
+def cub_repetition() -> str:
+    """How far two processors agree on the study of CUB-200-2011."""
+    head = ("made twice", "losses", "seeds", "Spearman", "median difference", "greatest difference", "circle - triplet")
+    return markdown(head, cub_repetition_rows())
 
 
 def cub_finetuned() -> str:
@@ -528,6 +535,7 @@ TABLES: dict[str, Callable[[], str]] = {
         model_costs,
         cub_study,
         cub_settings,
+        cub_repetition,
         cub_finetuned,
         cub_finetuned_others,
         cub_finetuned_tuning,
