@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 from pairlens.core.untrusted import read_text
 
 CSS_PIXELS_PER_POINT = 96 / 72
+
+_STYLE = re.compile(r' style="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,16 @@ def inline_svg(file: Path) -> InlineImage:
     if size is None:
         raise ValueError(f"{file} does not state its size in points")
     width, height = (round(float(points) * CSS_PIXELS_PER_POINT) for points in size.groups())
-    return InlineImage(_data_uri("image/svg+xml", text.encode()), width, height)
+    return InlineImage(_data_uri("image/svg+xml", _with_classes(text).encode()), width, height)
+
+
+def _with_classes(svg: str) -> str:
+    """Return an SVG whose repeated style attributes are classes: of a figure with many points they are half of the file."""
+    counts = Counter(_STYLE.findall(svg))
+    names = {style: f"s{number}" for number, style in enumerate(counts) if counts[style] > 1}
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    shorter = _STYLE.sub(lambda found: f' class="{names[found[1]]}"' if found[1] in names else found[0], svg)
+    return shorter.replace("<defs>", f"<defs><style>{rules}</style>", 1)
 
 
 def inline_photo(photo: Image.Image, max_width: int, webp: int) -> InlineImage:
