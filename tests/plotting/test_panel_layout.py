@@ -90,3 +90,10 @@ def test_only_the_figures_of_a_page_have_a_narrow_copy(tmp_path):
         save(drawn(1, 2, 9.0), tmp_path / "page.svg")
         save(drawn(1, 2, 9.0), tmp_path / "page.png")
     assert {file.name for file in tmp_path.iterdir()} == {"alone.svg", "page.svg", "page.narrow.svg", "page.png"}
+
+
+def test_a_figure_without_a_layout_is_fitted_too():
+    figure = Figure(figsize=(12, 3))
+    figure.subplots(1, 4)
+    PanelLayout.of(figure).fit_width(NARROW_WIDTH)
+    assert figure.get_figwidth() == NARROW_WIDTH

@@ -82,9 +82,11 @@ class PanelLayout:
         for panel in self.panels:
             _label_axes(panel)
             _wrap_texts(panel, width / columns)
+        engine = self.figure.get_layout_engine()
         # The constrained layout starts from the old positions; one pass leaves labels outside of the figure.
         for _ in range(LAYOUT_PASSES):
-            self.figure.get_layout_engine().execute(self.figure)
+            if engine is not None:
+                engine.execute(self.figure)
 
 
 def _columns_that_fit(columns: int, panel_width: float, width: float) -> int:
