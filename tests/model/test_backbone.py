@@ -1,5 +1,3 @@
-from functools import partial
-
 import huggingface_hub
 import pytest
 import timm
@@ -34,7 +32,7 @@ def test_the_named_downsampling_is_removed(name, stride, side, changed):
 def test_a_network_that_never_ran_has_the_forms_of_its_weights(name, monkeypatch):
     with torch.device("meta"):
         ran = Backbone(name, "none", "port", 64)
-        monkeypatch.setattr(type(ran.network), "forward_features", partial(pytest.fail, "it ran"))
+        monkeypatch.setattr(type(ran.network), "forward_features", lambda *_: pytest.fail("it ran"))
         never_ran = Backbone(name, "none", "port", 64, runs_once=False)
     forms = [{key: form_of(tensor) for key, tensor in one.state_dict().items()} for one in (ran, never_ran)]
     assert forms[0] == forms[1]
