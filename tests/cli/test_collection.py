@@ -369,7 +369,7 @@ class TestTraining:
         assert "train: 20 classes, 100 photos" in text
         assert "move the collection to it: pairlens collection migrate shop runs/r" in text
         with monkeypatch.context() as patch:
-            patch.setattr(train_command, "worse_than_backbone", lambda outcome: "it is worse")
+            patch.setattr(train_command, "lack_of_gain", lambda run_folder: "it is worse")
             text = printed(capsys, "train", "circle", *quick[:-1], "again", "--seed", 5, "--source", "shop")
         assert "is prepared already, from the same photos" in text
         assert "it is worse; train on more photos, or with another --learning_rate" in text
@@ -395,8 +395,8 @@ class TestTraining:
         of_backbone["value"] = 0.999
         (tmp_path / "runs/r/outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
         text = printed(capsys, "collection", "migrate", "shop", "runs/r")
-        assert "note: the run retrieves its test photos worse than the random backbone does: MAP@R is" in text
-        assert "%, not 99.9 %" in text
+        assert "Training with circle does not improve on the random backbone: MAP@R on its test classes is" in text
+        assert "%, random backbone 99.9 %" in text
 
     def test_regions_are_cropped(self, tmp_path, capsys):
         photos = tmp_path / "photos"

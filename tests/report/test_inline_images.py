@@ -20,3 +20,14 @@ def test_repeated_styles_are_classes_and_every_element_keeps_its_style(tmp_path)
     rules = dict(re.findall(r"\.(s\d+)\{([^}]*)\}", inlined))
     back = re.sub(r' class="(s\d+)"', lambda found: f' style="{rules[found[1]]}"', inlined)
     assert re.sub(r"<defs><style>.*?</style>", "<defs>", back, count=1) == written
+
+
+def test_a_name_that_looks_like_a_style_stays_a_name(tmp_path):
+    name = ' style="fill: red" <g style="fill: red"/>'
+    file = tmp_path / "names.svg"
+    figure = Figure(figsize=(4, 3))
+    figure.subplots().set(title=name, xlabel=name, ylabel=name)
+    save(figure, file)
+    inlined = base64.b64decode(inline_svg(file).uri.partition("base64,")[2]).decode()
+    assert inlined.count(name.replace("<", "&lt;").replace(">", "&gt;")) == 3
+    assert "fill: red}" not in inlined

@@ -50,7 +50,7 @@ def migrate(
             say(_returned(collection, name, was_calibrated))
             return
         if model is not None and (Path(model) / "outcome.json").is_file():
-            _warn_if_worse(Path(model))
+            _warn_without_gain(Path(model))
         with (
             say_how_to_go_on(lambda: "interrupted; searches answer as before. Give the same command again to go on"),
             PhotoProgress(open_console(), "embedding") as progress,
@@ -68,14 +68,14 @@ def migrate(
         say(f"go back with: pairlens collection migrate {name} --back")
 
 
-def _warn_if_worse(run: Path) -> None:
+def _warn_without_gain(run: Path) -> None:
     # Imported here, because a collection with an ONNX model needs no PyTorch, and a run does.
-    from pairlens.cli.collection_training import worse_than_backbone
+    from pairlens.cli.collection_training import lack_of_gain
     from pairlens.experiments.run_folder import RunFolder
 
-    worse = worse_than_backbone(RunFolder(run).read_outcome())
-    if worse:
-        say(f"note: {worse}")
+    sentence = lack_of_gain(RunFolder(run))
+    if sentence:
+        say(sentence)
 
 
 def _returned(collection: Collection, name: str, was_calibrated: bool) -> str:

@@ -17,10 +17,10 @@ from pairlens.data.data_config import COLLECTION
 from pairlens.data.preparation import RECORDS, Preparation
 from pairlens.data.prepare import prepare
 from pairlens.experiments.experiment import Experiment
-from pairlens.experiments.outcome import Outcome
+from pairlens.experiments.run_folder import RunFolder
+from pairlens.losses.loss_text import loss_name
 
 _ORIGINALS = "originals"
-RANKING = "MAP@R"
 _PAGE = 1024
 
 
@@ -49,17 +49,16 @@ def with_photos_of(source: str, experiment: Experiment, named: Names[str]) -> Ex
     return experiment
 
 
-def worse_than_backbone(outcome: Outcome) -> str:
-    """Return a sentence that says so if the model of a run retrieves worse than its backbone as it comes; else nothing."""
-    if outcome.baseline is None:
+def lack_of_gain(run_folder: RunFolder) -> str:
+    """Return the sentence of the report if training has not improved on what the run started from; else nothing."""
+    # Imported here, because the help text of `train` needs none of them.
+    from pairlens.analysis.training_gain import gain_headline, unpaired_gain
+    from pairlens.comparison.study import METRIC
+
+    gain = unpaired_gain(run_folder.read_outcome(), METRIC)
+    if gain.after > gain.before:
         return ""
-    before, after = (report.metric(RANKING).value for report in (outcome.baseline.report, outcome.report))
-    if after >= before:
-        return ""
-    return (
-        f"the run retrieves its test photos worse than the {outcome.baseline.name} does: {RANKING} is {100 * after:.1f} %, "
-        f"not {100 * before:.1f} %"
-    )
+    return gain_headline(gain, loss_name(run_folder.experiment().loss), "its test classes")
 
 
 def _prepare(collection: Collection, source: str, experiment: Experiment) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from pairlens.cli.collection_training import with_photos_of, worse_than_backbone
+from pairlens.cli.collection_training import lack_of_gain, with_photos_of
 from pairlens.cli.console import Display, show_table
 from pairlens.cli.interruption import say_how_to_go_on
 from pairlens.cli.loss_words import take_loss
@@ -135,7 +135,7 @@ def _start_new(experiment: Experiment, named: frozenset[str], runs: Path, name: 
         experiment = with_photos_of(source, with_settings(experiment, {"source": ""}), named)
     run_folder = _start_fitted(experiment, named, runs, name)
     if source and not rank():
-        worse = worse_than_backbone(run_folder.read_outcome())
+        worse = lack_of_gain(run_folder)
         move = f"move the collection to it: pairlens collection migrate {source} {run_folder.path}"
         say(f"{worse}; train on more photos, or with another --learning_rate" if worse else move)
 

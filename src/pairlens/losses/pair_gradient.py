@@ -32,10 +32,7 @@ def pair_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> Ten
     >>> pair_gradient(SimilarityContrastive(), similarity, pairs)
     tensor([[-1., -1.,  1.]])
     """
-    # A copy, so that the caller's tensor keeps its own graph and gets no gradient.
-    leaf = similarity.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(measure(leaf, pairs), leaf)
-    return gradient
+    return _value_and_gradient(measure, similarity, pairs)[1]
 
 
 def pair_gradients(loss: Any, similarities: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -60,14 +57,22 @@ def pair_gradients(loss: Any, similarities: Tensor, pairs: Pairs) -> tuple[Tenso
     """
     measure = similarity_measure(loss)
     if not is_own_loss(loss):
-        values = [measure(similarity, pairs).detach() for similarity in similarities]
-        gradients = [pair_gradient(measure, similarity, pairs) for similarity in similarities]
-        return torch.stack(values), torch.stack(gradients)
+        found = [_value_and_gradient(measure, similarity, pairs) for similarity in similarities]
+        values, gradients = map(torch.stack, zip(*found, strict=True))
+        return values, gradients
     # Some losses make a tensor with a further axis for each similarity, so the memory is bounded.
     count = max(1, ENTRIES // similarities[0].numel())
     of_one = torch.func.grad_and_value(lambda similarity: measure(similarity, pairs))
     gradients, values = torch.vmap(of_one, chunk_size=count)(similarities.detach())
     return values, gradients
+
+
+def _value_and_gradient(measure: PairMeasure, similarity: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    # A copy, so that the caller's tensor keeps its own graph and gets no gradient.
+    leaf = similarity.detach().clone().requires_grad_()
+    value = measure(leaf, pairs)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient
 
 
 def similarity_measure(loss: Any) -> PairMeasure:

@@ -85,6 +85,7 @@ class PanelLayout:
         engine = self.figure.get_layout_engine()
         # The constrained layout starts from the old positions; one pass leaves labels outside of the figure.
         for _ in range(LAYOUT_PASSES):
+            # A figure without a layout of its own stays as its grid is.
             if engine is not None:
                 engine.execute(self.figure)
 

@@ -13,7 +13,8 @@ from pairlens.core.untrusted import read_text
 
 CSS_PIXELS_PER_POINT = 96 / 72
 
-_STYLE = re.compile(r' style="([^"]*)"')
+# Within a tag: a name of a loss may look like an attribute, and stands between two tags.
+_STYLE = re.compile(r'(<[a-zA-Z][^<>]*?) style="([^"<>]*)"')
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def inline_svg(file: Path) -> InlineImage:
 
 def _with_classes(svg: str) -> str:
     """Return an SVG whose repeated style attributes are classes: of a figure with many points they are half of the file."""
-    counts = Counter(_STYLE.findall(svg))
+    counts = Counter(style for _, style in _STYLE.findall(svg))
     names = {style: f"s{number}" for number, style in enumerate(counts) if counts[style] > 1}
     rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
-    shorter = _STYLE.sub(lambda found: f' class="{names[found[1]]}"' if found[1] in names else found[0], svg)
+    shorter = _STYLE.sub(lambda tag: f'{tag[1]} class="{names[tag[2]]}"' if tag[2] in names else tag[0], svg)
     return shorter.replace("<defs>", f"<defs><style>{rules}</style>", 1)
 
 
