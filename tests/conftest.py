@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def pytest_addoption(parser):
         default="cuda",
         help="where the tests of tests/cuda run without a GPU: cuda skips them, cpu runs on the CPU what can run there",
     )
+
+
+def pytest_configure():
+    """Let Ctrl-C interrupt this process and those that it starts, also where the suite runs in the background.
+
+    A shell starts a background job with the signal of Ctrl-C ignored, and its processes keep that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item):

@@ -109,16 +109,15 @@ def test_an_interrupted_demo_says_how_to_go_on(tmp_path, monkeypatch, capsys, wh
 def test_ctrl_c_in_the_first_seconds_is_one_sentence(data_path, tmp_path, seconds):
     words = ["train", *QUICK, "--data_path", data_path, "--runs", tmp_path, "--name", "r", "--num_epochs", 500]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pairlens", *map(str, words)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    error = process.communicate(timeout=60)[1]
+    command = [sys.executable, "-m", "pairlens", *map(str, words)]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        try:
+            error = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     assert error.startswith("pairlens: interrupted")
     assert error.count("\n") == 1
     # Python ends itself with the signal where it has seen the interruption inside a library; shells show 130 for both.
