@@ -153,6 +153,15 @@ def test_no_file_runs_code_when_it_is_opened():
         assert "weights_only=False" not in text
 
 
+def test_no_function_seeds_the_random_numbers_of_its_caller():
+    """A run seeds them for itself; everything else draws from generators of its own, or within `own_random_numbers`."""
+    seeding = {"torch.manual_seed", "torch.random.manual_seed", "torch.seed", "np.random.seed", "random.seed"}
+    allowed = {SOURCE / "core" / "random_numbers.py", SOURCE / "training" / "random_state.py"}
+    for file in set(FILES) - allowed:
+        calls = [node for node in ast.walk(parse(file)) if isinstance(node, ast.Call)]
+        assert not {ast.unparse(call.func) for call in calls} & seeding, f"{file} seeds the generators of the process"
+
+
 def public_names(file):
     """The public functions, classes and type aliases that a file defines."""
     for node in parse(file).body:

@@ -161,6 +161,40 @@ def test_a_text_that_names_no_loss_is_refused_in_one_sentence(text, message):
         find_third_party_loss(text)
 
 
+class OfProxies(torch.nn.Module):
+    """A third-party loss with parameters of its own, which draws random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.proxies = torch.nn.Parameter(torch.randn(16, 128))
+
+    def forward(self, embeddings, labels):
+        torch.rand(1)
+        return (1 - embeddings @ self.proxies.T.to(embeddings.dtype)).mean()
+
+
+@pytest.mark.parametrize("loss", [OfProxies(), pml.ProxyAnchorLoss(16, 128), ls.NormSoftmax(), "margin"], ids=str)
+def test_the_loss_and_the_random_numbers_of_the_caller_stay_as_they_are(loss):
+    module = loss if isinstance(loss, torch.nn.Module) else torch.nn.Identity()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    numbers = torch.get_rng_state()
+    first = audit(loss)
+    assert torch.equal(torch.get_rng_state(), numbers)
+    for name, tensor in module.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+    assert all(parameter.grad is None for parameter in module.parameters())
+    torch.rand(1)
+    assert audit(loss) == first
+
+
+def test_a_loss_that_cannot_be_copied_is_refused_in_one_sentence():
+    loss = pml.TripletMarginLoss()
+    loss.last = torch.ones(1, requires_grad=True) * 2
+    with pytest.raises(ValueError, match=r"TripletMarginLoss cannot be copied .*, and its audit would change it"):
+        audit(loss)
+
+
 def test_an_error_of_a_third_party_loss_is_a_finding():
     def broken(embeddings, labels):
         raise RuntimeError("out of luck")

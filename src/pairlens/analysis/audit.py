@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pairlens.analysis import audit_checks
 from pairlens.analysis.audit_checks import CLASSES, DIM, NOISES, BatchLoss, Finding, gradient_of, noisy_batch
 from pairlens.analysis.circle_variants import KNOWN_CIRCLES, KnownCircle
+from pairlens.core.random_numbers import own_random_numbers
 from pairlens.core.threads import single_thread
 from pairlens.losses import Circle
 from pairlens.losses.loss_text import any_loss_from_text
@@ -51,16 +53,18 @@ def as_batch_loss(loss: Any) -> BatchLoss:
     """
     if not needs_criterion(loss):
         return loss
-    # The proxies are random; with the same seed, two audits of one loss give the same numbers.
-    torch.manual_seed(0)
     with_proxies = possible_sources(loss)[0] == "proxies" and not is_embedding_loss(loss)
-    # The batches of the audit have these classes and dimensions.
-    references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else InBatch()
-    return Criterion(loss, references, classes=CLASSES)
+    # The proxies are random; with the same seed, two audits of one loss give the same numbers.
+    with own_random_numbers(0):
+        # The batches of the audit have these classes and dimensions.
+        references = Proxies(CLASSES, DIM, centers_of(loss)) if with_proxies else InBatch()
+        return Criterion(loss, references, classes=CLASSES)
 
 
 def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     """Check a loss: its signs, where it leads, invariance, degenerate batches, precision, growth of its cost.
+
+    The loss stays as it is, because a copy of it is checked, and so do the random numbers of the caller.
 
     Args:
         loss: a loss of `pairlens.losses`, any function of (embeddings, labels), which may be a module, or a text that
@@ -70,7 +74,7 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
         against: another loss, given in the same way, whose value and gradient are compared.
 
     Raises:
-        ValueError: if a text names no loss, or something is given that is not a loss.
+        ValueError: if a text names no loss, or something is given that is not a loss or cannot be copied.
 
     >>> result = audit(Circle())
     >>> result.failed, result.diagnosis.name
@@ -85,7 +89,7 @@ def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     with_proxies = any(DIM in (p.shape[-1], p.shape[0]) for p in parameters if p.ndim > 1)
     checked = _in_precision_of_embeddings(batch_loss)
     # Degenerate batches make some losses warn, and third-party code may warn of anything.
-    with warnings.catch_warnings(action="ignore"), single_thread():
+    with warnings.catch_warnings(action="ignore"), single_thread(), own_random_numbers(0):
         findings = _run_checks(checked, parameters, with_proxies)
         if against is not None:
             reference = _in_precision_of_embeddings(as_batch_loss(against))
@@ -104,7 +108,7 @@ def _name_of(loss: Any) -> str:
 
 
 def _loss_of(loss: Any) -> Any:
-    """Return the loss that a text names; any other loss unchanged."""
+    """Return the loss that a text names, or a copy of any other loss."""
     if isinstance(loss, str):
         return any_loss_from_text(loss)
     if isinstance(loss, type) or not (callable(loss) or needs_criterion(loss)):
@@ -114,7 +118,14 @@ def _loss_of(loss: Any) -> Any:
             f"{what} is not a loss; give a loss such as pl.losses.Circle(), a function of (embeddings, labels), or a text "
             "such as 'circle:gamma=64'"
         )
-    return loss
+    try:
+        # The checks train the parameters of a loss and convert them to other precisions.
+        return deepcopy(loss)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{_name_of(loss)} cannot be copied ({str(error).splitlines()[0]}), and its audit would change it; give one "
+            "that was not used yet, or a function that makes one and calls it"
+        ) from error
 
 
 def _run_checks(loss: BatchLoss, parameters: Sequence[Tensor], with_proxies: bool) -> list[Finding]:

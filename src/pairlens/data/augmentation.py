@@ -4,9 +4,7 @@ Random numbers come from generators that depend on seed, epoch, step and photo a
 for any number of workers and ranks.
 """
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
 
@@ -16,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pairlens.core.random_numbers import own_random_numbers
 from pairlens.core.square_resize import resize_to_square
 
 AugmentName: TypeAlias = Literal["standard", "random_resized_crop", "color_jitter", "rand_augment", "two_views"]
@@ -167,7 +166,7 @@ def apply_function(function: AugmentFunction, pixels: np.ndarray, size: int, see
         ValueError: if the function does not return a photo.
     """
     planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-    with _seeded(seed):
+    with own_random_numbers(seed):
         result: Any = function(planes)
     if not isinstance(result, Tensor) or result.dtype != torch.uint8 or result.ndim != 3 or len(result) != 3:
         found = (
@@ -178,22 +177,6 @@ def apply_function(function: AugmentFunction, pixels: np.ndarray, size: int, see
             "give a function of Pillow pictures as pl.on_pictures(function)"
         )
     return resize_to_square(result.permute(1, 2, 0).contiguous().numpy(), size)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    python = random.getstate()
-    numpy = np.random.get_state()
-    # The generators of GPUs are left alone, because photos are on the CPU.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 def on_pictures(function: Callable[[Image.Image], Image.Image]) -> AugmentFunction:

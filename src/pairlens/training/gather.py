@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from pairlens.core.distributed import gather_equal_rows, rank, world_size
+from pairlens.core.random_numbers import own_random_numbers
 
 
 def gather_with_gradient(rows: Tensor, equal: bool = True) -> Tensor:
@@ -97,8 +98,7 @@ def shared_random_numbers(device: torch.device) -> Iterator[None]:
     """Let all ranks draw the same random numbers within the context, so that a miner selects the same pairs on each."""
     seed = torch.randint(1 << 62, (1,), device=device)
     broadcast_from_first([seed])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(seed))
+    with own_random_numbers(int(seed), gpu=device if device.type == "cuda" else None):
         yield
 
 
