@@ -26,7 +26,7 @@ from pairlens.cli import main as cli
 # These names change with the packages; keep them in one block.
 from pairlens.cli.collection import VERBS
 from pairlens.collection import collection_model
-from pairlens.comparison.study import read_toml
+from pairlens.comparison.study_file import read_toml
 from pairlens.core.settings import flat_settings, with_settings
 from pairlens.losses import Loss
 from support.tiny_collections import tiny_backbone

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pairlens as pl
-from pairlens.comparison.study import read_study, read_toml
+from pairlens.comparison.study_file import read_study, read_toml
 from pairlens.core.settings import flat_settings
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, MultiSimilarity, SoftTriple, Triplet

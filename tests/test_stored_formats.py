@@ -9,7 +9,7 @@ import torch
 
 import pairlens as pl
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import read_study, read_toml
+from pairlens.comparison.study_file import read_study, read_toml
 from pairlens.core.records import RENAMED
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.losses import Circle, Margin

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import read_study
+from pairlens.comparison.study_file import read_study
 from support.commands import QUICK, run
 
 SMALL = [word.replace("resnet10t", "test_resnet") for word in QUICK]

@@ -10,7 +10,7 @@ import pytest
 
 from pairlens.comparison.results import read_results
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import read_study
+from pairlens.comparison.study_file import read_study
 from pairlens.experiments.run_folder import RunFolder
 from support.commands import QUICK, run
 
@@ -179,7 +179,7 @@ def test_a_metric_that_cannot_be_ranked_by_is_refused_before_anything_runs(
 
 def test_a_study_file_names_its_metrics(compared, data_path, tmp_path):
     from pairlens.comparison.reproduce import study_text
-    from pairlens.comparison.study import read_toml
+    from pairlens.comparison.study_file import read_toml
 
     study = read_study(compared)
     file = tmp_path / "study.toml"

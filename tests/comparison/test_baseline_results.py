@@ -5,7 +5,8 @@ import pytest
 import pairlens as pl
 from pairlens.comparison.compare import compare
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import read_study, read_toml
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tables import markdown, post_table, values_table
 from pairlens.comparison.verdicts import verdict

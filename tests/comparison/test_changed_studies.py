@@ -15,7 +15,8 @@ from pairlens.comparison import tuning
 from pairlens.comparison.compare import compare
 from pairlens.comparison.run_study import run_study
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import Arm, Benchmark, Study, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import write_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import read_trials, tune
 from pairlens.experiments import stored_post

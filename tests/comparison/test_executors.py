@@ -12,7 +12,7 @@ import pytest
 
 from pairlens.comparison.executors import local_engine, ray_engine, run_here
 from pairlens.comparison.run_study import run_study
-from pairlens.comparison.study import read_study
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.core.files import lock_folder
 from support.executor_jobs import die, fail, hold_lock, where, work

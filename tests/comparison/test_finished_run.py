@@ -44,5 +44,5 @@ def test_sums_that_do_not_fit_the_outcome_are_measured_again(finished, change):
     else:
         report = finished.read_outcome().untrained
         wrong = type(right)({name: 0 * sums for name, sums in right.sums.items()}, right.counts)
-        write_run_sums(finished, report, "photos", wrong)
+        write_run_sums(finished, report, finished.read_embeddings(), wrong)
     assert same(FinishedRun.open(0, finished).by_class, right)

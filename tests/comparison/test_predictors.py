@@ -5,7 +5,7 @@ import pytest
 
 from pairlens.comparison.predictors import MeasuredRun, _measurements, _prediction, predictions_of
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import read_study
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.evaluation.embeddings import Embeddings
 from pairlens.evaluation.geometry import effective_rank

@@ -12,7 +12,8 @@ from pairlens.cli.arguments import CONFIG
 from pairlens.cli.options import as_experiment
 from pairlens.cli.whole_numbers import ranks_registry
 from pairlens.comparison.reproduce import study_text, train_command
-from pairlens.comparison.study import Arm, Benchmark, Study, read_toml
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import read_toml
 from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.recipes import RECIPES
 from pairlens.losses import Circle, Loss, MultiSimilarity, RecallAtK

@@ -10,7 +10,8 @@ from pairlens.comparison import tuning
 from pairlens.comparison.compare import compare
 from pairlens.comparison.executors import local_engine
 from pairlens.comparison.run_study import run_study
-from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
 from pairlens.comparison.tuning import read_trials
 from pairlens.experiments.build import make_learner, training_batches

@@ -20,7 +20,8 @@ from pairlens.comparison.results import (
     write_results,
 )
 from pairlens.comparison.statistics import PairedRuns, measure
-from pairlens.comparison.study import Arm, read_study, write_study
+from pairlens.comparison.study import Arm
+from pairlens.comparison.study_file import read_study, write_study
 from pairlens.comparison.study_plan import FAILED_FILE, Plan
 from pairlens.comparison.tables import latex, markdown, values_table, write_tables
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict

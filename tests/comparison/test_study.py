@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from pairlens.cli.compare import benchmark_grid
-from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study, read_toml, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of
+from pairlens.comparison.study_file import read_study, read_toml, write_study
 from pairlens.experiments.experiment import Experiment
 from pairlens.losses import Circle, RecallAtK, Triplet
 from pairlens.losses.loss_text import loss_from_text, loss_text, trainable_from_text

@@ -8,7 +8,8 @@ import torch
 from pairlens.comparison import tuning
 from pairlens.comparison.check_study import check
 from pairlens.comparison.reproduce import study_text
-from pairlens.comparison.study import Study, read_toml
+from pairlens.comparison.study import Study
+from pairlens.comparison.study_file import read_toml
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import Trial, goes_on, read_trials, space_of, tunable_values, tune, with_params
 from pairlens.core.records import from_plain, to_plain

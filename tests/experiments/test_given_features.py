@@ -7,7 +7,7 @@ from conftest import write_bars
 from pairlens.collection.collection_model import run_model
 from pairlens.comparison.reproduce import study_text
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import read_study
+from pairlens.comparison.study_file import read_study
 from pairlens.data.catalog import Catalog
 from pairlens.data.data_config import DataConfig
 from pairlens.evaluation.evaluate import evaluate

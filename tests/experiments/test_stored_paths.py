@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import save_file
 
 import pairlens as pl
-from pairlens.comparison.study import STUDY_FILE, read_study
+from pairlens.comparison.study_file import STUDY_FILE, read_study
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.experiments.stored_paths import as_opened, as_stored
 from pairlens.model.embedder import Embedder

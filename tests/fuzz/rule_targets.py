@@ -13,7 +13,8 @@ from PIL import Image
 
 from fuzz.target import ALLOWED_ERRORS, catalog_parts, folder, written
 from pairlens import _module_path
-from pairlens.comparison.study import Arm, Benchmark, Study, read_study
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import read_study
 from pairlens.core import decoding_budget, import_rules
 from pairlens.core.files import check_folder_name, lock_folder
 from pairlens.core.images import reduce_to_square

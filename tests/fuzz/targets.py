@@ -27,7 +27,8 @@ from fuzz.target import ALLOWED_ERRORS, Target, catalog_parts, folder, written
 from fuzz.vector_targets import VECTORS
 from pairlens.comparison.rank_agreement import agreement_of, read_ranked_losses
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import Arm, Benchmark, Study, read_study, read_toml, slug
+from pairlens.comparison.study import Arm, Benchmark, Study, slug
+from pairlens.comparison.study_file import read_study, read_toml
 from pairlens.comparison.tuning import read_trials
 from pairlens.core import images
 from pairlens.core.images import decode, encode, load_image, reduce_to_square

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pairlens.cli.main import main
-from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of, read_study, read_toml, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of
+from pairlens.comparison.study_file import read_study, read_toml, write_study
 from pairlens.core import import_rules
 from pairlens.core.import_rules import ANY_MODULE, NamedIn, import_named
 from pairlens.experiments.experiment import Experiment

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from conftest import write_bars
-from pairlens.comparison.study import Arm, Benchmark, Study, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import write_study
 from pairlens.core.images import load_image
 from pairlens.core.records import to_plain
 from pairlens.data.catalog import Catalog

@@ -20,7 +20,7 @@ import pytest
 from conftest import drawn
 from pairlens.cli.main import main
 from pairlens.comparison.results import read_results
-from pairlens.comparison.study import read_study, read_toml
+from pairlens.comparison.study_file import read_study, read_toml
 from pairlens.comparison.tuning import read_trials
 from pairlens.core.images import load_image, reduce_to_square
 from pairlens.core.untrusted import read_json, read_text

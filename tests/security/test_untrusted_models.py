@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from pairlens.comparison.study import Arm, Benchmark, Study, read_study
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.core.records import to_plain
 from pairlens.evaluation.embeddings import Embeddings

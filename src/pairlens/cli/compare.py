@@ -19,7 +19,8 @@ from pairlens.comparison.compare import default_folder
 from pairlens.comparison.executors import Engine, local_engine, ray_engine
 from pairlens.comparison.results import Results
 from pairlens.comparison.run_study import RunFinished
-from pairlens.comparison.study import AS_IT_IS, METRIC, SEEDS, STUDY_FILE, Arm, Benchmark, Study, read_study, read_toml
+from pairlens.comparison.study import AS_IT_IS, METRIC, SEEDS, Arm, Benchmark, KeptModels, Study
+from pairlens.comparison.study_file import STUDY_FILE, read_study, read_toml
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.verdicts import verdict, without_result
 from pairlens.core.import_rules import ANY_MODULE
@@ -90,6 +91,8 @@ class Work:
     Attributes:
         out: folder of the comparison; by default runs/comparison, or runs/ and the name of the study file.
         resume: the folder of a comparison to continue, or whose results are to be written again.
+        keep: of which finished runs the model and the embedded photos stay on disk: all, or first_seed, those of the first
+            seed of each loss; the results of every run stay. By default all, or what the study says.
         processes: number of simultaneous runs on this machine; they share its cores.
         engine: local, or ray: the cluster that RAY_ADDRESS names, or a cluster that is started here.
         all_metrics: print every column of the result table, and not only the most important ones.
@@ -101,6 +104,7 @@ class Work:
 
     out: Path | None = None
     resume: Path | None = None
+    keep: KeptModels | None = None
     processes: int = 1
     engine: Literal["local", "ray"] = "local"
     all_metrics: Annotated[bool, tyro.conf.arg(name="all")] = False
@@ -178,6 +182,8 @@ def compare_command() -> Callable[..., None]:
             folder = work.out or default_folder(planned)
         if processing.name:
             planned = replace(planned, processing=processing)
+        if work.keep is not None:
+            planned = replace(planned, keep=work.keep)
         carry_out(planned, folder, work.make_engine(), work.all_metrics)
 
     # The type is made at run time, so it cannot be written in the signature.
@@ -193,7 +199,7 @@ def _with_local_options(study: Study, question: Question, settings: Any) -> Stud
     if question != Question() or set(given) - set(LOCAL_OPTIONS):
         raise ValueError(
             "a study from a file or a folder holds its own losses and settings; beside it, only "
-            f"--{', --'.join(LOCAL_OPTIONS)}, --post, --reduce, --out, --processes, --engine, --all, --trust and "
+            f"--{', --'.join(LOCAL_OPTIONS)}, --post, --reduce, --out, --keep, --processes, --engine, --all, --trust and "
             "--trust_study can be given"
         )
     local = {name: getattr(settings, name) for name in given}

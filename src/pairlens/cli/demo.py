@@ -14,7 +14,8 @@ from pairlens.cli.tables import report_table
 from pairlens.cli.terminal import open_console
 from pairlens.comparison.run_study import lock_study
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import STUDY_FILE, Arm, Benchmark, Study, write_study
+from pairlens.comparison.study import Arm, Benchmark, Study
+from pairlens.comparison.study_file import STUDY_FILE, write_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.verdicts import headline
 from pairlens.core.files import make_folder, write_picture

@@ -9,7 +9,8 @@ from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.results import Results, write_results
 from pairlens.comparison.run_study import RunFinished, lock_study, run_missing
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import Study, read_toml
+from pairlens.comparison.study import Study
+from pairlens.comparison.study_file import read_toml
 from pairlens.comparison.study_plan import FIGURES_FOLDER, Plan
 from pairlens.comparison.tables import write_tables
 from pairlens.experiments.tracking import DrawPictures

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,14 +13,11 @@ from pairlens.comparison.study import Benchmark
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import best_trial, read_trials
 from pairlens.evaluation.embedding_stats import EmbeddingStats
-from pairlens.evaluation.embeddings import Embeddings
-from pairlens.evaluation.geometry import decay_and_rank
 from pairlens.evaluation.intervals import t_interval
 from pairlens.experiments.outcome import EpochRow
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_sums import spectrum_of_run
 
-# The spectrum of more photos takes longer and differs little.
-SPECTRUM_PHOTOS = 1000
 TRAINING: SourceOfMeasurement = "training photos"
 WITHOUT_CLASSES: SourceOfMeasurement = "test photos without their classes"
 TEST: SourceOfMeasurement = "test classes"
@@ -83,7 +79,7 @@ def _measured_runs(plan: Plan, benchmark: Benchmark, result: BenchmarkResult) ->
         for run in () if loss.is_control else loss.runs:
             run_folder = RunFolder(plan.folder / run)
             row = run_folder.read_outcome().kept_row
-            spectrum = _spectrum(run_folder.queries if run_folder.queries.is_file() else run_folder.gallery)
+            spectrum = spectrum_of_run(run_folder)
             runs.append(MeasuredRun(loss.name, row.report[result.metric], row, folds.get(loss.name), spectrum))
     return runs
 
@@ -92,13 +88,6 @@ def _chosen_values(plan: Plan, benchmark: Benchmark) -> dict[str, float]:
     """Return the best value of each loss on the folds on which its settings were chosen."""
     trials = {arm.name: read_trials(plan.tuning_folder(benchmark, arm))[: plan.study.tune] for arm in plan.study.arms}
     return {name: best_trial(found, plan.study.folds).value for name, found in trials.items() if found}
-
-
-def _spectrum(file: Path) -> tuple[float, float]:
-    vectors = Embeddings.load(file).vectors
-    # Evenly spaced, so that the choice does not depend on the classes.
-    some = vectors[:: max(1, math.ceil(len(vectors) / SPECTRUM_PHOTOS))].float()
-    return decay_and_rank(some)
 
 
 def _measurements(metric: str) -> list[tuple[str, SourceOfMeasurement, Reader]]:

@@ -1,6 +1,6 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -8,13 +8,8 @@ from pathlib import Path
 
 from pairlens.comparison.check_study import check, check_same, check_stored_runs
 from pairlens.comparison.executors import Engine, run_here
-from pairlens.comparison.study import (
-    Arm,
-    Benchmark,
-    Study,
-    experiment_of,
-    write_study,
-)
+from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of
+from pairlens.comparison.study_file import write_study
 from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
 from pairlens.comparison.tuning import (
     ELSEWHERE,
@@ -26,6 +21,7 @@ from pairlens.experiments.experiment import Experiment
 from pairlens.experiments.frozen_backbone import store_features
 from pairlens.experiments.run import Event, resume, train
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.experiments.run_sums import has_all_results
 from pairlens.experiments.stored_post import (
     measure_post_of_baseline,
     measure_post_of_run,
@@ -93,7 +89,9 @@ def run_missing(
     check(plan)
     write_study(study, folder)
     for benchmark in study.fields:
-        unfinished = [run for run in plan.runs(benchmark) if not plan.is_complete(*run)]
+        runs = list(plan.runs(benchmark))
+        unfinished = [run for run in runs if not plan.is_complete(*run)]
+        _remove_unkept_models(plan, benchmark, [plan.run_folder(*run) for run in runs if run not in unfinished])
         if unfinished:
             # Before the jobs, which may run in several processes and would all compute them.
             store_features(benchmark.settings)
@@ -120,7 +118,7 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
     run_folder = plan.run_folder(benchmark, arm, seed)
     if is_done(run_folder):
         what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
-        return _finish(what, plan, run_folder)
+        return _finish(what, plan, benchmark, run_folder)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
@@ -136,14 +134,25 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
         raise
     if plan.study.processing.name:
         what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
-    return _finish(what, plan, run_folder)
+    return _finish(what, plan, benchmark, run_folder)
 
 
-def _finish(what: str, plan: Plan, run_folder: RunFolder) -> RunFinished:
+def _finish(what: str, plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> RunFinished:
     # A study has hundreds of runs, which are compared by their results; four fifths of their disk space are checkpoints.
     with run_folder.lock():
         remove_checkpoints(run_folder.path)
+    _remove_unkept_models(plan, benchmark, [run_folder])
     return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
+
+
+def _remove_unkept_models(plan: Plan, benchmark: Benchmark, finished: Iterable[RunFolder]) -> None:
+    """Delete the models and the embedded photos of finished runs that the study does not keep."""
+    kept = {plan.run_folder(benchmark, arm, benchmark.first_seed) for arm in plan.study.arms}
+    for run_folder in finished if plan.study.keep == "first_seed" else ():
+        # Runs of earlier versions have measurements that are made from the embedded photos when they are needed.
+        if run_folder not in kept and run_folder.gallery.is_file() and has_all_results(run_folder):
+            with run_folder.lock():
+                run_folder.remove_model()
 
 
 def _blame_third_party_loss(what: str, experiment: Experiment, error: Exception) -> None:

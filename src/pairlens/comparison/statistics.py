@@ -10,7 +10,8 @@ import numpy as np
 from pairlens.comparison.baseline_results import baseline_results, post_results
 from pairlens.comparison.finished_run import FinishedRun
 from pairlens.comparison.results import BenchmarkResult, Difference, FailedLoss, LossResult, Measured, Results
-from pairlens.comparison.study import Arm, Benchmark, read_study
+from pairlens.comparison.study import Arm, Benchmark
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_findings import findings_of
 from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
 from pairlens.comparison.tuning import tunable_values

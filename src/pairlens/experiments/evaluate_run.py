@@ -61,7 +61,7 @@ def evaluate_run(
         report = test.evaluate(evaluation.recalls, evaluation.metrics, index, sharded=world_size() > 1)
         report = replace(report, seen_classes=splits.seen_classes)
         if rank() == 0:
-            opened.run_folder.write_embeddings(test, model.fingerprint())
+            opened.run_folder.write_embeddings(test.made_by(model.fingerprint()))
     return report
 
 

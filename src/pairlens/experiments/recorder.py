@@ -297,13 +297,13 @@ class RunRecorder:
         # Model and gallery are those of the kept epoch; a later epoch that is not kept does not overwrite them.
         if outcome.epoch == self.learner.epoch and self.test is not None:
             self.learner.model.save(self.run_folder.path)
-            self.run_folder.write_embeddings(self.test, self.learner.model.fingerprint())
+            test = self.test.made_by(self.learner.model.fingerprint())
+            self.run_folder.write_embeddings(test)
             if self.by_class is not None:
-                write_run_sums(self.run_folder, outcome.report, self.splits.test.digest, self.by_class)
+                write_run_sums(self.run_folder, outcome.report, test, self.by_class)
         self.run_folder.write_tables(outcome)
         is_finished = outcome.rows[-1].epoch >= self.experiment.run.epochs
-        name, file = self.run_folder.path.name, self.run_folder.curves
-        self.drawn = draw_if_due(outcome, name, file, self.drawn, is_finished)
+        self.drawn = draw_if_due(outcome, self.run_folder.path.name, self.run_folder.curves, self.drawn, is_finished)
         self.run_folder.write_outcome(outcome)
 
     def _outcome(self) -> Outcome:

@@ -14,6 +14,7 @@ from pairlens.core.files import (
     clear_folder,
     lock_folder,
     make_folder,
+    remove_file,
     write_text,
 )
 from pairlens.core.records import VERSION, Record, from_plain, to_plain
@@ -31,6 +32,7 @@ from pairlens.experiments.splits import Splits, open_splits
 from pairlens.experiments.stored_paths import as_opened, as_stored
 from pairlens.losses.loss_import import open_stored
 from pairlens.losses.loss_text import AnyLoss
+from pairlens.model.embedder import WEIGHTS_FILE
 
 
 @dataclass(frozen=True)
@@ -238,12 +240,17 @@ class RunFolder:
         items = Embeddings.load(self.gallery)
         return RetrievalSet(Embeddings.load(self.queries), items) if self.queries.is_file() else RetrievalSet(items)
 
-    def write_embeddings(self, test: RetrievalSet, model: str) -> None:
-        """Write the gallery, and the queries if they are other photos, with the fingerprint of their model."""
-        marked = test.made_by(model)
-        marked.items.save(self.gallery)
-        if marked.gallery is not None:
-            marked.queries.save(self.queries)
+    def write_embeddings(self, test: RetrievalSet) -> None:
+        """Write the gallery, and the queries if they are other photos; they have the fingerprint of their model."""
+        test.items.save(self.gallery)
+        if test.gallery is not None:
+            test.queries.save(self.queries)
+
+    def remove_model(self) -> None:
+        """Delete the weights and the embedded photos of a finished run, whose results stay; the caller holds its lock."""
+        # The gallery is the last one: as long as it is there, the others may be, too.
+        for file in (self.path / WEIGHTS_FILE, self.queries, self.gallery):
+            remove_file(file)
 
 
 def open_run(folder: Path, data_path: Path | None = None) -> OpenRun:

@@ -15,6 +15,7 @@ from pairlens.experiments.build import choose_device
 from pairlens.experiments.frozen_backbone import FrozenBackbone
 from pairlens.experiments.post_processed import PostProcessing, measure_processed, post_process_run
 from pairlens.experiments.run_folder import OpenRun, RunFolder
+from pairlens.experiments.run_sums import origin_of_embeddings
 from pairlens.experiments.stored_sums import read_sums, write_sums
 from pairlens.model.backbone import Backbone
 from pairlens.model.check_sum import check_sum
@@ -71,9 +72,12 @@ class MeasuredPost:
 
 
 def post_of_run(run_folder: RunFolder, processing: PostProcessing) -> MeasuredPost | None:
-    """Return a finished run after post-processing, if that is stored; ValueError if its gallery is damaged."""
-    gallery = run_folder.read_embeddings().items
-    return MeasuredPost.find(run_folder.post, processing, gallery.model, gallery.catalog)
+    """Return a finished run after post-processing, if that is stored.
+
+    Raises:
+        ValueError: if the run is of an earlier version, and its gallery is missing or damaged.
+    """
+    return MeasuredPost.find(run_folder.post, processing, *origin_of_embeddings(run_folder))
 
 
 def measure_post_of_run(
@@ -90,9 +94,8 @@ def measure_post_of_run(
     Raises:
         ValueError: as `post_process_run`.
     """
-    gallery = run_folder.read_embeddings().items
     done = post_process_run(run_folder.path, processing, data_path=data_path, device=device)
-    record = PostRecord(processing, gallery.model, gallery.catalog, done.report)
+    record = PostRecord(processing, *origin_of_embeddings(run_folder), done.report)
     measured = MeasuredPost(record, done.values.class_sums())
     measured.save(run_folder.post)
 

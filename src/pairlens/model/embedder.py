@@ -299,7 +299,7 @@ class Embedder(nn.Module):
         config = Path(folder) / CONFIG_FILE
         for file in (weights, config):
             if not file.is_file():
-                raise ValueError(f"{file} does not exist; give the folder of a finished run")
+                raise ValueError(f"{file} does not exist; give the folder of a finished run that has kept its model")
         try:
             architecture = from_plain(Architecture, _read_config(config), str(config))
             # A new model draws random initial weights, which would change the random numbers of a training run that

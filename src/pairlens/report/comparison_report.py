@@ -15,7 +15,8 @@ from pairlens.comparison.rank_agreement import RankedLosses
 from pairlens.comparison.reproduce import study_text
 from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.statistics import measure
-from pairlens.comparison.study import Benchmark, read_study, slug
+from pairlens.comparison.study import Benchmark, slug
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.study_plan import Plan
 from pairlens.comparison.tuning import best_trial, read_trials
 from pairlens.comparison.verdicts import headline, headline_of_all, pair_verdict, verdict, without_result

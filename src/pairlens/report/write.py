@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pairlens.comparison.study import STUDY_FILE
+from pairlens.comparison.study_file import STUDY_FILE
 from pairlens.core.files import UnwritableError, make_folder, write_text
 from pairlens.plotting.style import figures_for_a_page
 from pairlens.report.comparison_report import comparison_page
