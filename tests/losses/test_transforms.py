@@ -54,6 +54,29 @@ def test_vmap_is_a_loop_over_batches_each_with_labels_of_its_own(loss, source):
     assert torch.allclose(gradients, loop, atol=1e-10)
 
 
+@each_case
+def test_vmap_is_a_loop_over_batches_that_share_their_labels(loss, source):
+    made = made_for_transforms(loss, source)
+    points = batches(2)
+    gradients, values = torch.func.vmap(torch.func.grad_and_value(lambda x: made(x, LABELS)))(points)
+    for number, one in enumerate(points):
+        assert torch.allclose(values[number], made(one, LABELS), atol=1e-12)
+        assert torch.allclose(gradients[number], gradient_of(made, one), atol=1e-10)
+
+
+@pytest.mark.parametrize(("labels", "slots"), [(LABELS, 1), (torch.stack([LABELS, LABELS // 2]), COUNT)])
+def test_the_few_positives_of_known_labels_are_gathered_within_a_transform(labels, slots, monkeypatch):
+    seen, weigh = [], SmoothAP.weigh
+
+    def watch(loss, positive, negative):
+        seen.append((positive.similarity.shape[-1], negative.similarity.shape[-1]))
+        return weigh(loss, positive, negative)
+
+    monkeypatch.setattr(SmoothAP, "weigh", watch)
+    torch.func.vmap(Criterion(SmoothAP()), in_dims=(0, 0 if labels.ndim == 2 else None))(batches(2), labels)
+    assert seen == [(slots, COUNT)]
+
+
 # PyTorch itself uses `torch.jit.script` when it first differentiates forward.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

@@ -51,7 +51,7 @@ WRITING = {
 # Methods called `save` and `savefig` that write to what they get: their argument must be an open file or our own method.
 SAVING = {"save", "savefig"}
 OWN_SAVING = {
-    "marked.items.save", "marked.queries.save", "self.learner.model.save", "values.save", "model.network.save",
+    "test.items.save", "test.queries.save", "self.learner.model.save", "values.save", "model.network.save",
     "measured.save", "save",
     "style.save",
 }  # fmt: skip

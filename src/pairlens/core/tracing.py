@@ -41,6 +41,18 @@ def is_readable(tensor: Tensor) -> bool:
     return not tensor.is_cuda and not is_traced()
 
 
+def is_known(tensor: Tensor) -> bool:
+    """Return whether a tensor has the same values for all that a transform of `torch.func` computes at a time.
+
+    The pairs of one batch have, for example, while `vmap` evaluates many similarities of them.
+
+    >>> is_known(torch.zeros(2)), torch.func.vmap(lambda x: x + is_known(x))(torch.zeros(2))
+    (True, tensor([0., 0.]))
+    """
+    # PyTorch has no public question here either.
+    return not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
 def computed_once(record: Any, name: str, compute: Callable[[], Computed]) -> Computed:
     """Return what `compute` returns, and keep it in a record that does not change; a trace computes it each time.
 

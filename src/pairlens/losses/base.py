@@ -30,7 +30,7 @@ from torch import Tensor
 from pairlens.core.inputs import NotFiniteError
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import is_one_zero, one_zero
-from pairlens.core.tracing import computed_once, is_readable, is_traced
+from pairlens.core.tracing import computed_once, is_known, is_readable, is_traced
 from pairlens.losses.averaging import shares_of_anchors, sum_of_shares
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.positive_columns import PositiveColumns, positive_columns
@@ -229,11 +229,20 @@ def _evaluated(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, averaged: bo
         nothing = similarity.sum(dim=1)  # 0 with a graph: there is no pair
         return nothing.sum() if averaged else nothing
     if is_traced():
-        value, _, _, times = weigh(Side(similarity, pairs.positive), Side(similarity, pairs.negative))
+        value, _, _, times = weigh(_traced_positives(similarity, pairs), Side(similarity, pairs.negative))
         return sum_of_shares(value, shares_of_anchors(times, pairs, value.dtype)) if averaged else value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
     return _AnchorLosses.apply(similarity, pairs, weigh, averaged)  # pyright: ignore[reportReturnType]
+
+
+def _traced_positives(similarity: Tensor, pairs: Pairs) -> Side:
+    """Return the positives of anchors whose similarities are traced; they are gathered if the pairs are known."""
+    is_readable_mask = is_known(pairs.positive) and not pairs.positive.is_cuda
+    columns = positive_columns(pairs) if is_readable_mask else None
+    if columns is None:
+        return Side(similarity, pairs.positive)
+    return Side(similarity.gather(1, columns.column), columns.taken, full=columns.full)
 
 
 def runs_eagerly(similarity: Tensor) -> bool:
