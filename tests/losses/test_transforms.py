@@ -58,10 +58,10 @@ def test_vmap_is_a_loop_over_batches_each_with_labels_of_its_own(loss, source):
 def test_vmap_is_a_loop_over_batches_that_share_their_labels(loss, source):
     made = made_for_transforms(loss, source)
     points = batches(2)
-    gradients, values = torch.func.vmap(torch.func.grad_and_value(lambda x: made(x, LABELS)))(points)
-    for number, one in enumerate(points):
-        assert torch.allclose(values[number], made(one, LABELS), atol=1e-12)
-        assert torch.allclose(gradients[number], gradient_of(made, one), atol=1e-10)
+    found = torch.func.vmap(torch.func.grad_and_value(lambda x: made(x, LABELS)))(points)
+    for one, gradient, value in zip(points, *found, strict=True):
+        assert torch.allclose(value, made(one, LABELS), atol=1e-12)
+        assert torch.allclose(gradient, gradient_of(made, one), atol=1e-10)
 
 
 @pytest.mark.parametrize(("labels", "slots"), [(LABELS, 1), (torch.stack([LABELS, LABELS // 2]), COUNT)])

@@ -50,7 +50,8 @@ def is_known(tensor: Tensor) -> bool:
     (True, tensor([0., 0.]))
     """
     # PyTorch has no public question here either.
-    return not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
+    return not torch.compiler.is_compiling() and not is_wrapped(tensor)
 
 
 def computed_once(record: Any, name: str, compute: Callable[[], Computed]) -> Computed:

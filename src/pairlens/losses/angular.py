@@ -10,8 +10,9 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import cosine, without_autocast
+from pairlens.core.tracing import is_readable
 from pairlens.losses.averaging import LATER, Average, check_average
-from pairlens.losses.base import Source, check_finite, row_blocks, runs_eagerly
+from pairlens.losses.base import Source, check_finite, row_blocks
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.reductions import log1p_exp, mean_over
@@ -57,7 +58,7 @@ class Angular:
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
         similarity = as_similarity(similarity, pairs)
-        eager = runs_eagerly(similarity)
+        eager = is_readable(similarity)
         if eager:
             check_finite(similarity)
         columns = positive_columns(pairs) if eager else None

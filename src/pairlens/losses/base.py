@@ -30,10 +30,10 @@ from torch import Tensor
 from pairlens.core.inputs import NotFiniteError
 from pairlens.core.pairs import Pairs
 from pairlens.core.similarity import is_one_zero, one_zero
-from pairlens.core.tracing import computed_once, is_known, is_readable, is_traced
+from pairlens.core.tracing import computed_once, is_readable, is_traced
 from pairlens.losses.averaging import shares_of_anchors, sum_of_shares
 from pairlens.losses.loss_inputs import as_similarity
-from pairlens.losses.positive_columns import PositiveColumns, positive_columns
+from pairlens.losses.positive_columns import PositiveColumns, known_columns, positive_columns
 from pairlens.losses.reductions import ABSENT, as_number
 
 Source: TypeAlias = Literal["batch", "memory", "proxies"]
@@ -229,30 +229,19 @@ def _evaluated(weigh: WeighPairs, similarity: Tensor, pairs: Pairs, averaged: bo
         nothing = similarity.sum(dim=1)  # 0 with a graph: there is no pair
         return nothing.sum() if averaged else nothing
     if is_traced():
-        value, _, _, times = weigh(_traced_positives(similarity, pairs), Side(similarity, pairs.negative))
+        columns, positive = known_columns(pairs), Side(similarity, pairs.positive)
+        if columns is not None:
+            positive = Side(similarity.gather(1, columns.column), columns.taken, full=columns.full)
+        value, _, _, times = weigh(positive, Side(similarity, pairs.negative))
         return sum_of_shares(value, shares_of_anchors(times, pairs, value.dtype)) if averaged else value.squeeze(1)
     if not similarity.is_cuda:
         check_finite(similarity)
     return _AnchorLosses.apply(similarity, pairs, weigh, averaged)  # pyright: ignore[reportReturnType]
 
 
-def _traced_positives(similarity: Tensor, pairs: Pairs) -> Side:
-    """Return the positives of anchors whose similarities are traced; they are gathered if the pairs are known."""
-    is_readable_mask = is_known(pairs.positive) and not pairs.positive.is_cuda
-    columns = positive_columns(pairs) if is_readable_mask else None
-    if columns is None:
-        return Side(similarity, pairs.positive)
-    return Side(similarity.gather(1, columns.column), columns.taken, full=columns.full)
-
-
-def runs_eagerly(similarity: Tensor) -> bool:
-    """Return whether values may be read back and shapes may depend on data: on a CPU, and neither traced nor transformed."""
-    return is_readable(similarity)
-
-
 def row_blocks(similarity: Tensor) -> list[slice]:
     """Return slices of rows that fit into the cache of a CPU; one slice of all rows on a GPU and while being traced."""
-    if not runs_eagerly(similarity):
+    if not is_readable(similarity):
         return [slice(None)]
     rows = max(1, BLOCK_ELEMENTS // max(1, similarity.shape[1]))
     return [slice(start, start + rows) for start in range(0, max(1, len(similarity)), rows)]

@@ -9,7 +9,8 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance
-from pairlens.losses.base import SOURCES, Source, check_finite, runs_eagerly
+from pairlens.core.tracing import is_readable
+from pairlens.losses.base import SOURCES, Source, check_finite
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, as_number, mean_over
 
@@ -52,7 +53,7 @@ class DynamicSoftMargin:
         similarity = as_similarity(similarity, pairs)
         if not similarity.numel():
             return similarity.sum()
-        if runs_eagerly(similarity):
+        if is_readable(similarity):
             check_finite(similarity)
         d = distance(similarity)
         complete = pairs.complete[:, None]  # (anchor, 1)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.core.tracing import is_traced
-from pairlens.losses.base import SOURCES, Source, check_finite, row_blocks, runs_eagerly
+from pairlens.core.tracing import is_readable, is_traced
+from pairlens.losses.base import SOURCES, Source, check_finite, row_blocks
 from pairlens.losses.loss_inputs import as_similarity
 
 
@@ -45,7 +45,7 @@ class Histogram:
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (anchor, reference) cosine similarities."""
         similarity = as_similarity(similarity, pairs)
-        if runs_eagerly(similarity):
+        if is_readable(similarity):
             check_finite(similarity)
         complete = pairs.complete[:, None]  # (anchor, 1): an anchor with only one side counts for neither histogram
         h_p = _histogram(similarity, pairs.positive & complete, self.nodes)

@@ -9,7 +9,8 @@ from torch import Tensor
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
 from pairlens.core.similarity import distance, reciprocal
-from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses, runs_eagerly
+from pairlens.core.tracing import is_readable
+from pairlens.losses.base import AnchorLoss, PairWeights, Side, Source, anchor_losses
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.positive_columns import positive_columns
 from pairlens.losses.tuning_space import Range
@@ -49,7 +50,7 @@ class LiftedStructure:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
         similarity = as_similarity(similarity, pairs)
         log_sums = anchor_losses(self._weigh_negatives, similarity, pairs)  # (photo,) log Σ_k e^{a - d_ik}
-        columns = positive_columns(pairs) if runs_eagerly(similarity) else None
+        columns = positive_columns(pairs) if is_readable(similarity) else None
         # partner is the log-sum of the photo j of each pair (i, j); all three are (photo, slot).
         if columns is None:
             d = distance(similarity)

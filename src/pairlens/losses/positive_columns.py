@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pairlens.core.pairs import Pairs
+from pairlens.core.tracing import is_known
 
 # Positives are gathered if no anchor has more of them than a quarter of the references; otherwise gathering costs more
 # than it saves.
@@ -51,6 +52,16 @@ def positive_columns(pairs: Pairs) -> PositiveColumns | None:
     column = anchors.new_zeros(len(counts), slots)
     column[anchors, slot] = columns
     return PositiveColumns(column, torch.arange(slots) < counts[:, None])
+
+
+def known_columns(pairs: Pairs) -> PositiveColumns | None:
+    """Return `positive_columns` within a transform of `torch.func`, or None where the transform varies the pairs as well.
+
+    >>> pairs = Pairs.within(torch.arange(12) % 6)
+    >>> torch.func.vmap(lambda x: x.gather(0, known_columns(pairs).column[0]))(torch.eye(12))[6]
+    tensor([1.])
+    """
+    return positive_columns(pairs) if is_known(pairs.positive) and not pairs.positive.is_cuda else None
 
 
 def _full(column: Tensor, references: int) -> PositiveColumns | None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pairlens.core.pairs import Pairs
 from pairlens.core.records import require
-from pairlens.losses.base import Source, check_finite, runs_eagerly
+from pairlens.core.tracing import is_readable
+from pairlens.losses.base import Source, check_finite
 from pairlens.losses.loss_inputs import as_similarity
 from pairlens.losses.reductions import ABSENT, mean_over
 from pairlens.losses.tuning_space import Range
@@ -51,7 +52,7 @@ class Quadruplet:
     def __call__(self, similarity: Tensor, pairs: Pairs) -> Tensor:
         """Return the loss of (photo, photo) cosine similarities of one batch."""
         similarity = as_similarity(similarity, pairs)
-        if runs_eagerly(similarity):
+        if is_readable(similarity):
             check_finite(similarity)
         if not similarity.numel():
             return similarity.sum()
