@@ -1,3 +1,6 @@
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
@@ -193,6 +196,29 @@ def test_a_loss_that_cannot_be_copied_is_refused_in_one_sentence():
     loss.last = torch.ones(1, requires_grad=True) * 2
     with pytest.raises(ValueError, match=r"TripletMarginLoss cannot be copied .*, and its audit would change it"):
         audit(loss)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), NotImplementedError(), ValueError("two\nlines")], ids=repr)
+def test_whatever_copying_raises_is_one_sentence(error):
+    class Uncopied:
+        def __call__(self, embeddings, labels):
+            return embeddings.sum()
+
+        def __deepcopy__(self, memo):
+            raise error
+
+    with pytest.raises(ValueError, match="cannot be copied") as caught:
+        audit(Uncopied())
+    assert "\n" not in str(caught.value)
+
+
+def test_an_object_that_a_text_names_is_copied_as_well(monkeypatch):
+    module = ModuleType("losses_of_mine")
+    module.loss = OfProxies()
+    monkeypatch.setitem(sys.modules, "losses_of_mine", module)
+    before = module.loss.proxies.detach().clone()
+    audit("losses_of_mine:loss")
+    assert torch.equal(module.loss.proxies, before)
 
 
 def test_an_error_of_a_third_party_loss_is_a_finding():

@@ -1,5 +1,7 @@
 """A comparison that keeps the models of the first seed has the same results as one that keeps all."""
 
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -9,10 +11,11 @@ from pairlens.comparison.run_study import run_study
 from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.study_file import read_study, read_toml
-from pairlens.comparison.study_plan import Plan
+from pairlens.comparison.study_plan import FAILED_FILE, Plan
 from pairlens.experiments.post_processed import PostProcessing
 from pairlens.experiments.run_folder import RunFolder
 from pairlens.report.write import write_report
+from pairlens.training.checkpoint import CHECKPOINT_FILE
 from support.commands import run as command
 from support.experiments import changed
 
@@ -66,8 +69,77 @@ def test_the_results_are_those_of_runs_that_all_have_their_models(study, kept, t
 def test_nothing_is_made_again_and_the_page_is_written(study, kept, tmp_path):
     assert list(run_study(study, kept)) == []
     assert read_study(kept).keep == "first_seed"
-    write_report(kept, tmp_path / "page.html")
-    assert "circle 10" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    _, missing = write_report(kept, tmp_path / "page.html")
+    assert missing == ""
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"pairlens query {kept}/runs/bars/" in page
+    assert "/seed3 --query_img_name" in page
+
+
+@pytest.mark.parametrize("first", ["failed", "not finished"])
+def test_a_later_seed_stands_for_a_loss_whose_first_one_has_no_model(study, kept, tmp_path, first, monkeypatch):
+    shutil.copytree(kept, tmp_path / "birds")
+    # Seed 4 has no model any more, so seed 5 is the next one that could stand for the loss.
+    later = replace(study, fields=(replace(study.fields[0], seeds=3),))
+    run = tmp_path / "birds/runs/bars/triplet/seed3"
+    if first == "failed":
+        (run / FAILED_FILE).write_text("the loss became nan\n", encoding="utf-8")
+    else:
+        shutil.rmtree(run)
+        monkeypatch.setattr("pairlens.comparison.run_study._events", stopped_at_seed_3)
+    jobs = run_study(later, tmp_path / "birds")
+    with suppress(KeyboardInterrupt):
+        list(jobs)
+    if first == "failed":
+        assert seeds_with(MODEL[0], tmp_path / "birds") == {"seed3", "seed5"}
+        assert (run / MODEL[0]).is_file()
+    else:
+        # Nothing was deleted while no other run of the loss had a model.
+        (tmp_path / "birds/runs/bars/circle-10/seed3/model.safetensors").unlink()
+        assert seeds_with(MODEL[1], tmp_path / "birds") == {"seed3"}
+
+
+def stopped_at_seed_3(run_folder, *rest):
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_could_not_be_measured_keeps_its_model(study, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("its embeddings are all equal")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pairlens.comparison.run_study.measure_post_of_run", fail)
+        found = [job.what for job in run_study(study, tmp_path)]
+    assert all("not post-processed (its embeddings are all equal)" in what for what in found)
+    assert seeds_with(MODEL[0], tmp_path) == {"seed3", "seed4"}
+    # It can be measured later, and is removed then.
+    assert len(list(run_study(study, tmp_path))) == 4
+    assert seeds_with(MODEL[0], tmp_path) == {"seed3"}
+
+
+def test_the_runs_are_measured_although_their_backbone_as_it_comes_cannot_be(study, tmp_path, monkeypatch):
+    def fail(*_):
+        raise FileNotFoundError("the weights of the backbone are gone")
+
+    monkeypatch.setattr("pairlens.comparison.run_study.measure_post_of_baseline", fail)
+    found = [job.what for job in run_study(study, tmp_path)]
+    assert all("post-processed, but not its backbone as it comes (the weights" in what for what in found)
+    assert seeds_with("post_processed.safetensors", tmp_path) == {"seed3", "seed4"}
+
+
+def test_a_run_that_is_in_use_is_left_alone_and_what_an_interruption_left_goes_later(study, kept, tmp_path):
+    shutil.copytree(kept, tmp_path / "birds")
+    first, second = (RunFolder(tmp_path / f"birds/runs/bars/triplet/seed{seed}") for seed in (3, 4))
+    shutil.copy(first.gallery, second.gallery)
+    shutil.copy(first.gallery, second.queries)
+    (second.path / CHECKPOINT_FILE).write_bytes(b"of an earlier version")
+    with second.lock():
+        assert list(run_study(study, tmp_path / "birds")) == []
+        assert second.gallery.is_file()
+    list(run_study(study, tmp_path / "birds"))
+    assert not second.holds_vectors
+    assert not (second.path / CHECKPOINT_FILE).exists()
+    assert first.has_model
 
 
 def test_it_may_be_asked_for_when_runs_are_finished(study, tmp_path):
@@ -82,22 +154,42 @@ def test_it_may_be_asked_for_when_runs_are_finished(study, tmp_path):
     assert measure(tmp_path).fields[0].losses[0].seeds == (3, 4)
 
 
-def test_a_run_without_its_model_is_named_where_one_is_needed(kept, capsys):
+def test_a_run_without_its_model_is_named_where_one_is_needed(kept, tmp_path, capsys):
     run = Plan(read_study(kept), kept).folder / "runs/bars/triplet/seed4"
     assert command("evaluate", run) == 2
     assert "a finished run that has kept its model" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="has not kept its model and its embedded photos"):
+        RunFolder(run).read_embeddings()
     assert command("train", "--resume", run) == 0
     assert "R@1" in capsys.readouterr().out
+    # Its page has no photos, but the paired gain, which comes from stored sums.
+    page, missing = write_report(run, tmp_path / "run.html")
+    assert "a finished run that has kept its model" in missing
+    assert "not paired" not in page.read_text(encoding="utf-8")
 
 
-def test_processing_that_is_asked_for_later_says_what_is_missing(study, kept):
+def test_a_run_without_a_checkpoint_gets_new_settings_and_a_remedy_that_works(kept, tmp_path, capsys):
+    shutil.copytree(kept, tmp_path / "birds")
+    run = RunFolder(tmp_path / "birds/runs/bars/triplet/seed4")
+    shutil.copytree(run.experiment().data.path, tmp_path / "moved")
+    assert command("train", "--resume", run.path, "--data_path", tmp_path / "moved") == 0
+    assert run.experiment().data.path == tmp_path / "moved"
+    run.outcome.write_text("{", encoding="utf-8")
+    assert command("compare", "--resume", tmp_path / "birds") == 2
+    error = capsys.readouterr().err
+    assert "train --resume" not in error
+    assert f"remove {run.path} and train it again" in error
+    shutil.rmtree(run.path)
+    assert command("compare", "--resume", tmp_path / "birds") == 0
+
+
+def test_processing_that_is_asked_for_later_is_done_where_a_model_is_left(study, kept, tmp_path, capsys):
+    shutil.copytree(kept, tmp_path / "birds")
     other = replace(study, processing=PostProcessing(("whiten",), 8))
-    found = {job.what: job for job in run_study(other, kept)}
-    assert len(found) == 4
-    for what, job in found.items():
-        assert ("not post-processed" in what) == ("seed 4" in what)
-        assert job.value > 0
-    list(run_study(study, kept))
+    assert ["seed 3" in job.what for job in run_study(other, tmp_path / "birds")] == [True, True]
+    assert list(run_study(other, tmp_path / "birds")) == []
+    assert command("compare", "--resume", tmp_path / "birds") == 0
+    assert "2 runs have not kept their model, so they cannot be measured" in capsys.readouterr().out
 
 
 def test_a_file_and_the_command_line_say_it(tmp_path, kept, capsys):

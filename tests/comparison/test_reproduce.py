@@ -82,7 +82,9 @@ def test_a_study_is_read_back_from_its_text(tmp_path):
     arms = (Arm("triplet", "triplet"), Arm("mine", "circle:gamma=64.0"))
     settings = changed(ODD, loss=Experiment().loss, data_name="omniglot")
     other = changed(settings, auxiliary=0.0, data_name="birds", miner=None, batch_size=64)
-    study = Study(arms, (Benchmark("one", settings, 3), Benchmark('t"wo', other, 2, "one", 4)), 6, 3, "R@1")
+    study = Study(
+        arms, (Benchmark("one", settings, 3), Benchmark('t"wo', other, 2, "one", 4)), 6, 3, "R@1", keep="first_seed"
+    )
     file = tmp_path / "study.toml"
     file.write_text(study_text(study), encoding="utf-8")
     assert read_toml(file) == study

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from losses.test_miners import MINERS
 from pairlens.losses import Circle, SmoothAP, Triplet
@@ -75,6 +76,14 @@ def test_the_few_positives_of_known_labels_are_gathered_within_a_transform(label
     monkeypatch.setattr(SmoothAP, "weigh", watch)
     torch.func.vmap(Criterion(SmoothAP()), in_dims=(0, 0 if labels.ndim == 2 else None))(batches(2), labels)
     assert seen == [(slots, COUNT)]
+
+
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
+def test_a_gradient_is_traced_as_a_graph(mode):
+    made = Criterion(SmoothAP())
+    points = batches(1)[0]
+    traced = make_fx(lambda x, y: torch.func.grad(lambda e: made(e, y))(x), tracing_mode=mode)(points, LABELS)
+    assert torch.allclose(traced(points, LABELS), gradient_of(made, points), atol=1e-10)
 
 
 # PyTorch itself uses `torch.jit.script` when it first differentiates forward.

@@ -12,13 +12,25 @@ from pairlens.comparison.statistics import measure
 from pairlens.comparison.study import Arm, Benchmark, Study
 from pairlens.comparison.verdicts import headline, verdict
 from pairlens.experiments.run_folder import RunFolder
+from pairlens.losses.third_party import wrap
+from pairlens.report.page import Paragraph
 from pairlens.report.render import MAX_BYTES
 from pairlens.report.result_table import result_tables
-from pairlens.report.sections import points, rounded
+from pairlens.report.sections import losses_section, points, rounded
 from pairlens.report.write import write_report
 from support.commands import run
 from support.experiments import changed
 from support.report_headings import COMPARISON_SECTIONS, RUN_SECTIONS
+
+
+class Uncopied:
+    """A loss from outside that cannot be copied."""
+
+    def __call__(self, embeddings, labels):
+        return embeddings.sum()
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle '_thread.lock' object")
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +127,12 @@ def test_the_baselines_have_every_metric(compared):
     (complete,) = tables.complete
     assert complete.header == ("measurement", *(loss.name for loss in field.losses), *names)
     assert {"R-Precision", "mean s_p", "mean s_n"} < {row[0] for row in complete.rows}
+
+
+def test_a_loss_that_cannot_be_audited_costs_no_page(tmp_path):
+    section = losses_section([("mine", wrap(Uncopied()))], tmp_path)
+    (text,) = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    assert text.startswith("mine is not audited here: Uncopied cannot be copied (cannot pickle '_thread.lock' object)")
 
 
 def test_many_losses_have_a_row_each(compared):

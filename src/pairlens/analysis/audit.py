@@ -64,7 +64,8 @@ def as_batch_loss(loss: Any) -> BatchLoss:
 def audit(loss: Any, name: str | None = None, against: Any = None) -> Audit:
     """Check a loss: its signs, where it leads, invariance, degenerate batches, precision, growth of its cost.
 
-    The loss stays as it is, because a copy of it is checked, and so do the random numbers of the caller.
+    The loss stays as it is, because a copy of it is checked, and so do the random numbers of the caller. A function is not
+    copied: the checks call it as it is, with whatever it holds.
 
     Args:
         loss: a loss of `pairlens.losses`, any function of (embeddings, labels), which may be a module, or a text that
@@ -108,9 +109,9 @@ def _name_of(loss: Any) -> str:
 
 
 def _loss_of(loss: Any) -> Any:
-    """Return the loss that a text names, or a copy of any other loss."""
+    """Return a copy of a loss, which may be named by a text."""
     if isinstance(loss, str):
-        return any_loss_from_text(loss)
+        loss = any_loss_from_text(loss)
     if isinstance(loss, type) or not (callable(loss) or needs_criterion(loss)):
         shown = loss.__name__ if isinstance(loss, type) else type(loss).__name__
         what = f"the class {shown}" if isinstance(loss, type) else f"a {shown}"
@@ -121,10 +122,12 @@ def _loss_of(loss: Any) -> Any:
     try:
         # The checks train the parameters of a loss and convert them to other precisions.
         return deepcopy(loss)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:
+        # A class from outside may copy itself in any way.
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(
-            f"{_name_of(loss)} cannot be copied ({str(error).splitlines()[0]}), and its audit would change it; give one "
-            "that was not used yet, or a function that makes one and calls it"
+            f"{_name_of(loss)} cannot be copied ({reason}), and its audit would change it; give one that was not used yet, "
+            "or a function that makes one and calls it"
         ) from error
 
 

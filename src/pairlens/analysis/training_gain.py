@@ -14,6 +14,7 @@ from pairlens.experiments.build import make_learner
 from pairlens.experiments.evaluate_run import embed_test
 from pairlens.experiments.outcome import BEFORE_TRAINING, Outcome, baseline_noun
 from pairlens.experiments.run_folder import OpenRun
+from pairlens.experiments.run_sums import read_run_sums
 from pairlens.losses import Triplet
 from pairlens.losses.protocols import obstacle_of
 
@@ -76,7 +77,12 @@ def paired_gain(opened: OpenRun, metric: str) -> Gain | None:
     before = _measure_before_training(opened) if name == BEFORE_TRAINING else _read_baseline(opened)
     if before is None:
         return None
-    after = opened.run_folder.read_embeddings().measure(opened.experiment.evaluation.recalls).class_sums()
+    stored = read_run_sums(opened.run_folder.class_sums, outcome.report)
+    if stored is None:
+        # Runs of earlier versions do not store their sums.
+        after = opened.run_folder.read_embeddings().measure(opened.experiment.evaluation.recalls).class_sums()
+    else:
+        after = stored[1]
     # Other weights or other photos than those of the run would give a difference that is not the gain of the training.
     value_before = before.sums[metric].sum() / before.counts.sum()
     is_same_model = abs(value_before - report[metric]) <= TOLERANCE

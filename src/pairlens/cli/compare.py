@@ -92,7 +92,7 @@ class Work:
         out: folder of the comparison; by default runs/comparison, or runs/ and the name of the study file.
         resume: the folder of a comparison to continue, or whose results are to be written again.
         keep: of which finished runs the model and the embedded photos stay on disk: all, or first_seed, those of the first
-            seed of each loss; the results of every run stay. By default all, or what the study says.
+            finished seed of each loss; the results of every run stay. By default all, or what the study says.
         processes: number of simultaneous runs on this machine; they share its cores.
         engine: local, or ray: the cluster that RAY_ADDRESS names, or a cluster that is started here.
         all_metrics: print every column of the result table, and not only the most important ones.
@@ -222,6 +222,9 @@ def carry_out(study: Study, folder: Path, engine: Engine, all_metrics: bool = Fa
         say(line)
     runs = [run for benchmark in study.fields for run in plan.runs(benchmark)]
     missing = sum(not plan.is_complete(*run) for run in runs)
+    unmeasured = sum(plan.is_beyond_measuring(*run) for run in runs)
+    if unmeasured:
+        say(f"{unmeasured} runs have not kept their model, so they cannot be measured after this post-processing")
     # Benchmarks may share the settings that are tuned on one of them, so the folders are counted once.
     to_tune = {plan.tuning_folder(benchmark, arm) for benchmark in study.fields for arm in plan.untuned(benchmark)}
     say(

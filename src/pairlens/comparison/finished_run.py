@@ -49,8 +49,8 @@ class FinishedRun:
         missing = [metric.name for metric in outcome.report.metrics if metric.name not in by_class.sums]
         if missing:
             raise ValueError(
-                f"{run_folder.class_values} lacks the metric {missing[0]}; write it again with pairlens train --resume "
-                f"{run_folder.path}, or, if an epoch before the last was kept, remove that folder and compare again"
+                f"{run_folder.class_values} lacks the metric {missing[0]}; {run_folder.remedy}, or, if an epoch before the "
+                "last was kept, remove that folder and compare again"
             )
         return cls(seed, run_folder, outcome, by_class, embeddings.queries.catalog)
 

@@ -105,6 +105,7 @@ def study_text(study: Study) -> str:
     losses = [arm.loss if arm.name == arm.loss else f"{arm.loss} as {arm.name}" for arm in study.arms]
     lines = [f"losses = {_toml(losses)}", f"tune = {study.tune}", f"folds = {study.folds}"]
     lines += ["halving = true"] if study.halving else []
+    lines += [f"keep = {_toml(study.keep)}"] if study.keep != "all" else []
     lines += [f"metric = {_toml(study.metric)}", *_post_lines(study.processing)]
     lines += ["", "[settings]", *_toml_lines(shared)]
     for benchmark in study.fields:

@@ -1,7 +1,7 @@
 """Running a study: every loss on every benchmark with every seed, as far as it is not finished yet."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from pairlens.comparison.check_study import check, check_same, check_stored_runs
 from pairlens.comparison.executors import Engine, run_here
 from pairlens.comparison.study import Arm, Benchmark, Study, experiment_of
 from pairlens.comparison.study_file import write_study
-from pairlens.comparison.study_plan import FAILED_FILE, Plan, is_done
+from pairlens.comparison.study_plan import FAILED_FILE, Plan, has_failed, is_done
 from pairlens.comparison.tuning import (
     ELSEWHERE,
 )
@@ -30,7 +30,7 @@ from pairlens.experiments.stored_post import (
 )
 from pairlens.experiments.tracking import DrawPictures
 from pairlens.losses.third_party import is_own_loss
-from pairlens.training.checkpoint import remove_checkpoints
+from pairlens.training.checkpoint import has_checkpoint, remove_checkpoints
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,8 @@ def run_missing(
     check(plan)
     write_study(study, folder)
     for benchmark in study.fields:
-        runs = list(plan.runs(benchmark))
-        unfinished = [run for run in runs if not plan.is_complete(*run)]
-        _remove_unkept_models(plan, benchmark, [plan.run_folder(*run) for run in runs if run not in unfinished])
+        unfinished = [run for run in plan.runs(benchmark) if not plan.is_complete(*run)]
+        _free_disk(plan, benchmark, study.arms)
         if unfinished:
             # Before the jobs, which may run in several processes and would all compute them.
             store_features(benchmark.settings)
@@ -118,7 +117,7 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
     run_folder = plan.run_folder(benchmark, arm, seed)
     if is_done(run_folder):
         what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
-        return _finish(what, plan, benchmark, run_folder)
+        return _finish(what, plan, benchmark, arm, run_folder)
     experiment = plan.experiment(benchmark, arm, seed)
     try:
         # All runs of a benchmark have the same test photos, and those of pretrained weights the same backbone.
@@ -134,25 +133,39 @@ def _run(plan: Plan, benchmark: Benchmark, arm: Arm, seed: int, draw: DrawPictur
         raise
     if plan.study.processing.name:
         what = f"{what}, {_post_process(plan, benchmark, run_folder)}"
-    return _finish(what, plan, benchmark, run_folder)
+    return _finish(what, plan, benchmark, arm, run_folder)
 
 
-def _finish(what: str, plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> RunFinished:
-    # A study has hundreds of runs, which are compared by their results; four fifths of their disk space are checkpoints.
-    with run_folder.lock():
-        remove_checkpoints(run_folder.path)
-    _remove_unkept_models(plan, benchmark, [run_folder])
+def _finish(what: str, plan: Plan, benchmark: Benchmark, arm: Arm, run_folder: RunFolder) -> RunFinished:
+    _free_disk(plan, benchmark, [arm])
     return RunFinished(what, run_folder.read_outcome().report[plan.study.metric])
 
 
-def _remove_unkept_models(plan: Plan, benchmark: Benchmark, finished: Iterable[RunFolder]) -> None:
-    """Delete the models and the embedded photos of finished runs that the study does not keep."""
-    kept = {plan.run_folder(benchmark, arm, benchmark.first_seed) for arm in plan.study.arms}
-    for run_folder in finished if plan.study.keep == "first_seed" else ():
-        # Runs of earlier versions have measurements that are made from the embedded photos when they are needed.
-        if run_folder not in kept and run_folder.gallery.is_file() and has_all_results(run_folder):
-            with run_folder.lock():
-                run_folder.remove_model()
+def _free_disk(plan: Plan, benchmark: Benchmark, arms: Iterable[Arm]) -> None:
+    """Delete what the finished runs of some losses hold and nobody needs: checkpoints, and models that are not kept.
+
+    Failed runs stay as they are: their last good checkpoint shows where the loss diverged.
+    """
+    for arm in arms:
+        folders = [plan.run_folder(benchmark, arm, seed) for seed in benchmark.seed_numbers]
+        finished = [run_folder for run_folder in folders if is_done(run_folder) and not has_failed(run_folder)]
+        for run_folder in finished:
+            # A study has hundreds of runs, which are compared by their results; four fifths of their files are checkpoints.
+            if has_checkpoint(run_folder.path):
+                _unless_in_use(run_folder, partial(remove_checkpoints, run_folder.path))
+        first = next((run_folder for run_folder in finished if run_folder.has_model), None)
+        # Without a model that stands for the loss, none is deleted.
+        for run_folder in finished if plan.study.keep == "first_seed" and first is not None else ():
+            if run_folder == first or not run_folder.holds_vectors:
+                continue
+            if has_all_results(run_folder) and plan.is_measured(benchmark, run_folder):
+                _unless_in_use(run_folder, run_folder.remove_model)
+
+
+def _unless_in_use(run_folder: RunFolder, remove: Callable[[], None]) -> None:
+    """Remove something of a run; where another process is writing into its folder, the next call removes it."""
+    with suppress(ValueError), run_folder.lock():
+        remove()
 
 
 def _blame_third_party_loss(what: str, experiment: Experiment, error: Exception) -> None:
@@ -175,18 +188,23 @@ def _post_process(plan: Plan, benchmark: Benchmark, run_folder: RunFolder) -> st
         have no principal components. The other runs of the study go on.
     """
     processing, baseline = plan.study.processing, run_folder.read_outcome().baseline
-    settings = benchmark.settings
+    place = (benchmark.settings.data.path, benchmark.settings.run.device)
+    note = ""
     try:
         if baseline is not None:
             file = plan.post_file(benchmark, baseline)
             if post_of_baseline(file, baseline, processing) is None:
                 make_folder(file.parent, below=plan.folder)
-                measure_post_of_baseline(run_folder, processing, file, settings.data.path, settings.run.device)
+                measure_post_of_baseline(run_folder, processing, file, *place)
+    except (ValueError, FileNotFoundError) as error:
+        # The weights that the run started from may be gone; the run itself is measured all the same.
+        note = f", but not its backbone as it comes ({error})"
+    try:
         if post_of_run(run_folder, processing) is None:
-            measure_post_of_run(run_folder, processing, settings.data.path, settings.run.device)
+            measure_post_of_run(run_folder, processing, *place)
     except ValueError as error:
         return f"not post-processed ({error})"
-    return "post-processed"
+    return f"post-processed{note}"
 
 
 def _events(

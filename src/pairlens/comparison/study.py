@@ -120,8 +120,8 @@ class Study:
             they are given.
         folds: number of folds into which the training classes are divided for tuning.
         halving: whether a setting that is not in the better half of those that were tried so far is given up after a fold.
-        keep: of which finished runs the model and the embedded photos stay: all, or first_seed, those of the first seed of
-            each loss on each benchmark, which the report shows; the results of every run stay.
+        keep: of which finished runs the model and the embedded photos stay: all, or first_seed, those of the first seed
+            that is finished of each loss on each benchmark, which the report shows; the results of every run stay.
         metric: the metric by which losses are tuned and ranked.
         spaces: tuning ranges of losses, by the name of the loss or the text of it without settings; they take the place of
             the ranges that the loss brings itself.

@@ -35,12 +35,23 @@ class Plan:
 
     def is_complete(self, benchmark: Benchmark, arm: Arm, seed: int) -> bool:
         """Return whether a run is done, and measured after post-processing as well if the study asks for that."""
-        run_folder, processing = self.run_folder(benchmark, arm, seed), self.study.processing
+        run_folder = self.run_folder(benchmark, arm, seed)
         if not is_done(run_folder):
             return False
-        if not processing.name or (run_folder.path / FAILED_FILE).is_file():
+        # Without its model, a run is never measured again.
+        return has_failed(run_folder) or self.is_measured(benchmark, run_folder) or not run_folder.has_model
+
+    def is_beyond_measuring(self, benchmark: Benchmark, arm: Arm, seed: int) -> bool:
+        """Return whether a run lacks what the study asks for, and has not kept the model that it would be measured with."""
+        run_folder = self.run_folder(benchmark, arm, seed)
+        has_run = is_done(run_folder) and not has_failed(run_folder) and not run_folder.has_model
+        return has_run and not self.is_measured(benchmark, run_folder)
+
+    def is_measured(self, benchmark: Benchmark, run_folder: RunFolder) -> bool:
+        """Return whether a finished run is measured after post-processing, as far as the study asks for that."""
+        processing, baseline = self.study.processing, run_folder.read_outcome().baseline
+        if not processing.name:
             return True
-        baseline = run_folder.read_outcome().baseline
         has_baseline = baseline is None or post_of_baseline(self.post_file(benchmark, baseline), baseline, processing)
         return bool(has_baseline and post_of_run(run_folder, processing))
 
@@ -81,8 +92,11 @@ class Plan:
                 yield benchmark, arm, seed
 
 
+def has_failed(run_folder: RunFolder) -> bool:
+    """Return whether the loss of a run has diverged."""
+    return (run_folder.path / FAILED_FILE).is_file()
+
+
 def is_done(run_folder: RunFolder) -> bool:
     """Return whether a run has all its epochs, or has failed for good."""
-    if (run_folder.path / FAILED_FILE).is_file():
-        return True
-    return run_folder.has_all_epochs()
+    return has_failed(run_folder) or run_folder.has_all_epochs()

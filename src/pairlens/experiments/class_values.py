@@ -11,6 +11,7 @@ from pairlens.core.records import from_plain, to_plain
 from pairlens.core.untrusted import read_json
 from pairlens.evaluation.metric_definitions import is_standard
 from pairlens.evaluation.per_query import ClassSums
+from pairlens.experiments.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,4 @@ class ClassValues:
         try:
             return from_plain(cls, read_json(file), str(file))
         except ValueError as error:
-            raise ValueError(
-                f"{file} is damaged ({error}); write it again with pairlens train --resume {file.parent}"
-            ) from error
+            raise ValueError(f"{file} is damaged ({error}); {RunFolder(file.parent).remedy}") from error

@@ -240,6 +240,8 @@ def resume(  # noqa: PLR0913 (all but the folder are named options)
         started = run_folder.outcome.is_file() or has_checkpoint(run_folder.path)
         # A comparison removes the checkpoints of its finished runs: nothing is left to train, and nothing to train it from.
         if started and not has_checkpoint(run_folder.path) and run_folder.has_all_epochs():
+            if settings and rank() == 0:
+                run_folder.write_experiment(stored)
             yield Started(experiment, splits)
             return
         # The checkpoint replaces the weights that the run started from, whose file need not exist any more.

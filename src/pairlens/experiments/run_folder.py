@@ -33,6 +33,7 @@ from pairlens.experiments.stored_paths import as_opened, as_stored
 from pairlens.losses.loss_import import open_stored
 from pairlens.losses.loss_text import AnyLoss
 from pairlens.model.embedder import WEIGHTS_FILE
+from pairlens.training.checkpoint import has_checkpoint
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,16 @@ class RunFolder:
     def post(self) -> Path:
         """The test photos measured after post-processing; this file exists only if a comparison asked for it."""
         return self.path / "post_processed.safetensors"
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the run has its model and its embedded photos; a comparison may keep those of some runs only."""
+        return (self.path / WEIGHTS_FILE).is_file() and self.gallery.is_file()
+
+    @property
+    def holds_vectors(self) -> bool:
+        """Whether any file of the model or of embedded photos is there, perhaps after a removal that was interrupted."""
+        return any(file.is_file() for file in (self.path / WEIGHTS_FILE, self.gallery, self.queries))
 
     def open(self, data_path: Path | None = None) -> OpenRun:
         """Open a run with its data set.
@@ -205,7 +216,14 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} has no finished epoch; resume training with pairlens train --resume {self.path}"
             )
-        return _read(Outcome, self.outcome, f"write it again with pairlens train --resume {self.path}")
+        return _read(Outcome, self.outcome, self.remedy)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged file of the run."""
+        if has_checkpoint(self.path):
+            return f"write it again with pairlens train --resume {self.path}"
+        return f"remove {self.path} and train it again, in a comparison with the same command"
 
     def has_all_epochs(self) -> bool:
         """Return whether the run is finished; raises ValueError if a file is damaged."""
@@ -236,6 +254,11 @@ class RunFolder:
 
     def read_embeddings(self) -> RetrievalSet:
         """Read the embeddings of the kept model; raises ValueError if a file is missing or damaged."""
+        if self.outcome.is_file() and not self.holds_vectors:
+            raise ValueError(
+                f"{self.path} has not kept its model and its embedded photos, as the runs of a comparison with --keep "
+                "first_seed, except for those of the first seed; give one of these"
+            )
         # Without a file of queries, the photos of the gallery are the queries.
         items = Embeddings.load(self.gallery)
         return RetrievalSet(Embeddings.load(self.queries), items) if self.queries.is_file() else RetrievalSet(items)
@@ -248,8 +271,8 @@ class RunFolder:
 
     def remove_model(self) -> None:
         """Delete the weights and the embedded photos of a finished run, whose results stay; the caller holds its lock."""
-        # The gallery is the last one: as long as it is there, the others may be, too.
-        for file in (self.path / WEIGHTS_FILE, self.queries, self.gallery):
+        # Queries alone are not taken for the photos of a test set, as a gallery alone would be.
+        for file in (self.path / WEIGHTS_FILE, self.gallery, self.queries):
             remove_file(file)
 
 

@@ -105,7 +105,7 @@ def comparison_page(
             *_sections_of_benchmarks(results, parts),
             *([] if several else findings),
             _study_section(plan),
-            _commands(plan),
+            _commands(plan, results[0].losses[0]),
             versions_section(),
         ],
         origin=origin(),
@@ -290,10 +290,10 @@ def _study_section(plan: Plan) -> Section:
     return Section("Configuration", [*tables, record(plan.study, "The complete study, as in study.json")])
 
 
-def _commands(plan: Plan) -> Section:
+def _commands(plan: Plan, best: LossResult) -> Section:
     folder = shlex.quote(str(plan.folder))
     trust = " --trust_study" if plan.study.names_code else ""
-    query = f"pairlens query {folder}/runs/BENCHMARK/LOSS/seed0 --query_img_name FILE"
+    query = f"pairlens query {shlex.quote(str(plan.folder / best.runs[0]))} --query_img_name FILE"
     return Section(
         "Commands",
         [

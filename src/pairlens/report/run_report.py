@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def run_page(run: Path, scratch: Path, data_path: Path | None = None, trust: Col
     missing = ""
     try:
         model = model_sections(run, scratch, data_path)
-        gain = paired_gain(run_folder.open(data_path), METRIC)
     except (ValueError, FileNotFoundError) as error:
         missing = str(error)
+    # The values of each class may be here although the embedded photos are not.
+    with suppress(ValueError, FileNotFoundError):
+        gain = paired_gain(run_folder.open(data_path), METRIC)
     # Without the values of each class, which the photos may be needed for, the interval is wider.
     gain = gain or unpaired_gain(outcome, METRIC)
     loss = loss_name(experiment.loss)

@@ -174,7 +174,10 @@ def losses_section(losses: Sequence[tuple[str, Any]], folder: Path, level: int =
 def _audit_block(name: str, loss: Any, folded: bool) -> Block:
     if obstacle_of(loss):
         return Paragraph(f"{name} is not audited here, because {obstacle_of(loss)}.")
-    result = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
+    try:
+        result = audit(loss.function if isinstance(loss, Wrapped) else loss, name)
+    except ValueError as error:
+        return Paragraph(f"{name} is not audited here: {error}.")
     rows = [(finding.check, finding.verdict, finding.evidence) for finding in result.findings]
     failed = f"{len(result.failed)} failed ({', '.join(result.failed)})" if result.failed else "no check failed"
     known = f", {result.diagnosis.name}" if result.diagnosis else ""
