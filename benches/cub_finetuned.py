@@ -22,6 +22,7 @@ from provenance import RESULTS, about, write_result
 from pairlens.comparison.rank_agreement import RankedLosses, agreement_of, read_ranked_losses
 from pairlens.comparison.results import Results
 from pairlens.comparison.study import slug
+from pairlens.comparison.study_file import read_study
 from pairlens.comparison.tuning import read_trials
 from pairlens.core.records import from_plain
 from pairlens.core.untrusted import read_json
@@ -56,7 +57,8 @@ def tried(folder: Path) -> list[dict[str, Any]]:
     found = []
     for file in sorted((folder / "tuning").glob("*/*/trials.json")):
         trials = [{"params": trial.params, "folds": trial.folds} for trial in read_trials(file.parent)]
-        found.append({"benchmark": file.parts[-3], "loss": file.parts[-2], "trials": trials})
+        place = {"benchmark": file.parts[-3], "loss": file.parts[-2], "planned": read_study(folder).tune}
+        found.append({**place, "trials": trials})
     return found
 
 

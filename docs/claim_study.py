@@ -123,22 +123,24 @@ def cub_finetuned_tuning_rows() -> list[tuple[str, ...]]:
     """Return a row for each setting that was tried on folds with the whole network trained."""
     rows = []
     for tuned in read("cub_finetuned.json")["tuning"]:
-        most = max(len(trial["folds"]) for trial in tuned["trials"])
-        complete = [trial for trial in tuned["trials"] if len(trial["folds"]) == most]
-        chosen = max(complete, key=lambda trial: statistics.mean(trial["folds"]))
         for number, trial in enumerate(tuned["trials"]):
             settings = ", ".join(f"{name} {value:.2g}" for name, value in trial["params"].items())
             folds = ", ".join(f"{100 * value:.1f}" for value in trial["folds"])
             mean = f"{100 * statistics.mean(trial['folds']):.2f}"
-            mark = (
-                "chosen"
-                if trial is chosen
-                else ""
-                if trial in complete
-                else f"given up after fold {len(trial['folds'])}"
-            )
-            rows.append((f"{tuned['loss']} {number}", settings, folds, mean, mark))
+            rows.append((f"{tuned['loss']} {number}", settings, folds, mean, _fate_of_trial(trial, tuned)))
     return rows
+
+
+def _fate_of_trial(trial: Mapping[str, Any], tuned: Mapping[str, Any]) -> str:
+    most = max(len(other["folds"]) for other in tuned["trials"])
+    if len(trial["folds"]) < most:
+        return f"given up after fold {len(trial['folds'])}"
+    complete = [other for other in tuned["trials"] if len(other["folds"]) == most]
+    if trial is not max(complete, key=lambda other: statistics.mean(other["folds"])):
+        return ""
+    # Tuning that was not finished has chosen nothing.
+    left = tuned["planned"] - len(tuned["trials"])
+    return f"best so far, {left} of {tuned['planned']} not tried" if left else "chosen"
 
 
 def _finetuned(benchmark: str) -> list[dict[str, Any]]:
