@@ -49,12 +49,13 @@ def is_known(tensor: Tensor) -> bool:
     >>> is_known(torch.zeros(2)), torch.func.vmap(lambda x: x + is_known(x))(torch.zeros(2))
     (True, tensor([0., 0.]))
     """
-    if torch._C._len_torch_dispatch_stack():
-        # `make_fx` and other tracers record operations in a mode of this stack; their tensors may have no values.
+    # `make_fx` and other tracers record operations in a mode of this stack, and their tensors may have no values. The
+    # compiler can follow neither question.
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
         return False
     # PyTorch has no public question here either.
     is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
-    return not torch.compiler.is_compiling() and not is_wrapped(tensor)
+    return not is_wrapped(tensor)
 
 
 def computed_once(record: Any, name: str, compute: Callable[[], Computed]) -> Computed:
