@@ -1,7 +1,6 @@
 """A comparison that keeps the models of the first seed has the same results as one that keeps all."""
 
 import shutil
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -76,27 +75,27 @@ def test_nothing_is_made_again_and_the_page_is_written(study, kept, tmp_path):
     assert "/seed3 --query_img_name" in page
 
 
-@pytest.mark.parametrize("first", ["failed", "not finished"])
-def test_a_later_seed_stands_for_a_loss_whose_first_one_has_no_model(study, kept, tmp_path, first, monkeypatch):
+def test_a_later_seed_stands_for_a_loss_whose_first_one_failed(study, kept, tmp_path):
     shutil.copytree(kept, tmp_path / "birds")
-    # Seed 4 has no model any more, so seed 5 is the next one that could stand for the loss.
-    later = replace(study, fields=(replace(study.fields[0], seeds=3),))
     run = tmp_path / "birds/runs/bars/triplet/seed3"
-    if first == "failed":
-        (run / FAILED_FILE).write_text("the loss became nan\n", encoding="utf-8")
-    else:
-        shutil.rmtree(run)
-        monkeypatch.setattr("pairlens.comparison.run_study._events", stopped_at_seed_3)
-    jobs = run_study(later, tmp_path / "birds")
-    with suppress(KeyboardInterrupt):
-        list(jobs)
-    if first == "failed":
-        assert seeds_with(MODEL[0], tmp_path / "birds") == {"seed3", "seed5"}
-        assert (run / MODEL[0]).is_file()
-    else:
-        # Nothing was deleted while no other run of the loss had a model.
-        (tmp_path / "birds/runs/bars/circle-10/seed3/model.safetensors").unlink()
-        assert seeds_with(MODEL[1], tmp_path / "birds") == {"seed3"}
+    (run / FAILED_FILE).write_text("the loss became nan\n", encoding="utf-8")
+    # Seed 4 has no model any more, so seed 5 is the next one that can stand for the loss.
+    list(run_study(replace(study, fields=(replace(study.fields[0], seeds=3),)), tmp_path / "birds"))
+    with_model = {str(file.parent.relative_to(tmp_path / "birds/runs/bars")) for file in tmp_path.rglob(MODEL[0])}
+    assert with_model == {"triplet/seed3", "triplet/seed5", "circle-10/seed3"}
+
+
+def test_a_model_stays_until_an_earlier_seed_has_one(study, tmp_path, monkeypatch):
+    compare(replace(study, keep="all"), tmp_path)
+    shutil.rmtree(tmp_path / "runs/bars/triplet/seed3")
+    with monkeypatch.context() as patch:
+        patch.setattr("pairlens.comparison.run_study._events", stopped_at_seed_3)
+        with pytest.raises(KeyboardInterrupt):
+            list(run_study(study, tmp_path))
+    later = RunFolder(tmp_path / "runs/bars/triplet/seed4")
+    assert later.has_model
+    list(run_study(study, tmp_path))
+    assert not later.holds_model_files
 
 
 def stopped_at_seed_3(run_folder, *rest):
@@ -137,7 +136,7 @@ def test_a_run_that_is_in_use_is_left_alone_and_what_an_interruption_left_goes_l
         assert list(run_study(study, tmp_path / "birds")) == []
         assert second.gallery.is_file()
     list(run_study(study, tmp_path / "birds"))
-    assert not second.holds_vectors
+    assert not second.holds_model_files
     assert not (second.path / CHECKPOINT_FILE).exists()
     assert first.has_model
 

@@ -156,7 +156,7 @@ def _free_disk(plan: Plan, benchmark: Benchmark, arms: Iterable[Arm]) -> None:
         first = next((run_folder for run_folder in finished if run_folder.has_model), None)
         # Without a model that stands for the loss, none is deleted.
         for run_folder in finished if plan.study.keep == "first_seed" and first is not None else ():
-            if run_folder == first or not run_folder.holds_vectors:
+            if run_folder == first or not run_folder.holds_model_files:
                 continue
             if has_all_results(run_folder) and plan.is_measured(benchmark, run_folder):
                 _unless_in_use(run_folder, run_folder.remove_model)

@@ -120,7 +120,7 @@ class RunFolder:
         return (self.path / WEIGHTS_FILE).is_file() and self.gallery.is_file()
 
     @property
-    def holds_vectors(self) -> bool:
+    def holds_model_files(self) -> bool:
         """Whether any file of the model or of embedded photos is there, perhaps after a removal that was interrupted."""
         return any(file.is_file() for file in (self.path / WEIGHTS_FILE, self.gallery, self.queries))
 
@@ -254,10 +254,10 @@ class RunFolder:
 
     def read_embeddings(self) -> RetrievalSet:
         """Read the embeddings of the kept model; raises ValueError if a file is missing or damaged."""
-        if self.outcome.is_file() and not self.holds_vectors:
+        if self.outcome.is_file() and not self.holds_model_files:
             raise ValueError(
-                f"{self.path} has not kept its model and its embedded photos, as the runs of a comparison with --keep "
-                "first_seed, except for those of the first seed; give one of these"
+                f"{self.path} has not kept its model and its embedded photos: its comparison keeps those of the first "
+                "finished seed of each loss (--keep first_seed); give the folder of that seed"
             )
         # Without a file of queries, the photos of the gallery are the queries.
         items = Embeddings.load(self.gallery)
@@ -271,7 +271,7 @@ class RunFolder:
 
     def remove_model(self) -> None:
         """Delete the weights and the embedded photos of a finished run, whose results stay; the caller holds its lock."""
-        # Queries alone are not taken for the photos of a test set, as a gallery alone would be.
+        # In this order, because a gallery that is left without its queries would be read as the whole test set.
         for file in (self.path / WEIGHTS_FILE, self.gallery, self.queries):
             remove_file(file)
 

@@ -44,18 +44,16 @@ def spectrum_of(test: RetrievalSet) -> tuple[float, float]:
 
 def has_all_results(run_folder: RunFolder) -> bool:
     """Return whether a finished run has every result of its kept model, so that this and its embeddings may go."""
-    if not run_folder.outcome.is_file():
-        return False
-    stored = read_run_sums(run_folder.class_sums, run_folder.read_outcome().report)
-    return stored is not None and bool(stored[0].model) and stored[0].effective_rank is not None
+    stored = _stored_report(run_folder)
+    return stored is not None and bool(stored.model) and stored.effective_rank is not None
 
 
 def spectrum_of_run(run_folder: RunFolder) -> tuple[float, float]:
     """Return `spectrum_of` of a finished run; ValueError if neither that nor its embeddings are stored."""
-    stored = read_run_sums(run_folder.class_sums, run_folder.read_outcome().report)
-    if stored is None or stored[0].decay is None or stored[0].effective_rank is None:
+    stored = _stored_report(run_folder)
+    if stored is None or stored.decay is None or stored.effective_rank is None:
         return spectrum_of(run_folder.read_embeddings())
-    return stored[0].decay, stored[0].effective_rank
+    return stored.decay, stored.effective_rank
 
 
 def origin_of_embeddings(run_folder: RunFolder) -> tuple[str, str]:
@@ -64,11 +62,16 @@ def origin_of_embeddings(run_folder: RunFolder) -> tuple[str, str]:
     Raises:
         ValueError: if neither they nor the embeddings are stored.
     """
-    stored = read_run_sums(run_folder.class_sums, run_folder.read_outcome().report)
-    if stored is None or not stored[0].model:
+    stored = _stored_report(run_folder)
+    if stored is None or not stored.model:
         items = run_folder.read_embeddings().items
         return items.model, items.catalog
-    return stored[0].model, stored[0].photos
+    return stored.model, stored.photos
+
+
+def _stored_report(run_folder: RunFolder) -> SummedReport | None:
+    found = read_run_sums(run_folder.class_sums, run_folder.read_outcome().report)
+    return None if found is None else found[0]
 
 
 def read_run_sums(file: Path, report: Report) -> tuple[SummedReport, ClassSums] | None:
