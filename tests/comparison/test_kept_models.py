@@ -98,6 +98,14 @@ def test_a_model_stays_until_an_earlier_seed_has_one(study, tmp_path, monkeypatc
     assert not later.holds_model_files
 
 
+def test_weights_stay_where_no_seed_has_a_complete_model(study, kept, tmp_path):
+    shutil.copytree(kept, tmp_path / "birds")
+    run = RunFolder(tmp_path / "birds/runs/bars/triplet/seed3")
+    run.gallery.unlink()
+    assert list(run_study(study, tmp_path / "birds")) == []
+    assert run.holds_model_files
+
+
 def stopped_at_seed_3(run_folder, *rest):
     raise KeyboardInterrupt
 
