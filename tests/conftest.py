@@ -1,6 +1,7 @@
 """A tiny prepared data set, drawn once, on which every room above data is tried."""
 
 import io
+import os
 import re
 import shutil
 import signal
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pairlens.comparison.run_study import run_study
@@ -27,6 +27,7 @@ from pairlens.report import sections
 from pairlens.report.write import write_report
 from support.experiments import changed
 from support.made_once import made_once
+from support.seeding import seed
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 # Files that take longest, at the end of which no other process should be waiting; the others follow as they are.
@@ -77,8 +78,18 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def seeded():
-    # Without a GPU, torch.manual_seed notes three times from where it was called, which costs more than a small test.
-    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(0)
+    seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_not_flushed_to_disk():
+    """Leave written files to the system, because a test ends with its process and not with the power of the machine.
+
+    Waiting for the disk, thousands of times, would take a tenth of the time of the suite.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,6 +66,7 @@ def parse(file):
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+@cache
 def module_name(file):
     parts = file.relative_to(SOURCE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -3,12 +3,12 @@
 from functools import partial
 
 import pytest
-import torch
 
 from pairlens import losses as ls
 from pairlens.losses.protocols import centers_of, is_learned_loss, possible_sources
 from pairlens.training.criterion import Criterion
 from pairlens.training.references import CrossBatchMemory, InBatch, Proxies
+from support.seeding import seed
 
 CLASSES, DIM = 8, 16
 
@@ -101,7 +101,7 @@ each_case = pytest.mark.parametrize(("loss", "source"), CASES, ids=str)
 
 def criterion(loss, source, dim=DIM, classes=CLASSES):
     """Return the criterion that a training run would make, with the same proxies at every call."""
-    torch.manual_seed(1)
+    seed(1)
     match source:
         case "batch":
             references = InBatch()
