@@ -7,6 +7,7 @@ from statistics import median
 
 import pytest
 
+from pairlens.cli import legacy
 from pairlens.core import freed_memory
 from pairlens.core.freed_memory import give_memory_back, keep_freed_memory
 from support.commands import run
@@ -65,5 +66,15 @@ def test_every_command_keeps_freed_memory(monkeypatch, capsys):
     called = []
     monkeypatch.setattr(freed_memory, "keep_freed_memory", lambda: called.append(True))
     assert run("recipes") == 0
+    assert called == [True]
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [legacy.prepare, legacy.train, legacy.look_up], ids=lambda one: one.__name__)
+def test_so_do_the_historical_commands(command, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(legacy, "keep_freed_memory", lambda: called.append(True))
+    with pytest.raises(SystemExit):
+        command(["--help"])
     assert called == [True]
     assert capsys.readouterr().out

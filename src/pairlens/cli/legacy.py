@@ -5,7 +5,7 @@ newer option of `pairlens train`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, assert_never
@@ -19,6 +19,7 @@ from pairlens.cli.runs import query
 from pairlens.cli.terminal import say
 from pairlens.cli.train import prepare as prepare_one
 from pairlens.cli.train import start
+from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.core.suggestion import suggest
 from pairlens.data.prepare import Preparation
 from pairlens.data.readers import raw_data_sets
@@ -99,6 +100,12 @@ def train(arguments: Sequence[str] | None = None) -> None:
         training = parse_training(arguments)
         start(training.experiment, RunFolder(RUNS / training.run_name))
 
+    _run(command)
+
+
+def _run(command: Callable[[], object]) -> None:
+    # As `pairlens` does before each of its commands.
+    keep_freed_memory()
     guard(command)
 
 
@@ -113,7 +120,7 @@ def _words(arguments: Sequence[str] | None) -> Sequence[str]:
 
 def prepare(arguments: Sequence[str] | None = None) -> None:
     """`python data_utils.py`: prepare every data set in data_path; car and cub both uncropped and cropped."""
-    guard(lambda: read_arguments(_prepare_all, _words(arguments), "data_utils.py")())
+    _run(lambda: read_arguments(_prepare_all, _words(arguments), "data_utils.py")())
 
 
 def _prepare_all(data_path: Path = DATA_PATH) -> None:
@@ -136,7 +143,7 @@ def _prepare_all(data_path: Path = DATA_PATH) -> None:
 
 def look_up(arguments: Sequence[str] | None = None) -> None:
     """`python test.py`: search for a photo in the gallery of a run and write the results as pictures."""
-    guard(lambda: read_arguments(_look_up, _words(arguments), "test.py")())
+    _run(lambda: read_arguments(_look_up, _words(arguments), "test.py")())
 
 
 def _look_up(query_img_name: str = QUERY, data_base: str = DATA_BASE, retrieval_num: int = 8) -> None:
