@@ -21,7 +21,6 @@ benches/results/collection_postgres.json.
 import importlib.metadata
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -36,6 +35,7 @@ from typing import Literal
 import faiss
 import numpy as np
 import tyro
+from provenance import processor
 
 from pairlens.collection.filters import as_conditions
 from pairlens.collection.item import NewItem
@@ -232,7 +232,7 @@ def environment() -> dict:
     return {
         "date": date.today().isoformat(),
         "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": processor(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "versions": {name: importlib.metadata.version(name) for name in names},
     }

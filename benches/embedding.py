@@ -10,8 +10,6 @@ may be more than 1. Both keep freed memory, as every command of Pairlens does.
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from provenance import processor
 
 from pairlens.core.freed_memory import keep_freed_memory
 from pairlens.data.catalog import Catalog
@@ -93,7 +92,7 @@ def main(options: Options) -> None:
             ["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8"
         ).stdout.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "device": processor(),
         "torch": version("torch"),
         "photos": len(catalog),
         "batch_size": o.batch_size,

@@ -15,8 +15,6 @@ the libraries were loaded. The embeddings are random: unit class centres with no
 
 import json
 import math
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,6 +29,7 @@ from typing import Any, Literal
 import faiss
 import torch
 import tyro
+from provenance import processor
 
 from pairlens.evaluation.evaluate import evaluate
 from pairlens.neighbors.approximate import ApproximateIndex, Hnsw, Ivf
@@ -267,7 +266,7 @@ def main(options: Options) -> None:
     about = {
         "commit": commit.strip(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "device": processor(),
         "versions": versions,
     }
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}

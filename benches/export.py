@@ -13,8 +13,6 @@ start as well.
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +28,7 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
+from provenance import processor
 from step import unfold
 
 from pairlens.core.freed_memory import keep_freed_memory
@@ -168,7 +167,7 @@ def main(options: Options) -> None:
         )
     record = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work; one thread",
+        "device": f"{processor()}, one thread",
         "torch": version("torch"),
         "onnxruntime": version("onnxruntime"),
         "image_size": options.image_size,

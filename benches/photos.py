@@ -18,7 +18,6 @@ benches/results/photos.json.
 import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from typing import Literal
 import torch
 import tyro
 from PIL import Image
+from provenance import processor
 from torchvision import transforms
 
 from pairlens.core.images import encode
@@ -274,7 +274,7 @@ def environment() -> dict:
     return {
         "date": date.today().isoformat(),
         "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": processor(),
         "versions": {name: importlib.metadata.version(name) for name in names},
     }
 

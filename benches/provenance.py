@@ -24,10 +24,20 @@ def about(*packages: str) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit,
-        "device": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "device": processor(),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", *packages)},
     }
+
+
+def processor() -> str:
+    """Return the name of the processor and the number of its cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def write_result(file: Path, result: Mapping[str, Any]) -> None:

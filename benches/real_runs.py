@@ -5,8 +5,6 @@ figures are written to benches/results/real_runs.json with commit, versions and 
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tyro
+from provenance import processor
 
 from pairlens.core.settings import with_settings
 from pairlens.experiments.experiment import Experiment
@@ -143,7 +142,7 @@ def main(options: Options) -> None:
         "commit": commit,
         "torch": version("torch"),
         "timm": version("timm"),
-        "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "device": processor(),
     }
     RESULTS.write_text(json.dumps({"about": about, "results": found}, indent=1) + "\n", encoding="utf-8")
 

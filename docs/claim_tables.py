@@ -1,7 +1,8 @@
 """The tables of the documents that are made from stored results: one function per table."""
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from claim_baselines import baselines
 from claim_collection import calibration_rows, open_set_rows, store_rows, whole_rows
@@ -116,6 +117,26 @@ def freed_memory() -> str:
 def _freed_memory_names(name: str) -> str:
     kind, *rest = name.split(" ")
     return f"training step, batch of 64, {rest[0]}" if kind == "step" else f"embedding {rest[0]} photos of {rest[2]} px"
+
+
+def waiting_threads() -> str:
+    """How fast a network is by how soon a thread that waits sleeps."""
+    rows = read("waiting_threads.json")["rows"]
+    counts = next(iter(rows.values()))
+    return markdown(
+        ("looks before a thread sleeps", *rows),
+        [
+            (f"{count} (300,000)" if count == "default" else f"{int(count):,}", *_waiting(rows, count))
+            for count in counts
+        ],
+    )
+
+
+def _waiting(rows: Mapping[str, Any], count: str) -> Iterator[str]:
+    for row in rows.values():
+        speeds = row[count]["ms, times as fast"]
+        speed = "" if count == "default" else f" ({min(speeds):.2f} to {max(speeds):.2f} times as fast)"
+        yield f"{row[count]['ms']:.3g} ms{speed}"
 
 
 def cub_settings() -> str:
@@ -541,6 +562,7 @@ TABLES: dict[str, Callable[[], str]] = {
         cub_finetuned_tuning,
         cub_finetuned_agreement,
         freed_memory,
+        waiting_threads,
         study_contributions,
         study_variance,
         study_agreement,
