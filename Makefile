@@ -30,7 +30,7 @@ demo: $(VENV)/.demo
 # Many tests start commands; where Python may not keep compiled modules, each of them compiles the package again. Threads that
 # wait sleep soon, as in every command of Pairlens, because the processes of the suite share the cores.
 test: $(VENV)/.dev
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 GOMP_SPINCOUNT=10000 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cuda_on cpu
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 GOMP_SPINCOUNT=30000 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cuda_on cpu
 
 # Pyright runs beside the tests, which wait for processes and clocks a part of their time.
 check: $(VENV)/.dev

@@ -124,7 +124,7 @@ def waiting_threads() -> str:
     rows = read("waiting_threads.json")["rows"]
     counts = next(iter(rows.values()))
     return markdown(
-        ("looks before a thread sleeps", *rows),
+        ("looks before a thread sleeps", *map(_waiting_names, rows)),
         [
             (f"{count} (300,000)" if count == "default" else f"{int(count):,}", *_waiting(rows, count))
             for count in counts
@@ -132,11 +132,17 @@ def waiting_threads() -> str:
     )
 
 
+def _waiting_names(title: str) -> str:
+    work, _, where = title.partition(", ")
+    return f"{'a training step' if work.startswith('step') else 'one photo embedded'}, {where}"
+
+
 def _waiting(rows: Mapping[str, Any], count: str) -> Iterator[str]:
     for row in rows.values():
         speeds = row[count]["ms, times as fast"]
         speed = "" if count == "default" else f" ({min(speeds):.2f} to {max(speeds):.2f} times as fast)"
-        yield f"{row[count]['ms']:.3g} ms{speed}"
+        milliseconds = row[count]["ms"]
+        yield f"{milliseconds:,.{1 if milliseconds < 100 else 0}f} ms{speed}"
 
 
 def cub_settings() -> str:
