@@ -123,6 +123,8 @@ def test_the_headline_of_several_benchmarks():
     assert headline_of_all([one, two]) == "No loss has the highest MAP@R everywhere: a on bars; b on shop"
     none = made(THREE, untrained=0.9)
     assert headline_of_all([one, none]) == "No loss has the highest MAP@R everywhere: a on bars; no loss on bars"
+    many = headline_of_all([one, two, one, none])
+    assert many == "No loss has the highest MAP@R on all 4 benchmarks: a on 2, b on 1, no loss on 1"
     nowhere = "On none of the 2 benchmarks does any loss improve on"
     assert headline_of_all([none, none]) == f"{nowhere} the model before training"
     above = made(THREE, backbone=0.9)

@@ -1,5 +1,6 @@
 """Verdicts: the results of a comparison in sentences that claim no more than the data supports."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pairlens.comparison.results import BenchmarkResult, LossResult, PostResult, Results
@@ -10,6 +11,8 @@ from pairlens.experiments.outcome import baseline_noun
 
 # A headline names at most two losses on each side, and gives the number of more.
 MAX_NAMED = 2
+# So many benchmarks are named in a headline; of more it gives the numbers, and the sentences below it name them.
+MAX_BENCHMARKS_NAMED = 3
 
 
 def verdict(result: BenchmarkResult) -> str:
@@ -91,7 +94,11 @@ def headline_of_all(results: Sequence[BenchmarkResult]) -> str:
     best = {result.losses[0].name for result in improved}
     if len(best) == 1 and len(improved) == len(results):
         return f"{best.pop()} has the highest {results[0].metric} on all {len(results)} benchmarks"
-    parts = [f"{r.losses[0].name if r in improved else 'no loss'} on {r.name}" for r in results]
+    names = [r.losses[0].name if r in improved else "no loss" for r in results]
+    if len(results) > MAX_BENCHMARKS_NAMED:
+        counted = ", ".join(f"{name} on {count}" for name, count in Counter(names).most_common())
+        return f"No loss has the highest {results[0].metric} on all {len(results)} benchmarks: {counted}"
+    parts = [f"{name} on {r.name}" for name, r in zip(names, results, strict=True)]
     return f"No loss has the highest {results[0].metric} everywhere: {'; '.join(parts)}"
 
 
