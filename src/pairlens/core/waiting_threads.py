@@ -4,13 +4,13 @@ import os
 
 # Variables with which a user sets this, for libgomp and for every OpenMP library.
 _COUNT, _POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
-# How often a waiting thread looks before it sleeps: a third of a millisecond on an Intel Xeon. Most operators of a network take
-# less, so that a thread that has a core of its own seldom sleeps.
+# How often a waiting thread looks before it sleeps: for a third of a millisecond on an Intel Xeon. Most operators of a network
+# take less, so that a thread that has a core of its own seldom sleeps.
 _LOOKS = 30_000
 
 
 def let_waiting_threads_sleep() -> None:
-    """Let a thread of PyTorch that waits for the others sleep after a fraction of a millisecond, unless the environment sets it.
+    """Let a thread of PyTorch that waits for the others sleep within a millisecond, unless the environment says when.
 
     The threads of PyTorch share the work of an operator and wait for each other at its end. Its OpenMP library on Linux
     (libgomp) lets a waiting thread look 300,000 times whether the others are done, and so takes the core from them where
