@@ -4,8 +4,8 @@ import os
 
 # Variables with which a user sets this, for libgomp and for every OpenMP library.
 _COUNT, _POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
-# How often a waiting thread looks before it sleeps: for a third of a millisecond on an Intel Xeon. Most operators of a network
-# take less, so that a thread that has a core of its own seldom sleeps.
+# How often a waiting thread looks before it sleeps: for a third of a millisecond on an Intel Xeon. Most operators of a
+# network take less, so that a thread that has a core of its own seldom sleeps.
 _LOOKS = 30_000
 
 
