@@ -37,5 +37,7 @@ def test_what_the_user_has_set_stays():
 def test_the_package_as_a_library_changes_no_environment():
     code = "import os, pairlens; pairlens.Criterion; print('GOMP_SPINCOUNT' in os.environ)"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GOMP_")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout == "False\n"
