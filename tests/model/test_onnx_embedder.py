@@ -120,6 +120,11 @@ def test_pixels_of_another_form_are_refused(file, pixels):
         OnnxEmbedder.load(file).embed_pixels(pixels)
 
 
+def test_threads_that_wait_sleep(file):
+    options = OnnxEmbedder.load(file, threads=2)._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_no_pixels_have_no_vectors(file):
     assert OnnxEmbedder.load(file).embed_pixels(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0, DIM)
 

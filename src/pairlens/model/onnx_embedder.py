@@ -163,6 +163,8 @@ def _open_session(contents: bytes, threads: int) -> Any:
     # More threads than cores are given would compete with those that read photos.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Threads that look again and again whether the others are done take the cores from them beside other programs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _NOTHING_BUT_FATAL
     # Its allocator writes to the logger of the process.
     onnxruntime.set_default_logger_severity(_NOTHING_BUT_FATAL)
