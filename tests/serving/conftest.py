@@ -1,6 +1,19 @@
+from types import SimpleNamespace
+
 import pytest
 
+from pairlens.serving import app
 from support.served_collection import make_collection, serving
+
+
+@pytest.fixture(scope="session", autouse=True)
+def garbage_collection_of_applications():
+    """What applications have asked of the garbage collector, which the suite keeps for itself: tests/conftest.py."""
+    asked: list[str] = []
+    names = ("collect", "freeze", "unfreeze")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "gc", SimpleNamespace(**{name: lambda name=name: asked.append(name) for name in names}))
+        yield asked
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from pairlens.collection.collection import Collection
 from pairlens.serving import memory_at_rest
 from pairlens.serving.limits import UnderWay
 from pairlens.serving.memory_at_rest import give_back_at_rest
+from support.served_collection import serving
 
 
 class Process:
@@ -69,3 +71,12 @@ def test_nothing_happens_while_somebody_is_answered(monkeypatch):
         under_way.requests, under_way.answered = 0, 1
 
     asyncio.run(watched(process, under_way, end, 1))
+
+
+def test_libraries_are_left_out_of_garbage_collection_while_an_application_answers(
+    shop_folder, tmp_path, garbage_collection_of_applications
+):
+    garbage_collection_of_applications.clear()
+    with serving(Collection.open(shop_folder), tmp_path):
+        assert garbage_collection_of_applications == ["collect", "freeze"]
+    assert garbage_collection_of_applications == ["collect", "freeze", "unfreeze"]
