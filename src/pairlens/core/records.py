@@ -4,6 +4,7 @@ import dataclasses
 import reprlib
 import types
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import (
     Any,
@@ -148,8 +149,7 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     if hasattr(kind, "VERSION"):
         data = _upgraded(kind, data, where)
     stored = {f.name for f in dataclasses.fields(kind) if _is_stored(f)}
-    # get_type_hints resolves annotations that are strings, which dataclasses.fields does not.
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name in stored}
+    hints = {name: hint for name, hint in field_types(kind).items() if name in stored}
     unknown = sorted(set(data) - set(hints) - {TAG})
     if unknown:
         remedy = suggest(str(unknown[0]), sorted(hints))
@@ -159,6 +159,14 @@ def _build_record(kind: Any, data: Any, where: str) -> Any:
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}; add it, or make the record again")
     return kind(**values)
+
+
+@cache
+def field_types(kind: type) -> Mapping[str, Any]:
+    """Return the types of the fields of a record class."""
+    # get_type_hints resolves annotations that are strings, which dataclasses.fields does not. That takes longer than all
+    # checks of a record, so it is done once for each class.
+    return types.MappingProxyType(get_type_hints(kind))
 
 
 def _upgraded(kind: type[Versioned], data: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pairlens.core.named_function import NamedFunction, named
-from pairlens.core.records import require
+from pairlens.core.records import field_types, require
 from pairlens.core.suggestion import closest
 
 Record = TypeVar("Record")
@@ -61,7 +61,7 @@ def check_settings(record: Any) -> None:
     Choices (`Literal`), numbers, truth values and texts are checked; other types are checked where they are made. A function
     becomes a `NamedFunction` where the type of the field allows one, and a scalar of NumPy or PyTorch a number of Python.
     """
-    hints = _hints(type(record))
+    hints = field_types(type(record))
     for entry in fields(record):
         rules = entry.metadata.get(RULES, Rules())
         value = getattr(record, entry.name)
@@ -161,7 +161,7 @@ def settings_of(kind: type) -> dict[str, Setting]:
 
 def _entries(kind: type, path: tuple[str, ...]) -> list[Setting]:
     entries = []
-    hints = _hints(kind)
+    hints = field_types(kind)
     for entry in fields(kind):
         rules = entry.metadata.get(RULES, Rules())
         hint = hints[entry.name]
@@ -202,7 +202,7 @@ def with_settings(record: Record, values: Mapping[str, Any]) -> Record:
 
 
 def _replace_nested(record: Any, nested: Mapping[str, Any]) -> Any:
-    hints = _hints(type(record))
+    hints = field_types(type(record))
     changed = {
         name: _replace_nested(getattr(record, name), value) if is_dataclass(hints[name]) else value
         for name, value in nested.items()
@@ -222,10 +222,3 @@ def nested_settings(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(step, {})
         inner[entry.path[-1]] = value
     return nested
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Return the types of the fields of a record class."""
-    # Resolving annotations takes longer than all checks of a record, so it is done once for each class.
-    return get_type_hints(kind)
