@@ -39,16 +39,21 @@ def finished(folder: Path) -> list[dict[str, Any]]:
     found = []
     for outcome in sorted((folder / "runs").glob("*/*/seed*/outcome.json")):
         folder_of_run = RunFolder(outcome.parent)
-        rows = folder_of_run.read_outcome().rows
+        outcome_of_run = folder_of_run.read_outcome()
+        rows = outcome_of_run.rows
         # A run that goes on has an outcome from its first evaluation on, before training.
         if rows[-1].epoch < folder_of_run.experiment().run.epochs:
             continue
         loss, seed = outcome.parent.parent.name, int(outcome.parent.name.removeprefix("seed"))
         values = {name: rows[-1].report.metric(name).value for name in METRICS}
         before = {name: rows[0].report.metric(name).value for name in METRICS}
+        baselines = {
+            baseline: {name: report.metric(name).value for name in METRICS}
+            for baseline, report in outcome_of_run.baselines
+        }
         place = {"benchmark": outcome.parts[-4], "loss": loss, "seed": seed, "epochs": rows[-1].epoch}
         place["date"] = time.strftime("%Y-%m-%d", time.gmtime(outcome.stat().st_mtime))
-        found.append({**place, **values, "before": before})
+        found.append({**place, **values, "before": before, "baselines": baselines})
     return found
 
 

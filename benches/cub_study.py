@@ -1,9 +1,10 @@
-"""Stores the results of the study of CUB-200-2011: `python benches/cub_study.py runs/cub_study`.
+"""Stores the results of a frozen study of CUB-200-2011: `python benches/cub_study.py runs/cub_study`.
 
     pairlens compare benches/cub_study.toml --data_path data --out runs/cub_study --processes 2
 
 makes the runs and goes on where it was interrupted; this script takes over the results of what is finished, without learning
-curves and paths, into benches/results/cub_study.json. Missing runs are counted there and in docs/results.md.
+curves and paths, into a file of benches/results with the name of the folder. Missing runs are counted there and in
+docs/results.md. benches/cub_backbones.toml is another such study.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,6 @@ from provenance import RESULTS, about, write_result
 from pairlens.comparison.results import BenchmarkResult, read_results
 from pairlens.core.records import to_plain
 
-FILE = RESULTS / "cub_study.json"
 METRICS = ("R@1", "MAP@R")
 COMPARED = ("triplet", "circle")
 
@@ -67,7 +67,8 @@ def main(options: Options) -> None:
     """Store and say how much is missing."""
     found = read_results(options.folder)
     stored = replace(found, fields=tuple(map(shortened, found.fields)))
-    write_result(FILE, {"about": about("timm", "optuna"), "results": rounded(to_plain(stored))})
+    file = RESULTS / f"{options.folder.name}.json"
+    write_result(file, {"about": about("timm", "optuna"), "results": rounded(to_plain(stored))})
     for benchmark in stored.fields:
         print(f"{benchmark.name}: {len(benchmark.losses)} losses, {benchmark.missing} runs missing")
 

@@ -17,6 +17,7 @@ from pairlens.comparison.findings_tables import (
 from pairlens.comparison.results import BenchmarkResult, LossResult, Results
 from pairlens.comparison.study import slug
 from pairlens.core.records import from_plain
+from pairlens.core.table import Table
 from pairlens.evaluation.intervals import Interval, t_interval
 
 METRIC = "MAP@R"
@@ -30,20 +31,30 @@ FINETUNED_CARS = "cars196-half-fine-tuned"
 @cache
 def study() -> Results:
     """Return the stored results."""
-    return from_plain(Results, read("cub_study.json")["results"], "benches/results/cub_study.json")
+    return _stored("cub_study.json")
 
 
-def study_head() -> tuple[str, ...]:
+@cache
+def backbone_study() -> Results:
+    """Return the stored results of the study of three backbones."""
+    return _stored("cub_backbones.json")
+
+
+def _stored(name: str) -> Results:
+    return from_plain(Results, read(name)["results"], f"benches/results/{name}")
+
+
+def study_head(results: Results) -> tuple[str, ...]:
     """Return the names of the columns."""
-    return ("R@1 / MAP@R in %", *(f"{one.name}, {_seeds(one)} seeds" for one in study().fields))
+    return ("R@1 / MAP@R in %", *(f"{one.name}, {_seeds(one)} seeds" for one in results.fields))
 
 
-def study_rows() -> list[tuple[str, ...]]:
+def study_rows(results: Results) -> list[tuple[str, ...]]:
     """Return a row for each loss, best first on the first benchmark, and for each baseline."""
-    first, *_ = study().fields
-    losses = [(loss.name, *(_of_loss(one, loss.name) for one in study().fields)) for loss in first.losses]
+    first, *_ = results.fields
+    losses = [(loss.name, *(_of_loss(one, loss.name) for one in results.fields)) for loss in first.losses]
     baselines = [
-        (f"*{base.name}*", *(_of_baseline(one, base.name) for one in study().fields)) for base in first.baseline_results
+        (f"*{base.name}*", *(_of_baseline(one, base.name) for one in results.fields)) for base in first.baseline_results
     ]
     return losses + baselines
 
@@ -53,26 +64,64 @@ def setting_rows() -> list[tuple[str, ...]]:
     return [(loss.name, f"`{_rounded(loss.loss)}`", loss.settings) for loss in study().fields[0].losses]
 
 
+def _with_notes(table: Table) -> str:
+    return "\n\n".join([table.markdown(), *table.notes])
+
+
 def study_contributions() -> str:
     """What backbone, post-processing, auxiliary loss and pairwise loss contribute."""
-    return contribution_table(study().findings.contributions, METRIC).markdown()
+    return _with_notes(contribution_table(study().findings.contributions, METRIC))
 
 
 def study_variance() -> str:
     """Where the variance comes from."""
-    return variance_table(study().findings.variance).markdown()
+    return _with_notes(variance_table(study().findings.variance))
+
+
+def backbone_variance() -> str:
+    """How much of the variance comes from the backbone, for losses behind three of them."""
+    parts = [part for part in backbone_study().findings.variance if "backbone" in part.name]
+    return _with_notes(variance_table(parts))
+
+
+def backbone_agreement() -> str:
+    """Whether the losses have the same order behind three backbones."""
+    return agreement_table(backbone_study().findings.agreements).markdown()
 
 
 def study_agreement() -> str:
     """Whether the benchmarks rank the losses alike."""
-    return agreement_table(study().findings.agreements).markdown()
+    return _with_notes(agreement_table(study().findings.agreements))
 
 
 def study_predictors() -> str:
     """Which cheap measurement predicts the test metric, on the first benchmark."""
     first = study().fields[0].name
     of_first = [one for one in study().findings.predictions if one.benchmark == first]
-    return prediction_tables(of_first, METRIC)[0].markdown()
+    return _with_notes(prediction_tables(of_first, METRIC)[0])
+
+
+def post_processing_table() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the names of the columns, and a row for each way of post-processing."""
+    runs = read("post_processing.json")["runs"]
+    names = {slug(loss.name): loss.name for loss in study().fields[0].losses}
+    trained = tuple(" / ".join(f"{100 * run['trained'][name]:.1f}" for name in ("R@1", METRIC)) for run in runs)
+    rows = [
+        (first["processing"], *(_processed(run["processed"][place]) for run in runs))
+        for place, first in enumerate(runs[0]["processed"])
+    ]
+    return ("R@1 / MAP@R in %", *(names[run["loss"]] for run in runs)), [("as trained", *trained), *rows]
+
+
+def _processed(found: Mapping[str, Any]) -> str:
+    values, gains = zip(*(_gain(found[name]) for name in ("R@1", METRIC)), strict=True)
+    return f"{' / '.join(values)} ({', '.join(gains)})"
+
+
+def _gain(found: Mapping[str, float]) -> tuple[str, str]:
+    """Return a metric and its gain with the interval over classes."""
+    gain, low, high = (100 * found[name] for name in ("gain", "low", "high"))
+    return f"{100 * found['value']:.1f}", f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def cub_repetition_rows() -> list[tuple[str, ...]]:
@@ -100,7 +149,8 @@ def cub_finetuned_rows() -> list[tuple[str, ...]]:
         spread = _deviation([run[METRIC] for run in runs if run["loss"] == name])
         row = (frozen[name].name, *_summary(runs, name), spread, _above_triplet(runs, name))
         rows.append((*row, _mean(frozen[name].metric(METRIC).over_seeds)))
-    return [*rows, ("*before training*", "", *_before(runs), "", "", "")]
+    pretrained = ("*pretrained backbone*", "", *_pretrained(FINETUNED_AUXILIARY), "", "", "")
+    return [*rows, pretrained, ("*before training*", "", *_before(runs), "", "", "")]
 
 
 def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
@@ -116,7 +166,10 @@ def cub_finetuned_other_rows() -> list[tuple[str, ...]]:
             _above_triplet(cars, loss),
         )
         for loss in _losses_best_first(alone)
-    ] + [("*before training*", "", *_before(auxiliary), "", "", *_before(cars), "")]
+    ] + [
+        ("*pretrained backbone*", "", *_pretrained(FINETUNED_AUXILIARY), "", "", *_pretrained(FINETUNED_CARS), ""),
+        ("*before training*", "", *_before(auxiliary), "", "", *_before(cars), ""),
+    ]
 
 
 def cub_finetuned_tuning_rows() -> list[tuple[str, ...]]:
@@ -172,6 +225,12 @@ def _before(runs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         return "", ""
     before = runs[0]["before"]
     return f"{100 * before['R@1']:.1f}", f"{100 * before[METRIC]:.1f}"
+
+
+def _pretrained(benchmark: str) -> tuple[str, str]:
+    """Return both metrics of the backbone as it comes, which is the same for all runs on the same test photos."""
+    found = next(run["baselines"]["pretrained backbone"] for run in _finetuned(benchmark) if "baselines" in run)
+    return f"{100 * found['R@1']:.1f}", f"{100 * found[METRIC]:.1f}"
 
 
 def _deviation(values: Sequence[float]) -> str:

@@ -8,12 +8,17 @@ from claim_baselines import baselines
 from claim_collection import calibration_rows, open_set_rows, store_rows, whole_rows
 from claim_small_batches import COLUMNS, small_batch_means, small_batch_rows
 from claim_study import (
+    backbone_agreement,
+    backbone_study,
+    backbone_variance,
     cub_finetuned_agreement_rows,
     cub_finetuned_other_rows,
     cub_finetuned_rows,
     cub_finetuned_tuning_rows,
     cub_repetition_rows,
+    post_processing_table,
     setting_rows,
+    study,
     study_agreement,
     study_contributions,
     study_head,
@@ -50,7 +55,17 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def cub_study() -> str:
     """R@1 and MAP@R of every loss of the study of CUB-200-2011, beside the baselines."""
-    return markdown(study_head(), study_rows())
+    return markdown(study_head(study()), study_rows(study()))
+
+
+def cub_backbones() -> str:
+    """R@1 and MAP@R of twelve losses behind three frozen backbones, beside the baselines."""
+    return markdown(study_head(backbone_study()), study_rows(backbone_study()))
+
+
+def cub_post_processing() -> str:
+    """What post-processing gains on trained runs of the frozen study."""
+    return markdown(*post_processing_table())
 
 
 def cub_repetition() -> str:
@@ -407,8 +422,8 @@ def _runs(first: str, *studies: tuple[str, str]) -> str:
     # Results of earlier versions lack the backbone as it comes.
     rows = [_run_row(name, values) for name, values in reference.get("baseline", {}).items()]
     rows.append(_run_row(first, reference["epochs"][0]))
-    for study, note in studies:
-        rows += [_run_row(name + note, stored[f"{study}-{loss}"]["epochs"][-1]) for loss, name in LOSS_NAMES.items()]
+    for one, note in studies:
+        rows += [_run_row(name + note, stored[f"{one}-{loss}"]["epochs"][-1]) for loss, name in LOSS_NAMES.items()]
     return markdown(("", "R@1", "P@8", "MAP@R", "mean s_p", "mean s_n"), rows)
 
 
@@ -562,6 +577,10 @@ TABLES: dict[str, Callable[[], str]] = {
         model_costs,
         cub_study,
         cub_settings,
+        cub_backbones,
+        cub_post_processing,
+        backbone_variance,
+        backbone_agreement,
         cub_repetition,
         cub_finetuned,
         cub_finetuned_others,

@@ -87,7 +87,7 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 10, 20)
 
 
-def pytest_sessionfinish():
+def pytest_unconfigure():
     """Let everything be freed at the end of the process: a library reports what is not."""
     gc.unfreeze()
 

@@ -10,7 +10,7 @@ from pairlens.core.images import decode
 from pairlens.data.catalog import Catalog
 from pairlens.data.loader import TrainingBatches
 from pairlens.evaluation.embeddings import Embeddings
-from pairlens.experiments import feature_pass, recorder
+from pairlens.experiments import feature_cache, feature_pass, recorder
 from pairlens.experiments.build import make_learner, training_batches
 from pairlens.experiments.evaluate_run import evaluate_run
 from pairlens.experiments.experiment import Experiment
@@ -125,6 +125,34 @@ def test_a_view_is_what_training_would_see(frozen):
     with torch.inference_mode():
         features = one.model.feature_map(batch.photos)
     torch.testing.assert_close(views[0, :, 1], features.amax(dim=(2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_views_in_several_shards_are_those_of_one_shard_and_an_interrupted_pass_goes_on(frozen, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_pass, "BATCH", 8)
+    for name in ("whole", "parts"):
+        write_bars(tmp_path / name / "bars" / "uncropped.arrow", size=32)
+
+    def views(name):
+        return frozen_of(changed(frozen, data_path=tmp_path / name, views=2)).views()
+
+    whole = views("whole")
+    for module in (feature_cache, feature_pass):
+        monkeypatch.setattr(module, "SHARD_PHOTOS", 8)
+    pool_all, passed = feature_pass.pool_all, []
+
+    def pool_four_batches(model, photos):
+        if len(passed) == 4:
+            raise InterruptedError
+        passed.append(photos)
+        return pool_all(model, photos)
+
+    # Each view has three batches, each of which is a shard.
+    monkeypatch.setattr(feature_pass, "pool_all", pool_four_batches)
+    with pytest.raises(InterruptedError):
+        views("parts")
+    passed.clear()
+    assert torch.equal(views("parts"), whole)
+    assert len(passed) == 2
 
 
 def test_a_batch_takes_views_by_seed_epoch_and_step(frozen):

@@ -41,6 +41,13 @@ def file(trained):
     return trained / "model.onnx"
 
 
+def test_a_run_on_stored_features_is_exported_with_its_backbone(tiny_with_own_data, tmp_path):
+    settings = changed(tiny_with_own_data, num_epochs=1, freeze="backbone", freeze_bn="statistics")
+    folder = train(settings, tmp_path / "r").folder
+    assert run("export", folder, "--photos", 9) == 0
+    assert OnnxEmbedder.load(folder / "model.onnx").fingerprint() == Embedder.load(folder).fingerprint()
+
+
 def test_a_run_is_exported_with_a_card_beside_it(trained, file, capsys):
     model = OnnxEmbedder.load(file)
     assert model.fingerprint() == Embedder.load(trained).fingerprint()
