@@ -120,7 +120,8 @@ def _processed(found: Mapping[str, Any]) -> str:
 
 def _gain(found: Mapping[str, float]) -> tuple[str, str]:
     """Return a metric and its gain with the interval over classes."""
-    gain, low, high = (100 * found[name] for name in ("gain", "low", "high"))
+    # A sum with 0 turns -0.0 into 0.0.
+    gain, low, high = (round(100 * found[name], 1) + 0.0 for name in ("gain", "low", "high"))
     return f"{100 * found['value']:.1f}", f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
