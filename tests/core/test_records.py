@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,22 @@ from support.experiments import changed
 def test_an_experiment_survives_json(loss):
     experiment = changed(Experiment(), loss=loss, data_path=Path("photos/x"), recalls=(1, 10))
     assert from_plain(Experiment, json.loads(json.dumps(to_plain(experiment)))) == experiment
+
+
+@dataclass(frozen=True)
+class Sized:
+    size: "int"
+
+
+@dataclass(frozen=True)
+class Named(Sized):
+    name: "str" = ""
+
+
+def test_types_that_are_texts_and_inherited_fields_are_understood():
+    assert from_plain(Named, {"size": 3, "name": "x"}) == Named(3, "x")
+    with pytest.raises(ValueError, match="size holds 'wide', but must be of type int"):
+        from_plain(Named, {"size": "wide"})
 
 
 def test_unknown_key_is_an_error_that_names_it():
